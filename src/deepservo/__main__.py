@@ -1,0 +1,7 @@
+"""`python -m deepservo`."""
+
+import sys
+
+from deepservo.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The yardstick: rows of results, and the page that shows them."""

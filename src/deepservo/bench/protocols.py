@@ -1,0 +1,123 @@
+"""Test sets by name, poses from files, and one measured run of a controller on them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.bench import metrics
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.loop import Simulator, Trajectory, servo
+from deepservo.methods.base import Controller
+from deepservo.methods.classical import TruePose
+from deepservo.scene import PlanarScene, perturb, sampling
+
+PERTURBED = "-perturbed"
+SET_NAMES = (*sampling.SETS, "lookat-rz" + PERTURBED)
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Where B runs start and end: poses (B, 4, 4), and goal pictures where they are not simply rendered at the goals."""
+
+    name: str
+    Ts_world_cam: Float[Tensor, "b 4 4"]
+    Ts_world_goal: Float[Tensor, "b 4 4"] | None
+    goal: Float[Tensor, "g 1 h w"]
+    seed: int | None
+
+
+def sampled(name: str, n: int, seed: int, scene: PlanarScene, camera: Camera, distance: float) -> Starts:
+    """n starts of a published set, scaled to `distance`; InputError names the sets there are when there is none."""
+    base = name.removesuffix(PERTURBED)
+    if name not in SET_NAMES:
+        raise InputError(f"there is no set {name!r}; choose one of {', '.join(SET_NAMES)}")
+    if n < 1:
+        raise InputError(f"{n} starts cannot be run; ask for at least 1")
+    generator = torch.Generator().manual_seed(seed)
+    Ts_cam, Ts_goal = sampling.SETS[base](n, generator, distance)
+    goal = goal_pictures(scene, camera, Ts_goal)
+    if name != base:
+        goal = perturb.as_mlvs(goal.expand(n, *goal.shape[1:]), generator)
+    return Starts(name, Ts_cam, Ts_goal, goal, seed)
+
+
+def goal_pictures(scene: PlanarScene, camera: Camera, Ts_world_goal: Float[Tensor, "b 4 4"]) -> Float[Tensor, "g 1 h w"]:
+    """The goals rendered: one picture where all runs share one goal, else one each."""
+    shared = bool((Ts_world_goal == Ts_world_goal[:1]).all())
+    return scene.render(camera, Ts_world_goal[:1] if shared else Ts_world_goal)[0]
+
+
+def read_poses(path: Path) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"] | None]:
+    """`T_world_cam` and, where the file has it, `T_world_goal`, (N, 4, 4) in metres, from an .npz file.
+
+    Raises InputError for a missing or foreign file, a wrong shape, NaN, a matrix that is no rigid motion, or a camera behind
+    the plane (z >= 0).
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in ("T_world_cam", "T_world_goal") if name in file}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read as an .npz file of poses ({error}); write it with numpy.savez") from None
+    if "T_world_cam" not in found:
+        raise InputError(f"{path}: holds no T_world_cam; write it with numpy.savez(file, T_world_cam=..., T_world_goal=...)")
+    poses = {name: check_poses(np.asarray(value), f"{path}: {name}") for name, value in found.items()}
+    cam, goal = poses["T_world_cam"], poses.get("T_world_goal")
+    if goal is not None and len(goal) == 1:
+        goal = goal.expand(len(cam), 4, 4)
+    if goal is not None and len(goal) != len(cam):
+        raise InputError(f"{path}: T_world_cam has {len(cam)} poses and T_world_goal {len(goal)}; give one goal for all, or one each")
+    return cam, goal
+
+
+def check_poses(Ts: np.ndarray, what: str) -> Float[Tensor, "n 4 4"]:
+    """The poses as float64; InputError, naming `what`, where they cannot be a camera's before the plane."""
+    if Ts.dtype.kind not in "fiu" or Ts.ndim != 3 or Ts.shape[1:] != (4, 4) or len(Ts) == 0:
+        raise InputError(f"{what} has shape {Ts.shape} of {Ts.dtype}; give numbers of shape (N, 4, 4), N at least 1")
+    poses = torch.from_numpy(Ts.astype(np.float64))
+    finite = torch.isfinite(poses).flatten(1).all(1)
+    if not finite.all():
+        raise InputError(f"{what}[{int((~finite).nonzero()[0])}] holds NaN or infinite values")
+    R, bottom = poses[:, :3, :3], torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    off = (R @ R.mT - torch.eye(3, dtype=torch.float64)).abs().flatten(1).amax(1)
+    rigid = (off < 1e-4) & (torch.linalg.det(R) > 0) & ((poses[:, 3] - bottom).abs().amax(1) < 1e-6)
+    if not rigid.all():
+        raise InputError(f"{what}[{int((~rigid).nonzero()[0])}] is not a rigid motion (rotation, translation, last row 0 0 0 1)")
+    behind = poses[:, 2, 3] >= 0
+    if behind.any():
+        k = int(behind.nonzero()[0])
+        raise InputError(f"{what}[{k}] has z = {float(poses[k, 2, 3]):g}: behind the plane z = 0; the camera's z must be negative")
+    return poses
+
+
+def measure(
+    controller: Controller,
+    method: str,
+    scene: PlanarScene,
+    scene_name: str,
+    starts: Starts,
+    budget: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Trajectory, dict[str, Any]]:
+    """Run a controller from the starts and make its row of results.json."""
+    begin = time.perf_counter()
+    world = Simulator(scene, controller.camera, starts.Ts_world_cam)
+    controller.set_goal(starts.goal)
+    if isinstance(controller, TruePose):
+        if starts.Ts_world_goal is None:
+            raise InputError("pbvs: the goal's pose is unknown; give T_world_goal in the poses file")
+        controller.follow(world, starts.Ts_world_goal)
+    trajectory = servo(world, controller, starts.goal, budget, progress=progress)
+    seconds = time.perf_counter() - begin
+    row = metrics.row(
+        trajectory, starts.Ts_world_goal, controller.camera, method=method, set=starts.name, scene=scene_name,
+        gain=controller.gain, seed=starts.seed, seconds=seconds,
+    )  # fmt: skip
+    return trajectory, row

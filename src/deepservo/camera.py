@@ -1,0 +1,71 @@
+"""The pinhole camera, and the one place that knows where a pixel's centre is.
+
+As in OpenCV, ROS and ViSP a pixel's centre is at integer coordinates: `x = (u - cx) / fx`; the image spans
+[-0.5, W - 0.5]. Axes: x right, y down, z forward.
+"""
+
+import math
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.errors import InputError
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Size and intrinsics [px] of a pinhole camera; raises InputError where they cannot be a camera's."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def __post_init__(self) -> None:
+        numbers = (self.width, self.height, self.fx, self.fy, self.cx, self.cy)
+        if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            raise InputError(f"camera: {asdict(self)} holds something that is not a finite number; give sizes and intrinsics in pixels")
+        if self.width < 1 or self.height < 1 or int(self.width) != self.width or int(self.height) != self.height:
+            raise InputError(f"camera: the size {self.width} x {self.height} is not a whole, positive number of pixels")
+        if self.fx <= 0 or self.fy <= 0:
+            raise InputError(f"camera: focal lengths must be positive pixels, not fx={self.fx}, fy={self.fy}")
+
+    @property
+    def K(self) -> Float[Tensor, "3 3"]:
+        """Intrinsic matrix, float64: `p_px = K p / Z`."""
+        return torch.tensor([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=torch.float64)
+
+    @property
+    def K_inv(self) -> Float[Tensor, "3 3"]:
+        """`p / Z = K_inv p_px`, float64."""
+        return torch.tensor(
+            [[1 / self.fx, 0, -self.cx / self.fx], [0, 1 / self.fy, -self.cy / self.fy], [0, 0, 1]], dtype=torch.float64
+        )
+
+    def xy(self, dtype: torch.dtype = torch.float32) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+        """Normalised coordinates of every pixel's centre."""
+        x = (torch.arange(self.width, dtype=torch.float64) - self.cx) / self.fx
+        y = (torch.arange(self.height, dtype=torch.float64) - self.cy) / self.fy
+        gy, gx = torch.meshgrid(y, x, indexing="ij")
+        return gx.to(dtype), gy.to(dtype)
+
+    def project(self, p_cam: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
+        """Pixel coordinates of points in the camera frame [m]; meaningless where Z <= 0."""
+        u = p_cam[..., 0] / p_cam[..., 2] * self.fx + self.cx
+        v = p_cam[..., 1] / p_cam[..., 2] * self.fy + self.cy
+        return torch.stack([u, v], -1)
+
+    def crop(self, border: int) -> "Camera":
+        """The camera whose image lacks `border` pixels on each side."""
+        return replace(
+            self, width=self.width - 2 * border, height=self.height - 2 * border, cx=self.cx - border, cy=self.cy - border
+        )
+
+    def resize(self, width: int, height: int) -> "Camera":
+        """The camera whose image is this one's resized (area) to width x height."""
+        sx, sy = width / self.width, height / self.height
+        return Camera(width, height, self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5)

@@ -1,0 +1,134 @@
+"""The command line: parses and calls, no logic. What cannot be used is said in one sentence, exit code 2."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from deepservo.errors import InputError
+
+Positional = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Learn a scene from one picture and bring simulated cameras home to it."""
+
+    out: Path = Path("demo")
+    """Folder for model.safetensors, results.json and report.html."""
+    image: Path | None = None
+    """A picture of your own instead of the bundled one."""
+    minutes: float = 4.5
+    """Training time on this machine."""
+    starts: int = 100
+    """Simulated cameras."""
+    seed: int = 0
+    """Of the training and of the starts."""
+
+    def run(self) -> None:
+        from deepservo.commands import run_demo
+
+        run_demo(self.out, self.image, self.minutes, self.starts, self.seed)
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Learn a scene from one picture of it."""
+
+    image: Positional[Path]
+    """The plane's texture or, with --view, the camera's own picture of the scene."""
+    out: Path
+    """The model file to write, such as model.safetensors."""
+    width: float | None = None
+    """Width of the picture on the plane [m]; 0.8 when not given."""
+    view: bool = False
+    """The picture is the camera's own view of the scene, facing it at --distance."""
+    distance: float = 0.6
+    """Distance from the camera to the plane at the reference pose [m]."""
+    camera: Path | None = None
+    """Camera file (OpenCV or ROS YAML); the published experiments' camera when not given."""
+    method: str = "cnn"
+    """What to train."""
+    minutes: float | None = None
+    """Training time on this machine; 4.5 when neither this nor --steps is given."""
+    steps: int | None = None
+    """Training steps, exactly."""
+    seed: int = 0
+    """Of the weights and the pictures."""
+    resume: bool = False
+    """Go on from the checkpoint of a training that was stopped."""
+
+    def run(self) -> None:
+        from deepservo.commands import run_learn
+
+        run_learn(
+            self.image, self.out, self.width, self.view, self.distance, self.camera, self.method, self.minutes, self.steps, self.seed,
+            self.resume,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Servo:
+    """Steer simulated cameras home with a learned model."""
+
+    model: Positional[Path]
+    """A model file that `deepservo learn` wrote."""
+    method: str | None = None
+    """Any method by name; the model's own with the photometric finish when not given."""
+    image: Path | None = None
+    """Another picture on the plane than the one learned."""
+    goal: Path | None = None
+    """The camera's picture at the goal, instead of a rendered one."""
+    poses: Path | None = None
+    """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres."""
+    set: str = "lookat-rz"
+    """Published set to draw the starts from when no poses are given."""
+    starts: int = 100
+    """How many starts to draw."""
+    seed: int = 0
+    """Of the starts."""
+    out: Path = Path("out")
+    """Folder for results.json and report.html."""
+
+    def run(self) -> None:
+        from deepservo.commands import run_servo
+
+        run_servo(self.model, self.method, self.image, self.goal, self.poses, self.set, self.starts, self.seed, self.out)
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say what a model is, how it was made, on which camera."""
+
+    model: Positional[Path]
+    """A model file."""
+
+    def run(self) -> None:
+        from deepservo.commands import run_info
+
+        run_info(self.model)
+
+
+Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Learn, tyro.conf.subcommand("learn")]
+    | Annotated[Servo, tyro.conf.subcommand("servo")]
+    | Annotated[Info, tyro.conf.subcommand("info")]
+)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command; the exit code: 0, or 2 with one sentence on standard error."""
+    command = tyro.cli(Command, args=args, prog="deepservo", description="Bring a camera home to a picture.")  # type: ignore[call-overload]
+    try:
+        command.run()
+    except InputError as error:
+        print(f"deepservo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        hint = "; go on with --resume" if isinstance(command, Learn) else ""
+        print(f"deepservo: stopped by Ctrl-C, nothing half-written{hint}", file=sys.stderr)
+        return 2
+    return 0

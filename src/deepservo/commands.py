@@ -1,0 +1,197 @@
+"""What the command line does, one function a command; each returns when its files are written."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from deepservo import pictures
+from deepservo.bench import metrics
+from deepservo.bench.protocols import Starts, goal_pictures, measure, read_poses, sampled
+from deepservo.bench.report import RunSet, write_report
+from deepservo.camera_file import CalibratedCamera, read_camera
+from deepservo.checkpoint import replacing
+from deepservo.errors import InputError
+from deepservo.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.methods import build
+from deepservo.model import Model, load_model, texture_of
+from deepservo.scene import PlanarScene
+from deepservo.version import __version__
+
+OURS = {"model.safetensors", "model.safetensors.partial", "results.json", "report.html"}
+console = Console()
+
+
+def run_demo(out: Path, image: Path | None, minutes: float, starts: int, seed: int) -> None:
+    """Learn a scene from one picture, bring cameras home to it, and show it all."""
+    check_folder(out)
+    camera = CalibratedCamera(PAPER_CAMERA)
+    name = image.stem if image else "coffee"
+    picture = pictures.read_picture(image) if image else pictures.bundled(name)
+    scene = make_scene(picture, camera, name)
+    path = out / "model.safetensors"
+    with training_bar(f"learning {name}") as show:
+        model = learn(picture, scene, camera, path, name=name, minutes=minutes, seed=seed, show=show)
+    run = sampled("lookat-rz", starts, seed, scene, model.camera, model.distance)
+    _servo(model, "cnn+dvs", scene, name, run, out)
+
+
+def run_learn(
+    image: Path,
+    out: Path,
+    width: float | None,
+    view: bool,
+    distance: float,
+    camera_file: Path | None,
+    method: str,
+    minutes: float | None,
+    steps: int | None,
+    seed: int,
+    resume: bool,
+) -> None:
+    """Learn a scene from a picture file."""
+    picture = pictures.read_picture(image)
+    camera = read_camera(camera_file) if camera_file else CalibratedCamera(PAPER_CAMERA)
+    scene = make_scene(picture, camera, str(image), width, view, distance)
+    if minutes is None and steps is None:
+        minutes = 4.5
+    with training_bar(f"learning {image.name}") as show:
+        model = learn(
+            picture, scene, camera, out, name=image.name, distance=distance, method=method, minutes=minutes, steps=steps, seed=seed,
+            resume=resume, show=show,
+        )  # fmt: skip
+    console.print(f"{out}: learned {image.name} in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
+
+
+def run_servo(
+    model_file: Path, method: str | None, image: Path | None, goal: Path | None, poses: Path | None, set_name: str, starts: int, seed: int, out: Path
+) -> None:
+    """Simulated servoing with a learned model."""
+    model = load_model(model_file)
+    check_folder(out)
+    scene, scene_name = model.scene, model.picture
+    if image:
+        scene, scene_name = PlanarScene(texture_of(pictures.read_picture(image)), model.scene.width, model.scene.background), image.name
+    _servo(model, method or f"{model.method}+dvs", scene, scene_name, _starts(model, scene, goal, poses, set_name, starts, seed), out)
+
+
+def _starts(model: Model, scene: PlanarScene, goal: Path | None, poses: Path | None, set_name: str, n: int, seed: int) -> Starts:
+    """The runs asked for: sampled or given starts; a goal that is rendered, or a picture."""
+    if poses:
+        Ts_cam, Ts_goal = read_poses(poses)
+        name, used = poses.name, None
+        if Ts_goal is None and goal is None:
+            raise InputError(f"{poses}: holds no T_world_goal; add it, or give the goal's picture with --goal")
+    else:
+        drawn = sampled(set_name, n, seed, scene, model.camera, model.distance)
+        Ts_cam, Ts_goal, name, used = drawn.Ts_world_cam, None if goal else drawn.Ts_world_goal, set_name, seed
+        if goal is None:
+            return drawn
+    if goal is None:
+        assert Ts_goal is not None
+        return Starts(name, Ts_cam, Ts_goal, goal_pictures(scene, model.camera, Ts_goal), used)
+    picture = CalibratedCamera(model.camera, model.distortion).rectify(pictures.read_picture(goal), str(goal))
+    return Starts(name, Ts_cam, Ts_goal, picture[None], used)
+
+
+def _servo(model: Model, method: str, scene: PlanarScene, scene_name: str, starts: Starts, out: Path) -> None:
+    controller = build(method, model.camera, model.distance, model)
+    with servo_bar(f"{method} from {len(starts.Ts_world_cam)} starts", controller.budget) as show:
+        trajectory, row = measure(controller, method, scene, scene_name, starts, progress=show)
+    write_results(out / "results.json", [row])
+    home = None
+    if starts.Ts_world_goal is not None:
+        start, end = (metrics.errors(trajectory.Ts_world_cam[i], starts.Ts_world_goal) for i in (0, -1))
+        home = metrics.converged(start, end)
+    runs = [RunSet(f"{method} · {starts.name} · {scene_name}", trajectory, starts.goal, starts.Ts_world_goal, home)]
+    training = model.training if method.startswith(model.method) else None
+    write_report(
+        out / "report.html", title=f"{method} on {scene_name}", rows=[row], runs=runs, scene=scene, camera=model.camera, training=training
+    )
+    console.print(table([row]))
+    console.print(f"{out / 'results.json'}\n{out / 'report.html'}: open it in a browser")
+
+
+def run_info(model_file: Path) -> None:
+    """What a model is, how it was made, on which camera."""
+    model = load_model(model_file)
+    camera, training = model.camera, model.training
+    h, w = model.scene.texture.shape[1:]
+    lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
+    console.print(
+        f"{model_file}: {model.method}, a pose network of {training['parameters']:,} parameters for one scene\n"
+        f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x {model.scene.height:.4g} m, reference distance {model.distance:g} m\n"
+        f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, centre ({camera.cx:g}, {camera.cy:g}){lens}\n"
+        f"training  {training['steps']} steps of {training['batch']} pictures in {training['seconds']:.0f} s on {training['threads']} threads, "
+        f"seed {training['seed']}, loss {training['loss'][-1][1] if training['loss'] else float('nan'):.3f}\n"
+        f"made by   deepservo {model.version}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def check_folder(out: Path) -> None:
+    """InputError when `out` is no folder of ours: a file, or a folder that holds other things."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the results")
+    others = sorted(p.name for p in out.iterdir() if p.name not in OURS) if out.is_dir() else []
+    if others:
+        raise InputError(f"{out}: holds other things ({', '.join(others[:3])}); give a new or an empty folder")
+
+
+def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
+    """results.json, beside and renamed."""
+    text = json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1, allow_nan=False)
+    with replacing(path) as beside:
+        beside.write_text(text + "\n")
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The figures a person looks at first."""
+    shown = Table(title=None)
+    for column in ("method", "set", "scene", "runs", "home", "end mm", "end deg", "length", "steps", "ms/step"):
+        shown.add_column(column, justify="left" if column in ("method", "set", "scene") else "right")
+    for row in rows:
+        known = row["converged"] is not None
+        shown.add_row(
+            row["method"], row["set"], row["scene"], str(row["n"]), f"{100 * row['converged']:.1f} %" if known else "unknown",
+            *(_figure(row[k], f) for k, f in (("end_mm_median", ".4f"), ("end_deg_median", ".5f"), ("length_ratio", ".2f"), ("steps_median", ".0f"), ("ms_per_step_p50", ".0f"))),
+        )  # fmt: skip
+    return shown
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+@contextmanager
+def training_bar(what: str) -> Iterator[Any]:
+    """A bar for a training: call it with each Progress."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=None, note="timing the first steps")
+
+        def show(progress: Any) -> None:
+            note = f"step {progress.step} of {progress.steps}" + (f", loss {progress.loss[-1][1]:.2f}" if progress.loss else "")
+            bar.update(task, total=progress.steps, completed=progress.step, note=note)
+
+        yield show
+
+
+@contextmanager
+def servo_bar(what: str, budget: int) -> Iterator[Any]:
+    """A bar for a servoing: call it with each step and the number of runs still going."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=budget, note="")
+        yield lambda step, going: bar.update(task, completed=step, note=f"step {step}, {going} runs to go")
+        bar.update(task, completed=budget)

@@ -1,0 +1,60 @@
+"""Keypoints: detect, describe, match, reject outliers. The rival that needs no training."""
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.geometry import se3
+
+FEWEST = 8  # inliers under which a homography is not believed
+
+
+def detect(image: Float[Tensor, "h w"], detector: cv2.Feature2D) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (n, 2) [px] and descriptors (n, d) of a grey image in [0, 1]."""
+    keypoints, descriptors = detector.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), None)
+    if descriptors is None or not len(keypoints):
+        return np.zeros((0, 2)), np.zeros((0, 1), np.float32)
+    return np.array([k.pt for k in keypoints]), descriptors
+
+
+def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of mutual nearest neighbours between two sets of SIFT descriptors."""
+    if len(a) == 0 or len(b) == 0:
+        return np.zeros(0, int), np.zeros(0, int)
+    matches = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(a, b)
+    return np.array([m.queryIdx for m in matches], int), np.array([m.trainIdx for m in matches], int)
+
+
+def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """Homography from goal to current pixels by MAGSAC, and its inliers; None with fewer than FEWEST of them."""
+    if len(goal_px) < FEWEST:
+        return None
+    cv2.setRNGSeed(0)  # the same pictures give the same answer
+    H, inliers = cv2.findHomography(goal_px, cam_px, cv2.USAC_MAGSAC, 1.5, maxIters=2000, confidence=0.9999)
+    if H is None or int(inliers.sum()) < FEWEST:
+        return None
+    return H, int(inliers.sum())
+
+
+def pose_of_homography(H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """`T_goal_cam` from a homography of pixels (goal to current) and the goal's plane [n, d] in the goal's frame.
+
+    `K^-1 H K = s (R + t n^T / d)`: applied to two directions in the plane it is `s R`, which fixes s and R (by SVD), then t.
+    """
+    G = camera.K_inv @ H.double() @ camera.K
+    G = G * torch.sign(torch.linalg.det(G))[..., None, None]
+    n, d = plane[..., :3].double(), plane[..., 3].double()
+    helper = torch.zeros_like(n)
+    helper[..., 0] = 1
+    a = torch.nn.functional.normalize(helper - (helper * n).sum(-1, keepdim=True) * n, dim=-1)
+    b = torch.linalg.cross(n, a)
+    ga, gb = (G @ a[..., None])[..., 0], (G @ b[..., None])[..., 0]
+    scale = (torch.linalg.cross(ga, gb).norm(dim=-1)).sqrt()[..., None]
+    ga, gb = ga / scale, gb / scale
+    U, _, Vh = torch.linalg.svd(torch.stack([ga, gb, torch.linalg.cross(ga, gb)], -1) @ torch.stack([a, b, n], -1).mT)
+    R = U @ Vh
+    t = ((G @ n[..., None])[..., 0] / scale - (R @ n[..., None])[..., 0]) * d[..., None]
+    return se3.inverse(se3.transform(R, t))

@@ -1,0 +1,1 @@
+"""Rigid motions and interaction matrices: pure functions on plain tensors, any leading batch shape."""

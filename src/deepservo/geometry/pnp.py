@@ -1,0 +1,96 @@
+"""The pose of a camera from the points of the plane z = 0 that its rays meet, robustly and in batches."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.geometry import se3
+
+STEEPEST = 0.05  # cosine between a ray and the plane's normal under which the meeting point is not to be trusted
+L1_FLOOR = 2e-3  # [m] residuals under this weigh alike
+
+
+def plane_points(rays: Float[Tensor, "n 3"], T_world_cam: Float[Tensor, "b 4 4"]) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n"]]:
+    """Where rays (camera frame, z = 1) meet the plane z = 0: (X, Y) [m] and the cosine-like slope of the ray in the world.
+
+    Slopes are clamped at STEEPEST, so that a ray over the horizon gives a far but finite point.
+    """
+    directions = rays @ T_world_cam[:, :3, :3].mT
+    slope = directions[..., 2] / directions.norm(dim=-1)
+    down = directions[..., 2].clamp(min=STEEPEST)
+    points = T_world_cam[:, None, :2, 3] - (T_world_cam[:, None, 2, 3] / down)[..., None] * directions[..., :2]
+    return points, slope
+
+
+def _homography(rays: Tensor, points: Tensor, weights: Tensor) -> Float[Tensor, "b 3 3"]:
+    """Weighted least-squares G with `(X, Y, 1) ~ G ray`; algebraic, a first guess."""
+    X, Y = points[..., :1], points[..., 1:]
+    r = rays.expand(len(points), -1, -1)
+    o = torch.zeros_like(r)
+    rows = torch.cat([torch.cat([r, o, -X * r], -1), torch.cat([o, r, -Y * r], -1)], 1)
+    rows = rows * torch.cat([weights, weights], 1)[..., None]
+    return torch.linalg.eigh(rows.mT @ rows)[1][..., 0].unflatten(-1, (3, 3))
+
+
+def _pose_of_homography(G: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 4 4"]:
+    """`T_world_cam` whose plane homography `[r1 r2 t]^-1` is nearest to G, the camera before the plane (z < 0)."""
+    M = torch.linalg.pinv(G)
+    M = M * torch.where(M[:, 2, 2] < 0, -1.0, 1.0)[:, None, None]
+    M = M / (M[:, :, 0].norm(dim=1) * M[:, :, 1].norm(dim=1)).sqrt().clamp(min=1e-9)[:, None, None]
+    U, _, Vh = torch.linalg.svd(torch.stack([M[:, :, 0], M[:, :, 1], torch.linalg.cross(M[:, :, 0], M[:, :, 1])], -1))
+    U = U * torch.stack([torch.ones(len(U)), torch.ones(len(U)), torch.linalg.det(U @ Vh)], -1).to(U)[:, None]
+    return se3.inverse(se3.transform(U @ Vh, M[:, :, 2]))
+
+
+def pose_from_plane_points(
+    rays: Float[Tensor, "n 3"], points: Float[Tensor, "b n 2"], weights: Float[Tensor, "b n"], iterations: int = 12
+) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
+    """`T_world_cam` with the least weighted sum of distances between the points told and the points met, and that sum.
+
+    A robust homography starts it; Levenberg-Marquardt on the pose, reweighted for the L1 norm, ends it. float64.
+    """
+    rays, points, weights = rays.double(), points.double(), weights.double()
+    w = weights
+    for _ in range(5):
+        G = _homography(rays, points, w)
+        met = rays @ G.mT
+        distance = (met[..., :2] / met[..., 2:] - points).norm(dim=-1)
+        w = weights / (distance * weights).nan_to_num(1e3).clamp(min=L1_FLOOR).sqrt()
+    T = _pose_of_homography(G)
+    behind = ~((T[:, 2, 3] < -1e-3) & torch.isfinite(T).flatten(1).all(1))
+    T = torch.where(behind[:, None, None], torch.eye(4, dtype=T.dtype) - torch.diag_embed(torch.tensor([0.0, 0, 0, 0])), T)
+    T[behind, 2, 3] = -1.0
+    best, cost, mu = T, torch.full((len(T),), torch.inf, dtype=T.dtype), torch.full((len(T),), 1e-3, dtype=T.dtype)
+    H, g = torch.zeros(len(T), 6, 6, dtype=T.dtype), torch.zeros(len(T), 6, dtype=T.dtype)
+    for _ in range(iterations):
+        error, J = _residual(rays, T, points)
+        distance = error.norm(dim=-1)
+        now = (weights * distance).sum(1)
+        better = now < cost
+        cost, best = torch.where(better, now, cost), torch.where(better[:, None, None], T, best)
+        mu = torch.where(better, mu * 0.3, mu * 10)
+        w = weights / distance.clamp(min=L1_FLOOR)
+        H = torch.where(better[:, None, None], torch.einsum("bnij,bn,bnik->bjk", J, w, J), H)
+        g = torch.where(better[:, None], torch.einsum("bnij,bn,bni->bj", J, w, error), g)
+        diagonal = torch.diagonal(H, dim1=1, dim2=2)
+        damped = H + torch.diag_embed(mu[:, None] * diagonal + 1e-9)
+        step = -torch.linalg.solve(damped, g)
+        T = best @ se3.exp(step.clamp(-0.5, 0.5))
+    return best, cost / weights.sum(1)
+
+
+def _residual(rays: Tensor, T: Tensor, points: Tensor) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n 2 6"]]:
+    """Points met minus points told, and its derivative by the camera's own twist."""
+    R, z = T[:, :3, :3], T[:, None, 2, 3]
+    met, _ = plane_points(rays, T)
+    d = rays @ R.mT
+    down = d[..., 2].clamp(min=STEEPEST)
+    # p = t + k d with k = -t_z / d_z; dt = R v, dd = -R [ray]x w
+    dt = R[:, None].expand(-1, len(rays), 3, 3)
+    dd = -R[:, None] @ se3.hat(rays)
+    o = torch.zeros_like(dd)
+    dt, dd = torch.cat([dt, o], -1), torch.cat([o, dd], -1)
+    k = -z / down
+    dk = -dt[..., 2, :] / down[..., None] + (z / down**2)[..., None] * dd[..., 2, :] * (d[..., 2] > STEEPEST)[..., None]
+    J = dt[..., :2, :] + k[..., None, None] * dd[..., :2, :] + d[..., :2, None] * dk[..., None, :]
+    return met - points, J

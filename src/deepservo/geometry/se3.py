@@ -1,0 +1,131 @@
+"""Rigid motions as plain (..., 4, 4) tensors.
+
+`T_a_b` takes points of frame b to frame a: `p_a = T_a_b p_b`. A twist is `(vx, vy, vz, wx, wy, wz)` [m/s, rad/s].
+Every function keeps the dtype and the leading batch shape of its input, and has finite gradients at theta = 0 and pi.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def hat(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Skew-symmetric matrix: `hat(a) @ b = a x b`."""
+    x, y, z = w.unbind(-1)
+    o = torch.zeros_like(x)
+    return torch.stack([o, -z, y, z, o, -x, -y, x, o], dim=-1).unflatten(-1, (3, 3))
+
+
+def _series(theta2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3) from t^2, by Taylor series where cancellation would hurt."""
+    small = theta2 < (1e-1 if theta2.dtype == torch.float32 else 1e-3)
+    safe = torch.where(small, torch.ones_like(theta2), theta2)
+    t = safe.sqrt()
+    a = torch.where(small, 1 - theta2 / 6 * (1 - theta2 / 20 * (1 - theta2 / 42)), t.sin() / t)
+    b = torch.where(small, 0.5 * (1 - theta2 / 12 * (1 - theta2 / 30 * (1 - theta2 / 56))), (1 - t.cos()) / safe)
+    c = torch.where(small, (1 - theta2 / 20 * (1 - theta2 / 42 * (1 - theta2 / 72))) / 6, (t - t.sin()) / (safe * t))
+    return a, b, c
+
+
+def so3_exp(thetau: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation matrix of the rotation vector theta u [rad] (Rodrigues)."""
+    a, b, _ = _series((thetau * thetau).sum(-1))
+    k = hat(thetau)
+    eye = torch.eye(3, dtype=thetau.dtype, device=thetau.device)
+    return eye + a[..., None, None] * k + b[..., None, None] * (k @ k)
+
+
+def _quaternion(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
+    """Unit quaternion wxyz with w >= 0, from the largest of its four components (Shepperd), so never ill-conditioned."""
+    m00, m11, m22 = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
+    xy, xz, yz = R[..., 1, 0] + R[..., 0, 1], R[..., 2, 0] + R[..., 0, 2], R[..., 2, 1] + R[..., 1, 2]
+    wx, wy, wz = R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]
+    rows = torch.stack(
+        [
+            torch.stack([1 + m00 + m11 + m22, wx, wy, wz], -1),
+            torch.stack([wx, 1 + m00 - m11 - m22, xy, xz], -1),
+            torch.stack([wy, xy, 1 - m00 + m11 - m22, yz], -1),
+            torch.stack([wz, xz, yz, 1 - m00 - m11 + m22], -1),
+        ],
+        -2,
+    )  # row i is 4 q_i q
+    best = torch.diagonal(rows, dim1=-2, dim2=-1).argmax(-1)
+    q = rows.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    q = q / q.norm(dim=-1, keepdim=True)
+    return torch.where(q[..., :1] < 0, -q, q)
+
+
+def so3_log(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """Rotation vector theta u [rad], theta in [0, pi], of a rotation matrix."""
+    q = _quaternion(R)
+    w, xyz = q[..., 0], q[..., 1:]
+    n2 = (xyz * xyz).sum(-1)
+    small = n2 < 1e-6
+    n = torch.where(small, torch.ones_like(n2), n2).sqrt()
+    # near 0: 2 asin(n) / n = 2 + n^2 / 3 + 3 n^4 / 20
+    scale = torch.where(small, 2 + n2 / 3 * (1 + 0.45 * n2), 2 * torch.atan2(n, w) / n)
+    return scale[..., None] * xyz
+
+
+def transform(R: Float[Tensor, "*batch 3 3"], t: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4 4"]:
+    """Assemble (R, t) into a (..., 4, 4) rigid motion."""
+    R, t = torch.broadcast_tensors(R, t[..., None, :])
+    t = t[..., 0, :]
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=R.dtype, device=R.device).expand(*t.shape[:-1], 1, 4)
+    return torch.cat([torch.cat([R, t[..., None]], -1), bottom], -2)
+
+
+def exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
+    """Rigid motion of a constant twist held for one second: `T_world_cam @ exp(v_cam * dt)` moves the camera."""
+    v, w = twist[..., :3], twist[..., 3:]
+    _, b, c = _series((w * w).sum(-1))
+    k = hat(w)
+    V = torch.eye(3, dtype=twist.dtype, device=twist.device) + b[..., None, None] * k + c[..., None, None] * (k @ k)
+    return transform(so3_exp(w), (V @ v[..., None])[..., 0])
+
+
+def log(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6"]:
+    """Twist whose `exp` is T, rotation in [0, pi]."""
+    w = so3_log(T[..., :3, :3])
+    k = hat(w)
+    V_inv = torch.eye(3, dtype=T.dtype, device=T.device) - 0.5 * k + _cot_term(w)[..., None, None] * (k @ k)
+    return torch.cat([(V_inv @ T[..., :3, 3:])[..., 0], w], -1)
+
+
+def _cot_term(w: Tensor) -> Tensor:
+    """(1 - (t/2) cot(t/2)) / t^2 for the rotation vector w of angle t."""
+    theta2 = (w * w).sum(-1)
+    a, b, _ = _series(theta2)
+    small = theta2 < 1e-2
+    safe = torch.where(small, torch.ones_like(theta2), theta2)
+    return torch.where(small, (1 + theta2 / 60 * (1 + theta2 / 42)) / 12, (1 - a / (2 * b)) / safe)
+
+
+def thetau_jacobian(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """L_thetau of MLVS Eq. 5: `d(theta u)/dt = L_thetau w_cam` for theta u of R_f_cam, f any fixed frame.
+
+    `I + (theta/2) [u]x + (1 - sinc(theta)/sinc^2(theta/2)) [u]x^2`; singular only at theta = 2 pi.
+    """
+    k = hat(w)
+    eye = torch.eye(3, dtype=w.dtype, device=w.device)
+    return eye + 0.5 * k + _cot_term(w)[..., None, None] * (k @ k)
+
+
+def inverse(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """`T_b_a` from `T_a_b`, exactly rigid."""
+    R_t = T[..., :3, :3].mT
+    return transform(R_t, -(R_t @ T[..., :3, 3:])[..., 0])
+
+
+def adjoint(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6 6"]:
+    """`v_a = adjoint(T_a_b) v_b`: the twist of one rigid body seen from frame a."""
+    R = T[..., :3, :3]
+    tR = hat(T[..., :3, 3]) @ R
+    top = torch.cat([R, tR], -1)
+    return torch.cat([top, torch.cat([torch.zeros_like(R), R], -1)], -2)
+
+
+def distance(T_a: Float[Tensor, "*batch 4 4"], T_b: Float[Tensor, "*batch 4 4"]) -> tuple[Tensor, Tensor]:
+    """Translation [m] and rotation [rad] between two poses of one camera: norms of `inv(T_a) @ T_b`."""
+    delta = inverse(T_a) @ T_b
+    return delta[..., :3, 3].norm(dim=-1), so3_log(delta[..., :3, :3]).norm(dim=-1)

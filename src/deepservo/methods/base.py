@@ -1,0 +1,59 @@
+"""What every method is: a Controller."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.pictures import as_images
+
+
+class Controller:
+    """Steers one camera, or B at once, home to a goal picture.
+
+    A method overrides `_set_goal` and `_velocity`; both get float32 images (B, 1, H, W) of `camera`. What it remembers of
+    each run stands in `state`, tensors whose first axis is the run (or of length 1, shared by all), so that finished runs
+    can be dropped by `keep`.
+    """
+
+    gain: float = 0.1
+    dt: float = 1.0
+    """Seconds from one picture to the next; the loop sets it."""
+    budget: int = 300
+    """Steps a run may take by the published rules (benchmarks)."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        self.state: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def set_goal(self, image: object) -> None:
+        """The picture to come home to: (B, C, H, W) or (1, C, H, W) in [0, 1], or (H, W[, C]) uint8.
+
+        Raises InputError when its size is not the camera's or it is no picture.
+        """
+        self.state = {}
+        self._set_goal(as_images(image, self.camera, "the goal picture"))
+
+    @torch.no_grad()
+    def velocity(self, image: object) -> Float[Tensor, "b 6"]:
+        """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats as in set_goal)."""
+        return self._velocity(as_images(image, self.camera, "the camera's picture"))
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with these runs alone."""
+        self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
+
+    def stage(self, n: int) -> Tensor:
+        """(n,) int8: 1 for runs in a photometric finish, 0 for the others."""
+        return torch.zeros(n, dtype=torch.int8)
+
+    def evidence(self, n: int) -> list[str]:
+        """A few words a run on what the controller believes; empty when it has nothing to say."""
+        return [""] * n
+
+    def _set_goal(self, goal: Tensor) -> None:
+        raise NotImplementedError
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        raise NotImplementedError

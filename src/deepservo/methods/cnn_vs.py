@@ -1,0 +1,80 @@
+"""CNN-VS (Bateux 2018): a network answers the camera's pose in one known scene; two answers give `T_goal_cam`; PBVS."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import control
+from deepservo.camera import Camera
+from deepservo.features.registration import AGREE, OVERLAP, Registration, fronto
+from deepservo.geometry import pnp, se3
+from deepservo.methods.base import Controller
+from deepservo.nets.pose import GRID, PoseNet
+from deepservo.scene import PlanarScene
+from deepservo.scene.sampling import fronto_parallel
+
+MAP_WIDTH = 512  # pixels of the map's long side at most
+
+
+def cell_rays(camera: Camera) -> Float[Tensor, "n 3"]:
+    """The rays (z = 1) through the centres of the network's cells."""
+    x, y = camera.resize(GRID, GRID).xy(torch.float64)
+    return torch.stack([x.flatten(), y.flatten(), torch.ones(GRID * GRID, dtype=torch.float64)], -1)
+
+
+def shrink(images: Float[Tensor, "b 1 h w"], size: int) -> Float[Tensor, "b 1 s s"]:
+    """Resize to the network's input, averaging what each of its pixels covers."""
+    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
+class PoseServo(Controller):
+    """A trained PoseNet in its scene. The goal's pose is asked once, the camera's at every step.
+
+    distance: the scene's unit of length [m], as it was trained. With `scene`, each answer is registered to the learned
+    picture before it is used, and kept as it was where the two do not agree.
+    """
+
+    def __init__(self, camera: Camera, net: PoseNet, distance: float, scene: PlanarScene | None = None, gain: float = 0.1) -> None:
+        super().__init__(camera)
+        self.net, self.distance, self.gain = net.eval(), distance, gain
+        self.rays = cell_rays(camera)
+        self.map = None
+        if scene is not None:
+            view = _map_camera(camera, scene, distance)
+            picture, _ = scene.render(view, fronto_parallel(distance))
+            self.map = Registration(camera, picture, fronto(distance), view)
+
+    def locate(self, images: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
+        """`T_world_cam` of each picture, and its correlation with the learned picture there (0 without a scene)."""
+        out = self.net(shrink(images, self.net.size)).flatten(2).double()
+        weights = torch.exp(-out[:, 2]).clamp(max=1e3)
+        T, _ = pnp.pose_from_plane_points(self.rays, out[:, :2].mT * self.distance, weights)
+        if self.map is None:
+            return T, torch.zeros(len(T))
+        T_world_ref = fronto_parallel(self.distance)
+        T_ref_cam, pictures = se3.inverse(T_world_ref) @ T, self.map.pyramid(images)
+        for level, iterations in ((3, 12), (2, 6)):
+            T_ref_cam, correlation, _ = self.map.align(pictures[level], T_ref_cam, level, iterations)
+        return torch.where((correlation > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T), correlation
+
+    def goal_plane(self) -> Float[Tensor, "g 4"] | None:
+        """The scene's plane [n, d] in each goal's frame, where all goals agree with the learned picture; else None."""
+        if not bool((self.state["agreement"] > AGREE).all()):
+            return None
+        T = self.state["T_world_goal"]
+        return torch.cat([T[:, 2, :3], -T[:, 2, 3:]], 1)
+
+    def _set_goal(self, goal: Tensor) -> None:
+        T, agreement = self.locate(goal)
+        self.state = {"T_world_goal": T, "agreement": agreement}
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        T_world_cam, _ = self.locate(image)
+        return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T_world_cam, self.gain)
+
+
+def _map_camera(camera: Camera, scene: PlanarScene, distance: float) -> Camera:
+    """A camera that sees the whole picture from `distance`, its pixels as large on the plane as the camera's."""
+    pitch = max(distance / camera.fx, max(scene.width, scene.height) / MAP_WIDTH)
+    w, h = max(64, 8 * round(scene.width / pitch / 8)), max(64, 8 * round(scene.height / pitch / 8))
+    return Camera(w, h, w * distance / scene.width, h * distance / scene.height, (w - 1) / 2, (h - 1) / 2)

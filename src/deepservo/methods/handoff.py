@@ -1,0 +1,113 @@
+"""The handoff: a coarse method brings the camera near, photometric registration brings it home.
+
+Evidence decides, run by run and step by step. What the coarse method believes (the pose that its velocity answers) is the
+guess that registration starts from; when the warped picture then agrees with the goal's, the pose is trusted and steers.
+While it agrees it follows from step to step; when it stops agreeing, the coarse method steers again.
+"""
+
+import torch
+from torch import Tensor
+
+from deepservo import control
+from deepservo.features.registration import AGREE, OVERLAP, Registration, fronto
+from deepservo.geometry import se3
+from deepservo.methods.base import Controller
+
+PATIENCE = 3  # steps without agreement before the coarse method steers again
+NEAR = 0.05  # of the depth: when closer than this, register at full size
+
+
+class Handoff(Controller):
+    """`coarse`, then photometric registration on a plane `depth` [m] before the goal; PBVS on the registered pose.
+
+    `coarse` is any controller. Where it knows the goal's plane (`goal_plane`, (G, 4)) that is used instead of `depth`.
+    """
+
+    def __init__(self, coarse: Controller, depth: float = 0.6, gain: float = 0.1) -> None:
+        super().__init__(coarse.camera)
+        self.coarse, self.depth, self.gain = coarse, depth, gain
+
+    def _set_goal(self, goal: Tensor) -> None:
+        self.coarse.set_goal(goal)
+        plane = self.coarse.goal_plane() if hasattr(self.coarse, "goal_plane") else None
+        plane = fronto(self.depth) if plane is None else plane
+        self.registration = Registration(self.camera, goal, plane.expand(len(goal), 4))
+
+    def _start(self, n: int) -> None:
+        self.state = {
+            "T_goal_cam": torch.eye(4, dtype=torch.float64).repeat(n, 1, 1),
+            "v_cam": torch.zeros(n, 6, dtype=torch.float64),
+            "trusted": torch.zeros(n, dtype=torch.bool),
+            "misses": torch.zeros(n, dtype=torch.int64),
+            "correlation": torch.zeros(n),
+        }
+
+    def keep(self, index: Tensor) -> None:
+        super().keep(index)
+        self.coarse.keep(index)
+        self.registration.keep(index)
+
+    def stage(self, n: int) -> Tensor:
+        return self.state["trusted"].expand(n).to(torch.int8)
+
+    def evidence(self, n: int) -> list[str]:
+        state = zip(self.state["trusted"].tolist(), self.state["correlation"].tolist(), strict=True)
+        return [f"in the photometric finish, correlation {c:.2f}" if t else f"steered by the coarse method, correlation {c:.2f}" for t, c in state]
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        if not self.state:
+            self._start(len(image))
+        state, pictures = self.state, self.registration.pyramid(image)
+        guess = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
+        trusted = state["trusted"].clone()
+        if trusted.any():
+            self._follow(pictures, guess, trusted.nonzero().flatten())
+        v_cam = control.pbvs(state["T_goal_cam"], self.gain)
+        lost = ~state["trusted"]
+        if lost.any():
+            v_coarse = self.coarse.velocity(image)
+            self._acquire(pictures, guess, control.pose_of_pbvs(v_coarse, self.coarse.gain), lost.nonzero().flatten())
+            steer = state["trusted"] & lost
+            v_cam = torch.where(steer[:, None], control.pbvs(state["T_goal_cam"], self.gain), v_cam)
+            v_cam = torch.where(state["trusted"][:, None], v_cam, v_coarse)
+        state["v_cam"] = v_cam
+        return v_cam
+
+    def _follow(self, pictures: list[Tensor], guess: Tensor, runs: Tensor) -> None:
+        """Refine the trusted runs from where they should be by now; a few misses are forgiven, at the predicted pose."""
+        state = self.state
+        T, correlation, seen = self._align(pictures, guess[runs], runs, ((2, 3), (1, 3)))
+        agree = (correlation > AGREE) & (seen > OVERLAP)
+        T = torch.where(agree[:, None, None], T, guess[runs])
+        near = T[:, :3, 3].norm(dim=1) < NEAR * self.registration.plane[:, 3].expand(len(state["trusted"]))[runs]
+        fine = (near & agree).nonzero().flatten()
+        if len(fine):
+            T[fine] = self._align(pictures, T[fine], runs[fine], ((0, 2),))[0]
+        state["T_goal_cam"][runs], state["correlation"][runs] = T, correlation
+        state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
+        state["trusted"][runs] = state["misses"][runs] < PATIENCE
+
+    def _acquire(self, pictures: list[Tensor], guess: Tensor, coarse: Tensor, runs: Tensor) -> None:
+        """Try to register the runs that are not trusted from the coarse method's pose."""
+        state = self.state
+        T, correlation, seen = self._align(pictures, coarse[runs], runs, ((3, 12), (2, 6)))
+        agree = (correlation > AGREE) & (seen > OVERLAP)
+        state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, coarse[runs])
+        state["correlation"][runs] = correlation
+        state["trusted"][runs], state["misses"][runs] = agree, 0
+
+    def _align(self, pictures: list[Tensor], T: Tensor, runs: Tensor, schedule: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor, Tensor]:
+        correlation = seen = torch.zeros(len(runs))
+        for level, iterations in schedule:
+            T, correlation, seen = self.registration.align(pictures[level][runs], T, level, iterations, runs)
+        return T, correlation, seen
+
+
+class Still(Controller):
+    """Does not move: the coarse method of the photometric stage alone, which then starts from the goal's own pose."""
+
+    def _set_goal(self, goal: Tensor) -> None:
+        pass
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        return torch.zeros(len(image), 6, dtype=torch.float64)

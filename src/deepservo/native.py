@@ -1,0 +1,61 @@
+"""Builds and loads the one C file, `sampler.c`, with whatever C compiler the machine has.
+
+The library is built once into the user's cache, named by its source, its flags and the processor, so that a home shared
+between machines never runs another's instructions. Without a compiler everything works, slower, and one warning says so.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -ffinite-math-only -shared -fPIC".split()
+
+
+def _processor() -> str:
+    """What the processor can do, as text."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepservo"
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled sampler, or None (after one warning) where it cannot be built."""
+    source = Path(__file__).with_name("sampler.c")
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not compiler:
+        warnings.warn("deepservo: no C compiler found (cc, gcc or clang), so pictures are rendered by torch, about 20 times slower", stacklevel=2)
+        return None
+    key = "\0".join([source.read_text(), " ".join(FLAGS), platform.machine(), _processor()])
+    name = f"sampler-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    try:
+        target = _cache() / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+                built = Path(scratch) / name
+                flags = [*FLAGS, "-mprefer-vector-width=512"] if platform.machine() == "x86_64" else FLAGS
+                subprocess.run([compiler, *flags, "-o", str(built), str(source), "-lm"], check=True, capture_output=True, text=True)
+                os.replace(built, target)
+        lib = ctypes.CDLL(str(target))
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[:1]
+        warnings.warn(f"deepservo: {compiler} could not build the sampler ({' '.join(detail)}), so pictures are rendered by torch, about 20 times slower", stacklevel=2)
+        return None
+    i32, i64, pointer = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
+    lib.sample_rows.argtypes = [pointer, i64, i64, pointer, *[i32] * 5, *[pointer] * 5, *[i32] * 3, i64, i64]
+    lib.sample_rows.restype = None
+    return lib

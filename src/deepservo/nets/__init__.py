@@ -1,0 +1,1 @@
+"""Networks: definitions only. Building one touches no disk and no network."""

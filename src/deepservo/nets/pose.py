@@ -1,0 +1,52 @@
+"""A small network that answers the camera's pose in one scene (the CNN-VS idea, sized for two CPU cores).
+
+It does not regress six numbers. For each cell of an 8 x 8 grid over the picture it says which point of the scene's plane
+the cell looks at, and how sure it is; `solve` then finds the one pose that explains the 64 points. A cell is a local,
+shift-equivariant question, so the network learns from 64 answers a picture instead of one, and what covers a part of the
+picture spoils the cells it covers.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from deepservo.camera import Camera
+from deepservo.geometry import se3
+
+GRID = 8
+
+
+def _conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(c_out)]
+    return [*layers, nn.ReLU(inplace=True)] if relu else layers
+
+
+class PoseNet(nn.Module):
+    """(B, 1, 64, 64) pictures of any brightness -> (B, 3, 8, 8): plane point (X, Y) of each cell's centre and log of its error.
+
+    Points are in units of the scene's `distance`. `width` is the number of channels of the trunk.
+    """
+
+    size = 64
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        self.width, half = width, width // 2
+        self.stem = nn.Sequential(*_conv(1, 24, 5, 2), *_conv(24, half, 3, 2), *_conv(half, half), *_conv(half, width, 3, 2, relu=False))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.ReLU(), *_conv(width, width), *_conv(width, width, relu=False)) for _ in range(2)
+        )
+        self.whole = nn.Linear(4 * width, width)  # what the whole picture says, told to every cell
+        self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Conv2d(width, 3, 1))
+
+    def forward(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 3 g g"]:
+        x = self.stem(normalise(images))
+        x = x + self.blocks[0](x)
+        x = x + self.whole(nn.functional.adaptive_avg_pool2d(x.relu(), 2).flatten(1))[:, :, None, None]
+        return self.head(x + self.blocks[1](x))
+
+
+def normalise(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Zero mean and unit deviation per image; a flat image becomes zero."""
+    deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
+    return (images - mean) / (deviation + 1e-3)

@@ -1,0 +1,103 @@
+"""Pictures at the door: files and arrays of any kind become float32 (1, C, H, W) in [0, 1], or one clear sentence."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+
+SMALLEST = 32  # pixels a side: under this no photometric method has enough to hold on to
+BUNDLED = ("coffee", "astronaut", "chelsea", "moon", "page")
+LUMA = torch.tensor([0.299, 0.587, 0.114])
+
+
+def read_picture(path: str | Path) -> Float[Tensor, "1 h w"]:
+    """The grey levels of a picture file, (1, H, W) in [0, 1]: grey, RGB or RGBA (over white), 8 or 16 bits.
+
+    Raises InputError when the file is missing, cannot be decoded, or is under 32 x 32.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the path of a PNG, JPEG, TIFF or WebP picture")
+    try:
+        data = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
+        data = None
+    if data is None:
+        raise InputError(f"{path}: cannot be read as a picture; give a PNG, JPEG, TIFF or WebP file")
+    if data.ndim == 3:
+        data = cv2.cvtColor(data, cv2.COLOR_BGRA2RGBA if data.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return _check_size(_grey(data, str(path)), str(path))
+
+
+def bundled(name: str) -> Float[Tensor, "1 h w"]:
+    """A picture that comes with scikit-image, grey, centre-cropped to 4:3 as the benchmarks have it."""
+    import skimage.data  # its import costs a tenth of a second that most commands need not pay
+
+    if name not in BUNDLED:
+        raise InputError(f"{name!r} is not a bundled picture; choose one of {', '.join(BUNDLED)}, or give a file")
+    picture = _grey(getattr(skimage.data, name)(), name)
+    h, w = picture.shape[1:]
+    if 3 * w > 4 * h:
+        crop = round(h * 4 / 3)
+        return picture[:, :, (w - crop) // 2 : (w - crop) // 2 + crop].contiguous()
+    crop = round(w * 3 / 4)
+    return picture[:, (h - crop) // 2 : (h - crop) // 2 + crop].contiguous()
+
+
+def as_images(image: object, camera: Camera, what: str) -> Float[Tensor, "b 1 h w"]:
+    """Grey float32 images of `camera` from (B, C, H, W) in [0, 1] (tensor or array) or (H, W[, C]) uint8.
+
+    Raises InputError, naming `what`, for another shape or size, NaN, or values outside [0, 1].
+    """
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+        images = _grey(image, what)[None]
+    elif isinstance(image, Tensor | np.ndarray):
+        images = torch.as_tensor(image)
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.is_floating_point():
+            raise InputError(f"{what}: expected (B, 1 or 3, H, W) floats in [0, 1] or (H, W[, C]) uint8, got {tuple(images.shape)} {images.dtype}")
+        images = images.float()
+        low, high = torch.aminmax(images)
+        if not (low >= -1e-3 and high <= 1 + 1e-3):  # also catches NaN
+            raise InputError(f"{what}: values must lie in [0, 1] and be finite, these range from {low:.3g} to {high:.3g}")
+        if images.shape[1] == 3:
+            images = (images * LUMA[:, None, None]).sum(1, keepdim=True)
+    else:
+        raise InputError(f"{what}: expected a torch tensor or a NumPy array, got {type(image).__name__}")
+    if images.shape[-2:] != (camera.height, camera.width):
+        size = f"{images.shape[-1]} x {images.shape[-2]}"
+        raise InputError(f"{what} is {size} pixels, the camera's pictures are {camera.width} x {camera.height}; resize it or give its camera")
+    return images
+
+
+def _grey(data: np.ndarray, what: str) -> Float[Tensor, "1 h w"]:
+    """(H, W), (H, W, 1), RGB or RGBA, unsigned integers, booleans or floats in [0, 1] -> (1, H, W) float32."""
+    if data.ndim == 3 and data.shape[2] == 1:
+        data = data[..., 0]
+    if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] not in (2, 3, 4)):
+        raise InputError(f"{what}: a picture of shape {data.shape} is neither grey, RGB nor RGBA")
+    if data.dtype.kind == "f":
+        values = torch.from_numpy(data.astype(np.float32))
+    elif data.dtype.kind in "bu":
+        values = torch.from_numpy(data.astype(np.float32)) / (np.iinfo(data.dtype).max if data.dtype.kind == "u" else 1)
+    else:
+        raise InputError(f"{what}: pixels of type {data.dtype} are not supported; save the picture with 8 or 16 bits")
+    if not torch.isfinite(values).all():
+        raise InputError(f"{what}: the picture holds NaN or infinite values")
+    if values.ndim == 3:
+        colour = values[..., :3] @ LUMA if values.shape[2] >= 3 else values[..., 0]
+        alpha = values[..., -1] if values.shape[2] in (2, 4) else torch.ones(1)
+        values = colour * alpha + (1 - alpha)
+    return values.clamp(0, 1)[None].contiguous()
+
+
+def _check_size(picture: Tensor, what: str) -> Tensor:
+    h, w = picture.shape[-2:]
+    if min(h, w) < SMALLEST:
+        raise InputError(f"{what}: {w} x {h} pixels is too small to servo on; give a picture of at least {SMALLEST} x {SMALLEST}")
+    return picture

@@ -1,0 +1,140 @@
+"""The one sampler: pictures seen through homographies, antialiased, in one fused pass.
+
+Every output pixel takes one trilinear sample of a box-filtered pyramid. Its level comes from the area of the pixel's
+footprint on the picture, which for a homography H is exactly `|det H| / w^3` (w the third homogeneous coordinate), so no
+derivative is formed. On a CPU the work is done by `sampler.c`; `sample_reference` is the same arithmetic in torch, for
+other devices, for gradients and for the tests.
+"""
+
+import functools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import native
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """Levels of T pictures of C channels laid end to end: `flat` (T, C, N), and where each level starts."""
+
+    flat: Tensor
+    offsets: Tensor
+    size: tuple[int, int]
+    padded: tuple[int, int]
+    levels: int
+
+
+def build_pyramid(pictures: Float[Tensor, "t c h w"], antialias: bool = True) -> Pyramid:
+    """Box-filtered pyramid of float32 pictures; with `antialias` off, level 0 alone (plain bilinear).
+
+    Padding to a multiple of the coarsest texel (by replication) keeps every texel an exact 2x2 mean.
+    """
+    h, w = pictures.shape[-2:]
+    levels = max(1, int(math.log2(min(h, w)))) if antialias else 1
+    step = 2 ** (levels - 1)
+    level = torch.nn.functional.pad(pictures, (0, -w % step, 0, -h % step), mode="replicate") if step > 1 else pictures
+    padded = (level.shape[-2], level.shape[-1])
+    flat, offsets, start = [], [], 0
+    for i in range(levels):
+        offsets.append(start)
+        start += level.shape[-2] * level.shape[-1]
+        flat.append(level.flatten(-2))
+        if i < levels - 1:
+            level = torch.nn.functional.avg_pool2d(level, 2)
+    offset = torch.tensor(offsets, dtype=torch.int32, device=pictures.device)
+    return Pyramid(torch.cat(flat, -1).contiguous(), offset, (h, w), padded, levels)
+
+
+def sample(
+    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"]
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
+    """Images of size (h, w) through homographies that take output pixels to picture pixels, and their coverage.
+
+    Hs is float64; its third homogeneous coordinate must be positive in front of the camera. One picture serves all
+    homographies, or there is one each. Coverage is the share of the pixel that the picture fills; `background` fills
+    the rest.
+    """
+    lib = native.library() if pyramid.flat.device.type == "cpu" else None
+    if lib is None:
+        return sample_reference(pyramid, Hs, size, background)
+    B, C, (h, w) = Hs.shape[0], pyramid.flat.shape[1], size
+    stride = pyramid.flat.shape[2]
+    step = C * stride if pyramid.flat.shape[0] > 1 else 0
+    dets = torch.linalg.det(Hs.double()).abs().float().contiguous()
+    homographies = Hs.float().contiguous()
+    back = background.float().expand(B, C).contiguous()
+    image, coverage = torch.empty(B, C, h, w), torch.empty(B, h, w)
+    flat, offsets = pyramid.flat, pyramid.offsets
+
+    def rows(begin: int, end: int) -> None:
+        lib.sample_rows(
+            flat.data_ptr(), step, stride, offsets.data_ptr(), pyramid.levels, pyramid.padded[1], pyramid.padded[0],
+            pyramid.size[1], pyramid.size[0], homographies.data_ptr(), dets.data_ptr(), back.data_ptr(),
+            image.data_ptr(), coverage.data_ptr(), C, h, w, begin, end,
+        )  # fmt: skip
+
+    threads = torch.get_num_threads()
+    if threads == 1 or B * h * w < 100_000:  # under about 0.3 ms a second thread costs more than it gives
+        rows(0, B * h)
+    else:
+        cuts = [B * h * k // threads for k in range(threads + 1)]
+        list(_pool(threads).map(rows, cuts[:-1], cuts[1:]))
+    return image, coverage
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="deepservo-sampler")
+
+
+def sample_reference(
+    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"]
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
+    """`sample` in plain torch, on any device, differentiable in Hs."""
+    (h, w), (th, tw), device = size, pyramid.size, pyramid.flat.device
+    dets = torch.linalg.det(Hs.double()).abs().float()[:, None, None]
+    m = Hs.float()[:, :, :, None, None]
+    x = torch.arange(w, dtype=torch.float32, device=device)[None, None, :]
+    y = torch.arange(h, dtype=torch.float32, device=device)[None, :, None]
+    den = m[:, 2, 0] * x + (m[:, 2, 1] * y + m[:, 2, 2])
+    front = den > 0
+    inv = 1 / torch.where(front, den, torch.ones_like(den))
+    u = ((m[:, 0, 0] * x + (m[:, 0, 1] * y + m[:, 0, 2])) * inv).clamp(-1e6, 1e6)
+    v = ((m[:, 1, 0] * x + (m[:, 1, 1] * y + m[:, 1, 2])) * inv).clamp(-1e6, 1e6)
+    lod = (0.5 * torch.log2(dets * inv * inv * inv)).clamp(0.0, float(pyramid.levels - 1))
+    level = lod.detach().to(torch.int32)
+    blend = lod - level
+    fine = _bilinear(pyramid, level, u, v)
+    coarse = _bilinear(pyramid, (level + 1).clamp(max=pyramid.levels - 1), u, v)
+    image = fine * (1 - blend)[:, None] + coarse * blend[:, None]
+    k = 1 / (torch.exp2(level.float()) * (1 + blend))  # the edge is as wide as a pixel's footprint
+    coverage = front * ((u + 0.5) * k + 0.5).clamp(0, 1) * ((tw - 0.5 - u) * k + 0.5).clamp(0, 1)
+    coverage = coverage * ((v + 0.5) * k + 0.5).clamp(0, 1) * ((th - 0.5 - v) * k + 0.5).clamp(0, 1)
+    back = background.float().expand(len(Hs), pyramid.flat.shape[1])[:, :, None, None]
+    return image * coverage[:, None] + back * (1 - coverage[:, None]), coverage
+
+
+def _bilinear(pyramid: Pyramid, level: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Bilinear sample (B, C, h, w) at level-0 texel coordinates (u, v), each pixel at its own level, edges clamped."""
+    scale = torch.exp2(-level.float())
+    wl, hl = pyramid.padded[1] >> level, pyramid.padded[0] >> level
+    ul = torch.minimum(((u + 0.5) * scale - 0.5).clamp(min=0.0), wl - 1.0)
+    vl = torch.minimum(((v + 0.5) * scale - 0.5).clamp(min=0.0), hl - 1.0)
+    x0, y0 = ul.detach().to(torch.int64), vl.detach().to(torch.int64)
+    fu, fv = (ul - x0)[:, None], (vl - y0)[:, None]
+    x1, y1 = torch.minimum(x0 + 1, wl.long() - 1), torch.minimum(y0 + 1, hl.long() - 1)
+    start = pyramid.offsets.long()[level.long()]
+
+    def at(yy: Tensor, xx: Tensor) -> Tensor:
+        index = (start + yy * wl + xx).flatten(1)[:, None]  # (B, 1, h w)
+        flat = pyramid.flat.expand(len(index), -1, -1)
+        return flat.gather(2, index.expand(-1, flat.shape[1], -1)).unflatten(2, (u.shape[1], u.shape[2]))
+
+    top = at(y0, x0) * (1 - fu) + at(y0, x1) * fu
+    bottom = at(y1, x0) * (1 - fu) + at(y1, x1) * fu
+    return top * (1 - fv) + bottom * fv

@@ -1,0 +1,70 @@
+"""The textured plane z = 0: its centre the world's origin, x right, y down, z away from the camera."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.geometry import se3
+from deepservo.sampler import Pyramid, build_pyramid, sample
+
+
+@dataclass(frozen=True)
+class PlanarScene:
+    """A picture, `width` metres wide, on the plane z = 0; its height follows from its aspect.
+
+    texture: (C, H, W) float32 in [0, 1]. background: the grey level around it, white by default. antialias off samples
+    the texture bilinearly at full resolution, as most published simulators do.
+    """
+
+    texture: Float[Tensor, "c h w"]
+    width: float = 0.8
+    background: float = 1.0
+    antialias: bool = True
+    pyramid: Pyramid = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.texture.ndim != 3 or min(self.texture.shape[1:]) < 2:
+            raise InputError(f"scene: the texture must be (C, H, W), at least 2 x 2, not {tuple(self.texture.shape)}")
+        if not torch.isfinite(self.texture).all():
+            raise InputError("scene: the texture holds NaN or infinite values")
+        if not 0 < self.width < float("inf"):
+            raise InputError(f"scene: the width must be a positive number of metres, not {self.width}")
+        object.__setattr__(self, "pyramid", build_pyramid(self.texture[None].float(), self.antialias))
+
+    @property
+    def height(self) -> float:
+        """Height of the picture [m]."""
+        return self.width * self.texture.shape[1] / self.texture.shape[2]
+
+    def homography(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3 3"]:
+        """Takes camera pixels to texture pixels; float64, third coordinate 1/Z (positive in front) at each pixel."""
+        T = se3.inverse(T_world_cam.double())
+        plane = torch.stack([T[:, :3, 0], T[:, :3, 1], T[:, :3, 3]], -1)  # (X, Y, 1) on the plane -> camera frame
+        per_metre = self.texture.shape[2] / self.width
+        h, w = self.texture.shape[1:]
+        texel = torch.tensor(
+            [[per_metre, 0, w / 2 - 0.5], [0, per_metre, h / 2 - 0.5], [0, 0, 1]], dtype=torch.float64, device=T.device
+        )
+        return texel @ torch.linalg.inv(plane) @ camera.K_inv.to(T.device)
+
+    def render(
+        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
+        """Images in [0, 1] and, per pixel, the share that the picture (rather than the background) fills.
+
+        The camera's centre must be at z < 0 (`check_poses`); `background` replaces the scene's own, one colour an image.
+        """
+        if background is None:
+            background = torch.full((1, self.texture.shape[0]), self.background, device=self.texture.device)
+        return sample(self.pyramid, self.homography(camera, T_world_cam), (camera.height, camera.width), background)
+
+    def depth(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b h w"]:
+        """Depth Z [m] of the plane at each pixel's centre; infinite where the pixel looks above the horizon."""
+        x, y = camera.xy(torch.float64)
+        R, t = T_world_cam[:, 2, :3].double()[:, :, None, None], T_world_cam[:, 2, 3].double()[:, None, None]
+        slope = R[:, 0] * x.to(R.device) + R[:, 1] * y.to(R.device) + R[:, 2]
+        return torch.where(slope > 0, -t / slope, torch.inf)

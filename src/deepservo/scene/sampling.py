@@ -1,0 +1,111 @@
+"""Start and goal poses of the published experiments, `T_world_cam` (N, 4, 4) in float64, in front of the plane z = 0.
+
+All lengths are the papers', for a goal 0.6 m from the plane; `distance` scales them to another. Random numbers come from
+the generator given, so the same seed gives the same poses.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.geometry import se3
+
+PAPER_DISTANCE = 0.6
+
+
+def _uniform(generator: torch.Generator, *shape: int, half: float | Tensor = 1.0) -> Tensor:
+    """Uniform in [-half, half]."""
+    return (torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1) * half
+
+
+def look_at(
+    position: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], roll: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 4 4"]:
+    """`T_world_cam` at `position`, optical axis through `target`, turned by `roll` [rad] about that axis.
+
+    At roll 0 the camera is the fronto-parallel one turned by the smallest rotation. The target must not be straight
+    behind (in -z of) the camera.
+    """
+    axis = torch.nn.functional.normalize(target - position, dim=-1)
+    forward = torch.zeros_like(axis)
+    forward[..., 2] = 1
+    cross, dot = torch.linalg.cross(forward, axis), axis[..., 2]
+    k = se3.hat(cross)
+    R = torch.eye(3, dtype=axis.dtype) + k + k @ k / (1 + dot)[..., None, None]
+    return se3.transform(R @ se3.so3_exp(forward * roll[..., None]), position)
+
+
+def fronto_parallel(distance: float, n: int = 1) -> Float[Tensor, "n 4 4"]:
+    """The reference pose (0, 0, -distance), facing the plane."""
+    T = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
+    T[:, 2, 3] = -distance
+    return T
+
+
+def _look_at_circles(generator: torch.Generator, n: int, radii: tuple[float, ...], roll: Tensor, distance: float) -> Tensor:
+    scale = distance / PAPER_DISTANCE
+    offset = _uniform(generator, n, 3, half=torch.tensor([0.6, 0.6, 0.15], dtype=torch.float64)) * scale
+    radius = torch.tensor(radii, dtype=torch.float64)[torch.arange(n) % len(radii)] * scale
+    angle = _uniform(generator, n, half=math.pi)
+    target = torch.stack([radius * angle.cos(), radius * angle.sin(), torch.zeros(n, dtype=torch.float64)], -1)
+    position = offset + torch.tensor([0.0, 0.0, -distance], dtype=torch.float64)
+    return look_at(position, target, roll)
+
+
+def lookat(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> tuple[Tensor, Tensor]:
+    """AEVS: starts and goals of `lookat`; circles of radius 2, 4, .. 10 cm, roll uniform in +-5 deg."""
+    roll = _uniform(generator, n, half=math.radians(5))
+    Ts = _look_at_circles(generator, n, (0.02, 0.04, 0.06, 0.08, 0.10), roll, distance)
+    return Ts, fronto_parallel(distance, n)
+
+
+def lookat_rz(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> tuple[Tensor, Tensor]:
+    """MLVS: starts and goals of `lookat-rz`; circles of 8, 16, 24, 32 cm, roll evenly in +-120 deg, in random order."""
+    even = torch.linspace(-1, 1, n, dtype=torch.float64) if n > 1 else torch.zeros(1, dtype=torch.float64)
+    roll = math.radians(120) * even[torch.randperm(n, generator=generator)]
+    Ts = _look_at_circles(generator, n, (0.08, 0.16, 0.24, 0.32), roll, distance)
+    return Ts, fronto_parallel(distance, n)
+
+
+def screw(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> tuple[Tensor, Tensor]:
+    """AEVS: `screw`; each goal with 5 translations along and 10 rotations about its optical axis (n of 500, spread evenly)."""
+    scale = distance / PAPER_DISTANCE
+    goals = fronto_parallel(distance, 10)
+    goals[:, :2, 3] = _uniform(generator, 10, 2, half=0.2) * scale
+    roll = _uniform(generator, 10, half=math.pi)
+    turn = torch.zeros(10, 3, dtype=torch.float64)
+    turn[:, 2] = roll
+    goals[:, :3, :3] = se3.so3_exp(turn)
+    tz = torch.linspace(-0.3, 0.3, 5, dtype=torch.float64) * scale
+    rz = torch.linspace(-math.radians(70), math.radians(70), 10, dtype=torch.float64)
+    twist = torch.zeros(10, 5, 10, 6, dtype=torch.float64)
+    twist[..., 2], twist[..., 5] = tz[None, :, None], rz[None, None, :]
+    Ts_goal = goals[:, None, None].expand(10, 5, 10, 4, 4).reshape(500, 4, 4)
+    Ts_cam = Ts_goal @ se3.exp(twist.reshape(500, 6))
+    keep = (torch.arange(n) * 500) // n if n <= 500 else torch.arange(n) % 500
+    return Ts_cam[keep], Ts_goal[keep]
+
+
+SETS = {"lookat": lookat, "lookat-rz": lookat_rz, "screw": screw}
+
+
+def workspace(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> Float[Tensor, "n 4 4"]:
+    """Poses to train on: every place a run of the sets above passes through, and more of them where runs end.
+
+    Two thirds look from +-(0.68, 0.68, 0.3) m at a point within 0.36 m of the centre; one third from a half to an
+    eighth of that, closer to the goal, where accuracy counts. Any roll.
+    """
+    scale = distance / PAPER_DISTANCE
+    shrink = torch.where(
+        torch.rand(n, generator=generator, dtype=torch.float64) < 2 / 3, 1.0, 2.0 ** -(1 + 2 * torch.rand(n, generator=generator, dtype=torch.float64))
+    )[:, None]
+    half = torch.tensor([0.68, 0.68, 0.3], dtype=torch.float64)
+    position = _uniform(generator, n, 3, half=half) * shrink
+    angle = _uniform(generator, n, half=math.pi)
+    radius = 0.36 * torch.rand(n, generator=generator, dtype=torch.float64).sqrt() * shrink[:, 0]
+    ahead = position * (1 - shrink.sqrt())  # near the goal the camera looks straight on, not at the centre
+    target = torch.stack([radius * angle.cos() + ahead[:, 0], radius * angle.sin() + ahead[:, 1], torch.zeros_like(angle)], -1)
+    position = position + torch.tensor([0.0, 0.0, -PAPER_DISTANCE], dtype=torch.float64)
+    return look_at(position * scale, target * scale, _uniform(generator, n, half=math.pi))

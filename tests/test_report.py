@@ -1,0 +1,173 @@
+"""The report page: one file, true numbers, nothing loaded, and drawn by a real browser."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepservo.bench.report import RunSet, write_report
+from deepservo.camera import Camera
+from deepservo.control import pbvs
+from deepservo.errors import InputError
+from deepservo.geometry import se3
+from deepservo.loop import Trajectory
+from deepservo.scene import PlanarScene, sampling
+
+CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+SCENE = PlanarScene(torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0)))
+NASTY = "</script><script>alert(1)</script> & {{data}}"
+ROW = {"method": "cnn", "set": "lookat", "scene": NASTY, "n": 4, "converged": 0.75, "converged_ci": [0.3, 0.95], "end_mm_median": 0.25,
+       "end_mm_mean": None, "end_deg_median": float("nan"), "gain": 0.1, "dt": 1.0, "budget": 30, "seed": 0}  # fmt: skip
+TRAINING = {"method": "cnn", "steps": 20, "seconds": 9.5, "parameters": 1_200_000, "batch": 8, "seed": 0,
+            "loss": [[k, 1 / (k + 1)] for k in range(900)], "picture": NASTY, "minutes": None}  # fmt: skip
+
+
+def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> RunSet:
+    """n straight ways home, the last photometric, the first `lost` of them standing still."""
+    T, goals = sampling.lookat(n, torch.Generator().manual_seed(1))
+    goals = goals[:1] if one_goal else goals
+    goal = SCENE.render(CAMERA, goals)[0]
+    Ts, twists, errors = [T], [], []
+    for _ in range(steps):
+        v = pbvs(se3.inverse(goals) @ T, 0.3)
+        v[:lost] = 0
+        errors.append((SCENE.render(CAMERA, T)[0] - goal).square().mean((1, 2, 3)).sqrt())
+        T = T @ se3.exp(v)
+        Ts.append(T)
+        twists.append(v)
+    stage = (torch.arange(steps) >= steps // 2)[:, None].expand(steps, n).to(torch.int8)
+    T_all, v_all, spent = torch.stack(Ts), torch.stack(twists), torch.full((n,), steps)
+    trajectory = Trajectory(T_all, v_all, torch.stack(errors), stage, spent, ["settled"] * n, torch.ones(steps), 1.0, steps)
+    return RunSet(NASTY, trajectory, goal, goals, torch.arange(n) >= lost)
+
+
+def page(path: Path, *sets: RunSet, title: str = "demo", training: dict | None = None) -> str:
+    write_report(path, title=title, rows=[ROW], runs=list(sets), scene=SCENE, camera=CAMERA, training=training)
+    return path.read_text("utf-8")
+
+
+def own(text: str) -> str:
+    """The page without plotly's own code."""
+    parts = re.split(r"(?s)<script>/\*\*\n\* plotly\.js.*?</script>", text)
+    assert len(parts) == 2, "plotly stands in the page once"
+    return "".join(parts)
+
+
+def data(text: str) -> dict:
+    return json.loads(re.search(r'(?s)id="data">(.*?)</script>', text)[1])
+
+
+def result(text: str) -> str:
+    return html.unescape(re.search(r'(?s)class="result">(.*?)</p>', text)[1]).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_page_loads_nothing(tmp_path: Path) -> None:
+    text = own(page(tmp_path / "report.html", runs(), training=TRAINING))
+    assert "default-src 'none'" in text
+    assert not re.search(
+        r"https?:|//cdn|<link|@import|<iframe|fetch\(|XMLHttpRequest|url\(|\bimport\b", re.sub(r"data:image/webp[^\"]*", "", text)
+    )
+    assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)"', text))
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"], "nothing is left beside the page"
+
+
+def test_sentence_says_what_the_poses_say(tmp_path: Path) -> None:
+    run = runs(n=5, lost=2)
+    metres, radians = se3.distance(run.trajectory.Ts_world_cam[-1], run.Ts_world_goal)
+    mm, deg = 1e3 * metres[2:].median(), torch.rad2deg(radians[2:].median())
+    text = page(tmp_path / "report.html", run)
+    assert result(
+        text
+    ) == f"2 of 5 cameras came home; the median one of those stopped {mm:.3g} mm and {deg:.3g} deg from the goal.".replace("2 of", "3 of")
+    packed = data(text)["sets"][0]
+    assert packed["end_mm"] == pytest.approx((1e3 * metres).tolist(), rel=1e-3)
+    assert packed["curves"]["mm"]["lines"][0][-1] == pytest.approx(packed["end_mm"][packed["drawn"][0]], rel=1e-3)
+    assert packed["film"][0]["role"].startswith("did not come home")
+
+
+def test_what_users_write_stays_text(tmp_path: Path) -> None:
+    text = own(page(tmp_path / "report.html", runs(), runs(), title=NASTY, training=TRAINING))
+    assert "alert(1)</script>" not in text
+    assert "<script>alert" not in text
+    assert html.escape(NASTY) in text
+    assert data(text)["sets"][1]["label"] == NASTY
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_pages_without_goal_pose_or_verdict(tmp_path: Path, n: int) -> None:
+    run = replace(runs(n, steps=9), Ts_world_goal=None, converged=None)
+    run.trajectory.image_error[:, 0] = torch.nan
+    text = page(tmp_path / "report.html", run)
+    packed = data(text)["sets"][0]
+    assert "mm" not in packed["curves"] and packed["end_mm"] == [None] * n
+    assert len(packed["film"]) == n
+    end = run.trajectory.image_error[-1, 1:].median()
+    assert ("unknown distance" if n == 1 else f"image error of {end:.3g}") in result(text)
+
+
+def test_pages_of_a_robot_that_knows_no_poses(tmp_path: Path) -> None:
+    run = runs(1)
+    run.trajectory.Ts_world_cam.fill_(torch.nan)
+    packed = data(page(tmp_path / "report.html", run))["sets"][0]
+    assert packed["space"] is None and packed["film"] == packed["movies"] == []
+    assert packed["curves"]["image"]["lines"][0]
+
+
+def test_pages_of_a_camera_that_went_through_the_picture(tmp_path: Path) -> None:
+    run = runs(2, lost=1)
+    run.trajectory.Ts_world_cam[5:, 0, 2, 3] = torch.linspace(0, 1, 26, dtype=torch.float64)
+    assert data(page(tmp_path / "report.html", run))["sets"][0]["film"][0]["run"] == 0
+
+
+def test_early_stops_end_their_curves(tmp_path: Path) -> None:
+    run = runs(3)
+    run.trajectory.steps[1] = 10
+    run.trajectory.image_error[10:, 1] = torch.nan
+    packed = data(page(tmp_path / "report.html", run))["sets"][0]
+    line = packed["drawn"].index(1)
+    assert (len(packed["curves"]["mm"]["lines"][line]), len(packed["curves"]["image"]["lines"][line])) == (11, 10)
+    assert packed["end_image"][1] == pytest.approx(float(run.trajectory.image_error[9, 1]), rel=1e-3)
+
+
+def test_many_runs_stay_small(tmp_path: Path) -> None:
+    run = runs(120, steps=210)
+    packed = data(page(tmp_path / "report.html", run))["sets"][0]
+    assert len(packed["drawn"]) == 100 and len(packed["end_mm"]) == 120
+    assert len(packed["curves"]["step"]) <= 200 and packed["curves"]["step"][-1] == 210
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no runs"):
+        page(tmp_path / "report.html")
+    with pytest.raises(InputError, match="has 4 runs, but converged has 3"):
+        replace(runs(4), converged=torch.ones(3, dtype=torch.bool))
+    assert not list(tmp_path.iterdir())
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH to open the page with")
+@pytest.mark.parametrize("known", [True, False], ids=["simulated", "no-goal-pose"])
+def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
+    run = runs(4, one_goal=False, lost=1) if known else replace(runs(1), Ts_world_goal=None, converged=None)
+    path = tmp_path / "a report.html"
+    page(path, run, run, title=NASTY, training=TRAINING)
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+               "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
+               "--enable-unsafe-swiftshader", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=900,1200",
+               "--virtual-time-budget=8000", "--dump-dom", path.as_uri()]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    root = re.search(r"<html[^>]*>", done.stdout)
+    assert root, f"the browser gave no page: {done.stderr[-500:]}"
+    assert "data-error" not in root[0], root[0]
+    assert 'data-drawn="yes"' in root[0]
+    assert len(re.findall(r'class="[^"]*js-plotly-plot', done.stdout)) == (9 if known else 5)
+    assert len(re.findall(r'class="js-line"', done.stdout)) >= (5 if known else 3)
+    assert "alert(1)" in done.stdout and "<script>alert" not in own(done.stdout)
