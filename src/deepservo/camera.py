@@ -42,9 +42,7 @@ class Camera:
     @property
     def K_inv(self) -> Float[Tensor, "3 3"]:
         """`p / Z = K_inv p_px`, float64."""
-        return torch.tensor(
-            [[1 / self.fx, 0, -self.cx / self.fx], [0, 1 / self.fy, -self.cy / self.fy], [0, 0, 1]], dtype=torch.float64
-        )
+        return torch.tensor([[1 / self.fx, 0, -self.cx / self.fx], [0, 1 / self.fy, -self.cy / self.fy], [0, 0, 1]], dtype=torch.float64)
 
     def xy(self, dtype: torch.dtype = torch.float32) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
         """Normalised coordinates of every pixel's centre."""
@@ -61,9 +59,7 @@ class Camera:
 
     def crop(self, border: int) -> "Camera":
         """The camera whose image lacks `border` pixels on each side."""
-        return replace(
-            self, width=self.width - 2 * border, height=self.height - 2 * border, cx=self.cx - border, cy=self.cy - border
-        )
+        return replace(self, width=self.width - 2 * border, height=self.height - 2 * border, cx=self.cx - border, cy=self.cy - border)
 
     def resize(self, width: int, height: int) -> "Camera":
         """The camera whose image is this one's resized (area) to width x height."""

@@ -28,6 +28,7 @@ class Demo:
     """Of the training and of the starts."""
 
     def run(self) -> None:
+        """See `commands.run_demo`."""
         from deepservo.commands import run_demo
 
         run_demo(self.out, self.image, self.minutes, self.starts, self.seed)
@@ -61,6 +62,7 @@ class Learn:
     """Go on from the checkpoint of a training that was stopped."""
 
     def run(self) -> None:
+        """See `commands.run_learn`."""
         from deepservo.commands import run_learn
 
         run_learn(
@@ -93,6 +95,7 @@ class Servo:
     """Folder for results.json and report.html."""
 
     def run(self) -> None:
+        """See `commands.run_servo`."""
         from deepservo.commands import run_servo
 
         run_servo(self.model, self.method, self.image, self.goal, self.poses, self.set, self.starts, self.seed, self.out)
@@ -106,6 +109,7 @@ class Info:
     """A model file."""
 
     def run(self) -> None:
+        """See `commands.run_info`."""
         from deepservo.commands import run_info
 
         run_info(self.model)
@@ -121,14 +125,20 @@ Command = (
 
 def main(args: list[str] | None = None) -> int:
     """Run one command; the exit code: 0, or 2 with one sentence on standard error."""
-    command = tyro.cli(Command, args=args, prog="deepservo", description="Bring a camera home to a picture.")  # type: ignore[call-overload]
+    command = None
     try:
+        command = tyro.cli(Command, args=args, prog="deepservo", description="Bring a camera home to a picture.")  # type: ignore[call-overload]
         command.run()
     except InputError as error:
-        print(f"deepservo: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        hint = "; go on with --resume" if isinstance(command, Learn) else ""
-        print(f"deepservo: stopped by Ctrl-C, nothing half-written{hint}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
+    except OSError as error:  # a full disk, a path without permission: the machine's state, not a fault of the program
+        return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}; free some space or choose another place")
+    except KeyboardInterrupt as stop:
+        go_on = "--resume goes on from it" if isinstance(command, Learn) else "the same command goes on from it"
+        return _refuse(f"stopped by Ctrl-C, nothing half-written{f'; {stop}: {go_on}' if str(stop) else ''}")
     return 0
+
+
+def _refuse(why: str) -> int:
+    print(f"deepservo: {' '.join(why.split())}", file=sys.stderr)
+    return 2

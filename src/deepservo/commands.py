@@ -1,12 +1,12 @@
 """What the command line does, one function a command; each returns when its files are written."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -16,29 +16,32 @@ from deepservo.bench import metrics
 from deepservo.bench.protocols import Starts, goal_pictures, measure, read_poses, sampled
 from deepservo.bench.report import RunSet, write_report
 from deepservo.camera_file import CalibratedCamera, read_camera
-from deepservo.checkpoint import replacing
+from deepservo.checkpoint import check_writable, replacing
 from deepservo.errors import InputError
-from deepservo.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.learn import PAPER_CAMERA, check_scene, learn, make_scene
 from deepservo.methods import build
 from deepservo.model import Model, load_model, texture_of
 from deepservo.scene import PlanarScene
 from deepservo.version import __version__
 
-OURS = {"model.safetensors", "model.safetensors.partial", "results.json", "report.html"}
-console = Console()
+OURS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")
+LOG_S = 20.0  # seconds between two lines of progress where no bar can be drawn
+WIDE = 120  # columns of a table in what is not a terminal
+console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)  # file names are shown as they are
 
 
 def run_demo(out: Path, image: Path | None, minutes: float, starts: int, seed: int) -> None:
     """Learn a scene from one picture, bring cameras home to it, and show it all."""
     check_folder(out)
+    check_seed(seed)
     camera = CalibratedCamera(PAPER_CAMERA)
     name = image.stem if image else "coffee"
     picture = pictures.read_picture(image) if image else pictures.bundled(name)
     scene = make_scene(picture, camera, name)
+    run = sampled("lookat-rz", starts, seed, scene, camera.camera, distance=0.6)
     path = out / "model.safetensors"
     with training_bar(f"learning {name}") as show:
-        model = learn(picture, scene, camera, path, name=name, minutes=minutes, seed=seed, show=show)
-    run = sampled("lookat-rz", starts, seed, scene, model.camera, model.distance)
+        model = learn(picture, scene, camera, path, name=name, minutes=minutes, seed=seed, resume=None, show=show)
     _servo(model, "cnn+dvs", scene, name, run, out)
 
 
@@ -56,6 +59,7 @@ def run_learn(
     resume: bool,
 ) -> None:
     """Learn a scene from a picture file."""
+    check_seed(seed)
     picture = pictures.read_picture(image)
     camera = read_camera(camera_file) if camera_file else CalibratedCamera(PAPER_CAMERA)
     scene = make_scene(picture, camera, str(image), width, view, distance)
@@ -70,14 +74,24 @@ def run_learn(
 
 
 def run_servo(
-    model_file: Path, method: str | None, image: Path | None, goal: Path | None, poses: Path | None, set_name: str, starts: int, seed: int, out: Path
+    model_file: Path,
+    method: str | None,
+    image: Path | None,
+    goal: Path | None,
+    poses: Path | None,
+    set_name: str,
+    starts: int,
+    seed: int,
+    out: Path,
 ) -> None:
     """Simulated servoing with a learned model."""
     model = load_model(model_file)
     check_folder(out)
+    check_seed(seed)
     scene, scene_name = model.scene, model.picture
     if image:
         scene, scene_name = PlanarScene(texture_of(pictures.read_picture(image)), model.scene.width, model.scene.background), image.name
+        check_scene(scene, model.camera, model.distance, str(image))
     _servo(model, method or f"{model.method}+dvs", scene, scene_name, _starts(model, scene, goal, poses, set_name, starts, seed), out)
 
 
@@ -102,6 +116,8 @@ def _starts(model: Model, scene: PlanarScene, goal: Path | None, poses: Path | N
 
 def _servo(model: Model, method: str, scene: PlanarScene, scene_name: str, starts: Starts, out: Path) -> None:
     controller = build(method, model.camera, model.distance, model)
+    if starts.Ts_world_goal is None and method == "pbvs":
+        raise InputError("pbvs: needs the goal's true pose, which a picture does not tell; give T_world_goal in the poses file")
     with servo_bar(f"{method} from {len(starts.Ts_world_cam)} starts", controller.budget) as show:
         trajectory, row = measure(controller, method, scene, scene_name, starts, progress=show)
     write_results(out / "results.json", [row])
@@ -111,10 +127,10 @@ def _servo(model: Model, method: str, scene: PlanarScene, scene_name: str, start
         home = metrics.converged(start, end)
     runs = [RunSet(f"{method} · {starts.name} · {scene_name}", trajectory, starts.goal, starts.Ts_world_goal, home)]
     training = model.training if method.startswith(model.method) else None
-    write_report(
-        out / "report.html", title=f"{method} on {scene_name}", rows=[row], runs=runs, scene=scene, camera=model.camera, training=training
-    )
-    console.print(table([row]))
+    with console.status("drawing the report"):
+        title, camera = f"{method} on {scene_name}", model.camera
+        write_report(out / "report.html", title=title, rows=[row], runs=runs, scene=scene, camera=camera, training=training)
+    (console if console.is_terminal else Console(width=WIDE, markup=False)).print(table([row]))
     console.print(f"{out / 'results.json'}\n{out / 'report.html'}: open it in a browser")
 
 
@@ -124,25 +140,33 @@ def run_info(model_file: Path) -> None:
     camera, training = model.camera, model.training
     h, w = model.scene.texture.shape[1:]
     lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
+    loss = f"{training['loss'][-1][1]:.3f}" if training["loss"] else "unknown"
     console.print(
         f"{model_file}: {model.method}, a pose network of {training['parameters']:,} parameters for one scene\n"
-        f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x {model.scene.height:.4g} m, reference distance {model.distance:g} m\n"
+        f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x {model.scene.height:.4g} m, "
+        f"reference distance {model.distance:g} m\n"
         f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, centre ({camera.cx:g}, {camera.cy:g}){lens}\n"
-        f"training  {training['steps']} steps of {training['batch']} pictures in {training['seconds']:.0f} s on {training['threads']} threads, "
-        f"seed {training['seed']}, loss {training['loss'][-1][1] if training['loss'] else float('nan'):.3f}\n"
-        f"made by   deepservo {model.version}",
-        highlight=False,
-        soft_wrap=True,
+        f"training  {training['steps']} steps of {training['batch']} pictures in {training['seconds']:.0f} s "
+        f"on {training['threads']} threads, seed {training['seed']}, loss {loss}\n"
+        f"made by   deepservo {model.version}"
     )
 
 
 def check_folder(out: Path) -> None:
-    """InputError when `out` is no folder of ours: a file, or a folder that holds other things."""
+    """InputError when `out` is no folder of ours: a file, a folder that holds other things, or a place without permission."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the results")
-    others = sorted(p.name for p in out.iterdir() if p.name not in OURS) if out.is_dir() else []
+    unfinished = tuple(f".{name}." for name in OURS)  # what a kill in the middle of writing leaves
+    others = sorted(p.name for p in out.iterdir() if p.name not in OURS and not p.name.startswith(unfinished)) if out.is_dir() else []
+    check_writable(out / OURS[0])
     if others:
         raise InputError(f"{out}: holds other things ({', '.join(others[:3])}); give a new or an empty folder")
+
+
+def check_seed(seed: int) -> None:
+    """InputError when torch's generators do not take `seed`."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"the seed must be a whole number from 0 to 2^63 - 1, not {seed}")
 
 
 def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -159,31 +183,48 @@ def table(rows: list[dict[str, Any]]) -> Table:
         shown.add_column(column, justify="left" if column in ("method", "set", "scene") else "right")
     for row in rows:
         known = row["converged"] is not None
-        shown.add_row(
-            row["method"], row["set"], row["scene"], str(row["n"]), f"{100 * row['converged']:.1f} %" if known else "unknown",
-            *(_figure(row[k], f) for k, f in (("end_mm_median", ".4f"), ("end_deg_median", ".5f"), ("length_ratio", ".2f"), ("steps_median", ".0f"), ("ms_per_step_p50", ".0f"))),
-        )  # fmt: skip
+        home = f"{100 * row['converged']:.1f} %" if known else "unknown"
+        shown.add_row(row["method"], row["set"], row["scene"], str(row["n"]), home, *(_figure(row[k], form) for k, form in FIGURES))
     return shown
+
+
+FIGURES = (
+    ("end_mm_median", ".4f"), ("end_deg_median", ".5f"), ("length_ratio", ".2f"), ("steps_median", ".0f"), ("ms_per_step_p50", ".0f"),
+)  # fmt: skip
 
 
 def _figure(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
+@contextmanager
+def _bar(what: str, total: int | None, note: str = "") -> Iterator[Callable[[int, int, str], None]]:
+    """A bar to call with (done, of, note); where none can be drawn (a file, a pipe), a line now and then instead."""
+    if not console.is_terminal:
+        said = time.monotonic()
+
+        def tell(done: int, of: int, note: str) -> None:
+            nonlocal said
+            if time.monotonic() - said > LOG_S:
+                said = time.monotonic()
+                console.print(f"{what}: {note}")
+
+        yield tell
+        return
+    plain = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}", markup=False))
+    with Progress(*plain, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(what, total=total, note=note)
+        yield lambda done, of, note: bar.update(task, completed=done, total=of, note=note)
 
 
 @contextmanager
 def training_bar(what: str) -> Iterator[Any]:
     """A bar for a training: call it with each Progress."""
-    with _bar() as bar:
-        task = bar.add_task(what, total=None, note="timing the first steps")
+    with _bar(what, None, "timing the first steps") as bar:
 
         def show(progress: Any) -> None:
             note = f"step {progress.step} of {progress.steps}" + (f", loss {progress.loss[-1][1]:.2f}" if progress.loss else "")
-            bar.update(task, total=progress.steps, completed=progress.step, note=note)
+            bar(progress.step, progress.steps, note)
 
         yield show
 
@@ -191,7 +232,6 @@ def training_bar(what: str) -> Iterator[Any]:
 @contextmanager
 def servo_bar(what: str, budget: int) -> Iterator[Any]:
     """A bar for a servoing: call it with each step and the number of runs still going."""
-    with _bar() as bar:
-        task = bar.add_task(what, total=budget, note="")
-        yield lambda step, going: bar.update(task, completed=step, note=f"step {step}, {going} runs to go")
-        bar.update(task, completed=budget)
+    with _bar(what, budget) as bar:
+        yield lambda step, going: bar(step, budget, f"step {step}, {going} runs to go")
+        bar(budget, budget, "")

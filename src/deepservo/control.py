@@ -28,9 +28,7 @@ def gauss_newton(H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], g
     return -gain * (torch.linalg.pinv(H.double(), hermitian=True, rtol=1e-9) @ g.double()[..., None])[..., 0]
 
 
-def levenberg_marquardt(
-    H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], gain: float, mu: float
-) -> Float[Tensor, "*batch 6"]:
+def levenberg_marquardt(H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], gain: float, mu: float) -> Float[Tensor, "*batch 6"]:
     """`v = -gain (H + mu diag H)^-1 L^T e` (AEVS Eq. 18)."""
     H = H.double()
     damped = H + torch.diag_embed(mu * torch.diagonal(H, dim1=-2, dim2=-1))

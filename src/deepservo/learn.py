@@ -1,6 +1,7 @@
 """Learn a scene from one picture: from the picture at the door to a finished model file."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,26 +16,30 @@ from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera
 from deepservo.data import PoseTask
 from deepservo.errors import InputError
-from deepservo.model import Model, load_model, texture_of
+from deepservo.model import TRAINED, Model, load_model, texture_of
 from deepservo.nets.pose import PoseNet
 from deepservo.scene import PlanarScene
-from deepservo.train import Progress, peek, steps_in, train
+from deepservo.train import Progress, deferred_interrupt, peek, steps_in, train
 from deepservo.version import __version__
 
 # 234 x 234, fx = fy = 300, centre (124, 114), its border of 5 pixels cropped: the published experiments' camera.
 PAPER_CAMERA = Camera(224, 224, 300.0, 300.0, 119.0, 109.0)
-TRAINED = ("cnn",)
+NEAREST, FARTHEST = 1e-4, 1e4  # metres between which a distance is one
 
 
 def make_scene(
-    picture: Float[Tensor, "1 h w"], camera: CalibratedCamera, what: str, width: float | None = None, view: bool = False, distance: float = 0.6
+    picture: Float[Tensor, "1 h w"],
+    camera: CalibratedCamera,
+    what: str,
+    width: float | None = None,
+    view: bool = False,
+    distance: float = 0.6,
 ) -> PlanarScene:
     """The picture on the plane: `width` metres wide (0.8 when not given), or, with `view`, as the camera sees it at `distance`.
 
     Raises InputError when the scene is smaller than the camera's view of it, or the picture does not fit the camera.
     """
-    if not 0 < distance < float("inf"):
-        raise InputError(f"the distance must be a positive number of metres, not {distance}")
+    check_distance(distance)
     if view and width is not None:
         raise InputError("--width and --view exclude each other: a view's width follows from the camera and the distance")
     pinhole = camera.camera
@@ -42,13 +47,24 @@ def make_scene(
         picture = camera.rectify(picture, what)
         return PlanarScene(texture_of(picture), distance * pinhole.width / pinhole.fx)
     scene = PlanarScene(texture_of(picture), 0.8 if width is None else width)
-    seen = (distance * pinhole.width / pinhole.fx, distance * pinhole.height / pinhole.fy)
+    check_scene(scene, pinhole, distance, what)
+    return scene
+
+
+def check_distance(distance: float) -> None:
+    """InputError when `distance` is no distance from a camera to a plane."""
+    if not NEAREST <= distance <= FARTHEST:
+        raise InputError(f"the distance must be a positive number of metres, {NEAREST:g} to {FARTHEST:g}, not {distance}")
+
+
+def check_scene(scene: PlanarScene, camera: Camera, distance: float, what: str) -> None:
+    """InputError when the picture on the plane is much smaller than what the camera sees of it at `distance`."""
+    seen = (distance * camera.width / camera.fx, distance * camera.height / camera.fy)
     if scene.width < 0.5 * seen[0] or scene.height < 0.5 * seen[1]:
         raise InputError(
             f"{what}: {scene.width:.3g} x {scene.height:.3g} m is too small a scene for a camera that sees {seen[0]:.3g} x {seen[1]:.3g} m "
             f"at {distance:g} m; give a larger --width, or come closer with --distance"
         )
-    return scene
 
 
 def learn(
@@ -63,34 +79,46 @@ def learn(
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
-    resume: bool = False,
+    resume: bool | None = False,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> Model:
     """Train `method` on the scene and write the model to `out`; a checkpoint stands beside it until then.
 
     `steps` is exact. `minutes` becomes steps once, by timing; they are recorded, and the same call again, or `resume`, uses
-    the recorded number. Raises InputError for impossible options or a checkpoint made with other settings.
+    the recorded number. `resume` None goes on from the checkpoint if there is one with these settings, and starts anew if not.
+    Raises InputError for impossible options, a checkpoint made with other settings, or when `out` is some other file.
     """
     if method not in TRAINED:
         raise InputError(f"there is no method {method!r} to learn; choose one of {', '.join(TRAINED)}")
     if (minutes is None) == (steps is None):
         raise InputError("give either --minutes or --steps, not both")
-    if not (minutes or steps or 0) > 0:
+    if not 0 < (minutes or steps or 0) < float("inf"):
         raise InputError("training takes a positive number of minutes or steps")
+    check_distance(distance)
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give the model a file name, such as {out / 'model.safetensors'}")
+    checkpoint.check_writable(out)
+    finished = _finished(out)
     partial = out.with_name(out.name + ".partial")
     if resume and not partial.is_file():
         raise InputError(f"{partial}: there is nothing to resume; start without --resume")
-    torch.manual_seed(seed)
-    net = PoseNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
+        torch.manual_seed(seed)
+        net = PoseNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task = PoseTask(scene, camera.camera, distance)
     config = {
-        "method": method, "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest(), "camera": asdict(camera.camera), "distortion": list(camera.distortion),
-        "width": scene.width, "distance": distance, "seed": seed, "batch": task.batch, "minutes": minutes, "net": {"width": net.width},
+        "method": method, "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest(), "camera": asdict(camera.camera),
+        "distortion": list(camera.distortion), "width": scene.width, "distance": distance, "seed": seed,
+        "batch": task.batch, "minutes": minutes, "net": {"width": net.width},
         "steps asked": steps,
     }  # fmt: skip
-    steps = steps or _recorded_steps(out, partial, config, resume) or steps_in(minutes or 0, net, task, seed)
+    stopped = _stopped(partial, config)
+    resume = stopped is not None if resume is None else resume
+    if steps is None and resume:
+        steps = peek(partial)[1]  # of whatever settings: `train` says which of them differ
+    elif steps is None:
+        steps = stopped or finished.get(json.dumps(config))
+    steps = steps or steps_in(minutes or 0, net, task, seed)
     progress = train(net, task, steps, seed, partial, config, resume, show)
     training: dict[str, Any] = {
         "method": method, "steps": steps, "seconds": round(progress.seconds, 1), "minutes": minutes, "batch": task.batch, "seed": seed,
@@ -98,17 +126,31 @@ def learn(
         "settings": config,
     }  # fmt: skip
     model = Model(method, net, scene, camera.camera, distance, name, training, camera.distortion, __version__)
-    model.save(out)
-    partial.unlink(missing_ok=True)
+    with deferred_interrupt():
+        model.save(out)
+        partial.unlink(missing_ok=True)
     return model
 
 
-def _recorded_steps(out: Path, partial: Path, config: dict[str, Any], resume: bool) -> int | None:
-    """The number of steps that an earlier call with these settings turned its minutes into, if there was one."""
-    if resume:
-        return int(peek(partial)["steps"])
+def _finished(out: Path) -> dict[str, int]:
+    """The recorded steps of the model that stands at `out`, by its settings; InputError when a file of another kind stands there."""
+    if not out.exists():
+        return {}
     try:
-        training = load_model(out).training if out.is_file() else {}
+        checkpoint.load(out)
     except InputError:
-        training = {}  # what stands there is not a model of ours, and is about to be replaced
-    return int(training["steps"]) if training.get("settings") == config else None
+        raise InputError(f"{out}: exists and is no model of deepservo's; choose another name, or remove it first") from None
+    try:
+        training = load_model(out).training
+    except InputError:  # ours, but of another version or shape: it may be replaced
+        return {}
+    return {json.dumps(training.get("settings")): int(training["steps"])}
+
+
+def _stopped(partial: Path, config: dict[str, Any]) -> int | None:
+    """The recorded steps of a checkpoint made with these settings, if there is one."""
+    try:
+        settings, steps = peek(partial)
+    except InputError:
+        return None
+    return steps if settings == config else None

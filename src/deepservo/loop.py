@@ -1,6 +1,6 @@
 """The closed loop. READ THIS FIRST: everything else answers a question that this page asks.
 
-    while the camera is not home:  image = world.observe();  v_cam = controller.velocity(image);  world.apply(v_cam, dt)
+while the camera is not home:  image = world.observe();  v_cam = controller.velocity(image);  world.apply(v_cam, dt)
 """
 
 import time
@@ -21,9 +21,13 @@ from deepservo.scene import PlanarScene
 class World(Protocol):
     """A camera, or B of them, that can be looked through and moved. The simulator and a robot are worlds."""
 
-    def observe(self) -> Float[Tensor, "b c h w"]: ...
+    def observe(self) -> Float[Tensor, "b c h w"]:
+        """What the cameras see now, in [0, 1]."""
+        ...
 
-    def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None: ...
+    def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
+        """Move at these twists [m/s, rad/s], each in its camera's frame, for dt seconds."""
+        ...
 
     def keep(self, index: Tensor) -> None:
         """Go on with these cameras alone."""
@@ -37,12 +41,15 @@ class Simulator:
         self.scene, self.camera, self.T_world_cam = scene, camera, T_world_cam.double()
 
     def observe(self) -> Float[Tensor, "b c h w"]:
+        """The scene rendered."""
         return self.scene.render(self.camera, self.T_world_cam)[0]
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
+        """Move along the exponential of the twist."""
         self.T_world_cam = self.T_world_cam @ se3.exp(v_cam.double() * dt)
 
     def keep(self, index: Tensor) -> None:
+        """Go on with these cameras alone."""
         self.T_world_cam = self.T_world_cam[index]
 
 
@@ -101,7 +108,7 @@ def servo(
         error[going] = (image - goal[going]).square().mean((1, 2, 3)).sqrt()
         pose = pose.clone()
         pose[going] = _poses(world, len(going))
-        poses.append(pose), twists.append(twist), errors.append(error), stages.append(stage)  # noqa: B018
+        poses.append(pose), twists.append(twist), errors.append(error), stages.append(stage)
         steps[going] += 1
         still = (v_cam[:, :3].norm(dim=1) * dt < SETTLED[0]) & (v_cam[:, 3:].norm(dim=1) * dt < SETTLED[1])
         small[going] = torch.where(still, small[going] + 1, 0)
@@ -116,7 +123,7 @@ def servo(
         if done.any():
             index = (~done).nonzero().flatten()
             going = going[index]
-            world.keep(index), controller.keep(index)  # noqa: B018
+            world.keep(index), controller.keep(index)
         if progress:
             progress(step + 1, len(going))
         image = world.observe()

@@ -1,5 +1,6 @@
 """A learned scene: what a model file holds, and the controllers it makes."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.nets.pose import PoseNet
 from deepservo.scene import PlanarScene
+
+TRAINED = ("cnn",)
+WIDEST = 4096  # channels that a file may ask for
+TOLD = ("parameters", "steps", "batch", "seconds", "threads", "seed")  # numbers that every model tells of its training
 
 
 @dataclass(frozen=True)
@@ -53,19 +58,40 @@ class Model:
 def load_model(path: str | Path) -> Model:
     """The model in a file that `deepservo learn` wrote; InputError when it is not whole, not ours or of another version."""
     tensors, config = checkpoint.load(path)
+    if "partial" in config:
+        raise InputError(f"{path}: is the checkpoint of a training that has not ended; end it with deepservo learn --resume")
     try:
         camera = Camera(**config["camera"])
-        scene_config, width = config["scene"], int(config["net"]["width"])
-        texture = tensors.pop("texture")
-        scene = PlanarScene(texture, float(scene_config["width"]), float(scene_config["background"]))
-        net = PoseNet(width)
-        checkpoint.load_weights(net, {k.removeprefix("net."): v for k, v in tensors.items()}, path)
-        return Model(
-            config["method"], net.eval(), scene, camera, float(scene_config["distance"]), config["picture"], config["training"],
-            tuple(config["distortion"]), config["version"],
-        )  # fmt: skip
-    except (KeyError, TypeError, AttributeError) as error:
+        scene_config, distance, width = config["scene"], float(config["scene"]["distance"]), int(config["net"]["width"])
+        if config["method"] not in TRAINED or not 0 < distance < math.inf or not 2 <= width <= WIDEST:
+            raise ValueError(f"method {config['method']!r} of width {width} at {distance} m")
+        distortion = tuple(float(d) for d in config["distortion"])
+        if not all(math.isfinite(d) for d in distortion):
+            raise ValueError("the lens's distortion")
+        background = float(scene_config["background"])
+        if not 0 <= background <= 1:
+            raise ValueError(f"a background of {background}")
+        training = {**config["training"]}
+        training |= {k: training[k] + 0 for k in TOLD}
+        training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
+        scene = PlanarScene(_texture(tensors.pop("texture")), float(scene_config["width"]), background)
+        with torch.device("meta"):
+            net = PoseNet(width)
+        weights = {k.removeprefix("net."): v for k, v in tensors.items()}
+    except InputError as error:
+        raise InputError(f"{path}: its description is wrong ({error}); train the model anew") from None
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: its description lacks or garbles {error}; train the model anew") from None
+    checkpoint.load_weights(net, weights, path)
+    return Model(
+        config["method"], net.eval(), scene, camera, distance, str(config["picture"]), training, distortion, str(config["version"])
+    )
+
+
+def _texture(texture: torch.Tensor) -> torch.Tensor:
+    if texture.dtype != torch.float32 or texture.ndim != 3 or len(texture) != 1 or not ((texture >= 0) & (texture <= 1)).all():
+        raise ValueError(f"the learned picture, {tuple(texture.shape)} of {texture.dtype}")
+    return texture
 
 
 def texture_of(picture: torch.Tensor, longest: int = 2048) -> torch.Tensor:

@@ -37,7 +37,9 @@ def library() -> ctypes.CDLL | None:
     source = Path(__file__).with_name("sampler.c")
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
-        warnings.warn("deepservo: no C compiler found (cc, gcc or clang), so pictures are rendered by torch, about 20 times slower", stacklevel=2)
+        warnings.warn(
+            "deepservo: no C compiler found (cc, gcc or clang), so pictures are rendered by torch, about 20 times slower", stacklevel=2
+        )
         return None
     key = "\0".join([source.read_text(), " ".join(FLAGS), platform.machine(), _processor()])
     name = f"sampler-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
@@ -53,7 +55,11 @@ def library() -> ctypes.CDLL | None:
         lib = ctypes.CDLL(str(target))
     except (OSError, subprocess.CalledProcessError) as error:
         detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[:1]
-        warnings.warn(f"deepservo: {compiler} could not build the sampler ({' '.join(detail)}), so pictures are rendered by torch, about 20 times slower", stacklevel=2)
+        warnings.warn(
+            f"deepservo: {compiler} could not build the sampler ({' '.join(detail)}), so pictures are rendered by torch, "
+            "about 20 times slower",
+            stacklevel=2,
+        )
         return None
     i32, i64, pointer = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
     lib.sample_rows.argtypes = [pointer, i64, i64, pointer, *[i32] * 5, *[pointer] * 5, *[i32] * 3, i64, i64]

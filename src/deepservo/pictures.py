@@ -24,15 +24,28 @@ def read_picture(path: str | Path) -> Float[Tensor, "1 h w"]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of a PNG, JPEG, TIFF or WebP picture")
-    try:
-        data = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error):
-        data = None
+    data = _decode(path)
     if data is None:
         raise InputError(f"{path}: cannot be read as a picture; give a PNG, JPEG, TIFF or WebP file")
-    if data.ndim == 3:
+    if data.ndim == 3 and data.shape[2] >= 3:
         data = cv2.cvtColor(data, cv2.COLOR_BGRA2RGBA if data.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     return _check_size(_grey(data, str(path)), str(path))
+
+
+def _decode(path: Path) -> np.ndarray | None:
+    """The pixels of a picture file, upright, all channels and bits; None when it is no whole picture."""
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # the caller says in one sentence what OpenCV would say in ten
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        found = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if found is None or (found.ndim == 3 and found.shape[2] == 4):
+            return found
+        return cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)  # turned as EXIF says, which UNCHANGED ignores
+    except (OSError, cv2.error):
+        return None
+    finally:
+        logging.setLogLevel(level)
 
 
 def bundled(name: str) -> Float[Tensor, "1 h w"]:
@@ -51,27 +64,32 @@ def bundled(name: str) -> Float[Tensor, "1 h w"]:
 
 
 def as_images(image: object, camera: Camera, what: str) -> Float[Tensor, "b 1 h w"]:
-    """Grey float32 images of `camera` from (B, C, H, W) in [0, 1] (tensor or array) or (H, W[, C]) uint8.
+    """Grey float32 images of `camera` from (B, C, H, W) floats in [0, 1] or (H, W[, C]) uint8, tensor or array.
 
     Raises InputError, naming `what`, for another shape or size, NaN, or values outside [0, 1].
     """
+    if isinstance(image, Tensor) and not image.is_floating_point():
+        image = image.numpy(force=True)
+    if isinstance(image, np.ndarray) and image.dtype.kind == "f":
+        image = torch.from_numpy(np.array(image, np.float32))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
         images = _grey(image, what)[None]
-    elif isinstance(image, Tensor | np.ndarray):
-        images = torch.as_tensor(image)
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.is_floating_point():
-            raise InputError(f"{what}: expected (B, 1 or 3, H, W) floats in [0, 1] or (H, W[, C]) uint8, got {tuple(images.shape)} {images.dtype}")
-        images = images.float()
+    elif isinstance(image, Tensor) and image.ndim == 4 and image.shape[1] in (1, 3) and len(image):
+        images = image.float()
         low, high = torch.aminmax(images)
         if not (low >= -1e-3 and high <= 1 + 1e-3):  # also catches NaN
             raise InputError(f"{what}: values must lie in [0, 1] and be finite, these range from {low:.3g} to {high:.3g}")
         if images.shape[1] == 3:
             images = (images * LUMA[:, None, None]).sum(1, keepdim=True)
+    elif isinstance(image, Tensor | np.ndarray):
+        found = f"{tuple(image.shape)} {image.dtype}"
+        raise InputError(f"{what}: expected (B, 1 or 3, H, W) floats in [0, 1] or (H, W[, C]) uint8, got {found}")
     else:
         raise InputError(f"{what}: expected a torch tensor or a NumPy array, got {type(image).__name__}")
     if images.shape[-2:] != (camera.height, camera.width):
         size = f"{images.shape[-1]} x {images.shape[-2]}"
-        raise InputError(f"{what} is {size} pixels, the camera's pictures are {camera.width} x {camera.height}; resize it or give its camera")
+        wanted = f"{camera.width} x {camera.height}"
+        raise InputError(f"{what} is {size} pixels, the camera's pictures are {wanted}; resize it or give its camera")
     return images
 
 
@@ -87,8 +105,8 @@ def _grey(data: np.ndarray, what: str) -> Float[Tensor, "1 h w"]:
         values = torch.from_numpy(data.astype(np.float32)) / (np.iinfo(data.dtype).max if data.dtype.kind == "u" else 1)
     else:
         raise InputError(f"{what}: pixels of type {data.dtype} are not supported; save the picture with 8 or 16 bits")
-    if not torch.isfinite(values).all():
-        raise InputError(f"{what}: the picture holds NaN or infinite values")
+    if not ((values >= -1e-3) & (values <= 1 + 1e-3)).all():  # also catches NaN
+        raise InputError(f"{what}: values must lie in [0, 1] and be finite; save the picture with 8 or 16 bits")
     if values.ndim == 3:
         colour = values[..., :3] @ LUMA if values.shape[2] >= 3 else values[..., 0]
         alpha = values[..., -1] if values.shape[2] in (2, 4) else torch.ones(1)

@@ -8,9 +8,12 @@ function of (seed, step) and everything else is in the checkpoint.
 
 import copy
 import math
+import signal
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,13 +27,16 @@ from deepservo.errors import InputError
 CHECKPOINT_S = 15.0
 LEARNING_RATE, WEIGHT_DECAY, CLIP = 2e-3, 1e-2, 5.0
 WARMUP = 200  # steps
-TIMED = 30  # steps that are timed to turn minutes into steps
+TIMED = 30  # steps that are timed to turn minutes into steps,
+TIMING_SHARE = 0.2  # and the share of the minutes that this may take
 
 
 class Task(Protocol):
     """Something to learn: the loss of one batch, a function of the seed and the step."""
 
-    def loss(self, net: Any, seed: int, step: int) -> Tensor: ...
+    def loss(self, net: Any, seed: int, step: int) -> Tensor:
+        """Of the batch of this step."""
+        ...
 
 
 @dataclass
@@ -57,18 +63,43 @@ def _advance(net: nn.Module, optimizer: torch.optim.Optimizer, task: Task, seed:
     loss.backward()
     nn.utils.clip_grad_norm_(net.parameters(), CLIP)
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def steps_in(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
-    """How many steps fit into `minutes` on this machine, by timing a few on a copy of the network."""
-    net = copy.deepcopy(net)
-    optimizer, times = _optimizer(net), []
+    """How many steps fit into what `minutes` leaves after timing a few of them on a copy of the network.
+
+    The mean is taken and not the median: what slows some of the timed steps will slow as many of the others.
+    """
+    net = copy.deepcopy(net).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer, times, begin = _optimizer(net), [], time.perf_counter()
     for step in range(TIMED):
         start = time.perf_counter()
         _advance(net, optimizer, task, seed, step, TIMED)
         times.append(time.perf_counter() - start)
-    return max(1, round(minutes * 60 / statistics.median(times[TIMED // 3 :])))
+        if step >= 2 and time.perf_counter() - begin > TIMING_SHARE * 60 * minutes:
+            break
+    left = 60 * minutes - (time.perf_counter() - begin)
+    return max(1, round(left / statistics.fmean(times[len(times) // 3 :])))  # the first ones also warm caches up
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Inside the block Ctrl-C does not strike in the middle of a step or a save: the function that it yields tells of it.
+
+    Only the main thread gets signals; in another one nothing changes. A handler that somebody else set is left alone.
+    """
+    asked = threading.Event()
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if mine:
+        signal.signal(signal.SIGINT, lambda *_: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if asked.is_set():  # after the block last looked
+        raise KeyboardInterrupt
 
 
 def train(
@@ -77,35 +108,36 @@ def train(
     """Train `net` in place for `steps` steps, keeping a checkpoint in `partial` until the caller removes it.
 
     With `resume`, goes on from `partial`, whose `config` must be this one (else InputError). `show` is called every step.
-    KeyboardInterrupt leaves a checkpoint of the last whole step. Raises InputError when the loss is no longer finite.
+    Ctrl-C ends the step, keeps a checkpoint of it and raises KeyboardInterrupt. Raises InputError when the loss is no longer
+    finite.
     """
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train()
     optimizer = _optimizer(net)
     progress = Progress(0, steps, 0.0)
-    if resume:
-        _restore(net, optimizer, progress, partial, config)
-    else:
-        _keep(net, optimizer, progress, partial, config)
-    before, start, kept = progress.seconds, time.perf_counter(), time.perf_counter()
-    every = max(1, steps // 200)
-    try:
+    with deferred_interrupt() as interrupted:
+        if resume:
+            _restore(net, optimizer, progress, partial, config)
+        else:
+            _keep(net, optimizer, progress, partial, config)
+        before, start, kept = progress.seconds, time.perf_counter(), time.perf_counter()
+        every = max(1, steps // 200)
         while progress.step < steps:
             loss = _advance(net, optimizer, task, seed, progress.step, steps)
-            progress.step += 1
             if not math.isfinite(loss):
-                raise InputError(f"training diverged at step {progress.step}; the checkpoint before it is kept in {partial}")
+                raise InputError(f"training diverged at step {progress.step + 1}; the checkpoint before it is kept in {partial}")
+            progress.step += 1
             if progress.step % every == 0 or progress.step == steps:
                 progress.loss.append((progress.step, round(loss, 4)))
             now = time.perf_counter()
             progress.seconds = before + now - start
-            if now - kept > CHECKPOINT_S:
+            show(progress)
+            stop = interrupted()
+            if stop or now - kept > CHECKPOINT_S:
                 _keep(net, optimizer, progress, partial, config)
                 kept = now
-            show(progress)
-    except KeyboardInterrupt:
-        _restore(net, optimizer, Progress(0, steps, 0.0), partial, config)  # fails loudly if the checkpoint is not whole
-        raise
+            if stop:
+                raise KeyboardInterrupt(f"{partial} keeps step {progress.step} of {steps}")
     net.eval()
     return progress
 
@@ -119,26 +151,44 @@ def _keep(net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, 
     checkpoint.save(partial, tensors, {"partial": config, "progress": where})
 
 
-def peek(partial: Path) -> dict[str, Any]:
-    """The configuration of a checkpoint, with the recorded number of steps under "steps"."""
+def peek(partial: Path) -> tuple[dict[str, Any], int]:
+    """The configuration of a checkpoint, and its recorded number of steps."""
     _, config = checkpoint.load(partial)
+    return _settings(config, partial)
+
+
+def _settings(config: dict[str, Any], partial: Path) -> tuple[dict[str, Any], int]:
     if "partial" not in config:
         raise InputError(f"{partial}: is a finished model, not a checkpoint of a training; remove --resume")
-    return {**config["partial"], "steps": config["progress"]["steps"]}
+    try:
+        return {**config["partial"]}, int(config["progress"]["steps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{partial}: its description lacks or garbles {error}; start anew without --resume") from None
 
 
 def _restore(net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, partial: Path, config: dict[str, Any]) -> None:
     tensors, found = checkpoint.load(partial)
-    if found.get("partial") != config or found["progress"]["steps"] != progress.steps:
-        different = [k for k in config if found.get("partial", {}).get(k) != config[k]] or ["steps"]
+    settings, steps = _settings(found, partial)
+    if settings != config or steps != progress.steps:
+        different = [k for k in config if settings.get(k) != config[k]] or ["steps"]
         raise InputError(f"{partial}: was made with another {', '.join(different)}; use the same settings, or start anew without --resume")
     checkpoint.load_weights(net, {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}, partial)
     state: dict[int, dict[str, Tensor]] = {}
-    for index, (name, _) in enumerate(net.named_parameters()):
+    for index, (name, parameter) in enumerate(net.named_parameters()):
         keys = [k for k in tensors if k.startswith(f"adam.{name}.") and "." not in k[len(f"adam.{name}.") :]]
+        if any(tensors[k].shape not in (parameter.shape, torch.Size()) for k in keys):
+            raise InputError(f"{partial}: the optimizer's state of {name} has another shape; start anew without --resume")
         if keys:
-            state[index] = {k.rsplit(".", 1)[1]: tensors[k] for k in keys}
+            state[index] = {k.rsplit(".", 1)[1]: _laid_out(tensors[k], parameter) for k in keys}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    where = found["progress"]
-    progress.step, progress.seconds = where["step"], where["seconds"]
-    progress.loss = [(int(a), float(b)) for a, b in where["loss"]]
+    try:
+        where = found["progress"]
+        progress.step, progress.seconds = int(where["step"]), float(where["seconds"])
+        progress.loss = [(int(a), float(b)) for a, b in where["loss"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{partial}: its description lacks or garbles {error}; start anew without --resume") from None
+
+
+def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """In memory as its parameter is (channels last), so that a resumed step runs the same instructions as an uninterrupted one."""
+    return torch.empty_like(parameter).detach().copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()

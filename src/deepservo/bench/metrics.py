@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deepservo import control
@@ -56,9 +56,10 @@ def reference(T_start: Float[Tensor, "b 4 4"], T_goal: Float[Tensor, "b 4 4"], s
     return torch.stack(poses)
 
 
-def path_length(Ts: Float[Tensor, "s b 4 4"]) -> Float[Tensor, " b"]:
-    """Length of each path [m]."""
-    return (Ts[1:, :, :3, 3] - Ts[:-1, :, :3, 3]).norm(dim=-1).sum(0)
+def path_length(Ts: Float[Tensor, "s b 4 4"], steps: Int[Tensor, " b"] | None = None) -> Float[Tensor, " b"]:
+    """Length of each path [m], of its first `steps` steps where given."""
+    lengths = (Ts[1:, :, :3, 3] - Ts[:-1, :, :3, 3]).norm(dim=-1)
+    return lengths.sum(0) if steps is None else (lengths * (torch.arange(len(lengths))[:, None] < steps)).sum(0)
 
 
 def row(
@@ -78,8 +79,24 @@ def row(
     ms = trajectory.step_ms.numpy()
     figures: dict[str, Any] = {"method": method, "set": set, "scene": scene, "n": n}
     poses = dict.fromkeys(
-        "converged converged_ci strict settled end_mm_mean end_mm_std end_mm_median end_mm_ci end_deg_mean end_deg_std "
-        "end_deg_median end_mm_median_all ape_cm ape_deg length_ratio steps_median".split()
+        [
+            "converged",
+            "converged_ci",
+            "strict",
+            "settled",
+            "end_mm_mean",
+            "end_mm_std",
+            "end_mm_median",
+            "end_mm_ci",
+            "end_deg_mean",
+            "end_deg_std",
+            "end_deg_median",
+            "end_mm_median_all",
+            "ape_cm",
+            "ape_deg",
+            "length_ratio",
+            "steps_median",
+        ]
     )
     if T_world_goal is not None and bool(torch.isfinite(trajectory.Ts_world_cam).all()):
         poses |= _pose_figures(trajectory, T_world_goal)
@@ -104,12 +121,13 @@ def _pose_figures(trajectory: Trajectory, T_world_goal: Tensor) -> dict[str, Any
     good = home.numpy()
     true = reference(Ts[0], T_world_goal, len(Ts) - 1)
     apart_m, apart_rad = se3.distance(true, Ts)
-    ratio = path_length(Ts) / path_length(true).clamp(min=1e-6)
+    ratio = path_length(Ts) / path_length(true, trajectory.steps).clamp(min=1e-6)
+    own = (torch.arange(len(Ts))[:, None] <= trajectory.steps).double()  # not the poses repeated while other runs go on
     speed = trajectory.v_cam * trajectory.dt
     recent = [speed[max(0, k - 10) : k, i] for i, k in enumerate(trajectory.steps.tolist())]
     fastest = torch.stack([torch.stack([v[:, :3].norm(dim=1).max(), v[:, 3:].norm(dim=1).max()]) for v in recent])
     settled = (fastest[:, 0] < 1e-4) & (fastest[:, 1] < math.radians(0.01))
-    within = (apart_m.mean(0), apart_rad.mean(0))
+    within = ((apart_m * own).sum(0) / own.sum(0), (apart_rad * own).sum(0) / own.sum(0))
     return {
         "converged": hits / n,
         "converged_ci": wilson(hits, n),
@@ -136,4 +154,9 @@ def _or_none(values: np.ndarray, figure: Any) -> float | None:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    return {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads(), "python": platform.python_version(), "torch": torch.__version__}
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }

@@ -20,6 +20,8 @@ from deepservo.methods.classical import TruePose
 from deepservo.scene import PlanarScene, perturb, sampling
 
 PERTURBED = "-perturbed"
+MOST = 10_000  # runs at once: their pictures stand in memory together
+FARTHEST = 1e4  # metres
 SET_NAMES = (*sampling.SETS, "lookat-rz" + PERTURBED)
 
 
@@ -39,8 +41,8 @@ def sampled(name: str, n: int, seed: int, scene: PlanarScene, camera: Camera, di
     base = name.removesuffix(PERTURBED)
     if name not in SET_NAMES:
         raise InputError(f"there is no set {name!r}; choose one of {', '.join(SET_NAMES)}")
-    if n < 1:
-        raise InputError(f"{n} starts cannot be run; ask for at least 1")
+    if not 1 <= n <= MOST:
+        raise InputError(f"{n} starts cannot be run at once; ask for 1 to {MOST}")
     generator = torch.Generator().manual_seed(seed)
     Ts_cam, Ts_goal = sampling.SETS[base](n, generator, distance)
     goal = goal_pictures(scene, camera, Ts_goal)
@@ -59,13 +61,16 @@ def read_poses(path: Path) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4
     """`T_world_cam` and, where the file has it, `T_world_goal`, (N, 4, 4) in metres, from an .npz file.
 
     Raises InputError for a missing or foreign file, a wrong shape, NaN, a matrix that is no rigid motion, or a camera behind
-    the plane (z >= 0).
+    the plane (z >= 0) or farther away than FARTHEST.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in ("T_world_cam", "T_world_goal") if name in file}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as an .npz file of poses ({error}); write it with numpy.savez") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give an .npz file of poses, written with numpy.savez") from None
+    except Exception as error:  # a foreign or corrupt file fails anywhere in zipfile, zlib and numpy, and in any way
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as an .npz file of poses ({why}); write it with numpy.savez") from None
     if "T_world_cam" not in found:
         raise InputError(f"{path}: holds no T_world_cam; write it with numpy.savez(file, T_world_cam=..., T_world_goal=...)")
     poses = {name: check_poses(np.asarray(value), f"{path}: {name}") for name, value in found.items()}
@@ -79,17 +84,22 @@ def read_poses(path: Path) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4
 
 def check_poses(Ts: np.ndarray, what: str) -> Float[Tensor, "n 4 4"]:
     """The poses as float64; InputError, naming `what`, where they cannot be a camera's before the plane."""
-    if Ts.dtype.kind not in "fiu" or Ts.ndim != 3 or Ts.shape[1:] != (4, 4) or len(Ts) == 0:
-        raise InputError(f"{what} has shape {Ts.shape} of {Ts.dtype}; give numbers of shape (N, 4, 4), N at least 1")
+    if Ts.dtype.kind not in "fiu" or Ts.ndim != 3 or Ts.shape[1:] != (4, 4) or not 1 <= len(Ts) <= MOST:
+        raise InputError(f"{what} has shape {Ts.shape} of {Ts.dtype}; give numbers of shape (N, 4, 4), N from 1 to {MOST}")
     poses = torch.from_numpy(Ts.astype(np.float64))
     finite = torch.isfinite(poses).flatten(1).all(1)
     if not finite.all():
-        raise InputError(f"{what}[{int((~finite).nonzero()[0])}] holds NaN or infinite values")
+        raise InputError(f"{what}[{int((~finite).nonzero()[0])}] holds NaN or infinite values; give finite ones")
     R, bottom = poses[:, :3, :3], torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     off = (R @ R.mT - torch.eye(3, dtype=torch.float64)).abs().flatten(1).amax(1)
     rigid = (off < 1e-4) & (torch.linalg.det(R) > 0) & ((poses[:, 3] - bottom).abs().amax(1) < 1e-6)
     if not rigid.all():
-        raise InputError(f"{what}[{int((~rigid).nonzero()[0])}] is not a rigid motion (rotation, translation, last row 0 0 0 1)")
+        raise InputError(
+            f"{what}[{int((~rigid).nonzero()[0])}] is not a rigid motion; give a rotation, a translation and the last row 0 0 0 1"
+        )
+    far = poses[:, :3, 3].abs().amax(1) > FARTHEST
+    if far.any():
+        raise InputError(f"{what}[{int(far.nonzero()[0])}] lies over {FARTHEST:g} m away; give metres")
     behind = poses[:, 2, 3] >= 0
     if behind.any():
         k = int(behind.nonzero()[0])

@@ -33,11 +33,14 @@ SUBSAMPLE = 4096  # residuals that estimate their scale
 
 @dataclass(frozen=True)
 class _Level:
-    """One size of the goal: its design matrix J = [L, I, 1] (G, k, 8) and the products of its columns (G, k, 36)."""
+    """One size of the goal: its design matrix J = [L, I, 1] (G, k, 8).
+
+    Where one goal serves all runs, also the products of its columns (k, 36): `J^T W J` of all runs is then one product.
+    """
 
     camera: Camera
     J: Tensor
-    products: Tensor
+    products: Tensor | None
     inside: Tensor
     deviation: Tensor
 
@@ -77,13 +80,14 @@ class Registration:
         J = (J * (inside * (inverse_depth > 0))[..., None]).flatten(1, 2)
         inside = (inside > 0).flatten()
         deviation = _centre_and_spread(image.flatten(1), inside)[1]
-        return _Level(camera, J, J[..., UPPER[0]] * J[..., UPPER[1]], inside, deviation)
+        products = J[0][:, UPPER[0]] * J[0][:, UPPER[1]] if len(J) == 1 else None
+        return _Level(camera, J, products, inside, deviation)
 
     def keep(self, index: Tensor) -> None:
         """Go on with these goals alone (nothing to do where all runs share one)."""
         if len(self.plane) > 1:
             self.plane = self.plane[index]
-            self.levels = [_Level(v.camera, v.J[index], v.products[index], v.inside, v.deviation[index]) for v in self.levels]
+            self.levels = [_Level(v.camera, v.J[index], None, v.inside, v.deviation[index]) for v in self.levels]
 
     def pyramid(self, images: Float[Tensor, "b 1 h w"]) -> list[Float[Tensor, "b 1 h w"]]:
         """The picture at the size of every level."""
@@ -100,7 +104,7 @@ class Registration:
         goal = self.levels[level]
         camera = goal.camera
         pick = slice(None) if which is None or len(self.plane) == 1 else which
-        J, products, plane = goal.J[pick], goal.products[pick], self.plane[pick]
+        J, plane = goal.J[pick], self.plane[pick]
         pictures = build_pyramid(images, antialias=False)
         black = torch.zeros(1, 1)
         T = T_goal_cam.double()
@@ -128,20 +132,23 @@ class Registration:
             seen = torch.where(better, valid.mean(1), seen)
             if i == iterations:
                 break
-            H_new, right_new = _normal_equations(J, products, values, weights)
+            H_new, right_new = _normal_equations(J, goal.products, values, weights)
             H = torch.where(better[:, None, None], H_new, H)
             right = torch.where(better[:, None], right_new, right)
             T = se3.exp(_twist(H, right, mu)) @ T_best
         return T_best, correlation, seen
 
 
-def _normal_equations(J: Tensor, products: Tensor, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _normal_equations(J: Tensor, products: Tensor | None, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """`J^T W J` (b, 8, 8) and `J^T W values` (b, 8), float64."""
-    upper, right = _rows(weights, products).double(), _rows(weights * values, J).double()
+    if products is None:
+        weighted = (J * weights[..., None]).mT
+        return torch.bmm(weighted, J).double(), torch.bmm(weighted, values[..., None])[..., 0].double()
+    upper = (weights @ products).double()
     H = torch.zeros(len(values), 8, 8, dtype=torch.float64)
     H[:, UPPER[0], UPPER[1]] = upper
     H[:, UPPER[1], UPPER[0]] = upper
-    return H, right
+    return H, ((weights * values) @ J[0]).double()
 
 
 def _twist(H: Tensor, right: Tensor, mu: Tensor) -> Float[Tensor, "b 6"]:
@@ -191,13 +198,6 @@ def _warp(camera: Camera, goal_camera: Camera, T_goal_cam: Tensor, plane: Tensor
     T = se3.inverse(T_goal_cam)
     H = T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None])
     return camera.K @ H @ goal_camera.K_inv
-
-
-def _rows(weights: Tensor, columns: Tensor) -> Tensor:
-    """`weights^T columns` for each image: (b, k) and (g, k, m) -> (b, m), one matrix product when the goal is shared."""
-    if len(columns) == 1:
-        return weights @ columns[0]
-    return torch.bmm(weights[:, None], columns)[:, 0]
 
 
 def _fit(goal: Tensor, values: Tensor, weights: Tensor) -> Tensor:

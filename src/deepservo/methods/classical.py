@@ -100,6 +100,7 @@ class KeypointServo(Controller):
         return torch.where((inliers > 0)[:, None], v_cam, 0.0)
 
     def evidence(self, n: int) -> list[str]:
+        """How many matches agreed at the last picture."""
         return [f"{k} matches agree" if k else "too few matches agree" for k in self.state["inliers"].expand(n).tolist()]
 
 

@@ -1,18 +1,21 @@
 """CNN-VS (Bateux 2018): a network answers the camera's pose in one known scene; two answers give `T_goal_cam`; PBVS."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.features.registration import AGREE, OVERLAP, Registration, fronto
+from deepservo.features.registration import AGREE, Registration, fronto
 from deepservo.geometry import pnp, se3
 from deepservo.methods.base import Controller
 from deepservo.nets.pose import GRID, PoseNet
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import fronto_parallel
 
+HYPOTHESES = 32  # poses tried around the network's for a goal, which is asked once and steers every step
 MAP_WIDTH = 512  # pixels of the map's long side at most
 
 
@@ -66,11 +69,44 @@ class PoseServo(Controller):
 
     def _set_goal(self, goal: Tensor) -> None:
         T, agreement = self.locate(goal)
+        if self.map is not None:
+            T, agreement = self._search(goal, T, agreement)
         self.state = {"T_world_goal": T, "agreement": agreement}
+
+    def _search(self, goal: Tensor, T_world_goal: Tensor, agreement: Tensor) -> tuple[Tensor, Tensor]:
+        """The pose around the network's that agrees best with the learned picture, for goals that were lit or covered."""
+        assert self.map is not None
+        T_world_ref = fronto_parallel(self.distance)
+        pictures, runs = self.map.pyramid(goal), torch.arange(len(goal)).repeat_interleave(HYPOTHESES)
+        T = se3.inverse(T_world_ref) @ T_world_goal[runs] @ _nearby(len(runs), self.distance)
+        T, correlation, _ = self.map.align(pictures[3][runs], T, 3, 8)
+        best = correlation.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * torch.arange(len(goal))
+        for level, iterations in ((3, 12), (2, 12)):
+            T_best, correlation, _ = self.map.align(pictures[level], T[best] if level == 3 else T_best, level, iterations)
+        better = correlation > agreement
+        return torch.where(better[:, None, None], T_world_ref @ T_best, T_world_goal), torch.where(better, correlation, agreement)
 
     def _velocity(self, image: Tensor) -> Tensor:
         T_world_cam, _ = self.locate(image)
         return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T_world_cam, self.gain)
+
+
+def _nearby(n: int, distance: float) -> Float[Tensor, "n 4 4"]:
+    """Small motions of a camera, mostly those that hardly move its picture and are therefore the least certain.
+
+    An orbit about the point it looks at (6 deg), then a turn (2 deg, 4 deg about the axis) and a step along it (5 %).
+    """
+    normal = torch.randn(n, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    there, orbit, turn = (
+        torch.zeros(n, 6, dtype=torch.float64),
+        torch.zeros(n, 6, dtype=torch.float64),
+        torch.zeros(n, 6, dtype=torch.float64),
+    )
+    there[:, 2] = distance
+    orbit[:, 3:5] = normal[:, :2] * math.radians(6)
+    turn[:, 2] = normal[:, 2] * 0.05 * distance
+    turn[:, 3:] = normal[:, 3:] * torch.tensor([2.0, 2.0, 4.0], dtype=torch.float64).deg2rad()
+    return se3.exp(there) @ se3.exp(orbit) @ se3.exp(-there) @ se3.exp(turn)
 
 
 def _map_camera(camera: Camera, scene: PlanarScene, distance: float) -> Camera:

@@ -14,7 +14,7 @@ from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 
 PATIENCE = 3  # steps without agreement before the coarse method steers again
-NEAR = 0.05  # of the depth: when closer than this, register at full size
+NEAR = 0.005  # of the depth: when closer than this, register at full size too
 
 
 class Handoff(Controller):
@@ -43,16 +43,22 @@ class Handoff(Controller):
         }
 
     def keep(self, index: Tensor) -> None:
+        """Go on with these runs alone, here and in the coarse method."""
         super().keep(index)
         self.coarse.keep(index)
         self.registration.keep(index)
 
     def stage(self, n: int) -> Tensor:
+        """1 where the registered pose steers."""
         return self.state["trusted"].expand(n).to(torch.int8)
 
     def evidence(self, n: int) -> list[str]:
+        """Which stage steers, and the correlation that it goes by."""
         state = zip(self.state["trusted"].tolist(), self.state["correlation"].tolist(), strict=True)
-        return [f"in the photometric finish, correlation {c:.2f}" if t else f"steered by the coarse method, correlation {c:.2f}" for t, c in state]
+        return [
+            f"in the photometric finish, correlation {c:.2f}" if t else f"steered by the coarse method, correlation {c:.2f}"
+            for t, c in state
+        ]
 
     def _velocity(self, image: Tensor) -> Tensor:
         if not self.state:
@@ -75,14 +81,17 @@ class Handoff(Controller):
 
     def _follow(self, pictures: list[Tensor], guess: Tensor, runs: Tensor) -> None:
         """Refine the trusted runs from where they should be by now; a few misses are forgiven, at the predicted pose."""
-        state = self.state
-        T, correlation, seen = self._align(pictures, guess[runs], runs, ((2, 3), (1, 3)))
+        state, T = self.state, guess[runs]
+        near = T[:, :3, 3].norm(dim=1) < NEAR * self.registration.plane[:, 3].expand(len(guess))[runs]
+        correlation, seen = torch.zeros(len(runs)), torch.zeros(len(runs))
+        for part, schedule in ((near, ((1, 2),)), (~near, ((2, 3), (1, 3)))):
+            if part.any():
+                T[part], correlation[part], seen[part] = self._align(pictures, T[part], runs[part], schedule)
         agree = (correlation > AGREE) & (seen > OVERLAP)
         T = torch.where(agree[:, None, None], T, guess[runs])
-        near = T[:, :3, 3].norm(dim=1) < NEAR * self.registration.plane[:, 3].expand(len(state["trusted"]))[runs]
-        fine = (near & agree).nonzero().flatten()
-        if len(fine):
-            T[fine] = self._align(pictures, T[fine], runs[fine], ((0, 2),))[0]
+        fine = near & agree
+        if fine.any():
+            T[fine] = self._align(pictures, T[fine], runs[fine], ((0, 1),))[0]
         state["T_goal_cam"][runs], state["correlation"][runs] = T, correlation
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["trusted"][runs] = state["misses"][runs] < PATIENCE
@@ -96,7 +105,9 @@ class Handoff(Controller):
         state["correlation"][runs] = correlation
         state["trusted"][runs], state["misses"][runs] = agree, 0
 
-    def _align(self, pictures: list[Tensor], T: Tensor, runs: Tensor, schedule: tuple[tuple[int, int], ...]) -> tuple[Tensor, Tensor, Tensor]:
+    def _align(
+        self, pictures: list[Tensor], T: Tensor, runs: Tensor, schedule: tuple[tuple[int, int], ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         correlation = seen = torch.zeros(len(runs))
         for level, iterations in schedule:
             T, correlation, seen = self.registration.align(pictures[level][runs], T, level, iterations, runs)

@@ -10,9 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deepservo.camera import Camera
-from deepservo.geometry import se3
-
 GRID = 8
 
 
@@ -32,21 +29,27 @@ class PoseNet(nn.Module):
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         self.width, half = width, width // 2
-        self.stem = nn.Sequential(*_conv(1, 24, 5, 2), *_conv(24, half, 3, 2), *_conv(half, half), *_conv(half, width, 3, 2, relu=False))
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.ReLU(), *_conv(width, width), *_conv(width, width, relu=False)) for _ in range(2)
-        )
+        self.stem = nn.Sequential(*_conv(2, 24, 5, 2), *_conv(24, half, 3, 2), *_conv(half, half), *_conv(half, width, 3, 2, relu=False))
+        self.blocks = nn.ModuleList(nn.Sequential(nn.ReLU(), *_conv(width, width), *_conv(width, width, relu=False)) for _ in range(2))
         self.whole = nn.Linear(4 * width, width)  # what the whole picture says, told to every cell
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Conv2d(width, 3, 1))
 
     def forward(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 3 g g"]:
+        """See the class."""
         x = self.stem(normalise(images))
         x = x + self.blocks[0](x)
         x = x + self.whole(nn.functional.adaptive_avg_pool2d(x.relu(), 2).flatten(1))[:, :, None, None]
         return self.head(x + self.blocks[1](x))
 
 
-def normalise(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Zero mean and unit deviation per image; a flat image becomes zero."""
+def normalise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
+    """The picture normalised twice: by mean and deviation, and by median and robust deviation, clipped to +-4.
+
+    The first is right where half of the view is background; the second where a black patch covers a faint picture, and would
+    make the rest of it fainter still. A flat image becomes zero.
+    """
     deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
-    return (images - mean) / (deviation + 1e-3)
+    centred = images - images.flatten(1).median(1).values[:, None, None, None]
+    mad = 1.4826 * centred.abs().flatten(1).median(1).values[:, None, None, None]
+    robust = centred / (torch.maximum(mad, deviation / 4) + 1e-3)
+    return torch.cat([(images - mean) / (deviation + 1e-3), robust.clamp(-4, 4)], 1)

@@ -41,7 +41,7 @@ def erase(
     fill: Tensor | float = 0.0,
 ) -> Images:
     """Cover one rectangle (area a share of the image, ratio 0.3 to 3.3) of each image with `fill`, with a probability."""
-    B, _, H, W = images.shape
+    _, _, H, W = images.shape
     a = _rand(images, generator, *area) * H * W
     ratio = torch.exp(_rand(images, generator, math.log(0.3), math.log(3.3)))
     h, w = (a * ratio).sqrt().round().clamp(max=H), (a / ratio).sqrt().round().clamp(max=W)

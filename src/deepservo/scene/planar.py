@@ -46,9 +46,7 @@ class PlanarScene:
         plane = torch.stack([T[:, :3, 0], T[:, :3, 1], T[:, :3, 3]], -1)  # (X, Y, 1) on the plane -> camera frame
         per_metre = self.texture.shape[2] / self.width
         h, w = self.texture.shape[1:]
-        texel = torch.tensor(
-            [[per_metre, 0, w / 2 - 0.5], [0, per_metre, h / 2 - 0.5], [0, 0, 1]], dtype=torch.float64, device=T.device
-        )
+        texel = torch.tensor([[per_metre, 0, w / 2 - 0.5], [0, per_metre, h / 2 - 0.5], [0, 0, 1]], dtype=torch.float64, device=T.device)
         return texel @ torch.linalg.inv(plane) @ camera.K_inv.to(T.device)
 
     def render(

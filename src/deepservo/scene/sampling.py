@@ -99,7 +99,9 @@ def workspace(n: int, generator: torch.Generator, distance: float = PAPER_DISTAN
     """
     scale = distance / PAPER_DISTANCE
     shrink = torch.where(
-        torch.rand(n, generator=generator, dtype=torch.float64) < 2 / 3, 1.0, 2.0 ** -(1 + 2 * torch.rand(n, generator=generator, dtype=torch.float64))
+        torch.rand(n, generator=generator, dtype=torch.float64) < 2 / 3,
+        1.0,
+        2.0 ** -(1 + 2 * torch.rand(n, generator=generator, dtype=torch.float64)),
     )[:, None]
     half = torch.tensor([0.68, 0.68, 0.3], dtype=torch.float64)
     position = _uniform(generator, n, 3, half=half) * shrink

@@ -1,0 +1,39 @@
+# make demo | test | check | table. Each makes its own environment in .venv and needs python3 and the Python package index.
+# PYTHON=/path/to/python uses an existing environment as it is: nothing is made and nothing installed.
+# Another index: pip's own variables (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS) and configuration count as always.
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+ifdef PYTHON
+READY :=
+else
+PYTHON := $(VENV)/bin/python
+READY := $(STAMP)
+endif
+
+export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+.PHONY: demo test check table
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	$(PYTHON) -m deepservo demo --out demo
+
+# Idle OpenMP threads that spin slow short tests down; a training is faster when they do.
+test: $(READY)
+	OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest
+
+check: $(READY)
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+table: $(READY)
+	$(PYTHON) benchmarks/table.py --write
+
+$(STAMP): pyproject.toml constraints-cpu.txt
+	@echo "installing into $(VENV): a few minutes, once"
+	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,76 @@
+"""The photometric stage alone on the papers' sets `lookat` and `screw`, beside the published figures of DVS.
+
+    python benchmarks/dvs.py && make table
+
+`dvs` is the published law (Levenberg-Marquardt, L the mean of both pictures', 1500 steps); `photometric` is this package's
+registration starting from the goal's own pose. A variant changes one thing, to see what a difference comes from. Rows that
+are in --out are not measured again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from deepservo import METHODS, PlanarScene
+from deepservo.bench.protocols import measure, sampled
+from deepservo.commands import servo_bar
+from deepservo.learn import PAPER_CAMERA
+from deepservo.pictures import BUNDLED, bundled
+from rows import ResultsFile, per_run
+
+DEPTH = 0.6
+# what is changed: options of the scene, options of `dvs`
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "as published": ({}, {}),
+    "plain bilinear": ({"antialias": False}, {}),
+    "black surround": ({"background": 0.0}, {}),
+    "L at the goal": ({}, {"interaction": "goal"}),
+    "L at the current picture": ({}, {"interaction": "current"}),
+}
+
+
+def main(
+    *,
+    n: int = 100,
+    seed: int = 0,
+    out: Path = Path("results/dvs.json"),
+    pictures: tuple[str, ...] = BUNDLED,
+    methods: tuple[str, ...] = ("dvs", "photometric"),
+    sets: tuple[str, ...] = ("lookat", "screw"),
+    variants: tuple[str, ...] = ("as published",),
+    budget: int | None = None,
+) -> None:
+    """Measure what is not measured yet.
+
+    Args:
+        n: starts a row.
+        seed: of the starts.
+        out: the results file.
+        pictures: bundled pictures to take.
+        methods: `dvs`, `photometric`.
+        sets: published sets.
+        variants: of the scene and of `dvs`, by name.
+        budget: steps; each method's own (1500 and 300) when not given.
+    """
+    results = ResultsFile(out)
+    for variant in variants:
+        in_scene, in_law = VARIANTS[variant]
+        for picture in pictures:
+            scene = PlanarScene(bundled(picture), 0.8, **in_scene)
+            for name in sets:
+                for method in methods:
+                    controller = METHODS[method](PAPER_CAMERA, depth=DEPTH, **(in_law if method == "dvs" else {}))
+                    steps = budget or controller.budget
+                    settings = {"method": method, "set": name, "scene": picture, "n": n, "seed": seed, "budget": steps, "variant": variant}
+                    if results.has(settings) or (method != "dvs" and in_law):
+                        continue
+                    starts = sampled(name, n, seed, scene, PAPER_CAMERA, DEPTH)
+                    with servo_bar(f"{method}, {name}, {picture}", steps) as show:
+                        trajectory, row = measure(controller, method, scene, picture, starts, steps, show)
+                    results.add({**row, "runs": per_run(trajectory, starts)}, settings)
+                    print(f"{picture:10} {name:7} {method:12} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

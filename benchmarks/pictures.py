@@ -1,0 +1,74 @@
+"""The README's table: learn each bundled picture, then bring cameras home by every method, goal clean and perturbed.
+
+    python benchmarks/pictures.py && make table
+
+A picture whose model is in --models is not learned again, a row that is in --out is not measured again: killed, it goes on.
+"""
+
+from pathlib import Path
+
+import tyro
+
+from deepservo.bench.protocols import measure, sampled
+from deepservo.camera_file import CalibratedCamera
+from deepservo.commands import servo_bar, training_bar
+from deepservo.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.methods import build
+from deepservo.model import Model, load_model
+from deepservo.pictures import BUNDLED, bundled
+from rows import ResultsFile, per_run
+
+METHODS = ("cnn+dvs", "cnn", "sift", "sift+dvs")
+SETS = ("lookat-rz", "lookat-rz-perturbed")
+
+
+def main(
+    *,
+    minutes: float = 4.5,
+    models: Path = Path("out/models"),
+    n: int = 100,
+    seed: int = 0,
+    out: Path = Path("results/pictures.json"),
+    pictures: tuple[str, ...] = BUNDLED,
+) -> None:
+    """Measure what is not measured yet.
+
+    Args:
+        minutes: of training a picture.
+        models: folder that keeps the models.
+        n: starts a row.
+        seed: of the trainings and of the starts.
+        out: the results file.
+        pictures: bundled pictures to take.
+    """
+    results = ResultsFile(out)
+    for picture in pictures:
+        model = learned(picture, models / f"{picture}.safetensors", minutes, seed)
+        for name in SETS:
+            for method in METHODS:
+                steps = model.training["steps"] if method.startswith("cnn") else None
+                settings = {"method": method, "set": name, "scene": picture, "n": n, "seed": seed, "trained_steps": steps}
+                if results.has(settings):
+                    continue
+                controller = build(method, model.camera, model.distance, model)
+                starts = sampled(name, n, seed, model.scene, model.camera, model.distance)
+                with servo_bar(f"{method}, {name}, {picture}", controller.budget) as show:
+                    trajectory, row = measure(controller, method, model.scene, picture, starts, progress=show)
+                seconds = model.training["seconds"] if steps else None
+                results.add({**row, "trained_s": seconds, "runs": per_run(trajectory, starts)}, settings)
+                print(f"{picture:10} {name:20} {method:9} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
+
+
+def learned(picture: str, path: Path, minutes: float, seed: int) -> Model:
+    """The model of a bundled picture: the one in `path`, or one learned now (resumed where it was killed)."""
+    if path.is_file():
+        return load_model(path)
+    camera = CalibratedCamera(PAPER_CAMERA)
+    texture = bundled(picture)
+    with training_bar(f"learning {picture}") as show:
+        scene = make_scene(texture, camera, picture)
+        return learn(texture, scene, camera, path, name=picture, minutes=minutes, seed=seed, resume=None, show=show)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

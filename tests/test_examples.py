@@ -1,0 +1,50 @@
+"""The examples run, as a user would run them, and print what they promise."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(name: str, folder: Path) -> str:
+    done = subprocess.run([sys.executable, str(EXAMPLES / name)], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.iterdir()), "an example leaves nothing behind"
+    return done.stdout
+
+
+def numbers(text: str) -> list[float]:
+    return [float(x) for x in re.findall(r"\d+(?:\.\d+)?", text)]
+
+
+def test_home_in_ten_lines(tmp_path: Path):
+    start_mm, start_deg, end_mm, end_deg = numbers(run("00_home_in_ten_lines.py", tmp_path))
+    assert start_mm > 100
+    assert start_deg > 45
+    assert end_mm < 0.1
+    assert end_deg < 0.01
+
+
+def test_ten_lines_are_ten():
+    body = (EXAMPLES / "00_home_in_ten_lines.py").read_text().split("fronto_parallel\n", 1)[1]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 11  # ten, and the print
+
+
+def test_your_own_loop(tmp_path: Path):
+    steps, mm, deg = numbers(run("01_your_own_loop.py", tmp_path))
+    assert steps < 300
+    assert mm < 1  # the pictures are rounded to 8 bits
+    assert deg < 0.1
+
+
+def test_new_method_beats_dvs(tmp_path: Path):
+    shares = dict(re.findall(r"(\w+): (\d+) % of 20 came home", run("02_new_method.py", tmp_path)))
+    assert set(shares) == {"dvs", "tiny"}
+    assert int(shares["tiny"]) > int(shares["dvs"])
+
+
+def test_every_example_is_tested():
+    tested = Path(__file__).read_text()
+    assert all(path.name in tested for path in EXAMPLES.glob("*.py"))

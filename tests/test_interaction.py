@@ -1,0 +1,115 @@
+"""Every interaction matrix against finite differences, by one checker."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepservo.features.luminance import Luminance, gradient
+from deepservo.geometry import interaction, pnp, se3
+from deepservo.scene import PlanarScene, sampling
+
+Features = Callable[[torch.Tensor], torch.Tensor]
+AXES = torch.eye(6, dtype=torch.float64)
+seeds = st.integers(0, 10_000)
+
+
+def check(L: torch.Tensor, s: Features, T_f_cam: torch.Tensor, *, step: float, tolerance: float, share: float = 1.0) -> None:
+    """`ds/dt = L v` for the camera's motion along each of the six axes of its own frame.
+
+    In each column the quantile `share` of the errors (1: the largest) is at most `tolerance` of the same quantile of |L|.
+    """
+    numeric = torch.stack([(s(T_f_cam @ se3.exp(step * a)) - s(T_f_cam @ se3.exp(-step * a))) / (2 * step) for a in AXES], -1)
+    assert numeric.shape == L.shape
+    error, size = (numeric - L).abs().flatten(0, -2).double(), L.abs().flatten(0, -2).double()
+    bound = tolerance * size.quantile(share, dim=0).clamp(min=1e-3)
+    off = error.quantile(share, dim=0)
+    assert (off <= bound).all(), f"errors {off.tolist()} above {bound.tolist()}"
+
+
+def random_pose(seed: int, angle: float | None = None) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    twist = torch.randn(6, generator=generator, dtype=torch.float64)
+    if angle is not None:
+        twist[3:] *= angle / twist[3:].norm()
+    return se3.exp(twist)
+
+
+@given(seeds)
+def test_point(seed):
+    T = random_pose(seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    p_cam = torch.rand(2, 5, 3, generator=generator, dtype=torch.float64) - 0.5 + torch.tensor([0.0, 0.0, 1.2])
+    p_world = p_cam @ T[:3, :3].mT + T[:3, 3]
+
+    def project(T_world_cam: torch.Tensor) -> torch.Tensor:
+        inverse = se3.inverse(T_world_cam)
+        p = p_world @ inverse[:3, :3].mT + inverse[:3, 3]
+        return p[..., :2] / p[..., 2:]
+
+    x, y = project(T).unbind(-1)
+    check(interaction.point(x, y, p_cam[..., 2]), project, T, step=1e-5, tolerance=1e-7)
+
+
+@given(seeds, st.floats(0.01, 3.1))
+def test_pose(seed, angle):
+    def r(T_f_cam: torch.Tensor) -> torch.Tensor:
+        return torch.cat([T_f_cam[:3, 3], se3.so3_log(T_f_cam[:3, :3])])
+
+    T = random_pose(seed, angle)
+    check(interaction.pose(T), r, T, step=1e-6, tolerance=1e-6)
+
+
+def waves(height: int = 1440, width: int = 1920) -> torch.Tensor:
+    """A picture so smooth that its derivative is the same at every scale that matters: waves of 10 to 25 cm on 0.8 m."""
+    y, x = torch.meshgrid(torch.arange(height) / width * 0.8, torch.arange(width) / width * 0.8, indexing="ij")
+    image = torch.zeros(height, width)
+    for length, direction, phase in ((0.10, 0.3, 0.0), (0.13, 1.4, 1.0), (0.17, 2.5, 2.0), (0.25, 0.9, 3.0)):
+        image += torch.sin(2 * math.pi / length * (x * math.cos(direction) + y * math.sin(direction)) + phase)
+    return (0.5 + 0.1 * image)[None]
+
+
+def test_luminance_against_the_rendered_picture(paper_camera):
+    """Moves the camera and looks: from straight ahead, and from the side, turned and tilted."""
+    scene, features = PlanarScene(waves(), antialias=False), Luminance(paper_camera, border=10)
+    ahead = sampling.fronto_parallel(0.6)[0]
+    aside = sampling.look_at(
+        torch.tensor([0.15, -0.1, -0.5], dtype=torch.float64), torch.zeros(3, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
+    )
+
+    def grey_levels(T_world_cam: torch.Tensor) -> torch.Tensor:
+        return features.s(scene.render(paper_camera, T_world_cam[None])[0])[0]
+
+    for T in (ahead, aside):
+        L = features.L(scene.render(paper_camera, T[None])[0], scene.depth(paper_camera, T[None]))[0]
+        check(
+            L, lambda T_world_cam: features.s(scene.render(paper_camera, T_world_cam[None])[0])[0], T, step=2e-3, tolerance=0.01, share=0.5
+        )
+
+
+def test_luminance_is_minus_the_gradient_times_the_points_matrix(generator):
+    gx, gy, x, y = torch.randn(4, 3, 7, generator=generator, dtype=torch.float64)
+    Z = 0.3 + torch.rand(3, 7, generator=generator, dtype=torch.float64)
+    product = -(torch.stack([gx, gy], -1)[..., None, :] @ interaction.point(x, y, Z))[..., 0, :]
+    assert (interaction.luminance(gx, gy, x, y, Z) - product).abs().max() < 1e-12
+
+
+def test_gradient_of_a_ramp_is_its_slope():
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+    gx, gy = gradient((0.02 * x - 0.01 * y)[None, None])
+    assert (gx[0, 3:-3, 3:-3] - 0.02).abs().max() < 1e-5
+    assert (gy[0, 3:-3, 3:-3] + 0.01).abs().max() < 1e-5
+
+
+@given(seeds)
+def test_points_met_on_the_plane(seed):
+    """The derivative that the pose solver uses, at poses from all over the workspace, rays over the horizon among them."""
+    T = sampling.workspace(1, torch.Generator().manual_seed(seed))
+    x, y = torch.meshgrid(*[torch.linspace(-0.6, 0.6, 5, dtype=torch.float64)] * 2, indexing="ij")
+    rays = torch.stack([x.flatten(), y.flatten(), torch.ones(25, dtype=torch.float64)], -1)
+    told = torch.zeros(1, 25, 2, dtype=torch.float64)
+    smooth = ((rays @ T[0, :3, :3].mT)[:, 2] - pnp.STEEPEST).abs() > 1e-3  # the clamp has a corner there
+    J = pnp._residual(rays, T, told)[1][0]
+    check(J[smooth], lambda T_world_cam: pnp._residual(rays, T_world_cam[None], told)[0][0][smooth], T[0], step=1e-6, tolerance=1e-5)

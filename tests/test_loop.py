@@ -1,0 +1,266 @@
+"""The closed loop: every method brings cameras home, runs do not disturb each other, and a lost handoff recovers."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from deepservo import control
+from deepservo.bench import metrics
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.geometry import se3
+from deepservo.loop import Simulator, Trajectory, servo
+from deepservo.methods import METHODS, Controller, build
+from deepservo.methods.classical import PhotometricServo, TruePose
+from deepservo.methods.cnn_vs import PoseServo
+from deepservo.methods.handoff import PATIENCE, Handoff
+from deepservo.nets.pose import PoseNet
+from deepservo.scene import PlanarScene, sampling
+
+CAMERA = Camera(128, 128, 170.0, 170.0, 66.0, 62.0)
+NEAR = (0.015, 0.03)  # offsets [m, rad] from which a photometric method alone comes home
+FAR = (0.06, 0.15)
+
+
+def offset_from(T_world_goal: torch.Tensor, sizes: tuple[float, float], seed: int = 0) -> torch.Tensor:
+    """A start a run, this far [m] and turned this much [rad] from its goal."""
+    v, w = torch.randn(2, len(T_world_goal), 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    twist = torch.cat([sizes[0] * torch.nn.functional.normalize(v, dim=1), sizes[1] * torch.nn.functional.normalize(w, dim=1)], 1)
+    return T_world_goal @ se3.exp(twist)
+
+
+def goals(n: int) -> torch.Tensor:
+    """n goals that face the plane, each at a place and roll of its own."""
+    T = sampling.fronto_parallel(0.6, n)
+    T[:, :2, 3] = 0.1 * (torch.rand(n, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) - 0.5)
+    turn = torch.zeros(n, 3, dtype=torch.float64)
+    turn[:, 2] = torch.linspace(0, 2, n, dtype=torch.float64)
+    T[:, :3, :3] = se3.so3_exp(turn)
+    return T
+
+
+class NearTruth:
+    """Answers like a well trained network: the true pose, always wrong by the same few millimetres."""
+
+    ERROR = torch.tensor([0.002, -0.001, 0.002, 0.003, -0.002, 0.001], dtype=torch.float64)
+
+    def __init__(self, world: Simulator, T_world_goal: torch.Tensor) -> None:
+        self.world, self.T_world_goal = world, T_world_goal
+
+    def __call__(self, images: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+        T = self.T_world_goal if self.T_world_goal is not None else self.world.T_world_cam
+        sign = 1 if self.T_world_goal is not None else -1
+        self.T_world_goal = None  # the goal is asked for first, and once
+        return T @ se3.exp(sign * self.ERROR), torch.ones(len(T))
+
+
+def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal: torch.Tensor) -> Controller:
+    """The method of that name, its goal set; one that needs a trained network gets NearTruth in its place."""
+    model = SimpleNamespace(camera=CAMERA, net=PoseNet(16), distance=0.6, scene=scene)
+    controller = METHODS[name](CAMERA, depth=0.6, model=model)
+    coarse = getattr(controller, "coarse", controller)
+    if isinstance(coarse, PoseServo):
+        coarse.locate = NearTruth(world, T_world_goal)
+    controller.set_goal(scene.render(CAMERA, T_world_goal)[0])
+    if isinstance(controller, TruePose):
+        controller.follow(world, T_world_goal)
+    return controller
+
+
+def run(name: str, scene: PlanarScene, T_start: torch.Tensor, T_goal: torch.Tensor, budget: int) -> Trajectory:
+    world = Simulator(scene, CAMERA, T_start)
+    return servo(world, controller_of(name, scene, world, T_goal), scene.render(CAMERA, T_goal)[0], budget)
+
+
+def assert_home(trajectory: Trajectory, T_goal: torch.Tensor, mm: float) -> None:
+    metres, radians = metrics.errors(trajectory.Ts_world_cam[-1], T_goal)
+    assert 1e3 * metres.max() < mm and radians.max() < mm / 200, f"{1e3 * metres} mm, {radians} rad; {trajectory.reason}"
+
+
+FINISHED = ("photometric", "sift+dvs", "cnn+dvs")  # registration stops within some micrometres
+END_MM = {"cnn": 8.0, "sift": 1.0, "dvs": 2.0}  # others end photometrically, or know the truth
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_comes_home(name, scene):
+    T_goal = sampling.fronto_parallel(0.6)
+    T_start = offset_from(T_goal.expand(3, 4, 4), NEAR if name in ("dvs", "photometric") else FAR)
+    trajectory = run(name, scene, T_start, T_goal, 60)
+    start, end = (metrics.errors(T, T_goal) for T in (trajectory.Ts_world_cam[0], trajectory.Ts_world_cam[-1]))
+    assert metrics.converged(start, end).all()
+    assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_is_its_runs(name, scene):
+    T_goal = goals(2)
+    T_start = offset_from(T_goal, (0.001, 0.002))
+    together = run(name, scene, T_start, T_goal, 75)
+    for i in range(2):
+        alone = run(name, scene, T_start[i : i + 1], T_goal[i : i + 1], 75)
+        metres, _ = se3.distance(alone.Ts_world_cam[-1, 0], together.Ts_world_cam[-1, i])
+        assert metres < (1e-5 if name in FINISHED else 1e-6), f"run {i} ends {1e3 * metres:.2g} mm from where it ends alone"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name, scene):
+    T_goal = goals(3)
+    T_start = offset_from(T_goal, NEAR)
+    T_start[1] = T_goal[1]
+    if name.startswith("cnn"):
+        T_start[1] = T_goal[1] @ se3.exp(NearTruth.ERROR) @ se3.exp(NearTruth.ERROR)  # where it believes to be home
+    trajectory = run(name, scene, T_start, T_goal, 45)
+    assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
+    if name != "cnn+dvs":
+        assert trajectory.steps[1] < 25 < min(trajectory.steps[0], trajectory.steps[2])
+
+
+@pytest.mark.parametrize("law", ["gn", "lm"])
+@pytest.mark.parametrize("interaction", ["current", "goal", "mean"])
+def test_dvs_converges_with_each_law_and_each_interaction_matrix(law, interaction, scene):
+    T_goal = sampling.fronto_parallel(0.6)
+    T_start = offset_from(T_goal.expand(3, 4, 4), NEAR)
+    controller = PhotometricServo(CAMERA, interaction=interaction, law=law)
+    goal = scene.render(CAMERA, T_goal)[0]
+    controller.set_goal(goal)
+    trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, 80)
+    assert_home(trajectory, T_goal, 1.0)
+    assert trajectory.image_error[0].min() > 0.03 and trajectory.image_error[15].nan_to_num(0).max() < 0.03
+
+
+def test_true_pose_servoing_is_the_reference_trajectory(scene):
+    T_goal = goals(4)
+    T_start = offset_from(T_goal, (0.3, 0.8))
+    trajectory = run("pbvs", scene, T_start, T_goal, 40)
+    assert (trajectory.Ts_world_cam - metrics.reference(T_start, T_goal, 40)).abs().max() < 1e-12
+
+
+def test_what_a_trajectory_promises(scene):
+    """One run starts at home and stops early; one settles; one spends its budget."""
+    T_goal = goals(3)
+    T_start = T_goal @ se3.exp(torch.tensor([[0.0] * 6, [1e-5] * 6, [0.1] * 6], dtype=torch.float64))
+    budget, calls = 70, []
+    world = Simulator(scene, CAMERA, T_start)
+    controller = controller_of("pbvs", scene, world, T_goal)
+    trajectory = servo(world, controller, scene.render(CAMERA, T_goal)[0], budget, progress=lambda *call: calls.append(call))
+    S, B = trajectory.v_cam.shape[:2]
+    assert (budget, 3) == (S, B) and trajectory.budget == budget and trajectory.dt == 1.0
+    assert trajectory.Ts_world_cam.shape == (S + 1, B, 4, 4) and torch.equal(trajectory.Ts_world_cam[0], T_start)
+    assert trajectory.stage.shape == trajectory.image_error.shape == (S, B) and trajectory.step_ms.shape == (S,)
+    assert trajectory.steps[0] == 10 and 10 < trajectory.steps[1] < budget == trajectory.steps[2]
+    for i, k in enumerate(trajectory.steps.tolist()):
+        moved = trajectory.Ts_world_cam[:k, i] @ se3.exp(trajectory.v_cam[:k, i])
+        assert (trajectory.Ts_world_cam[1 : k + 1, i] - moved).abs().max() < 1e-12, "each pose follows from the one before"
+        assert (trajectory.Ts_world_cam[k:, i] == trajectory.Ts_world_cam[k, i]).all(), "after the last step it stays"
+        assert (trajectory.v_cam[k:, i] == 0).all() and (trajectory.stage[k:, i] == 0).all()
+        assert torch.isfinite(trajectory.image_error[:k, i]).all() and torch.isnan(trajectory.image_error[k:, i]).all()
+    assert trajectory.reason[0].startswith("settled") and trajectory.reason[1].startswith("settled")
+    assert "budget of 70 steps" in trajectory.reason[2]
+    assert [going for _, going in calls] == sorted((going for _, going in calls), reverse=True) and calls[0] == (1, 3) and calls[-1][1] == 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_run_says_why_it_stopped(name, scene):
+    T_goal = sampling.fronto_parallel(0.6)
+    trajectory = run(name, scene, offset_from(T_goal.expand(2, 4, 4), NEAR), T_goal, 2)
+    assert len(trajectory.reason) == 2 and all("2 steps" in reason for reason in trajectory.reason)
+    assert trajectory.steps.tolist() == [2, 2] and set(trajectory.stage.flatten().tolist()) <= {0, 1}
+
+
+def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
+    """Gains are per second."""
+    T_goal = sampling.fronto_parallel(0.6)
+    T_start = offset_from(T_goal, FAR)
+    ends = []
+    for dt, steps in ((1.0, 20), (0.25, 80)):
+        world = Simulator(scene, CAMERA, T_start)
+        controller = controller_of("pbvs", scene, world, T_goal)
+        ends.append(servo(world, controller, scene.render(CAMERA, T_goal)[0], steps, dt).Ts_world_cam[-1])
+    metres = [float(metrics.errors(T, T_goal)[0]) for T in ends]
+    assert metres[0] == pytest.approx(FAR[0] * 0.9**20, rel=0.02) and metres[1] == pytest.approx(FAR[0] * 0.975**80, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn+dvs"])
+def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
+    torch.manual_seed(0)
+    model = SimpleNamespace(camera=CAMERA, net=PoseNet(16), distance=0.6, scene=scene)
+    controller = build(name, CAMERA, model=model)
+    T_goal = sampling.fronto_parallel(0.6)
+    goal = scene.render(CAMERA, T_goal)[0]
+    controller.set_goal(goal)
+    trajectory = servo(Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), NEAR)), controller, goal, 3)
+    assert torch.isfinite(trajectory.v_cam).all() and not model.net.training
+
+
+def test_methods_that_cannot_be_built_say_so(scene, small_camera):
+    with pytest.raises(InputError, match="choose one of dvs"):
+        build("nonsense", CAMERA)
+    with pytest.raises(InputError, match="deepservo learn"):
+        build("cnn", CAMERA)
+    with pytest.raises(InputError, match="trained for"):
+        build("cnn+dvs", CAMERA, model=SimpleNamespace(camera=small_camera, net=PoseNet(16), distance=0.6, scene=scene))
+    with pytest.raises(InputError, match="depth"):
+        build("sift", CAMERA, depth=-1.0)
+    with pytest.raises(InputError, match="follow"):
+        build("pbvs", CAMERA).velocity(torch.zeros(1, 1, 128, 128))
+
+
+class Guide(Controller):
+    """A coarse method that is led by the truth, wrong by a few millimetres, and remembers what it said."""
+
+    def __init__(self, camera: Camera, world: Simulator, T_world_goal: torch.Tensor) -> None:
+        super().__init__(camera)
+        self.world, self.T_world_goal, self.said = world, T_world_goal, []
+
+    def _set_goal(self, goal: torch.Tensor) -> None: ...
+
+    def _velocity(self, image: torch.Tensor) -> torch.Tensor:
+        v_cam = control.pbvs(se3.inverse(self.T_world_goal) @ self.world.T_world_cam @ se3.exp(NearTruth.ERROR), self.gain)
+        self.said.append(v_cam)
+        return v_cam
+
+
+class Interrupted(Simulator):
+    """From step `begin` until step `end` something else stands before the camera."""
+
+    def __init__(self, scene: PlanarScene, other: PlanarScene, T_world_cam: torch.Tensor, begin: int, end: int) -> None:
+        super().__init__(scene, CAMERA, T_world_cam)
+        self.other, self.begin, self.end, self.step = other, begin, end, 0
+
+    def observe(self) -> torch.Tensor:
+        self.step += 1
+        seen = self.other if self.begin <= self.step - 1 < self.end else self.scene
+        return seen.render(self.camera, self.T_world_cam)[0]
+
+
+@pytest.mark.parametrize("what", ["another scene", "a blank wall"])
+def test_a_handoff_that_loses_agreement_goes_back_and_recovers(what, scene, other_scene):
+    begin, end, T_goal = 20, 35, sampling.fronto_parallel(0.6)
+    other = other_scene if what == "another scene" else PlanarScene(torch.full((1, 30, 40), 0.3), background=0.3)
+    world = Interrupted(scene, other, offset_from(T_goal.expand(2, 4, 4), FAR), begin, end)
+    guide = Guide(CAMERA, world, T_goal)
+    controller = Handoff(guide)
+    goal = scene.render(CAMERA, T_goal)[0]
+    controller.set_goal(goal)
+    trajectory = servo(world, controller, goal, 80)
+    stage = trajectory.stage
+    assert (stage[begin - 5 : begin] == 1).all(), "it trusted the photometric finish before"
+    assert (stage[begin + PATIENCE : end] == 0).all(), "it does not trust what it cannot see"
+    assert (stage[end + 3 : 60] == 1).all(), "and trusts again when it sees the goal's scene"
+    lost = slice(begin + PATIENCE, end)
+    for v_cam in trajectory.v_cam[lost]:
+        assert any(torch.equal(v_cam, said) for said in guide.said), "the coarse method steers meanwhile"
+    assert_home(trajectory, T_goal, 0.3)
+    assert all("photometric finish" in reason for reason in trajectory.reason)
+
+
+def test_a_handoff_forgives_a_short_interruption(scene, other_scene):
+    begin, T_goal = 20, sampling.fronto_parallel(0.6)
+    world = Interrupted(scene, other_scene, offset_from(T_goal, FAR), begin, begin + PATIENCE - 1)
+    controller = Handoff(Guide(CAMERA, world, T_goal))
+    goal = scene.render(CAMERA, T_goal)[0]
+    controller.set_goal(goal)
+    trajectory = servo(world, controller, goal, 60)
+    assert (trajectory.stage[10:40] == 1).all()
+    assert_home(trajectory, T_goal, 0.3)

@@ -1,0 +1,73 @@
+"""What the README and the docs say is so: the snippet runs, the tables are those of results/, every file and link is there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deepservo
+from deepservo.camera_file import CalibratedCamera
+from deepservo.learn import learn, make_scene
+from deepservo.pictures import bundled
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    camera = deepservo.Camera(width=224, height=224, fx=300, fy=300, cx=119, cy=109)
+    picture, calibrated = bundled("coffee"), CalibratedCamera(camera)
+    learn(picture, make_scene(picture, calibrated, "coffee"), calibrated, tmp_path / "model.safetensors", name="coffee", steps=2)
+    seen = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    names = {"goal_image": seen, "image": seen}
+    exec(snippet, names)
+    assert names["v_cam"].shape == (1, 6)
+    assert names["controller"].camera == camera
+    line = next(line for line in snippet.splitlines() if "load(" in line)
+    exec(f"import deepservo\nother = {line.split('# or ')[1]}", names)
+    names["other"].set_goal(seen)
+    assert names["other"].velocity(seen).abs().max() < 1e-6, "at home it stands still"
+
+
+def test_tables_are_those_of_the_results():
+    command = [sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if not (ROOT / "results" / "pictures.json").is_file():
+        pytest.skip("results/pictures.json is not there yet: the README has no table to compare")
+    assert "| `cnn+dvs` |" in README
+
+
+def test_every_file_has_its_line():
+    listing = README.split("## Every file")[1]
+    for folder in ("src", "benchmarks"):
+        for path in (ROOT / folder).rglob("*"):
+            if (
+                path.suffix in (".py", ".c", ".html")
+                and path.parent.name != "__pycache__"
+                and not (path.name == "__init__.py" and path.parent.name != "deepservo")
+            ):
+                assert f"{path.name}`" in listing, f"{path.relative_to(ROOT)} has no line in the README"
+    for named in re.findall(r"`([\w./]+\.(?:py|c|html))`", listing):
+        assert any(list((ROOT / folder).rglob(Path(named).name)) for folder in ("src", "benchmarks")), f"{named} is listed, but not there"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        if target == "docs/demo.png" and not (ROOT / target).is_file():
+            continue  # drawn from a finished demo
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_no_index_is_named():
+    """Whoever installs chooses the package index."""
+    for name in ("Makefile", "pyproject.toml", "constraints-cpu.txt", "README.md", ".ci/run"):
+        assert not re.search(r"https?://|\bfile://", (ROOT / name).read_text()), f"{name} names a host"

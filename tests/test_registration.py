@@ -1,0 +1,167 @@
+"""Photometric registration: a known pose is found again, under gain, bias, cover and tilt; and a stranger is not believed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from deepservo.features import registration
+from deepservo.features.registration import AGREE, Registration, fronto
+from deepservo.geometry import se3
+from deepservo.scene import PlanarScene, sampling
+
+COARSE_TO_FINE = ((3, 12), (2, 6), (1, 4), (0, 4))
+N = 4
+
+
+@pytest.fixture(scope="module")
+def T_goal_cam() -> torch.Tensor:
+    """N offsets of about 3 cm and 4 deg."""
+    generator = torch.Generator().manual_seed(4)
+    twist = torch.randn(N, 6, generator=generator, dtype=torch.float64)
+    return se3.exp(twist / twist.abs().amax(1, keepdim=True) * torch.tensor([0.03, 0.03, 0.03, 0.07, 0.07, 0.07]))
+
+
+def register(found: Registration, images: torch.Tensor, which: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coarse to fine from the goal's own pose."""
+    pictures = found.pyramid(images)
+    T, correlation = torch.eye(4, dtype=torch.float64).repeat(len(images), 1, 1), torch.zeros(len(images))
+    for level, iterations in COARSE_TO_FINE:
+        T, correlation, _ = found.align(pictures[level], T, level, iterations, which)
+    return T, correlation
+
+
+def assert_found(T: torch.Tensor, true: torch.Tensor, mm: float, deg: float) -> None:
+    metres, radians = se3.distance(T, true)
+    assert 1e3 * metres.max() < mm and math.degrees(radians.max()) < deg, f"{1e3 * metres} mm, {torch.rad2deg(radians)} deg"
+
+
+def covered(images: torch.Tensor) -> torch.Tensor:
+    """A black rectangle over a sixth of each picture."""
+    images = images.clone()
+    images[:, :, 40:130, 120:210] = 0
+    return images
+
+
+def test_a_known_pose_is_found(scene, paper_camera, T_goal_cam):
+    ref = sampling.fronto_parallel(0.6)
+    found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
+    T, correlation = register(found, scene.render(paper_camera, ref @ T_goal_cam)[0])
+    assert_found(T, T_goal_cam, 0.1, 0.01)
+    assert (correlation > 0.97).all()
+
+
+def test_whatever_the_brightness_and_contrast(scene, paper_camera, T_goal_cam):
+    ref = sampling.fronto_parallel(0.6)
+    goal, images = scene.render(paper_camera, ref)[0], scene.render(paper_camera, ref @ T_goal_cam)[0]
+    for gain, bias in ((0.4, 0.0), (0.5, 0.45)):
+        T, correlation = register(Registration(paper_camera, gain * goal + bias, fronto(0.6)), images)
+        assert_found(T, T_goal_cam, 0.2, 0.02)
+        T, correlation = register(Registration(paper_camera, goal, fronto(0.6)), gain * images + bias)
+        assert_found(T, T_goal_cam, 0.2, 0.02)
+        assert (correlation > 0.97).all()
+
+
+DRAGGED = pytest.mark.xfail(strict=False, reason="the edges of a black patch in the goal outweigh the picture at the coarsest size")
+
+
+@pytest.mark.parametrize(("what", "share"), [("goal", 0.02), ("view", 0.1), pytest.param("goal", 0.5, marks=DRAGGED)])
+def test_a_covered_picture(scene, paper_camera, T_goal_cam, what, share):
+    """From a share of the offsets: a cover narrows the basin."""
+    ref, T_goal_cam = sampling.fronto_parallel(0.6), se3.exp(share * se3.log(T_goal_cam))
+    goal, images = scene.render(paper_camera, ref)[0], scene.render(paper_camera, ref @ T_goal_cam)[0]
+    goal, images = (covered(goal), images) if what == "goal" else (goal, covered(images))
+    T, correlation = register(Registration(paper_camera, goal, fronto(0.6)), images)
+    assert_found(T, T_goal_cam, 0.3, 0.03)
+    assert (correlation > AGREE).all()
+
+
+def tilted_goals() -> torch.Tensor:
+    """N goals that look at the plane from the side, each its own."""
+    generator = torch.Generator().manual_seed(5)
+    aside = 0.5 * (torch.rand(N, 3, generator=generator, dtype=torch.float64) - 0.5) + torch.tensor([0.0, 0.0, -0.6])
+    return sampling.look_at(aside, torch.zeros(N, 3, dtype=torch.float64), torch.linspace(-1, 1, N, dtype=torch.float64))
+
+
+def plane_of(T_world_goal: torch.Tensor) -> torch.Tensor:
+    return torch.cat([T_world_goal[:, 2, :3], -T_world_goal[:, 2, 3:]], 1)
+
+
+def test_one_tilted_goal_a_run_and_after_runs_are_dropped(scene, paper_camera, T_goal_cam):
+    goals = tilted_goals()
+    assert (torch.rad2deg(plane_of(goals)[:, 2].acos()) > 5).any(), "this test is about planes that do not face the goal"
+    found = Registration(paper_camera, scene.render(paper_camera, goals)[0], plane_of(goals))
+    images = scene.render(paper_camera, goals @ T_goal_cam)[0]
+    T, _ = register(found, images)
+    assert_found(T, T_goal_cam, 0.15, 0.015)
+    order = torch.tensor([2, 0])
+    T, _ = register(found, images[order], which=order)
+    assert_found(T, T_goal_cam[order], 0.15, 0.015)
+    left = torch.tensor([1, 3])
+    found.keep(left)
+    T, _ = register(found, images[left])
+    assert_found(T, T_goal_cam[left], 0.15, 0.015)
+
+
+def test_one_goal_for_all_is_kept_when_runs_are_dropped(scene, paper_camera, T_goal_cam):
+    ref = sampling.fronto_parallel(0.6)
+    found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
+    images = scene.render(paper_camera, ref @ T_goal_cam)[0]
+    before, _ = register(found, images)
+    found.keep(torch.tensor([3]))
+    after, _ = register(found, images[3:])
+    assert_found(after, before[3:], 0.05, 0.005)
+
+
+def test_a_goal_seen_by_another_camera(scene, paper_camera, T_goal_cam):
+    other = paper_camera.resize(320, 200)
+    ref = sampling.fronto_parallel(0.6)
+    found = Registration(paper_camera, scene.render(other, ref)[0], fronto(0.6), goal_camera=other)
+    T, _ = register(found, scene.render(paper_camera, ref @ T_goal_cam)[0])
+    assert_found(T, T_goal_cam, 0.3, 0.03)
+
+
+def test_two_different_scenes_do_not_agree(paper_camera, texture, T_goal_cam):
+    ref = sampling.fronto_parallel(0.6)
+    goals = torch.cat([PlanarScene(texture(10 + i)).render(paper_camera, ref)[0] for i in range(N)])
+    images = torch.cat([PlanarScene(texture(20 + i)).render(paper_camera, ref @ T_goal_cam[i : i + 1])[0] for i in range(N)])
+    found = Registration(paper_camera, goals, fronto(0.6).expand(N, 4))
+    pictures, T = found.pyramid(images), torch.eye(4, dtype=torch.float64).repeat(N, 1, 1)
+    for level, iterations in ((3, 12), (2, 6)):  # what a method asks before it believes
+        T, correlation, _ = found.align(pictures[level], T, level, iterations)
+    assert (correlation < AGREE).all(), correlation
+    assert torch.isfinite(T).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_blank_picture_is_no_match_and_no_error(scene, paper_camera, value):
+    goal = scene.render(paper_camera, sampling.fronto_parallel(0.6))[0]
+    blank = torch.full((1, 1, 224, 224), value)
+    for a, b in ((goal, blank), (blank, goal), (blank, blank)):
+        T, correlation = register(Registration(paper_camera, a, fronto(0.6)), b)
+        assert torch.isfinite(T).all() and (correlation < AGREE).all()
+
+
+def test_a_batch_is_its_runs(scene, paper_camera, T_goal_cam):
+    goals = tilted_goals()
+    pictures, images = scene.render(paper_camera, goals)[0], scene.render(paper_camera, goals @ T_goal_cam)[0]
+    together, _ = register(Registration(paper_camera, pictures, plane_of(goals)), images)
+    for i in range(N):
+        one = slice(i, i + 1)
+        alone, _ = register(Registration(paper_camera, pictures[one], plane_of(goals[one])), images[one])
+        assert_found(alone, together[one], 0.05, 0.005)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_normal_equations_against_a_plain_sum_for_each_run(shared, generator):
+    """The slow twin: one run at a time, in float64, with no products computed beforehand."""
+    runs, k = 3, 500
+    J = torch.randn(1 if shared else runs, k, 8, generator=generator)
+    values, weights = torch.rand(2, runs, k, generator=generator)
+    products = J[0][:, registration.UPPER[0]] * J[0][:, registration.UPPER[1]] if shared else None
+    H, right = registration._normal_equations(J, products, values, weights)
+    for b in range(runs):
+        j, w = J[0 if shared else b].double().numpy(), weights[b].double().numpy()
+        np.testing.assert_allclose(H[b].numpy(), (j * w[:, None]).T @ j, atol=1e-2, rtol=1e-4)
+        np.testing.assert_allclose(right[b].numpy(), (j * w[:, None]).T @ values[b].double().numpy(), atol=1e-2, rtol=1e-4)

@@ -1,0 +1,190 @@
+"""The textured plane, the published starts, and what the world does to a picture."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.geometry import se3
+from deepservo.scene import PlanarScene, perturb, sampling
+
+seeds = st.integers(0, 10_000)
+
+
+@given(seeds)
+def test_world_points_are_seen_where_their_texels_are(seed):
+    generator = torch.Generator().manual_seed(seed)
+    scene, camera = PlanarScene(torch.zeros(1, 30, 40), width=0.8), Camera(64, 48, 70.0, 75.0, 30.0, 25.0)
+    T = sampling.workspace(3, generator)
+    points = (torch.rand(3, 9, 2, generator=generator, dtype=torch.float64) - 0.5) * torch.tensor([0.8, 0.6])
+    world = torch.cat([points, torch.zeros(3, 9, 1, dtype=torch.float64)], -1)
+    inverse = se3.inverse(T)
+    p_cam = world @ inverse[:, :3, :3].mT + inverse[:, None, :3, 3]
+    px = camera.project(p_cam)
+    homogeneous = torch.cat([px, torch.ones_like(px[..., :1])], -1) @ scene.homography(camera, T).mT
+    texel = homogeneous[..., :2] / homogeneous[..., 2:]
+    expected = points / 0.8 * 40 + torch.tensor([19.5, 14.5])  # the world's origin is the picture's middle
+    assert (texel - expected).abs().max() < 1e-7
+    assert (homogeneous[..., 2] * p_cam[..., 2] - 1).abs().max() < 1e-9, "the third coordinate is 1/Z"
+
+
+def test_depth_is_that_of_the_plane_along_each_pixels_ray():
+    scene, camera = PlanarScene(torch.zeros(1, 30, 40)), Camera(64, 48, 40.0, 40.0, 30.0, 25.0)
+    T = sampling.workspace(20, torch.Generator().manual_seed(0))
+    x, y = camera.xy(torch.float64)
+    Z = scene.depth(camera, T)
+    sky = torch.isinf(Z)
+    p_cam = torch.stack([x * Z, y * Z, Z], -1)
+    p_world = torch.einsum("bij,bhwj->bhwi", T[:, :3, :3], p_cam) + T[:, None, None, :3, 3]
+    assert sky.any() and not sky.all() and (Z > 0).all()
+    assert (p_world[..., 2][~sky] / Z[~sky]).abs().max() < 1e-9
+    assert (scene.depth(camera, sampling.fronto_parallel(0.7)) - 0.7).abs().max() < 1e-12
+
+
+def test_a_white_dot_is_rendered_where_it_projects(paper_camera):
+    picture = torch.zeros(1, 300, 400)
+    picture[0, 100:103, 250:253] = 1  # its middle, texel (251, 101), is at X = 0.103, Y = -0.097
+    T = sampling.lookat_rz(10, torch.Generator().manual_seed(0))[0]
+    image, coverage = PlanarScene(picture, background=0.0).render(paper_camera, T)
+    inverse = se3.inverse(T)
+    p = inverse @ torch.tensor([(251 - 199.5) / 500, (101 - 149.5) / 500, 0, 1], dtype=torch.float64)
+    px = paper_camera.project(p[:, :3])
+    y, x = torch.meshgrid(torch.arange(224.0), torch.arange(224.0), indexing="ij")
+    for i in range(10):
+        if px[i].min() > 3 and px[i].max() < 220:
+            mass = image[i, 0].double()
+            centroid = torch.stack([(mass * x).sum(), (mass * y).sum()]) / mass.sum()
+            assert (centroid - px[i]).abs().max() < 0.2
+    assert image.min() >= 0 and image.max() <= 1 and coverage.min() >= 0 and coverage.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("picture", "width", "words"),
+    [
+        (torch.full((1, 8, 8), torch.nan), 0.8, "NaN"),
+        (torch.full((1, 8, 8), torch.inf), 0.8, "infinite"),
+        (torch.zeros(8, 8), 0.8, "must be"),
+        (torch.zeros(1, 1, 8), 0.8, "at least 2 x 2"),
+        (torch.zeros(1, 8, 8), 0.0, "positive"),
+        (torch.zeros(1, 8, 8), math.nan, "positive"),
+    ],
+)
+def test_what_is_no_scene_is_refused(picture, width, words):
+    with pytest.raises(InputError, match=words):
+        PlanarScene(picture, width)
+
+
+def offsets(name: str, n: int = 500, seed: int = 0, distance: float = 0.6) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances to the goal [cm] and angles [deg]."""
+    T, goal = sampling.SETS[name](n, torch.Generator().manual_seed(seed), distance)
+    metres, radians = se3.distance(goal, T)
+    return 100 * metres, torch.rad2deg(radians)
+
+
+def test_lookat_rz_starts_are_as_far_as_published():
+    cm, deg = offsets("lookat-rz")
+    assert abs(cm.mean() - 46.7) < 2 and abs(cm.std() - 16.6) < 2
+    assert abs(deg.mean() - 74.0) < 4 and abs(deg.std() - 27.7) < 4
+
+
+def test_lookat_starts_are_as_far_as_published():
+    cm, deg = offsets("lookat")
+    assert abs(cm.mean() - 47) < 2 and abs(deg.mean() - 37) < 3
+
+
+def test_lookat_looks_at_the_published_circles():
+    T, _ = sampling.lookat(500, torch.Generator().manual_seed(0))
+    reach = -T[:, 2, 3] / T[:, 2, 2]
+    target = T[:, :2, 3] + reach[:, None] * T[:, :2, 2]
+    radius = target.norm(dim=1)
+    for circle in (0.02, 0.04, 0.06, 0.08, 0.10):
+        assert ((radius - circle).abs() < 1e-9).sum() == 100
+
+
+def test_screw_moves_along_and_about_the_optical_axis_alone():
+    T, goal = sampling.screw(500, torch.Generator().manual_seed(0))
+    relative = se3.log(se3.inverse(goal) @ T)
+    assert relative[:, [0, 1, 3, 4]].abs().max() < 1e-9
+    assert sorted({round(z, 6) for z in relative[:, 2].tolist()}) == [-0.3, -0.15, 0.0, 0.15, 0.3]
+    degrees = sorted({round(math.degrees(r), 3) for r in relative[:, 5].tolist()})
+    assert len(degrees) == 10 and degrees[0] == -70 and degrees[-1] == 70
+    assert len({tuple(g.flatten().tolist()) for g in goal}) == 10
+    few, few_goals = sampling.screw(50, torch.Generator().manual_seed(0))
+    assert len(few) == 50 and len({tuple(g.flatten().tolist()) for g in few_goals}) == 10, "a smaller set is spread evenly"
+
+
+@pytest.mark.parametrize("name", list(sampling.SETS))
+@pytest.mark.parametrize("n", [1, 7, 500])
+def test_the_seed_gives_the_poses_and_all_are_before_the_plane(name, n):
+    first, second, other = (sampling.SETS[name](n, torch.Generator().manual_seed(seed), 0.6) for seed in (3, 3, 4))
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1]) and not torch.equal(first[0], other[0])
+    for T in first:
+        assert T.shape == (n, 4, 4) and T.dtype == torch.float64 and (T[:, 2, 3] < 0).all()
+        assert (T[:, :3, :3] @ T[:, :3, :3].mT - torch.eye(3)).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("name", [*sampling.SETS, "workspace"])
+def test_another_distance_scales_the_lengths_and_keeps_the_angles(name):
+    def poses(distance: float) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return sampling.workspace(50, generator, distance) if name == "workspace" else sampling.SETS[name](50, generator, distance)[0]
+
+    near, far = poses(0.6), poses(1.5)
+    assert (far[:, :3, :3] - near[:, :3, :3]).abs().max() < 1e-9
+    assert (far[:, :3, 3] - 2.5 * near[:, :3, 3]).abs().max() < 1e-9
+
+
+def test_the_workspace_holds_the_starts_and_lies_before_the_plane():
+    T = sampling.workspace(5000, torch.Generator().manual_seed(0))
+    assert (T[:, 2, 3] < -0.29).all() and (T[:, 2, 2] > 0).all()
+    for name in sampling.SETS:
+        starts = sampling.SETS[name](500, torch.Generator().manual_seed(0), 0.6)[0]
+        apart = torch.stack([(T[:, :3, 3] - start).norm(dim=1).min() for start in starts[:, :3, 3]])
+        assert apart.max() < 0.15, f"{name}: a start far from every pose to train on"
+
+
+PERTURBATIONS = {
+    "brightness": perturb.brightness, "contrast": perturb.contrast, "noise": perturb.noise, "lights": perturb.lights,
+    "erase": lambda images, generator: perturb.erase(images, generator, probability=1.0), "as_mlvs": perturb.as_mlvs,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(PERTURBATIONS))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_perturbations_change_pictures_stay_in_range_and_follow_the_generator(name, channels):
+    images = torch.rand(6, channels, 30, 41, generator=torch.Generator().manual_seed(9))
+    untouched = images.clone()
+    first, second, other = (PERTURBATIONS[name](images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(images, untouched), "the pictures given are not written to"
+    assert first.shape == images.shape and first.dtype == torch.float32
+    assert first.min() >= 0 and first.max() <= 1
+    assert ((first - images).abs().flatten(1).amax(1) > 1e-3).all()
+
+
+def test_erase_covers_the_stated_area_as_one_rectangle():
+    images = torch.ones(300, 1, 64, 64)
+    erased = perturb.erase(images, torch.Generator().manual_seed(0), probability=1.0)[:, 0] == 0
+    share = erased.double().mean((1, 2))
+    assert share.min() > 0.015 and share.max() < 0.345
+    assert share.quantile(0.05) < 0.06 and share.quantile(0.95) > 0.28, "the whole range is used"
+    rows, columns = erased.any(2).sum(1), erased.any(1).sum(1)
+    assert torch.equal(rows * columns, erased.sum((1, 2))), "a full rectangle"
+    ratio = rows / columns
+    assert ratio.min() > 0.25 and ratio.max() < 4
+    assert erased.any(0).any(0).all() and erased.any(0).any(1).all(), "every row and column is covered now and then"
+    half = perturb.erase(images, torch.Generator().manual_seed(0))[:, 0].eq(0).flatten(1).any(1).double().mean()
+    assert 0.4 < half < 0.6
+
+
+def test_brightness_and_contrast_use_their_whole_range():
+    flat = torch.full((500, 1, 8, 8), 0.5)
+    factor = perturb.brightness(flat, torch.Generator().manual_seed(0)).mean((1, 2, 3)) / 0.5
+    assert 0.4 <= factor.min() < 0.45 and 1.55 < factor.max() <= 1.6001
+    assert (perturb.contrast(flat, torch.Generator().manual_seed(0)) - flat).abs().max() < 1e-6, "about the picture's own mean"
+    noisy = perturb.noise(flat, torch.Generator().manual_seed(0))
+    assert abs(float((noisy - flat).std()) - 0.05) < 0.002

@@ -1,0 +1,73 @@
+"""The one-way road: an import never runs back. And no file grows out of hand."""
+
+import ast
+from pathlib import Path
+
+import deepservo
+
+ROOT = Path(deepservo.__file__).parent
+# From the ground up: a room may import those before it and its own files. A new file at the top, or a new room, takes its place here.
+ROAD = (
+    "errors", "version", "native", "geometry", "camera", "pictures", "camera_file", "sampler", "scene", "features", "control", "nets",
+    "methods", "loop", "checkpoint", "model", "train", "data", "learn", "bench", "commands", "cli", "__main__",
+)  # fmt: skip
+LONGEST = 400  # lines
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name, `deepservo` itself among them."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        found[".".join(("deepservo", *parts))] = path
+    return found
+
+
+def imports(path: Path, names: dict[str, Path]) -> set[str]:
+    """The modules of this package that a file imports anywhere, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides where it goes"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & names.keys()) or {node.module}
+    return {name for name in found if name.split(".")[0] == "deepservo"}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_every_module_has_its_place_on_the_road():
+    rooms = {room(name) for name in modules() if name != "deepservo"}
+    assert rooms <= set(ROAD), f"give {rooms - set(ROAD)} a place on the road"
+    assert set(ROAD) <= rooms, f"{set(ROAD) - rooms} are on the road, and gone"
+
+
+def test_no_import_runs_back():
+    names = modules()
+    for name, path in names.items():
+        for target in imports(path, names):
+            assert target in names, f"{name} imports {target}, which is no module"
+            if name == "deepservo":  # the door: it shows the public names, and may take them from anywhere
+                continue
+            assert target != "deepservo", f"{name} imports the package's door, which imports everything"
+            assert ROAD.index(room(target)) <= ROAD.index(room(name)), f"{name} imports {target}: back along the road"
+
+
+def test_no_import_runs_in_a_circle():
+    names = modules()
+    graph = {name: imports(path, names) for name, path in names.items()}
+    done: set[str] = set()
+    while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
+        done |= ready
+    assert done == graph.keys(), f"these import each other: {sorted(graph.keys() - done)}"
+
+
+def test_no_file_is_longer_than_a_reader_has_patience():
+    for path in [*ROOT.rglob("*.py"), *ROOT.rglob("*.c")]:
+        lines = len(path.read_text().splitlines())
+        assert lines <= LONGEST, f"{path.name} has {lines} lines"
