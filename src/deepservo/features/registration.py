@@ -7,7 +7,7 @@ twist xi, a gain and a bias (the goal may have been lit differently):
 
 one weighted linear system of eight unknowns, solved and composed, `T_goal_cam <- exp(xi) T_goal_cam`, coarse to fine
 (inverse compositional, after Baker & Matthews 2004, on SE(3)). L and its outer products belong to the goal and are
-computed once. Weights are Cauchy's, so what covers a part of either picture has little say.
+computed once. Weights are Geman-McClure's, so what covers a part of either picture has hardly any say.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ OVERLAP = 0.2  # share of the goal's pixels that must be seen for that
 LEVELS = 4  # full size, then halved each time
 UPPER = torch.triu_indices(8, 8)
 MARGIN = 3  # pixels whose gradient would reach over the border
-CAUCHY = 2.385  # 95 % efficient on Gaussian residuals
+CUT = 2.385  # deviations at which a residual's weight has fallen to a quarter
 FLOOR = (0.05, 0.1, 0.2, 0.3)
 SUBSAMPLE = 4096  # residuals that estimate their scale
 
@@ -126,7 +126,7 @@ class Registration:
             T_best = torch.where(better[:, None, None], T, T_best)
             new_scale = torch.maximum(_scale(residual, valid), floor)
             scale = torch.where(better[:, None], new_scale, scale)
-            weights = valid / (1 + (residual / (CAUCHY * new_scale)).square())
+            weights = valid * _weight(residual / (CUT * new_scale))
             cost = torch.where(better, _cost(residual, valid, scale), cost)
             correlation = torch.where(better, _correlation(J[..., 6], values, weights), correlation)
             seen = torch.where(better, valid.mean(1), seen)
@@ -169,18 +169,24 @@ def _first_fit(goal: Tensor, values: Tensor, valid: Tensor) -> Tensor:
 
 
 def _residual(goal: Tensor, values: Tensor, valid: Tensor, scale: Tensor, fit: Tensor) -> tuple[Tensor, Tensor]:
-    """What gain and bias do not explain, in the goal's grey levels, and the two refined by Cauchy weights of `scale`."""
+    """What gain and bias do not explain, in the goal's grey levels, and the two refined by weights of that `scale`."""
     for _ in range(2):
         residual = ((values - fit[:, 1:]) / fit[:, :1] - goal) * valid
-        weights = valid / (1 + (residual / (CAUCHY * scale)).square())
+        weights = valid * _weight(residual / (CUT * scale))
         fit = _fit(goal, values, weights)
     return ((values - fit[:, 1:]) / fit[:, :1] - goal) * valid, fit
 
 
+def _weight(r: Tensor) -> Tensor:
+    """Geman-McClure's `(1 + r^2)^-2`: Cauchy's weights fall too slowly for the edges of a black patch."""
+    return (1 + r.square()).square().reciprocal()
+
+
 def _cost(residual: Tensor, valid: Tensor, scale: Tensor) -> Tensor:
-    """Mean Cauchy loss over the valid pixels; infinite where the two pictures hardly meet."""
+    """Mean Geman-McClure loss over the valid pixels; infinite where the two pictures hardly meet."""
     total = valid.sum(1)
-    loss = torch.log1p((residual / (CAUCHY * scale)).square()).sum(1) / total.clamp(min=1)
+    r2 = (residual / (CUT * scale)).square()
+    loss = (r2 / (1 + r2)).sum(1) / total.clamp(min=1)
     return torch.where(total > 0.05 * valid.shape[1], loss, torch.inf)
 
 

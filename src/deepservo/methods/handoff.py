@@ -13,6 +13,8 @@ from deepservo.features.registration import AGREE, OVERLAP, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 
+SURE = 0.95  # correlation above which no other pose is looked for
+REVIEW = 5  # steps from one look for a better pose to the next
 PATIENCE = 3  # steps without agreement before the coarse method steers again
 NEAR = 0.005  # of the depth: when closer than this, register at full size too
 
@@ -34,6 +36,7 @@ class Handoff(Controller):
         self.registration = Registration(self.camera, goal, plane.expand(len(goal), 4))
 
     def _start(self, n: int) -> None:
+        self.step = 0
         self.state = {
             "T_goal_cam": torch.eye(4, dtype=torch.float64).repeat(n, 1, 1),
             "v_cam": torch.zeros(n, 6, dtype=torch.float64),
@@ -68,14 +71,15 @@ class Handoff(Controller):
         trusted = state["trusted"].clone()
         if trusted.any():
             self._follow(pictures, guess, trusted.nonzero().flatten())
-        v_cam = control.pbvs(state["T_goal_cam"], self.gain)
-        lost = ~state["trusted"]
-        if lost.any():
+        self.step += 1
+        doubted = ~state["trusted"]
+        if self.step % REVIEW == 0:
+            doubted |= state["correlation"] < SURE
+        v_coarse = state["v_cam"]
+        if doubted.any():
             v_coarse = self.coarse.velocity(image)
-            self._acquire(pictures, guess, control.pose_of_pbvs(v_coarse, self.coarse.gain), lost.nonzero().flatten())
-            steer = state["trusted"] & lost
-            v_cam = torch.where(steer[:, None], control.pbvs(state["T_goal_cam"], self.gain), v_cam)
-            v_cam = torch.where(state["trusted"][:, None], v_cam, v_coarse)
+            self._acquire(pictures, control.pose_of_pbvs(v_coarse, self.coarse.gain), doubted.nonzero().flatten())
+        v_cam = torch.where(state["trusted"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse)
         state["v_cam"] = v_cam
         return v_cam
 
@@ -96,14 +100,20 @@ class Handoff(Controller):
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["trusted"][runs] = state["misses"][runs] < PATIENCE
 
-    def _acquire(self, pictures: list[Tensor], guess: Tensor, coarse: Tensor, runs: Tensor) -> None:
-        """Try to register the runs that are not trusted from the coarse method's pose."""
+    def _acquire(self, pictures: list[Tensor], coarse: Tensor, runs: Tensor) -> None:
+        """Try to register runs from the coarse method's pose; a run that is trusted already goes over to a better match."""
         state = self.state
         T, correlation, seen = self._align(pictures, coarse[runs], runs, ((3, 12), (2, 6)))
         agree = (correlation > AGREE) & (seen > OVERLAP)
-        state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, coarse[runs])
-        state["correlation"][runs] = correlation
-        state["trusted"][runs], state["misses"][runs] = agree, 0
+        held = state["trusted"][runs]
+        rival = (held & agree).nonzero().flatten()
+        if len(rival):  # compared where the trusted pose's correlation was measured
+            T[rival], correlation[rival], _ = self._align(pictures, T[rival], runs[rival], ((1, 3),))
+            agree[rival] = correlation[rival] > state["correlation"][runs[rival]] + 0.01
+        take = agree | ~held
+        runs = runs[take]
+        state["T_goal_cam"][runs], state["correlation"][runs] = T[take], correlation[take]
+        state["trusted"][runs], state["misses"][runs] = agree[take], 0
 
     def _align(
         self, pictures: list[Tensor], T: Tensor, runs: Tensor, schedule: tuple[tuple[int, int], ...]
