@@ -4,8 +4,8 @@
 
 Three renderers draw the same views: plain bilinear, this package's antialiased one, and the truth (the mean of 8 x 8 samples
 a pixel). For each, over shifts of a fraction of a pixel about the goal: the grey error of the picture itself; the error of the
-*change* of the picture, which is all that photometric servoing sees; and how far L, made from the pictures' gradients,
-predicts that change. Last, where a camera that sees the truth ends when the goal was drawn by each renderer.
+*change* of the picture, which is all that photometric servoing sees; and the error of L times the shift, L made from the
+pictures' gradients, as `dvs` makes it. Last, where a camera that sees the truth ends when the goal was drawn by each renderer.
 """
 
 import json
@@ -27,7 +27,7 @@ from deepservo.scene.sampling import fronto_parallel
 from deepservo.version import __version__
 
 DEPTH, WIDTH, BORDER, SAMPLES = 0.6, 0.8, 6, 8
-STARTS, FAR_PX, STEPS = 4, 2.0, 60  # of the servoing: starts, their mean shift, steps
+STARTS, FAR_PX, STEPS = 4, 2.0, 200  # of the servoing: starts, their mean shift, steps
 
 
 class Truth(PlanarScene):
@@ -71,12 +71,12 @@ def near_goal(renderers: dict[str, PlanarScene], camera: Camera, pixels: float, 
         s, L = features.s(pictures), features.L(pictures, depth)
         predicted = ((L[:1] + L[1:]) / 2 @ xi.float()[..., None])[..., 0]
         seen[name] = s, s[1:] - s[:1], predicted
-    s_true, change_true, _ = seen["truth"]
+    s_true, change_true, predicted_true = seen["truth"]
     return {
         name: {
             "grey": float((s - s_true).square().mean().sqrt()),
             "change": relative(change, change_true),
-            "L": relative(predicted, change),
+            "L": relative(predicted, predicted_true),
         }
         for name, (s, change, predicted) in seen.items()
     }

@@ -8,7 +8,6 @@ The demo keeps no trajectories, so the runs are made again with its model, from 
 import sys
 from pathlib import Path
 
-import numpy as np
 import tyro
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -52,7 +51,7 @@ def draw(model: Model, trajectory: Trajectory, starts: Starts, share: float) -> 
     pictures = model.scene.render(model.camera, trajectory.Ts_world_cam[[0, -1], run])[0]
     goal = starts.goal[run if len(starts.goal) > 1 else 0]
     mm, deg = errors(trajectory, starts)
-    start, end = f"{mm[0, run] / 10:.0f} cm, {deg[0, run]:.0f}° away", f"{mm[-1, run]:.2g} mm, {deg[-1, run]:.1g}° away"
+    start, end = f"{mm[0, run] / 10:.0f} cm, {deg[0, run]:.0f}° away", f"{small(float(mm[-1, run]))} mm, {small(float(deg[-1, run]))}° away"
     n = trajectory.v_cam.shape[1]
     panels = [
         ("start", start, shade(pictures[0])),
@@ -70,6 +69,11 @@ def draw(model: Model, trajectory: Trajectory, starts: Starts, share: float) -> 
         pen.text((left, top + UP * (TILE + 6)), title, INK, ImageFont.load_default(UP * 17))
         pen.text((left, top + UP * (TILE + 28)), note, MUTE, ImageFont.load_default(UP * 14))
     return sheet.resize((width, sheet.height // UP), Image.Resampling.LANCZOS)
+
+
+def small(x: float) -> str:
+    """Two digits, without exponents."""
+    return "under 0.0001" if x < 1e-4 else f"{x:.0f}" if x >= 100 else f"{x:.2g}"
 
 
 def errors(trajectory: Trajectory, starts: Starts) -> tuple[Tensor, Tensor]:
@@ -103,7 +107,7 @@ def paths(model: Model, trajectory: Trajectory) -> Image.Image:
     faint = shade(0.72 + 0.28 * model.scene.texture).resize(size)
     panel.paste(faint, ((side - size[0]) // 2, (side - size[1]) // 2))
     pen = ImageDraw.Draw(panel)
-    xy = np.array(side / 2 + pixels * trajectory.Ts_world_cam[:, :, :2, 3])
+    xy = (side / 2 + pixels * trajectory.Ts_world_cam[:, :, :2, 3]).numpy()
     fine = (trajectory.stage == 1).numpy()
     for run, steps in enumerate(trajectory.steps.tolist()):
         for k in range(steps):
@@ -112,6 +116,7 @@ def paths(model: Model, trajectory: Trajectory) -> Image.Image:
         pen.ellipse([x - 3 * UP, y - 3 * UP, x + 3 * UP, y + 3 * UP], COARSE)
     centre = side / 2
     pen.ellipse([centre - 5 * UP, centre - 5 * UP, centre + 5 * UP, centre + 5 * UP], (255, 255, 255), INK, 2 * UP)
+    pen.rounded_rectangle([UP * 4, UP * 4, UP * 100, UP * 46], UP * 6, (255, 255, 255))
     for i, (name, colour) in enumerate((("network", COARSE), ("photometric", FINE))):
         pen.text((UP * 10, UP * (8 + 18 * i)), name, colour, ImageFont.load_default(UP * 14))
     pen.rectangle([0, 0, side - 1, side - 1], outline=(224, 225, 220), width=UP)

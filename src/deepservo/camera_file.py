@@ -50,7 +50,11 @@ class _Loader(yaml.SafeLoader):
     """Reads OpenCV's matrices as plain mappings; builds nothing else."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", lambda loader, node: loader.construct_mapping(node, deep=True))
+def _opencv_matrix(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _opencv_matrix)
 
 
 def read_camera(path: str | Path) -> CalibratedCamera:

@@ -3,13 +3,11 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from deepservo.errors import InputError
-
-Positional = tyro.conf.Positional
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Demo:
 class Learn:
     """Learn a scene from one picture of it."""
 
-    image: Positional[Path]
+    image: tyro.conf.Positional[Path]
     """The plane's texture or, with --view, the camera's own picture of the scene."""
     out: Path
     """The model file to write, such as model.safetensors."""
@@ -75,7 +73,7 @@ class Learn:
 class Servo:
     """Steer simulated cameras home with a learned model."""
 
-    model: Positional[Path]
+    model: tyro.conf.Positional[Path]
     """A model file that `deepservo learn` wrote."""
     method: str | None = None
     """Any method by name; the model's own with the photometric finish when not given."""
@@ -105,7 +103,7 @@ class Servo:
 class Info:
     """Say what a model is, how it was made, on which camera."""
 
-    model: Positional[Path]
+    model: tyro.conf.Positional[Path]
     """A model file."""
 
     def run(self) -> None:
@@ -125,7 +123,7 @@ Command = (
 
 def main(args: list[str] | None = None) -> int:
     """Run one command; the exit code: 0, or 2 with one sentence on standard error."""
-    command = None
+    command: Any = None
     try:
         command = tyro.cli(Command, args=args, prog="deepservo", description="Bring a camera home to a picture.")  # type: ignore[call-overload]
         command.run()

@@ -96,7 +96,10 @@ def servo(
     B = len(image)
     going, steps, reason = torch.arange(B), torch.zeros(B, dtype=torch.int64), [""] * B
     pose, small = _poses(world, B), torch.zeros(B, dtype=torch.int64)
-    poses, twists, errors, stages, times = [pose], [], [], [], []
+    poses, times = [pose], []
+    twists: list[Tensor] = []
+    errors: list[Tensor] = []
+    stages: list[Tensor] = []
     goal = goal.expand(B, *goal.shape[1:])
     for step in range(budget):
         start = time.perf_counter()
@@ -108,7 +111,10 @@ def servo(
         error[going] = (image - goal[going]).square().mean((1, 2, 3)).sqrt()
         pose = pose.clone()
         pose[going] = _poses(world, len(going))
-        poses.append(pose), twists.append(twist), errors.append(error), stages.append(stage)
+        poses.append(pose)
+        twists.append(twist)
+        errors.append(error)
+        stages.append(stage)
         steps[going] += 1
         still = (v_cam[:, :3].norm(dim=1) * dt < SETTLED[0]) & (v_cam[:, 3:].norm(dim=1) * dt < SETTLED[1])
         small[going] = torch.where(still, small[going] + 1, 0)
@@ -123,7 +129,8 @@ def servo(
         if done.any():
             index = (~done).nonzero().flatten()
             going = going[index]
-            world.keep(index), controller.keep(index)
+            world.keep(index)
+            controller.keep(index)
         if progress:
             progress(step + 1, len(going))
         image = world.observe()

@@ -112,7 +112,7 @@ def sentence(run: RunSet) -> str:
     errors, home, B = _errors(run), run.converged, len(run.trajectory.steps)
     among = home if home is not None and bool(home.any()) else torch.ones(B, dtype=torch.bool)
     if errors is not None:
-        mm, deg = (_number(float(e[-1][among].median())) for e in errors)
+        mm, deg = (_number(float(np.median(e[-1][among]))) for e in errors)
         end = f"{mm} mm and {deg} deg from the goal"
     else:
         error = float(torch.from_numpy(_last(run.trajectory.image_error.numpy()))[among].nanmedian())
@@ -334,7 +334,7 @@ def _small(picture: Float[Tensor, "c h w"], width: int) -> np.ndarray:
 def _difference(view: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Black where equal, orange where brighter than the goal, blue where darker; full at half the grey range."""
     d = 2 * (view.mean(2, keepdims=True) - goal.mean(2, keepdims=True))
-    return d.clip(0, 1) * np.float32([1.0, 0.62, 0.12]) + (-d).clip(0, 1) * np.float32([0.25, 0.62, 1.0])
+    return d.clip(0, 1) * np.array([1.0, 0.62, 0.12], np.float32) + (-d).clip(0, 1) * np.array([0.25, 0.62, 1.0], np.float32)
 
 
 def _sheet(pictures: list[np.ndarray], columns: int) -> np.ndarray:

@@ -78,7 +78,7 @@ class KeypointServo(Controller):
         if not depth > 0:
             raise InputError(f"sift: the depth must be a positive number of metres, not {depth}")
         self.plane, self.gain = fronto(depth), gain
-        self.detector = cv2.SIFT_create()
+        self.detector = cv2.SIFT_create()  # type: ignore[attr-defined]
 
     def _set_goal(self, goal: Tensor) -> None:
         self.goals = [keypoints.detect(g[0], self.detector) for g in goal]

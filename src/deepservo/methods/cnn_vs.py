@@ -81,8 +81,9 @@ class PoseServo(Controller):
         T = se3.inverse(T_world_ref) @ T_world_goal[runs] @ _nearby(len(runs), self.distance)
         T, correlation, _ = self.map.align(pictures[3][runs], T, 3, 8)
         best = correlation.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * torch.arange(len(goal))
+        T_best = T[best]
         for level, iterations in ((3, 12), (2, 12)):
-            T_best, correlation, _ = self.map.align(pictures[level], T[best] if level == 3 else T_best, level, iterations)
+            T_best, correlation, _ = self.map.align(pictures[level], T_best, level, iterations)
         better = correlation > agreement
         return torch.where(better[:, None, None], T_world_ref @ T_best, T_world_goal), torch.where(better, correlation, agreement)
 
