@@ -21,7 +21,7 @@ from deepservo.features.luminance import gradient
 from deepservo.geometry import interaction, se3
 from deepservo.sampler import build_pyramid, sample
 
-AGREE = 0.75  # correlation above which two pictures, at a quarter of their size, show the same thing
+AGREE = 0.65  # agreement above which two pictures, at a quarter of their size, show the same thing
 OVERLAP = 0.2  # share of the goal's pixels that must be seen for that
 LEVELS = 4  # full size, then halved each time
 UPPER = torch.triu_indices(8, 8)
@@ -96,10 +96,11 @@ class Registration:
     def align(
         self, images: Float[Tensor, "b 1 h w"], T_goal_cam: Float[Tensor, "b 4 4"], level: int, iterations: int, which: Tensor | None = None
     ) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"], Float[Tensor, " b"]]:
-        """Refine T_goal_cam at one level; (pose, correlation, share of the goal's pixels seen).
+        """Refine T_goal_cam at one level; (pose, agreement, share of the goal's pixels seen).
 
-        images are `pyramid(...)[level]`; `which` names each image's goal where there is one a run. The correlation, of
-        all that both pictures see, is of the pose handed in to the last iteration.
+        images are `pyramid(...)[level]`; `which` names each image's goal where there is one a run. The agreement is
+        of the pose returned: the weighted correlation of what both pictures see, times the share of it that the weights kept
+        (alone, the correlation would leave out whatever disagrees).
         """
         goal = self.levels[level]
         camera = goal.camera
@@ -112,7 +113,7 @@ class Registration:
         floor = (FLOOR[level] * goal.deviation[pick]).expand(B, 1)
         mu, cost = torch.full((B,), 1e-4, dtype=torch.float64), torch.full((B,), torch.inf)
         scale = 2 * floor
-        correlation, seen = torch.zeros(B), torch.zeros(B)
+        agreement, seen = torch.zeros(B), torch.zeros(B)
         T_best, H, right = T, torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
         for i in range(iterations + 1):
             warped, coverage = sample(pictures, _warp(self.cameras[level], camera, T, plane), (camera.height, camera.width), black)
@@ -128,7 +129,9 @@ class Registration:
             scale = torch.where(better[:, None], new_scale, scale)
             weights = valid * _weight(residual / (CUT * new_scale))
             cost = torch.where(better, _cost(residual, valid, scale), cost)
-            correlation = torch.where(better, _correlation(J[..., 6], values, weights), correlation)
+            agreement = torch.where(
+                better, _correlation(J[..., 6], values, weights) * weights.sum(1) / valid.sum(1).clamp(min=1), agreement
+            )
             seen = torch.where(better, valid.mean(1), seen)
             if i == iterations:
                 break
@@ -136,7 +139,7 @@ class Registration:
             H = torch.where(better[:, None, None], H_new, H)
             right = torch.where(better[:, None], right_new, right)
             T = se3.exp(_twist(H, right, mu)) @ T_best
-        return T_best, correlation, seen
+        return T_best, agreement, seen
 
 
 def _normal_equations(J: Tensor, products: Tensor | None, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

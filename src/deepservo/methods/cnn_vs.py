@@ -48,7 +48,7 @@ class PoseServo(Controller):
             self.map = Registration(camera, picture, fronto(distance), view)
 
     def locate(self, images: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
-        """`T_world_cam` of each picture, and its correlation with the learned picture there (0 without a scene)."""
+        """`T_world_cam` of each picture, and its agreement with the learned picture there (0 without a scene)."""
         out = self.net(shrink(images, self.net.size)).flatten(2).double()
         weights = torch.exp(-out[:, 2]).clamp(max=1e3)
         T, _ = pnp.pose_from_plane_points(self.rays, out[:, :2].mT * self.distance, weights)
@@ -57,8 +57,8 @@ class PoseServo(Controller):
         T_world_ref = fronto_parallel(self.distance)
         T_ref_cam, pictures = se3.inverse(T_world_ref) @ T, self.map.pyramid(images)
         for level, iterations in ((3, 12), (2, 6)):
-            T_ref_cam, correlation, _ = self.map.align(pictures[level], T_ref_cam, level, iterations)
-        return torch.where((correlation > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T), correlation
+            T_ref_cam, agreement, _ = self.map.align(pictures[level], T_ref_cam, level, iterations)
+        return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T), agreement
 
     def goal_plane(self) -> Float[Tensor, "g 4"] | None:
         """The scene's plane [n, d] in each goal's frame, where all goals agree with the learned picture; else None."""
@@ -79,13 +79,13 @@ class PoseServo(Controller):
         T_world_ref = fronto_parallel(self.distance)
         pictures, runs = self.map.pyramid(goal), torch.arange(len(goal)).repeat_interleave(HYPOTHESES)
         T = se3.inverse(T_world_ref) @ T_world_goal[runs] @ _nearby(len(runs), self.distance)
-        T, correlation, _ = self.map.align(pictures[3][runs], T, 3, 8)
-        best = correlation.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * torch.arange(len(goal))
+        T, agreement, _ = self.map.align(pictures[3][runs], T, 3, 8)
+        best = agreement.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * torch.arange(len(goal))
         T_best = T[best]
         for level, iterations in ((3, 12), (2, 12)):
-            T_best, correlation, _ = self.map.align(pictures[level], T_best, level, iterations)
-        better = correlation > agreement
-        return torch.where(better[:, None, None], T_world_ref @ T_best, T_world_goal), torch.where(better, correlation, agreement)
+            T_best, agreement, _ = self.map.align(pictures[level], T_best, level, iterations)
+        better = agreement > agreement
+        return torch.where(better[:, None, None], T_world_ref @ T_best, T_world_goal), torch.where(better, agreement, agreement)
 
     def _velocity(self, image: Tensor) -> Tensor:
         T_world_cam, _ = self.locate(image)

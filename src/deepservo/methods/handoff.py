@@ -13,7 +13,8 @@ from deepservo.features.registration import AGREE, OVERLAP, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 
-SURE = 0.95  # correlation above which no other pose is looked for
+HOLD = 0.5  # agreement above which a pose that is trusted goes on being trusted
+SURE = 0.9  # agreement above which no other pose is looked for
 REVIEW = 5  # steps from one look for a better pose to the next
 PATIENCE = 3  # steps without agreement before the coarse method steers again
 NEAR = 0.005  # of the depth: when closer than this, register at full size too
@@ -42,7 +43,7 @@ class Handoff(Controller):
             "v_cam": torch.zeros(n, 6, dtype=torch.float64),
             "trusted": torch.zeros(n, dtype=torch.bool),
             "misses": torch.zeros(n, dtype=torch.int64),
-            "correlation": torch.zeros(n),
+            "agreement": torch.zeros(n),
         }
 
     def keep(self, index: Tensor) -> None:
@@ -56,11 +57,10 @@ class Handoff(Controller):
         return self.state["trusted"].expand(n).to(torch.int8)
 
     def evidence(self, n: int) -> list[str]:
-        """Which stage steers, and the correlation that it goes by."""
-        state = zip(self.state["trusted"].tolist(), self.state["correlation"].tolist(), strict=True)
+        """Which stage steers, and the agreement that it goes by."""
+        state = zip(self.state["trusted"].tolist(), self.state["agreement"].tolist(), strict=True)
         return [
-            f"in the photometric finish, correlation {c:.2f}" if t else f"steered by the coarse method, correlation {c:.2f}"
-            for t, c in state
+            f"in the photometric finish, agreement {c:.2f}" if t else f"steered by the coarse method, agreement {c:.2f}" for t, c in state
         ]
 
     def _velocity(self, image: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Handoff(Controller):
         self.step += 1
         doubted = ~state["trusted"]
         if self.step % REVIEW == 0:
-            doubted |= state["correlation"] < SURE
+            doubted |= state["agreement"] < SURE
         v_coarse = state["v_cam"]
         if doubted.any():
             v_coarse = self.coarse.velocity(image)
@@ -87,41 +87,41 @@ class Handoff(Controller):
         """Refine the trusted runs from where they should be by now; a few misses are forgiven, at the predicted pose."""
         state, T = self.state, guess[runs]
         near = T[:, :3, 3].norm(dim=1) < NEAR * self.registration.plane[:, 3].expand(len(guess))[runs]
-        correlation, seen = torch.zeros(len(runs)), torch.zeros(len(runs))
+        agreement, seen = torch.zeros(len(runs)), torch.zeros(len(runs))
         for part, schedule in ((near, ((1, 2),)), (~near, ((2, 3), (1, 3)))):
             if part.any():
-                T[part], correlation[part], seen[part] = self._align(pictures, T[part], runs[part], schedule)
-        agree = (correlation > AGREE) & (seen > OVERLAP)
+                T[part], agreement[part], seen[part] = self._align(pictures, T[part], runs[part], schedule)
+        agree = (agreement > HOLD) & (seen > OVERLAP)
         T = torch.where(agree[:, None, None], T, guess[runs])
         fine = near & agree
         if fine.any():
             T[fine] = self._align(pictures, T[fine], runs[fine], ((0, 1),))[0]
-        state["T_goal_cam"][runs], state["correlation"][runs] = T, correlation
+        state["T_goal_cam"][runs], state["agreement"][runs] = T, agreement
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["trusted"][runs] = state["misses"][runs] < PATIENCE
 
     def _acquire(self, pictures: list[Tensor], coarse: Tensor, runs: Tensor) -> None:
         """Try to register runs from the coarse method's pose; a run that is trusted already goes over to a better match."""
         state = self.state
-        T, correlation, seen = self._align(pictures, coarse[runs], runs, ((3, 12), (2, 6)))
-        agree = (correlation > AGREE) & (seen > OVERLAP)
+        T, agreement, seen = self._align(pictures, coarse[runs], runs, ((3, 12), (2, 6)))
+        agree = (agreement > AGREE) & (seen > OVERLAP)
         held = state["trusted"][runs]
         rival = (held & agree).nonzero().flatten()
-        if len(rival):  # compared where the trusted pose's correlation was measured
-            T[rival], correlation[rival], _ = self._align(pictures, T[rival], runs[rival], ((1, 3),))
-            agree[rival] = correlation[rival] > state["correlation"][runs[rival]] + 0.01
+        if len(rival):  # compared where the trusted pose's agreement was measured
+            T[rival], agreement[rival], _ = self._align(pictures, T[rival], runs[rival], ((1, 3),))
+            agree[rival] = agreement[rival] > state["agreement"][runs[rival]] + 0.01
         take = agree | ~held
         runs = runs[take]
-        state["T_goal_cam"][runs], state["correlation"][runs] = T[take], correlation[take]
+        state["T_goal_cam"][runs], state["agreement"][runs] = T[take], agreement[take]
         state["trusted"][runs], state["misses"][runs] = agree[take], 0
 
     def _align(
         self, pictures: list[Tensor], T: Tensor, runs: Tensor, schedule: tuple[tuple[int, int], ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        correlation = seen = torch.zeros(len(runs))
+        agreement = seen = torch.zeros(len(runs))
         for level, iterations in schedule:
-            T, correlation, seen = self.registration.align(pictures[level][runs], T, level, iterations, runs)
-        return T, correlation, seen
+            T, agreement, seen = self.registration.align(pictures[level][runs], T, level, iterations, runs)
+        return T, agreement, seen
 
 
 class Still(Controller):
