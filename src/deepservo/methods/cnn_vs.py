@@ -79,13 +79,13 @@ class PoseServo(Controller):
         T_world_ref = fronto_parallel(self.distance)
         pictures, runs = self.map.pyramid(goal), torch.arange(len(goal)).repeat_interleave(HYPOTHESES)
         T = se3.inverse(T_world_ref) @ T_world_goal[runs] @ _nearby(len(runs), self.distance)
-        T, agreement, _ = self.map.align(pictures[3][runs], T, 3, 8)
-        best = agreement.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * torch.arange(len(goal))
+        T, found, _ = self.map.align(pictures[3][runs], T, 3, 8)
+        best = found.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * torch.arange(len(goal))
         T_best = T[best]
         for level, iterations in ((3, 12), (2, 12)):
-            T_best, agreement, _ = self.map.align(pictures[level], T_best, level, iterations)
-        better = agreement > agreement
-        return torch.where(better[:, None, None], T_world_ref @ T_best, T_world_goal), torch.where(better, agreement, agreement)
+            T_best, found, _ = self.map.align(pictures[level], T_best, level, iterations)
+        better = found > agreement
+        return torch.where(better[:, None, None], T_world_ref @ T_best, T_world_goal), torch.where(better, found, agreement)
 
     def _velocity(self, image: Tensor) -> Tensor:
         T_world_cam, _ = self.locate(image)
