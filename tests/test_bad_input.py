@@ -22,7 +22,7 @@ from deepservo import train
 from deepservo.cli import main
 from deepservo.methods.handoff import Handoff
 from deepservo.model import Model
-from tiny import CAMERA, learn_args, listing, picture, start
+from tiny import CAMERA, interrupt_at, learn_args, listing, picture, start
 
 Refused = Callable[..., None]
 
@@ -392,17 +392,6 @@ def test_full_disk(refused: Refused, files: Path) -> None:
 
 
 # Going on with a training
-
-
-def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train._advance) -> None:
-    """Ctrl-C strikes in that step of the next trainings."""
-
-    def struck(*args: Any) -> float:
-        if args[4] == step:
-            os.kill(os.getpid(), signal.SIGINT)
-        return advance(*args)
-
-    monkeypatch.setattr(train, "_advance", struck)
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """The one training loop: exact by the step, resumable after anything, honest about its minutes."""
 
 import copy
-import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +16,7 @@ from deepservo.cli import main
 from deepservo.data import PoseTask
 from deepservo.model import load_model
 from deepservo.nets.pose import PoseNet
-from tiny import STEPS, learn_args, start, weights
+from tiny import STEPS, interrupt_at, learn_args, start, weights
 
 
 def same(a: Path, b: Path) -> bool:
@@ -68,20 +65,11 @@ def test_killed_and_resumed(where: str, files: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "m.safetensors.partial").exists()
 
 
-def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train._advance) -> None:
-    def struck(*args: Any) -> float:
-        if args[4] == step:
-            os.kill(os.getpid(), signal.SIGINT)
-        return advance(*args)
-
-    monkeypatch.setattr(train, "_advance", struck)
-
-
 def test_stopped_twice_and_resumed(files: Path, tmp_path: Path, interruptible: None) -> None:
     args = learn_args(files, tmp_path / "m.safetensors", "--steps", str(STEPS))
     for step, more in ((1, []), (3, ["--resume"])):
         with pytest.MonkeyPatch.context() as patch:
-            stop_at(step, patch)
+            interrupt_at(step, patch)
             assert main([*args, *more]) == 2
     assert main([*args, "--resume"]) == 0
     assert same(files / "model.safetensors", tmp_path / "m.safetensors")
@@ -95,7 +83,7 @@ def test_minutes_are_timed_once(files: Path, tmp_path: Path, monkeypatch: pytest
     out, partial = tmp_path / "m.safetensors", tmp_path / "m.safetensors.partial"
     args = learn_args(files, out, "--minutes", "2")
     with pytest.MonkeyPatch.context() as patch:
-        stop_at(2, patch)
+        interrupt_at(2, patch)
         assert main(args) == 2
     assert train.peek(partial)[1] == 5
     assert train.peek(partial)[0]["minutes"] == 2
@@ -108,7 +96,7 @@ def test_minutes_are_timed_once(files: Path, tmp_path: Path, monkeypatch: pytest
     assert timed == [2], "a repetition uses the recorded number"
     assert all(torch.equal(first[k], v) for k, v in weights(out).items())
     with pytest.MonkeyPatch.context() as patch:
-        stop_at(2, patch)
+        interrupt_at(2, patch)
         assert main(args) == 2
     out.unlink()
     assert main(args) == 0
@@ -123,7 +111,7 @@ def test_demo_goes_on_where_it_was_stopped(files: Path, tmp_path: Path, monkeypa
     out = tmp_path / "demo"
     args = ["demo", "--image", str(files / "picture.png"), "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
-        stop_at(1, patch)
+        interrupt_at(1, patch)
         assert main(args) == 2
     steps = []
     with pytest.MonkeyPatch.context() as patch:

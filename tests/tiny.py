@@ -1,14 +1,20 @@
 """A small picture, a small camera and a model trained for a moment: what the command line's tests work on."""
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
+from deepservo import train
 from deepservo.cli import main
 
 CAMERA = """%YAML:1.0
@@ -68,3 +74,14 @@ from deepservo.cli import main
 sys.exit(main({args!r}))
 """
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train._advance) -> None:
+    """Ctrl-C strikes in that step of the next trainings."""
+
+    def struck(*args: Any) -> float:
+        if args[4] == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return advance(*args)
+
+    monkeypatch.setattr(train, "_advance", struck)

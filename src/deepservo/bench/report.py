@@ -7,7 +7,6 @@ import base64
 import html
 import json
 import math
-import os
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from plotly.offline import get_plotlyjs
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.checkpoint import replacing
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
@@ -97,14 +97,8 @@ def write_report(
     }
     template = (resources.files("deepservo.bench") / "report.html").read_text("utf-8")
     page = re.sub(r"\{\{(title|sentence|plotly|data)\}\}", lambda match: parts[match[1]], template)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(Path(path)) as beside:
         beside.write_text(page, "utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def sentence(run: RunSet) -> str:
