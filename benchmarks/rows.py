@@ -37,20 +37,24 @@ class ResultsFile:
 
 
 def per_run(trajectory: Trajectory, starts: Starts) -> dict[str, list[Any]]:
-    """What pooling needs of each run, four significant digits: came home, end errors, steps."""
+    """What pooling needs of each run, four significant digits: came home, end errors, steps to converge (null: did not)."""
     assert starts.Ts_world_goal is not None
     start, end = (metrics.errors(trajectory.Ts_world_cam[i], starts.Ts_world_goal) for i in (0, -1))
+    home = metrics.converged(start, end).tolist()
+    steps = metrics.steps_to_converge(trajectory.Ts_world_cam, starts.Ts_world_goal).tolist()
     return {
-        "home": metrics.converged(start, end).int().tolist(),
+        "home": [int(good) for good in home],
         "end_mm": [float(f"{x:.4g}") for x in (1e3 * end[0]).tolist()],
         "end_deg": [float(f"{x:.4g}") for x in end[1].rad2deg().tolist()],
-        "steps": trajectory.steps.tolist(),
+        "steps": [count if good else None for count, good in zip(steps, home, strict=True)],
     }
 
 
 def pooled(rows: list[Row]) -> Row:
     """The figures of a table over all runs of some rows; medians and means over the runs that came home, as in one row."""
-    home, mm, deg, steps = (np.concatenate([row["runs"][k] for row in rows]) for k in ("home", "end_mm", "end_deg", "steps"))
+    home, mm, deg, steps = (
+        np.concatenate([np.array(row["runs"][k], float) for row in rows]) for k in ("home", "end_mm", "end_deg", "steps")
+    )
     good = home == 1
     ratios = [(row["length_ratio"], sum(row["runs"]["home"])) for row in rows if row["length_ratio"] is not None]
 

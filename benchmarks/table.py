@@ -71,7 +71,7 @@ def pictures(rows: list[Row]) -> str:
         3,
     )
     runs = unique(row["n"] for row in rows)
-    note = f"{' or '.join(map(str, runs))} runs a picture and row. End errors and steps: medians over the runs that came home."
+    note = f"{' or '.join(map(str, runs))} runs a picture and row. End errors and steps (until home for good): medians over those home."
     return f"{first}\n\n{note}\n\n<details><summary>Every picture</summary>\n\n{each}\n\n</details>"
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,11 @@ def test_sentence_says_what_the_poses_say(tmp_path: Path) -> None:
     run = runs(n=5, lost=2)
     metres, radians = se3.distance(run.trajectory.Ts_world_cam[-1], run.Ts_world_goal)
     mm, deg = 1e3 * metres[2:].median(), torch.rad2deg(radians[2:].median())
+    assert mm > 1e-3 > deg, "three digits, but five decimals at most"
     text = page(tmp_path / "report.html", run)
     assert result(
         text
-    ) == f"2 of 5 cameras came home; the median one of those stopped {mm:.3g} mm and {deg:.3g} deg from the goal.".replace("2 of", "3 of")
+    ) == f"2 of 5 cameras came home; the median one of those stopped {mm:.3g} mm and {deg:.5f} deg from the goal.".replace("2 of", "3 of")
     packed = data(text)["sets"][0]
     assert packed["end_mm"] == pytest.approx((1e3 * metres).tolist(), rel=1e-3)
     assert packed["curves"]["mm"]["lines"][0][-1] == pytest.approx(packed["end_mm"][packed["drawn"][0]], rel=1e-3)
@@ -153,21 +155,78 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH to open the page with")
-@pytest.mark.parametrize("known", [True, False], ids=["simulated", "no-goal-pose"])
-def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
-    run = runs(4, one_goal=False, lost=1) if known else replace(runs(1), Ts_world_goal=None, converged=None)
-    path = tmp_path / "a report.html"
-    page(path, run, run, title=NASTY, training=TRAINING)
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH to open the page with")
+
+
+def opened(path: Path, size: str) -> str:
+    """The page as a browser with a window of this size has it after a while."""
     command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
                "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
-               "--enable-unsafe-swiftshader", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=900,1200",
+               "--enable-unsafe-swiftshader", f"--user-data-dir={path.parent / 'profile'}", f"--window-size={size}",
                "--virtual-time-budget=8000", "--dump-dom", path.as_uri()]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     root = re.search(r"<html[^>]*>", done.stdout)
     assert root, f"the browser gave no page: {done.stderr[-500:]}"
     assert "data-error" not in root[0], root[0]
     assert 'data-drawn="yes"' in root[0]
-    assert len(re.findall(r'class="[^"]*js-plotly-plot', done.stdout)) == (9 if known else 5)
-    assert len(re.findall(r'class="js-line"', done.stdout)) >= (5 if known else 3)
-    assert "alert(1)" in done.stdout and "<script>alert" not in own(done.stdout)
+    return done.stdout
+
+
+@needs_browser
+@pytest.mark.parametrize("known", [True, False], ids=["simulated", "no-goal-pose"])
+def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
+    run = runs(4, one_goal=False, lost=1) if known else replace(runs(1), Ts_world_goal=None, converged=None)
+    path = tmp_path / "a report.html"
+    page(path, run, run, title=NASTY, training=TRAINING)
+    drawn = opened(path, "900,1200")
+    assert len(re.findall(r'class="[^"]*js-plotly-plot', drawn)) == (9 if known else 5)
+    assert len(re.findall(r'class="js-line"', drawn)) >= (5 if known else 3)
+    assert "alert(1)" in drawn and "<script>alert" not in own(drawn)
+
+
+# A browser's window is no narrower than 500 pixels, a frame in it is; what the frame found it has to send.
+FRAME = """<!doctype html><html><body><iframe src="report.html" style="border:0;width:WIDTHpx;height:2000px"></iframe><script>
+onmessage = e => Object.assign(document.documentElement.dataset, e.data);
+</script></body></html>"""
+MEASURE = """<script>
+const timer = setInterval(() => {
+  const root = document.documentElement;
+  if (!root.dataset.drawn && !root.dataset.error) return;
+  clearInterval(timer);
+  const inside = document.querySelectorAll("header *, section :not(.plot *, #space *)");
+  const over = [...inside].filter(e => e.getBoundingClientRect().right > e.closest("header, section").getBoundingClientRect().right + 0.5);
+  const scrolling = [...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth);
+  const wide = [...over, ...scrolling].map(e => e.tagName + " " + e.textContent.slice(0, 60)).join("; ");
+  parent.postMessage({...root.dataset, width: innerWidth, wide, end: document.querySelector("[data-name='End [mm]']").textContent}, "*");
+}, 50);
+</script>"""
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 390, 1280])
+def test_nothing_runs_over_its_card(tmp_path: Path, width: int) -> None:
+    """At the width of a phone the table of results must not become a box to scroll in, however long a name or a figure."""
+    rates = {"converged": 0.987654, "converged_ci": [0.9630065, 1.0], "strict": 0.0123456, "settled": 1.0, "length_ratio": 1.0332830}
+    figures = {f"end_{unit}_{of}": x for unit in ("mm", "deg") for of, x in (("median", 1.176e-4), ("mean", 1.0815e-4), ("std", 9.4667e-6))}
+    names = {"method": "cnn+dvs", "set": "lookat-rz-perturbed", "scene": "immunohistochemistry.png", "n": 10000, "steps_median": 122.5}
+    path = tmp_path / "report.html"
+    write_report(path, title="cnn+dvs on coffee", rows=[rates | figures | names | {"ms_per_step_p50": 1308.53, "ms_per_step_p99": 9999.9}],
+                 runs=[runs(4, lost=1)], scene=SCENE, camera=CAMERA, training=TRAINING)  # fmt: skip
+    path.write_text(path.read_text("utf-8").replace("</body>", MEASURE + "</body>"), "utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME.replace("WIDTH", str(width)), "utf-8")
+    found = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<html[^>]*>", opened(frame, "1400,2000"))[0]))
+    assert found["width"] == str(width) and not found["wide"]
+    assert html.unescape(found["end"]).replace("\N{NO-BREAK SPACE}", " ") == "0.00012mean 0.00011 ± < 0.00001"
+
+
+def test_the_script_and_the_page_are_packed_with_the_package() -> None:
+    """An installed package must find them; and a script must not end its own element."""
+    text = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text("utf-8")
+    globs = re.findall(r'"([^"]+)"', re.search(r"(?s)package-data\]\ndeepservo = \[(.*?)\]", text)[1])
+    root = resources.files("deepservo")
+    others = [p for p in Path(str(root)).rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()]
+    assert {"report.html", "report.js"} <= {p.name for p in others}
+    for path in others:
+        assert any(path.relative_to(str(root)).match(glob) for glob in globs), f"{path.name} would not be installed"
+    assert "</script" not in (root / "bench" / "report.js").read_text("utf-8")

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.geometry import pnp
-from deepservo.methods.cnn_vs import cell_rays
-from deepservo.nets.pose import GRID, PoseNet
+from deepservo.nets.pose import GRID, PoseNet, cell_rays
 from deepservo.scene import PlanarScene, perturb, sampling
 
 PERTURBED = 0.7  # share of the pictures that are lit, covered or made noisy

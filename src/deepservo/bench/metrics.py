@@ -1,9 +1,14 @@
 """The published rules of a run, and one row of results.json."""
 
+import contextlib
 import math
+import os
 import platform
 import resource
-from dataclasses import asdict
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,9 @@ from deepservo.geometry import se3
 from deepservo.loop import Trajectory
 
 REFERENCE_GAIN = 0.1
+REFERENCE_STEPS = 300  # after them the reference is home: 0.9^300 of the way is left
+SHARES = 101  # of a path: 0, 1, .. 100 %
+TURNS_ONLY = 1e-3  # a reference shorter than this [m] goes nowhere
 BOOTSTRAP = 1000
 
 
@@ -25,10 +33,17 @@ def errors(Ts_world_cam: Float[Tensor, "*batch 4 4"], T_world_goal: Float[Tensor
     return se3.distance(T_world_goal, Ts_world_cam)
 
 
-def converged(start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Bool[Tensor, " b"]:
+def converged(start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Bool[Tensor, "*batch b"]:
     """Errors [m], [rad] both under 10 % of the start's, or under 1 cm and 1 deg."""
     relative = (end[0] < 0.1 * start[0]) & (end[1] < 0.1 * start[1])
     return relative | ((end[0] < 0.01) & (end[1] < math.radians(1)))
+
+
+def steps_to_converge(Ts: Float[Tensor, "s b 4 4"], T_world_goal: Float[Tensor, "b 4 4"]) -> Int[Tensor, " b"]:
+    """The first step from which a run stays within the rule to its end; of a run that did not converge, all steps and one."""
+    metres, radians = errors(Ts, T_world_goal)
+    within = converged((metres[0], radians[0]), (metres, radians))
+    return len(Ts) - within.flip(0).long().cumprod(0).sum(0)
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -62,6 +77,112 @@ def path_length(Ts: Float[Tensor, "s b 4 4"], steps: Int[Tensor, " b"] | None = 
     return lengths.sum(0) if steps is None else (lengths * (torch.arange(len(lengths))[:, None] < steps)).sum(0)
 
 
+def at_shares(Ts: Float[Tensor, "s_plus_1 b 4 4"], moved: Float[Tensor, "s b"]) -> Float[Tensor, "k b 4 4"]:
+    """The poses where 0, 1, .. 100 % of each path are done, between two steps on the motion from one to the other.
+
+    moved: how far each step went. A path without any motion stays at its last pose.
+    """
+    done = torch.cat([torch.zeros_like(moved[:1]), moved.cumsum(0)])
+    share = (done / done[-1].clamp(min=1e-12)).T.contiguous()
+    wanted = torch.linspace(0, 1, SHARES, dtype=share.dtype).repeat(len(share), 1)
+    after = torch.searchsorted(share, wanted).clamp(1, len(moved))
+    low, high = share.gather(1, after - 1), share.gather(1, after)
+    part = ((wanted - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).T[..., None]
+    run = torch.arange(len(share))
+    first, second = Ts[after.T - 1, run], Ts[after.T, run]
+    return first @ se3.exp(part * se3.log(se3.inverse(first) @ second))
+
+
+def beside_reference(
+    Ts: Float[Tensor, "s_plus_1 b 4 4"], T_world_goal: Float[Tensor, "b 4 4"], steps: Int[Tensor, " b"], at: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean distance [m], [rad] of each run to its reference and the ratio of their lengths; `steps`: of each run until it stopped.
+
+    at "step": with the reference after as many steps. at "path": with the whole reference at equal share of the path, which is of
+    its turning where the reference only turns.
+    """
+    true = reference(Ts[0], T_world_goal, len(Ts) - 1 if at == "step" else REFERENCE_STEPS)
+    length = path_length(true, steps if at == "step" else None)
+    ratio = path_length(Ts) / length.clamp(min=1e-6)
+    if at == "step":
+        apart, own = se3.distance(true, Ts), torch.arange(len(Ts))[:, None] <= steps  # not the poses repeated while other runs go on
+    else:
+        moved = [se3.distance(path[:-1], path[1:]) for path in (true, Ts)]
+        along = [torch.where(length > TURNS_ONLY, metres, radians) for metres, radians in moved]
+        apart = se3.distance(*(at_shares(path, way) for path, way in zip((true, Ts), along, strict=True)))
+        own = torch.ones_like(apart[0], dtype=torch.bool)
+    metres, radians = ((a * own).sum(0) / own.sum(0) for a in apart)
+    return metres, radians, ratio
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Runs beside their goals, one entry a run."""
+
+    home: np.ndarray
+    mm: np.ndarray
+    deg: np.ndarray
+    settled: np.ndarray
+    steps: np.ndarray
+    ape_cm: np.ndarray
+    ape_deg: np.ndarray
+    length_ratio: np.ndarray
+    ape_at: str
+
+
+def judge(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"], gain: float) -> Judged:
+    """What a row says of the poses, run by run."""
+    Ts = trajectory.Ts_world_cam
+    start, end = errors(Ts[0], T_world_goal), errors(Ts[-1], T_world_goal)
+    # With another gain a run is elsewhere on the same way at each step: that is no error.
+    ape_at = "step" if math.isclose(gain * trajectory.dt, REFERENCE_GAIN) else "path"
+    metres, radians, ratio = beside_reference(Ts, T_world_goal, trajectory.steps, ape_at)
+    return Judged(
+        home=converged(start, end).numpy(),
+        mm=(1e3 * end[0]).numpy(),
+        deg=end[1].rad2deg().numpy(),
+        settled=_settled(trajectory).numpy(),
+        steps=steps_to_converge(Ts, T_world_goal).numpy(),
+        ape_cm=(100 * metres).numpy(),
+        ape_deg=radians.rad2deg().numpy(),
+        length_ratio=ratio.numpy(),
+        ape_at=ape_at,
+    )
+
+
+def _settled(trajectory: Trajectory) -> Bool[Tensor, " b"]:
+    """Each of the last ten steps under 0.1 mm and 0.01 deg."""
+    speed = trajectory.v_cam * trajectory.dt
+    recent = [speed[max(0, k - 10) : k, i] for i, k in enumerate(trajectory.steps.tolist())]
+    fastest = torch.stack([torch.stack([v[:, :3].norm(dim=1).max(), v[:, 3:].norm(dim=1).max()]) for v in recent])
+    return (fastest[:, 0] < 1e-4) & (fastest[:, 1] < math.radians(0.01))
+
+
+def _of(figure: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None:
+    return float(figure(values)) if len(values) else None
+
+
+POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
+    "converged": lambda runs: float(runs.home.mean()),
+    "converged_ci": lambda runs: wilson(int(runs.home.sum()), len(runs.home)),
+    "strict": lambda runs: float(((runs.mm < 1) & (runs.deg < 0.1)).mean()),
+    "settled": lambda runs: float(runs.settled.mean()),
+    "end_mm_mean": lambda runs: _of(np.mean, runs.mm[runs.home]),
+    "end_mm_std": lambda runs: _of(np.std, runs.mm[runs.home]),
+    "end_mm_median": lambda runs: _of(np.median, runs.mm[runs.home]),
+    "end_mm_ci": lambda runs: bootstrap_mean(runs.mm[runs.home]),
+    "end_deg_mean": lambda runs: _of(np.mean, runs.deg[runs.home]),
+    "end_deg_std": lambda runs: _of(np.std, runs.deg[runs.home]),
+    "end_deg_median": lambda runs: _of(np.median, runs.deg[runs.home]),
+    "end_mm_median_all": lambda runs: float(np.median(runs.mm)),
+    "ape_cm": lambda runs: _of(np.mean, runs.ape_cm[runs.home]),
+    "ape_deg": lambda runs: _of(np.mean, runs.ape_deg[runs.home]),
+    "ape_at": lambda runs: runs.ape_at,
+    "length_ratio": lambda runs: _of(np.mean, runs.length_ratio[runs.home]),
+    "steps_median": lambda runs: _of(np.median, runs.steps[runs.home]),
+}
+
+
 def row(
     trajectory: Trajectory,
     T_world_goal: Float[Tensor, "b 4 4"] | None,
@@ -77,86 +198,60 @@ def row(
     """One row of results.json; rates are fractions, ends in mm and deg; pose figures are None when no goal pose is known."""
     n = trajectory.v_cam.shape[1]
     ms = trajectory.step_ms.numpy()
-    figures: dict[str, Any] = {"method": method, "set": set, "scene": scene, "n": n}
-    poses = dict.fromkeys(
-        [
-            "converged",
-            "converged_ci",
-            "strict",
-            "settled",
-            "end_mm_mean",
-            "end_mm_std",
-            "end_mm_median",
-            "end_mm_ci",
-            "end_deg_mean",
-            "end_deg_std",
-            "end_deg_median",
-            "end_mm_median_all",
-            "ape_cm",
-            "ape_deg",
-            "length_ratio",
-            "steps_median",
-        ]
-    )
+    runs = None
     if T_world_goal is not None and bool(torch.isfinite(trajectory.Ts_world_cam).all()):
-        poses |= _pose_figures(trajectory, T_world_goal)
-    timing = {
+        runs = judge(trajectory, T_world_goal, gain)
+    last = trajectory.image_error[trajectory.steps - 1, torch.arange(n)]
+    return {
+        "method": method,
+        "set": set,
+        "scene": scene,
+        "n": n,
+        **{name: None if runs is None else figure(runs) for name, figure in POSE_FIGURES.items()},
         "time_s": seconds,
         "ms_per_step_p50": float(np.median(ms)),
         "ms_per_step_p99": float(np.quantile(ms, 0.99)),
         "steps_per_s": float(trajectory.steps.sum()) / max(seconds, 1e-9),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-    last = trajectory.image_error[trajectory.steps - 1, torch.arange(n)]
-    run = {"image_error_median": float(last.median()), "camera": asdict(camera), "gain": gain, "dt": trajectory.dt}
-    return figures | poses | timing | run | {"budget": trajectory.budget, "seed": seed}
-
-
-def _pose_figures(trajectory: Trajectory, T_world_goal: Tensor) -> dict[str, Any]:
-    Ts, n = trajectory.Ts_world_cam, trajectory.v_cam.shape[1]
-    start, end = errors(Ts[0], T_world_goal), errors(Ts[-1], T_world_goal)
-    home = converged(start, end)
-    hits = int(home.sum())
-    mm, deg = (1e3 * end[0]).numpy(), torch.rad2deg(end[1]).numpy()
-    good = home.numpy()
-    true = reference(Ts[0], T_world_goal, len(Ts) - 1)
-    apart_m, apart_rad = se3.distance(true, Ts)
-    ratio = path_length(Ts) / path_length(true, trajectory.steps).clamp(min=1e-6)
-    own = (torch.arange(len(Ts))[:, None] <= trajectory.steps).double()  # not the poses repeated while other runs go on
-    speed = trajectory.v_cam * trajectory.dt
-    recent = [speed[max(0, k - 10) : k, i] for i, k in enumerate(trajectory.steps.tolist())]
-    fastest = torch.stack([torch.stack([v[:, :3].norm(dim=1).max(), v[:, 3:].norm(dim=1).max()]) for v in recent])
-    settled = (fastest[:, 0] < 1e-4) & (fastest[:, 1] < math.radians(0.01))
-    within = ((apart_m * own).sum(0) / own.sum(0), (apart_rad * own).sum(0) / own.sum(0))
-    return {
-        "converged": hits / n,
-        "converged_ci": wilson(hits, n),
-        "strict": float(((end[0] < 1e-3) & (end[1] < math.radians(0.1))).double().mean()),
-        "settled": float(settled.double().mean()),
-        "end_mm_mean": _or_none(mm[good], np.mean),
-        "end_mm_std": _or_none(mm[good], np.std),
-        "end_mm_median": _or_none(mm[good], np.median),
-        "end_mm_ci": bootstrap_mean(mm[good]),
-        "end_deg_mean": _or_none(deg[good], np.mean),
-        "end_deg_std": _or_none(deg[good], np.std),
-        "end_deg_median": _or_none(deg[good], np.median),
-        "end_mm_median_all": float(np.median(mm)),
-        "ape_cm": _or_none(100 * within[0].numpy()[good], np.mean),
-        "ape_deg": _or_none(torch.rad2deg(within[1]).numpy()[good], np.mean),
-        "length_ratio": _or_none(ratio.numpy()[good], np.mean),
-        "steps_median": _or_none(trajectory.steps.numpy()[good], np.median),
+        "peak_mb": peak_mb(),
+        "image_error_median": float(last.median()),
+        "camera": asdict(camera),
+        "gain": gain,
+        "dt": trajectory.dt,
+        "budget": trajectory.budget,
+        "seed": seed,
     }
 
 
-def _or_none(values: np.ndarray, figure: Any) -> float | None:
-    return float(figure(values)) if len(values) else None
+def reset_peak() -> None:
+    """Let `peak_mb` count from now on. Linux alone can do that; elsewhere it is the peak since the process began."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb() -> float:
+    """The most memory the process has held since `reset_peak` [MB]."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def _processor() -> str:
+    """The processor's model; on Linux, where `platform` knows only its kind, as /proc/cpuinfo has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).split(":", 1)[1].strip()
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

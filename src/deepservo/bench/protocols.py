@@ -117,6 +117,7 @@ def measure(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Trajectory, dict[str, Any]]:
     """Run a controller from the starts and make its row of results.json."""
+    metrics.reset_peak()
     begin = time.perf_counter()
     world = Simulator(scene, controller.camera, starts.Ts_world_cam)
     controller.set_goal(starts.goal)

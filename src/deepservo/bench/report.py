@@ -1,6 +1,6 @@
 """The report page: everything a run of `deepservo demo` or `deepservo servo` has to show, in one file that opens offline.
 
-Here the numbers and pictures are chosen, rounded and packed; `report.html` beside this file lays them out and draws.
+Here the numbers and pictures are chosen, rounded and packed; `report.html` beside this file lays them out, `report.js` draws them.
 """
 
 import base64
@@ -87,16 +87,17 @@ def write_report(
         "scene": {"width": scene.width, "height": scene.height, "picture": _webp(_small(scene.texture, 96))},
         "training": training and {**training, "loss": _thin(training["loss"], 2 * POINTS)},
     }
+    files = resources.files("deepservo.bench")
     top = re.sub(r"(\d) (mm|deg)\b", "\\1\N{NO-BREAK SPACE}\\2", sentence(runs[0]))  # a number and its unit stay in one line
     parts = {
         "title": html.escape(title),
         "sentence": html.escape(top if len(runs) == 1 else f"{runs[0].label}: {top}"),
         "plotly": get_plotlyjs(),
+        "script": (files / "report.js").read_text("utf-8"),
         # "<" could end the script element, and JSON has no NaN
         "data": json.dumps(_tidy(data), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    template = (resources.files("deepservo.bench") / "report.html").read_text("utf-8")
-    page = re.sub(r"\{\{(title|sentence|plotly|data)\}\}", lambda match: parts[match[1]], template)
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], (files / "report.html").read_text("utf-8"))
     with replacing(Path(path)) as beside:
         beside.write_text(page, "utf-8")
 
@@ -125,8 +126,10 @@ def sentence(run: RunSet) -> str:
 
 
 def _number(x: float) -> str:
-    """Three significant digits, without exponents."""
-    return "less than 0.0001" if 0 < abs(x) < 1e-4 else f"{x:.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+    """Three significant digits, five decimals at most, without exponents; `num` of report.js does the same."""
+    if 0 < abs(x) < 1e-5:
+        return "less than 0.00001"
+    return f"{x:.0f}" if abs(x) >= 1000 else f"{x:.5f}".rstrip("0") if 0 < abs(x) < 1e-3 else f"{x:.3g}"
 
 
 def _errors(run: RunSet, index: np.ndarray | slice = slice(None)) -> tuple[Tensor, Tensor] | None:

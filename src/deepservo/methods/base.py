@@ -44,6 +44,10 @@ class Controller:
         """Go on with these runs alone."""
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
 
+    def goal_plane(self) -> Float[Tensor, "g 4"] | None:
+        """The scene's plane [n, d] in each goal's frame, `n . p = d` [m], where the method knows it better than the caller; else None."""
+        return None
+
     def stage(self, n: int) -> Tensor:
         """(n,) int8: 1 for runs in a photometric finish, 0 for the others."""
         return torch.zeros(n, dtype=torch.int8)

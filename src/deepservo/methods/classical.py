@@ -11,7 +11,7 @@ from deepservo import control
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import keypoints
-from deepservo.features.luminance import Luminance
+from deepservo.features.luminance import Luminance, NormalEquations
 from deepservo.features.registration import fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
@@ -43,23 +43,21 @@ class PhotometricServo(Controller):
             raise InputError(f"dvs: the depth must be a positive number of metres, not {depth}")
         if min(camera.width, camera.height) <= 2 * border + 8:
             raise InputError(f"dvs: pictures of {camera.width} x {camera.height} leave nothing inside a border of {border} pixels")
-        self.features, self.depth = Luminance(camera, border), torch.full((1, 1, 1), float(depth))
+        self.features = Luminance(camera, border)
+        self.normal_equations = NormalEquations(self.features, torch.full((1, 1, 1), float(depth)))
         self.interaction, self.law, self.gain = interaction, law, gain
         self.mu, self.hold, self.decay = mu, hold, decay
 
     def _set_goal(self, goal: Tensor) -> None:
-        L = self.features.L(goal, self.depth)
-        self.state = {"s": self.features.s(goal), "L": L, "H": L.mT @ L}
+        self.state = {"s": self.features.s(goal), "gradient": self.features.gradient(goal)}
         self.step = 0
 
     def _velocity(self, image: Tensor) -> Tensor:
-        e = self.features.s(image) - self.state["s"]
-        L, H = self.state["L"], self.state["H"]
+        gradient = self.state["gradient"]
         if self.interaction != "goal":
-            now = self.features.L(image, self.depth)
-            L = now if self.interaction == "current" else (now + L) / 2
-            H = L.mT @ L
-        g = e @ L[0] if len(L) == 1 else (L.mT @ e[..., None])[..., 0]
+            now = self.features.gradient(image)
+            gradient = now if self.interaction == "current" else (now + gradient) / 2
+        H, g = self.normal_equations(gradient, self.features.s(image) - self.state["s"])
         self.step += 1
         if self.law == "gn":
             return control.gauss_newton(H, g, self.gain)

@@ -8,26 +8,15 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.features.registration import AGREE, Registration, fronto
+from deepservo.features.registration import ACQUIRE, AGREE, Registration, fronto
 from deepservo.geometry import pnp, se3
 from deepservo.methods.base import Controller
-from deepservo.nets.pose import GRID, PoseNet
+from deepservo.nets.pose import PoseNet, cell_rays, shrink
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import fronto_parallel
 
 HYPOTHESES = 32  # poses tried around the network's for a goal, which is asked once and steers every step
 MAP_WIDTH = 512  # pixels of the map's long side at most
-
-
-def cell_rays(camera: Camera) -> Float[Tensor, "n 3"]:
-    """The rays (z = 1) through the centres of the network's cells."""
-    x, y = camera.resize(GRID, GRID).xy(torch.float64)
-    return torch.stack([x.flatten(), y.flatten(), torch.ones(GRID * GRID, dtype=torch.float64)], -1)
-
-
-def shrink(images: Float[Tensor, "b 1 h w"], size: int) -> Float[Tensor, "b 1 s s"]:
-    """Resize to the network's input, averaging what each of its pixels covers."""
-    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
 class PoseServo(Controller):
@@ -54,10 +43,10 @@ class PoseServo(Controller):
         T, _ = pnp.pose_from_plane_points(self.rays, out[:, :2].mT * self.distance, weights)
         if self.map is None:
             return T, torch.zeros(len(T))
-        T_world_ref = fronto_parallel(self.distance)
-        T_ref_cam, pictures = se3.inverse(T_world_ref) @ T, self.map.pyramid(images)
-        for level, iterations in ((3, 12), (2, 6)):
-            T_ref_cam, agreement, _ = self.map.align(pictures[level], T_ref_cam, level, iterations)
+        T_world_ref, runs = fronto_parallel(self.distance), torch.arange(len(T))
+        views = self.map.views(images)
+        T_ref_cam = self.map.refine(views, se3.inverse(T_world_ref) @ T, ACQUIRE, runs)
+        agreement, _ = self.map.agreement(views, T_ref_cam, runs)
         return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T), agreement
 
     def goal_plane(self) -> Float[Tensor, "g 4"] | None:
@@ -77,13 +66,14 @@ class PoseServo(Controller):
         """The pose around the network's that agrees best with the learned picture, for goals that were lit or covered."""
         assert self.map is not None
         T_world_ref = fronto_parallel(self.distance)
-        pictures, runs = self.map.pyramid(goal), torch.arange(len(goal)).repeat_interleave(HYPOTHESES)
+        views, goals = self.map.views(goal), torch.arange(len(goal))
+        runs = goals.repeat_interleave(HYPOTHESES)
         T = se3.inverse(T_world_ref) @ T_world_goal[runs] @ _nearby(len(runs), self.distance)
-        T, found, _ = self.map.align(pictures[3][runs], T, 3, 8)
-        best = found.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * torch.arange(len(goal))
-        T_best = T[best]
-        for level, iterations in ((3, 12), (2, 12)):
-            T_best, found, _ = self.map.align(pictures[level], T_best, level, iterations)
+        T = self.map.refine(views, T, ((3, 8),), runs)
+        found, _ = self.map.agreement(views, T, runs)
+        best = found.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * goals
+        T_best = self.map.refine(views, T[best], ((3, 12), (2, 12)), goals)
+        found, _ = self.map.agreement(views, T_best, goals)
         better = found > agreement
         return torch.where(better[:, None, None], T_world_ref @ T_best, T_world_goal), torch.where(better, found, agreement)
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from deepservo import control
-from deepservo.features.registration import AGREE, OVERLAP, Registration, fronto
+from deepservo.features.registration import ACQUIRE, AGREE, OVERLAP, Registration, Views, fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 
-HOLD = 0.5  # agreement above which a pose that is trusted goes on being trusted
-SURE = 0.9  # agreement above which no other pose is looked for
+HOLD = 0.45  # agreement above which a pose that is trusted goes on being trusted
+SURE = 0.8  # agreement above which no other pose is looked for
+BETTER = 0.02  # agreement by which another pose must be better
 REVIEW = 5  # steps from one look for a better pose to the next
 PATIENCE = 3  # steps without agreement before the coarse method steers again
 NEAR = 0.005  # of the depth: when closer than this, register at full size too
@@ -32,7 +33,7 @@ class Handoff(Controller):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
-        plane = self.coarse.goal_plane() if hasattr(self.coarse, "goal_plane") else None
+        plane = self.coarse.goal_plane()
         plane = fronto(self.depth) if plane is None else plane
         self.registration = Registration(self.camera, goal, plane.expand(len(goal), 4))
 
@@ -66,11 +67,10 @@ class Handoff(Controller):
     def _velocity(self, image: Tensor) -> Tensor:
         if not self.state:
             self._start(len(image))
-        state, pictures = self.state, self.registration.pyramid(image)
+        state, views = self.state, self.registration.views(image)
         guess = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
-        trusted = state["trusted"].clone()
-        if trusted.any():
-            self._follow(pictures, guess, trusted.nonzero().flatten())
+        if state["trusted"].any():
+            self._follow(views, guess, state["trusted"].nonzero().flatten())
         self.step += 1
         doubted = ~state["trusted"]
         if self.step % REVIEW == 0:
@@ -78,50 +78,38 @@ class Handoff(Controller):
         v_coarse = state["v_cam"]
         if doubted.any():
             v_coarse = self.coarse.velocity(image)
-            self._acquire(pictures, control.pose_of_pbvs(v_coarse, self.coarse.gain), doubted.nonzero().flatten())
+            self._acquire(views, control.pose_of_pbvs(v_coarse, self.coarse.gain), doubted.nonzero().flatten())
         v_cam = torch.where(state["trusted"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse)
         state["v_cam"] = v_cam
         return v_cam
 
-    def _follow(self, pictures: list[Tensor], guess: Tensor, runs: Tensor) -> None:
+    def _follow(self, views: Views, guess: Tensor, runs: Tensor) -> None:
         """Refine the trusted runs from where they should be by now; a few misses are forgiven, at the predicted pose."""
         state, T = self.state, guess[runs]
         near = T[:, :3, 3].norm(dim=1) < NEAR * self.registration.plane[:, 3].expand(len(guess))[runs]
-        agreement, seen = torch.zeros(len(runs)), torch.zeros(len(runs))
-        for part, schedule in ((near, ((1, 2),)), (~near, ((2, 3), (1, 3)))):
+        for part, schedule in ((near, ((1, 2), (0, 1))), (~near, ((2, 3), (1, 3)))):
             if part.any():
-                T[part], agreement[part], seen[part] = self._align(pictures, T[part], runs[part], schedule)
-        agree = (agreement > HOLD) & (seen > OVERLAP)
-        T = torch.where(agree[:, None, None], T, guess[runs])
-        fine = near & agree
-        if fine.any():
-            T[fine] = self._align(pictures, T[fine], runs[fine], ((0, 1),))[0]
-        state["T_goal_cam"][runs], state["agreement"][runs] = T, agreement
+                T[part] = self.registration.refine(views, T[part], schedule, runs[part])
+        agreement, agree = self._agree(views, T, runs, HOLD)
+        state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, guess[runs])
+        state["agreement"][runs] = agreement
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["trusted"][runs] = state["misses"][runs] < PATIENCE
 
-    def _acquire(self, pictures: list[Tensor], coarse: Tensor, runs: Tensor) -> None:
+    def _acquire(self, views: Views, coarse: Tensor, runs: Tensor) -> None:
         """Try to register runs from the coarse method's pose; a run that is trusted already goes over to a better match."""
         state = self.state
-        T, agreement, seen = self._align(pictures, coarse[runs], runs, ((3, 12), (2, 6)))
-        agree = (agreement > AGREE) & (seen > OVERLAP)
+        T = self.registration.refine(views, coarse[runs], ACQUIRE, runs)
+        agreement, agree = self._agree(views, T, runs, AGREE)
         held = state["trusted"][runs]
-        rival = (held & agree).nonzero().flatten()
-        if len(rival):  # compared where the trusted pose's agreement was measured
-            T[rival], agreement[rival], _ = self._align(pictures, T[rival], runs[rival], ((1, 3),))
-            agree[rival] = agreement[rival] > state["agreement"][runs[rival]] + 0.01
-        take = agree | ~held
+        take = ~held | (agree & (agreement > state["agreement"][runs] + BETTER))
         runs = runs[take]
         state["T_goal_cam"][runs], state["agreement"][runs] = T[take], agreement[take]
         state["trusted"][runs], state["misses"][runs] = agree[take], 0
 
-    def _align(
-        self, pictures: list[Tensor], T: Tensor, runs: Tensor, schedule: tuple[tuple[int, int], ...]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        agreement = seen = torch.zeros(len(runs))
-        for level, iterations in schedule:
-            T, agreement, seen = self.registration.align(pictures[level][runs], T, level, iterations, runs)
-        return T, agreement, seen
+    def _agree(self, views: Views, T: Tensor, runs: Tensor, least: float) -> tuple[Tensor, Tensor]:
+        agreement, seen = self.registration.agreement(views, T, runs)
+        return agreement, (agreement > least) & (seen > OVERLAP)
 
 
 class Still(Controller):

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from deepservo.camera import Camera
+
 GRID = 8
 
 
@@ -53,3 +55,14 @@ def normalise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
     mad = 1.4826 * centred.abs().flatten(1).median(1).values[:, None, None, None]
     robust = centred / (torch.maximum(mad, deviation / 4) + 1e-3)
     return torch.cat([(images - mean) / (deviation + 1e-3), robust.clamp(-4, 4)], 1)
+
+
+def cell_rays(camera: Camera) -> Float[Tensor, "n 3"]:
+    """The rays (z = 1) through the centres of the network's cells."""
+    x, y = camera.resize(GRID, GRID).xy(torch.float64)
+    return torch.stack([x.flatten(), y.flatten(), torch.ones(GRID * GRID, dtype=torch.float64)], -1)
+
+
+def shrink(images: Float[Tensor, "b 1 h w"], size: int) -> Float[Tensor, "b 1 s s"]:
+    """Resize to the network's input, averaging what each of its pixels covers."""
+    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
