@@ -6,9 +6,7 @@ derivative is formed. On a CPU the work is done by `sampler.c`; `sample_referenc
 other devices, for gradients and for the tests.
 """
 
-import functools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -78,18 +76,11 @@ def sample(
             image.data_ptr(), coverage.data_ptr(), C, h, w, begin, end,
         )  # fmt: skip
 
-    threads = torch.get_num_threads()
-    if threads == 1 or B * h * w < 100_000:  # under about 0.3 ms a second thread costs more than it gives
+    if B * h * w < 100_000:  # under about 0.3 ms a second thread costs more than it gives
         rows(0, B * h)
     else:
-        cuts = [B * h * k // threads for k in range(threads + 1)]
-        list(_pool(threads).map(rows, cuts[:-1], cuts[1:]))
+        native.parallel(rows, B * h)
     return image, coverage
-
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="deepservo-sampler")
 
 
 def sample_reference(

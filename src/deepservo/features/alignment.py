@@ -1,0 +1,228 @@
+"""One step of photometric registration, and all that it sums: warp, gain and bias, robust weights, cost, normal equations.
+
+    r = (I_warped - bias) / gain - I_goal,    J = [L, I, 1],    H = J^T W J,    g = J^T W r
+
+On a CPU the work is done by `registration.c`, run after run, so that a run's pictures never leave the cache;
+`step_reference` is the same arithmetic in torch, for machines without a compiler and for the tests.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import native
+from deepservo.camera import Camera
+from deepservo.features.luminance import gradient
+from deepservo.geometry import interaction
+from deepservo.sampler import build_pyramid, sample
+
+MARGIN = 3  # pixels whose gradient would reach over the border
+CUT = 2.385  # deviations at which a residual's weight has fallen to a quarter
+SUBSAMPLE = 4096  # pixels that estimate a scale
+WINDOWS = 10  # across the picture, for the first gain
+USED = 0.6  # share of a window that must be seen
+DRIFT = 1.5  # of the gain from its first value
+
+
+@dataclass(frozen=True)
+class Goals:
+    """G goal pictures of one size: grey levels, their gradient per normalised unit; `depth` (G, 3), `1 / Z = a x + b y + c`."""
+
+    camera: Camera
+    image: Float[Tensor, "g h w"]
+    gx: Float[Tensor, "g h w"]
+    gy: Float[Tensor, "g h w"]
+    depth: Float[Tensor, "g 3"]
+    noise: Float[Tensor, "g 1"]
+    spread: Float[Tensor, "g 1"]
+
+    @classmethod
+    def of(cls, camera: Camera, image: Float[Tensor, "g 1 h w"], plane: Float[Tensor, "g 4"], noise: Float[Tensor, "g 1"]) -> "Goals":
+        """Made ready from the pictures, their planes [n, d] and the deviation of their noise."""
+        gx, gy = gradient(image)
+        inside = torch.zeros(camera.height, camera.width, dtype=torch.bool)
+        inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = True
+        spread = _centre_and_spread(image.flatten(1), inside.flatten())[1]
+        depth = (plane[:, :3] / plane[:, 3:]).float()
+        return cls(camera, image[:, 0].contiguous(), gx * camera.fx, gy * camera.fy, depth, noise, spread)
+
+    def pick(self, index: Tensor) -> "Goals":
+        """The goals of these runs; one that serves all stays one."""
+        if len(self.image) == 1:
+            return self
+        parts = {name: getattr(self, name)[index] for name in ("image", "gx", "gy", "depth", "noise", "spread")}
+        return replace(self, **parts)
+
+    def inverse_depth(self) -> Float[Tensor, "g h w"]:
+        """1 / Z of every pixel."""
+        x, y = self.camera.xy()
+        a, b, c = self.depth[:, :, None, None].unbind(1)
+        return a * x + b * y + c
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of registration finds at a pose; `cost` is by the scale given, `next_cost` by the new `scale`."""
+
+    fit: Float[Tensor, "b 3"]
+    cost: Float[Tensor, " b"]
+    scale: Float[Tensor, "b 1"]
+    next_cost: Float[Tensor, " b"]
+    H: Float[Tensor, "b 8 8"]
+    g: Float[Tensor, "b 8"]
+
+
+def warp(views: Float[Tensor, "b 1 _ _"], Hs: Float[Tensor, "b 3 3"], goals: Goals) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+    """The views on the goals' pixels, and 1 where a pixel and its neighbours are seen and in front of both cameras."""
+    camera = goals.camera
+    warped, coverage = sample(build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), torch.zeros(1, 1))
+    whole = -torch.nn.functional.max_pool2d((coverage < 0.999).float()[:, None], 3, 1, 1)[:, 0] + 1
+    inside = torch.zeros(camera.height, camera.width)
+    inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
+    return warped[:, 0], whole * inside * (goals.inverse_depth() > 0)
+
+
+def step(
+    views: Float[Tensor, "b 1 _ _"], noise: Tensor, Hs: Float[Tensor, "b 3 3"], goals: Goals, floor: Tensor, scale: Tensor, fit: Tensor | None
+) -> Step:
+    """One step for each run.
+
+    noise (b, 1): deviation of the views'. Hs take goal pixels to view pixels. scale (b, 1): the residual's deviation so far,
+    never less than floor (b, 1). fit (b, 3): gain and bias so far and the first gain; None at the first step.
+    """
+    lib = native.library() if views.device.type == "cpu" else None
+    if lib is None:
+        return step_reference(views, noise, Hs, goals, floor, scale, fit)
+    B, camera, (view_h, view_w) = len(views), goals.camera, views.shape[-2:]
+    h, w = goals.image.shape[-2:]
+    homographies, dets = Hs.float().contiguous(), torch.linalg.det(Hs).abs().float().contiguous()
+    views, planes = views.float().contiguous(), goals.depth.expand(B, 3).contiguous()
+    intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
+    image, gx, gy = goals.image.contiguous(), goals.gx.contiguous(), goals.gy.contiguous()
+    goal_noises, noises, floors = (values.float().expand(B, 1).contiguous() for values in (goals.noise, noise, floor))
+    scales = scale.float().expand(B, 1).clone(memory_format=torch.contiguous_format)
+    fits = torch.zeros(B, 3) if fit is None else fit.clone()
+    costs, H, g = torch.zeros(B, 2), torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
+
+    def runs(begin: int, end: int) -> None:
+        scratch = torch.empty(5 * h * w)
+        lib.registration_runs(
+            views.data_ptr(), view_w, view_h, homographies.data_ptr(), dets.data_ptr(), image.data_ptr(), gx.data_ptr(), gy.data_ptr(),
+            h * w if len(image) > 1 else 0, planes.data_ptr(), intrinsics.data_ptr(), w, h, goal_noises.data_ptr(), noises.data_ptr(), floors.data_ptr(),
+            scales.data_ptr(), fits.data_ptr(), costs.data_ptr(), H.data_ptr(), g.data_ptr(), fit is None, scratch.data_ptr(), begin, end,
+        )  # fmt: skip
+
+    native.parallel(runs, B)
+    return Step(fits, costs[:, 0], scales, costs[:, 1], H, g)
+
+
+def step_reference(
+    views: Float[Tensor, "b 1 _ _"], noise: Tensor, Hs: Float[Tensor, "b 3 3"], goals: Goals, floor: Tensor, scale: Tensor, fit: Tensor | None
+) -> Step:
+    """`step` in plain torch."""
+    warped, valid_map = warp(views, Hs, goals)
+    image, values, valid = goals.image.flatten(1), warped.flatten(1), valid_map.flatten(1)
+    ratio = (noise / goals.noise).square().clamp(1e-4, 1e4)
+    fit = _first_fit(goals, warped, valid_map, noise) if fit is None else fit
+    for _ in range(2):
+        residual = ((values - fit[:, 1:2]) / fit[:, :1] - image) * valid
+        fit = _fit(image, values, valid * _weight(residual / (CUT * scale)), ratio, fit[:, 2:])
+    residual = ((values - fit[:, 1:2]) / fit[:, :1] - image) * valid
+    new_scale = torch.maximum(_scale(residual, valid), floor)
+    weights = valid * _weight(residual / (CUT * new_scale))
+    share = ratio / (ratio + fit[:, :1].square())  # the goal's share in the gradient: the view's noise is ratio / gain^2 of its own
+    H, g = _normal_equations(goals, warped, fit, share, residual, weights)
+    return Step(fit, _cost(residual, valid, scale), new_scale, _cost(residual, valid, new_scale), H, g)
+
+
+def _normal_equations(
+    goals: Goals, warped: Float[Tensor, "b h w"], fit: Tensor, share: Tensor, residual: Tensor, weights: Tensor
+) -> tuple[Float[Tensor, "b 8 8"], Float[Tensor, "b 8"]]:
+    """`J^T W J` and `J^T W r`, float64, of J = [L, I, 1]: what is left of gain and bias is solved along with the twist."""
+    gain, bias, share = fit[:, :1, None], fit[:, 1:2, None], share[:, :, None]
+    gx, gy = gradient(warped[:, None])
+    gx = share * goals.gx + (1 - share) / gain * goals.camera.fx * gx
+    gy = share * goals.gy + (1 - share) / gain * goals.camera.fy * gy
+    image = share * goals.image + (1 - share) / gain * (warped - bias)
+    x, y = goals.camera.xy()
+    L = interaction.luminance(gx, gy, x, y, 1 / goals.inverse_depth())
+    J = torch.cat([L, image[..., None], torch.ones_like(image)[..., None]], -1).flatten(1, 2).double()
+    weighted = (J * weights[..., None]).mT
+    return weighted @ J, (weighted @ residual[..., None].double())[..., 0]
+
+
+def _first_fit(goals: Goals, warped: Tensor, valid: Tensor, noise: Tensor) -> Float[Tensor, "b 3"]:
+    """Gain and bias between two pictures that need not be aligned yet nor wholly visible.
+
+    The median over windows of the ratio of their deviations, where the goal has structure, then the median of what is left.
+    A cover spoils its windows and no more.
+    """
+    side = max(4, warped.shape[-1] // WINDOWS)
+
+    def mean(values: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(values[:, None], side)[:, 0].flatten(1)
+
+    seen, used = mean(valid).clamp(min=1e-6), mean(valid) > USED
+    variance, other = (
+        mean(values.square() * valid) / seen - (mean(values * valid) / seen).square() - deviation.square()
+        for values, deviation in ((goals.image, goals.noise), (warped, noise))
+    )
+    ratio = (other.clamp(min=0) / variance.clamp(min=1e-9)).sqrt()
+    variance = torch.where(used, variance, torch.nan)
+    least = variance.nanmedian(1, keepdim=True).values.clamp(min=torch.finfo(torch.float32).tiny)
+    gain = torch.where(variance >= least, ratio, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num(1.0).clamp(0.02, 50)
+    left = (warped - gain[:, :, None] * goals.image).flatten(1)
+    stride = max(1, left.shape[1] // SUBSAMPLE)
+    left = torch.where(valid.flatten(1) > 0, left, torch.nan)[:, ::stride]
+    return torch.cat([gain, left.nanmedian(1, keepdim=True).values.nan_to_num(0.0), gain], 1)
+
+
+def _fit(goal: Tensor, values: Tensor, weights: Tensor, ratio: Tensor, first: Tensor) -> Float[Tensor, "b 3"]:
+    """Gain and bias that take the goal's grey levels to `values`, both noisy, `ratio` of their noises' variances known.
+
+    Deming's regression: plain least squares takes the noise of the goal for contrast, and finds too small a gain. The gain
+    stays near its first value: a flat picture explains whatever is covered, given gain enough.
+    """
+    total = weights.sum(1, keepdim=True).clamp(min=1e-6)
+    mean_goal, mean = (weights * goal).sum(1, keepdim=True) / total, (weights * values).sum(1, keepdim=True) / total
+    a, b = goal - mean_goal, values - mean
+    aa, bb, ab = (weights * a * a).sum(1, keepdim=True), (weights * b * b).sum(1, keepdim=True), (weights * a * b).sum(1, keepdim=True)
+    q = bb - ratio * aa
+    gain = (q + (q * q + 4 * ratio * ab * ab).sqrt()) / (2 * ab).clamp(min=1e-9)
+    gain = torch.clamp(torch.where(ab > 0, gain, 0.0), first / DRIFT, first * DRIFT)
+    return torch.cat([gain, mean - gain * mean_goal, first], 1)
+
+
+def _weight(r: Tensor) -> Tensor:
+    """Geman-McClure's `(1 + r^2)^-2`: Cauchy's weights fall too slowly for the edges of a black patch."""
+    return (1 + r.square()).square().reciprocal()
+
+
+def _cost(residual: Tensor, valid: Tensor, scale: Tensor) -> Tensor:
+    """Mean Geman-McClure loss over the valid pixels; the largest float where the two pictures hardly meet."""
+    total = valid.sum(1)
+    r2 = (residual / (CUT * scale)).square()
+    loss = (r2 / (1 + r2)).sum(1) / total.clamp(min=1)
+    return torch.where(total > 0.05 * valid.shape[1], loss, torch.finfo(torch.float32).max)
+
+
+def _centre_and_spread(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Median and robust deviation (b, 1) of the valid values: 1.4826 MAD, or a quarter of the deviation where that is more.
+
+    In a picture that is mostly paper the MAD alone measures the paper.
+    """
+    stride = max(1, values.shape[-1] // SUBSAMPLE)
+    v = torch.where(valid[..., ::stride], values[..., ::stride], torch.nan)
+    centre = v.nanmedian(-1, keepdim=True).values
+    mad = 1.4826 * (v - centre).abs().nanmedian(-1, keepdim=True).values
+    deviation = (v - v.nanmean(-1, keepdim=True)).square().nanmean(-1, keepdim=True).sqrt()
+    return centre.nan_to_num(0.5), torch.maximum(mad, deviation / 4).nan_to_num(1.0).clamp(min=1e-3)
+
+
+def _scale(residual: Tensor, valid: Tensor) -> Tensor:
+    """Robust deviation (1.4826 MAD) of the valid residuals, from an even sample of them."""
+    stride = max(1, residual.shape[1] // SUBSAMPLE)
+    r = torch.where(valid[:, ::stride] > 0, residual[:, ::stride].abs(), torch.nan)
+    return (1.4826 * r.nanmedian(1, keepdim=True).values).nan_to_num(1.0).clamp(min=1e-4)

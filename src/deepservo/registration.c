@@ -1,0 +1,197 @@
+/* One step of photometric registration for one run after another: warp, residual, robust scale, cost, normal equations.
+ *
+ * The arithmetic is that of `step_reference` in features/alignment.py, its slow plain twin. A run's pictures stay in the
+ * cache from the warp to the last sum; sums are float along a row and double over the rows.
+ */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define CUT 2.385f      /* deviations at which a residual's weight has fallen to a quarter */
+#define MARGIN 3        /* pixels whose gradient would reach over the border */
+#define SUBSAMPLE 4096  /* pixels that estimate a scale */
+#define WINDOWS 10      /* across the picture, for the first gain */
+#define USED 0.6        /* share of a window that must be seen */
+#define DRIFT 1.5f      /* of the gain from its first value: flat pictures explain anything, given gain enough */
+#define WHOLE 0.999f    /* coverage of a pixel that the view fills */
+
+void sample_rows(const float *, int64_t, int64_t, const int32_t *, int32_t, int32_t, int32_t, int32_t, int32_t, const float *, const float *,
+                 const float *, float *, float *, int32_t, int32_t, int32_t, int64_t, int64_t);
+
+static const float derivative[3] = {2047.0f / 8418.0f, 913.0f / 8418.0f, 112.0f / 8418.0f}; /* as in features/luminance.py */
+
+static float median(float *v, int32_t n) { /* the lower one; reorders v */
+    int32_t lo = 0, hi = n - 1, k = (n - 1) / 2;
+    while (lo < hi) {
+        float pivot = v[lo + (hi - lo) / 2];
+        int32_t i = lo, j = hi;
+        while (i <= j) {
+            while (v[i] < pivot) i++;
+            while (v[j] > pivot) j--;
+            if (i <= j) {
+                float t = v[i];
+                v[i++] = v[j];
+                v[j--] = t;
+            }
+        }
+        if (k <= j) hi = j;
+        else if (k >= i) lo = i;
+        else break;
+    }
+    return v[k];
+}
+
+typedef struct {
+    float *warped, *cover, *valid, *residual, *sorted;
+} Scratch;
+
+/* Gain and bias between two pictures that need not be aligned yet nor wholly visible: the median over windows of the ratio of
+ * their deviations, where the goal has structure, then the median of what is left. A cover spoils its windows and no more. */
+static void first_fit(const float *goal, const float *values, const float *valid, int32_t w, int32_t h, float goal_noise, float noise,
+                      float *variance, float *sorted, float *fit) {
+    const int32_t side = w / WINDOWS > 4 ? w / WINDOWS : 4, size = w * h, stride = size / SUBSAMPLE > 1 ? size / SUBSAMPLE : 1;
+    float *ratio = variance + (w / side) * (h / side);
+    int32_t n = 0, k = 0;
+    for (int32_t top = 0; top + side <= h; top += side)
+        for (int32_t left = 0; left + side <= w; left += side) {
+            double m = 0, a = 0, b = 0, aa = 0, bb = 0;
+            for (int32_t y = top; y < top + side; y++)
+                for (int32_t i = y * w + left; i < y * w + left + side; i++)
+                    m += valid[i], a += valid[i] * goal[i], b += valid[i] * values[i], aa += valid[i] * goal[i] * goal[i],
+                        bb += valid[i] * values[i] * values[i];
+            if (m <= USED * side * side) continue;
+            variance[n] = (float)(aa / m - a / m * (a / m)) - goal_noise * goal_noise;
+            ratio[n] = sqrtf(fmaxf((float)(bb / m - b / m * (b / m)) - noise * noise, 0) / fmaxf(variance[n], 1e-9f));
+            n++;
+        }
+    fit[0] = 1;
+    fit[1] = 0;
+    if (n) {
+        memcpy(sorted, variance, n * sizeof(float));
+        const float least = fmaxf(median(sorted, n), FLT_MIN);
+        for (int32_t i = 0; i < n; i++)
+            if (variance[i] >= least) sorted[k++] = ratio[i];
+        if (k) fit[0] = fminf(fmaxf(median(sorted, k), 0.02f), 50.0f);
+    }
+    n = 0;
+    for (int32_t i = 0; i < size; i += stride)
+        if (valid[i] > 0) sorted[n++] = values[i] - fit[0] * goal[i];
+    if (n) fit[1] = median(sorted, n);
+    fit[2] = fit[0];
+}
+
+/* Deming's regression of `values` on `goal` with Geman-McClure's weights about the fit so far. */
+static void refit(const float *goal, const float *values, const float *valid, int32_t w, int32_t h, float scale, float ratio, float *fit) {
+    const float inv_gain = 1 / fit[0], bias = fit[1], k = 1 / (CUT * scale);
+    double W = 0, A = 0, B = 0, AA = 0, BB = 0, AB = 0;
+    for (int32_t y = 0; y < h; y++) {
+        const float *a = goal + y * w, *b = values + y * w, *m = valid + y * w;
+        float sw = 0, sa = 0, sb = 0, saa = 0, sbb = 0, sab = 0;
+#pragma omp simd reduction(+ : sw, sa, sb, saa, sbb, sab)
+        for (int32_t x = 0; x < w; x++) {
+            const float r = ((b[x] - bias) * inv_gain - a[x]) * k, q = 1 / (1 + r * r), weight = m[x] * q * q;
+            sw += weight, sa += weight * a[x], sb += weight * b[x];
+            saa += weight * a[x] * a[x], sbb += weight * b[x] * b[x], sab += weight * a[x] * b[x];
+        }
+        W += sw, A += sa, B += sb, AA += saa, BB += sbb, AB += sab;
+    }
+    const double total = fmax(W, 1e-6), a = A / total, b = B / total;
+    const double aa = AA - A * a, bb = BB - B * b, ab = AB - A * b, q = bb - ratio * aa;
+    double gain = ab > 0 ? (q + sqrt(q * q + 4 * ratio * ab * ab)) / fmax(2 * ab, 1e-9) : 0.0;
+    gain = fmin(fmax(gain, fit[2] / DRIFT), fit[2] * DRIFT);
+    fit[0] = (float)gain;
+    fit[1] = (float)(b - gain * a);
+}
+
+static float cost_of(const float *residual, const float *valid, int32_t w, int32_t h, float scale) {
+    const float k = 1 / (CUT * scale);
+    double loss = 0, total = 0;
+    for (int32_t y = 0; y < h; y++) {
+        const float *r = residual + y * w, *m = valid + y * w;
+        float sum = 0, count = 0;
+#pragma omp simd reduction(+ : sum, count)
+        for (int32_t x = 0; x < w; x++) {
+            const float r2 = r[x] * r[x] * k * k;
+            sum += r2 / (1 + r2);
+            count += m[x];
+        }
+        loss += sum, total += count;
+    }
+    return total > 0.05 * (double)w * h ? (float)(loss / fmax(total, 1)) : FLT_MAX; /* they hardly meet */
+}
+
+static inline float slope(const float *p, int64_t step) {
+    return derivative[0] * (p[step] - p[-step]) + derivative[1] * (p[2 * step] - p[-2 * step]) + derivative[2] * (p[3 * step] - p[-3 * step]);
+}
+
+/* views: (R, view_h, view_w). goal_*: one for all runs (goal_step 0) or one each. planes: (R, 3), inverse depth = a x + b y + c
+ * at normalised x, y. camera: fx, fy, cx, cy of the goal's pixels. noises: deviations. scales, fits (R, 3; gain, bias, first gain): in and out. costs: (R, 2), under the scale given and
+ * under the new one. H (R, 8, 8) and g (R, 8): of J = [L, I, 1].
+ * scratch: 5 h w floats. */
+void registration_runs(const float *restrict views, int32_t view_w, int32_t view_h, const float *homographies, const float *dets,
+                       const float *goal_image, const float *goal_gx, const float *goal_gy, int64_t goal_step, const float *planes,
+                       const float *camera, int32_t w, int32_t h, const float *goal_noises, const float *noises, const float *floors, float *scales, float *fits,
+                       float *costs, double *H, double *g, int32_t first, float *scratch, int64_t begin, int64_t end) {
+    const int32_t size = w * h, offset = 0, stride = size / SUBSAMPLE > 1 ? size / SUBSAMPLE : 1;
+    const float fx = camera[0], fy = camera[1], cx = camera[2], cy = camera[3], black = 0;
+    Scratch s = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, scratch + 4 * size};
+    for (int64_t run = begin; run < end; run++) {
+        const float *goal = goal_image + run * goal_step, *ggx = goal_gx + run * goal_step, *ggy = goal_gy + run * goal_step;
+        const float *plane = planes + 3 * run;
+        const float apart = noises[run] / goal_noises[run], ratio = fminf(fmaxf(apart * apart, 1e-4f), 1e4f);
+        float *fit = fits + 3 * run, *scale = scales + run;
+        sample_rows(views + run * (int64_t)view_w * view_h, 0, (int64_t)view_w * view_h, &offset, 1, view_w, view_h, view_w, view_h,
+                    homographies + 9 * run, dets + run, &black, s.warped, s.cover, 1, h, w, 0, h);
+        memset(s.valid, 0, sizeof(float) * size);
+        for (int32_t y = MARGIN; y < h - MARGIN; y++)
+            for (int32_t x = MARGIN; x < w - MARGIN; x++) {
+                const float *c = s.cover + y * w + x;
+                float least = fminf(fminf(fminf(c[-w - 1], c[-w]), fminf(c[-w + 1], c[-1])), fminf(fminf(c[0], c[1]), fminf(c[w - 1], c[w])));
+                least = fminf(least, c[w + 1]);
+                const float inverse_depth = plane[0] * ((x - cx) / fx) + plane[1] * ((y - cy) / fy) + plane[2];
+                s.valid[y * w + x] = least >= WHOLE && inverse_depth > 0 ? 1.0f : 0.0f;
+            }
+        if (first) first_fit(goal, s.warped, s.valid, w, h, goal_noises[run], noises[run], s.residual, s.sorted, fit);
+        for (int pass = 0; pass < 2; pass++) refit(goal, s.warped, s.valid, w, h, *scale, ratio, fit);
+        const float inv_gain = 1 / fit[0], bias = fit[1];
+        for (int32_t i = 0; i < size; i++) s.residual[i] = ((s.warped[i] - bias) * inv_gain - goal[i]) * s.valid[i];
+        costs[2 * run] = cost_of(s.residual, s.valid, w, h, *scale);
+        int32_t n = 0;
+        for (int32_t i = 0; i < size; i += stride)
+            if (s.valid[i] > 0) s.sorted[n++] = fabsf(s.residual[i]);
+        *scale = fmaxf(n ? fmaxf(1.4826f * median(s.sorted, n), 1e-4f) : 1.0f, floors[run]);
+        costs[2 * run + 1] = cost_of(s.residual, s.valid, w, h, *scale);
+
+        const float k = 1 / (CUT * *scale), share = ratio / (ratio + fit[0] * fit[0]), rest = (1 - share) * inv_gain;
+        double sums[44] = {0};
+        float J[9][w]; /* gx, gy, ... as rows of L; then I, 1 and the residual */
+        float weight[w];
+        for (int32_t y = MARGIN; y < h - MARGIN; y++) {
+            const float yn = (y - cy) / fy, row_depth = plane[1] * yn + plane[2];
+            const int32_t at = y * w;
+            for (int32_t x = MARGIN; x < w - MARGIN; x++) {
+                const float *p = s.warped + at + x, r = s.residual[at + x];
+                const float gx = share * ggx[at + x] + rest * fx * slope(p, 1), gy = share * ggy[at + x] + rest * fy * slope(p, w);
+                const float xn = (x - cx) / fx, iz = plane[0] * xn + row_depth, turn = gx * xn + gy * yn;
+                const float q = 1 / (1 + r * r * k * k);
+                weight[x] = s.valid[at + x] * q * q;
+                J[0][x] = gx * iz, J[1][x] = gy * iz, J[2][x] = -turn * iz;
+                J[3][x] = -(gy + yn * turn), J[4][x] = gx + xn * turn, J[5][x] = gy * xn - gx * yn;
+                J[6][x] = share * goal[at + x] + rest * (*p - bias), J[7][x] = 1, J[8][x] = r;
+            }
+            for (int i = 0, m = 0; i < 8; i++)
+                for (int j = i; j < 9; j++, m++) {
+                    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+                    for (int32_t x = MARGIN; x < w - MARGIN; x++) sum += weight[x] * J[i][x] * J[j][x];
+                    sums[m] += sum;
+                }
+        }
+        for (int i = 0, m = 0; i < 8; i++)
+            for (int j = i; j < 9; j++, m++) {
+                if (j == 8) g[8 * run + i] = sums[m];
+                else H[64 * run + 8 * i + j] = H[64 * run + 8 * j + i] = sums[m];
+            }
+    }
+}
