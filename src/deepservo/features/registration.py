@@ -89,7 +89,7 @@ class Registration:
         """How far the view, warped by each pose, and the goal show the same, 0 to 1; and the share of the goal's pixels seen."""
         goals = self.levels[EVIDENCE].pick(runs)
         warped, valid = warp(views.levels[EVIDENCE][runs], self._homographies(T_goal_cam, EVIDENCE, runs), goals)
-        noises = (goals.noise.square()[:, :, None], (views.noise[runs] / 2**EVIDENCE).square()[:, :, None])
+        noises = (goals.noise, views.noise[runs] / 2**EVIDENCE)
         return _local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2))
 
     def _homographies(self, T_goal_cam: Tensor, level: int, runs: Tensor) -> Float[Tensor, "r 3 3"]:
@@ -155,7 +155,7 @@ def _warp(camera: Camera, goal_camera: Camera, T_goal_cam: Tensor, plane: Tensor
 def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tuple[Tensor, Tensor]) -> Float[Tensor, " b"]:
     """Mean correlation of the pictures (b, h, w) over small windows, counted as far as one of the two is not flat there.
 
-    `noises` are the variances of theirs. What covers a part spoils its windows and no more. A correlation of the whole would
+    `noises` (b, 1) are the deviations of theirs. What covers a part spoils its windows and no more. A correlation of the whole would
     believe any two pictures that are bright on the same side.
     """
 
@@ -164,7 +164,7 @@ def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tupl
 
     def flat(values: Tensor, noise: Tensor) -> Tensor:
         centre = values.sum((1, 2), keepdim=True) / total
-        return FLAT * (values.square().sum((1, 2), keepdim=True) / total - centre.square()).clamp(min=1e-9) + NOISY * noise
+        return FLAT * (values.square().sum((1, 2), keepdim=True) / total - centre.square()).clamp(min=1e-9) + NOISY * noise.square()[:, :, None]
 
     share, total = mean(valid), valid.sum((1, 2), keepdim=True).clamp(min=1)
     used, share = (share > 0.6).float(), share.clamp(min=1e-6)

@@ -44,8 +44,11 @@ class Controller:
         """Go on with these runs alone."""
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
 
-    def goal_plane(self) -> Float[Tensor, "g 4"] | None:
-        """The scene's plane [n, d] in each goal's frame, `n . p = d` [m], where the method knows it better than the caller; else None."""
+    def goal_view(self, goal: Float[Tensor, "g 1 h w"]) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
+        """What is at the goals' poses, as a method knows it that knows the scene: pictures no worse than `goal`, and the plane.
+
+        Planes [n, d] are in each goal's frame, `n . p = d` [m]. None where the method knows no more than the caller.
+        """
         return None
 
     def stage(self, n: int) -> Tensor:

@@ -15,7 +15,11 @@ from deepservo.nets.pose import PoseNet, cell_rays, shrink
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import fronto_parallel
 
-HYPOTHESES = 32  # poses tried around the network's for a goal, which is asked once and steers every step
+HYPOTHESES = 192  # poses tried about the network's for a goal, which is asked once and steers every step
+WIDEST = 1.5  # of them, in deviations of `_nearby`
+SEARCH = ((16, ((3, 10),)), (4, ((2, 10),)), (1, ((1, 6), (0, 4))))  # how many are kept after which (level, iterations)
+CLEAN = 0.8  # agreement of a goal with the learned picture above which nothing is the matter with it
+RECOGNISED = 0.15  # and below which it shows something else
 MAP_WIDTH = 512  # pixels of the map's long side at most
 
 
@@ -30,7 +34,7 @@ class PoseServo(Controller):
         super().__init__(camera)
         self.net, self.distance, self.gain = net.eval(), distance, gain
         self.rays = cell_rays(camera)
-        self.map = None
+        self.scene, self.map = scene, None
         if scene is not None:
             view = _map_camera(camera, scene, distance)
             picture, _ = scene.render(view, fronto_parallel(distance))
@@ -38,9 +42,7 @@ class PoseServo(Controller):
 
     def locate(self, images: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
         """`T_world_cam` of each picture, and its agreement with the learned picture there (0 without a scene)."""
-        out = self.net(shrink(images, self.net.size)).flatten(2).double()
-        weights = torch.exp(-out[:, 2]).clamp(max=1e3)
-        T, _ = pnp.pose_from_plane_points(self.rays, out[:, :2].mT * self.distance, weights)
+        T = self._answer(images)
         if self.map is None:
             return T, torch.zeros(len(T))
         T_world_ref, runs = fronto_parallel(self.distance), torch.arange(len(T))
@@ -49,33 +51,48 @@ class PoseServo(Controller):
         agreement, _ = self.map.agreement(views, T_ref_cam, runs)
         return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T), agreement
 
-    def goal_plane(self) -> Float[Tensor, "g 4"] | None:
-        """The scene's plane [n, d] in each goal's frame, where all goals agree with the learned picture; else None."""
-        if not bool((self.state["agreement"] > AGREE).all()):
+    def _answer(self, images: Tensor) -> Float[Tensor, "b 4 4"]:
+        """The network's `T_world_cam`."""
+        out = self.net(shrink(images, self.net.size)).flatten(2).double()
+        weights = torch.exp(-out[:, 2]).clamp(max=1e3)
+        return pnp.pose_from_plane_points(self.rays, out[:, :2].mT * self.distance, weights)[0]
+
+    def goal_view(self, goal: Float[Tensor, "g 1 h w"]) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
+        """The plane at each goal, and its picture: the goal itself where it is clean, else what the learned scene shows there."""
+        if self.scene is None:
             return None
-        T = self.state["T_world_goal"]
-        return torch.cat([T[:, 2, :3], -T[:, 2, 3:]], 1)
+        T, agreement = self.state["T_world_goal"], self.state["agreement"]
+        learned, coverage = self.scene.render(self.camera, T)
+        found = agreement > RECOGNISED
+        better = (found & (agreement < CLEAN))[:, None, None, None] & (coverage > 0.999)[:, None]
+        plane = torch.cat([T[:, 2, :3], -T[:, 2, 3:]], 1)
+        return torch.where(better, learned, goal), torch.where(found[:, None], plane, fronto(self.distance))
+
+    def evidence(self, n: int) -> list[str]:
+        """How well the goal agrees with the learned picture."""
+        if self.map is None:
+            return [""] * n
+        found = self.state["agreement"].expand(n).tolist()
+        return [f"goal {'found in' if a > RECOGNISED else 'not found in'} the learned picture, agreement {a:.2f}" for a in found]
 
     def _set_goal(self, goal: Tensor) -> None:
-        T, agreement = self.locate(goal)
+        T, agreement = self._answer(goal), torch.zeros(len(goal))
         if self.map is not None:
-            T, agreement = self._search(goal, T, agreement)
+            T, agreement = self._search(goal, T)
         self.state = {"T_world_goal": T, "agreement": agreement}
 
-    def _search(self, goal: Tensor, T_world_goal: Tensor, agreement: Tensor) -> tuple[Tensor, Tensor]:
-        """The pose around the network's that agrees best with the learned picture, for goals that were lit or covered."""
+    def _search(self, goal: Tensor, T_world_goal: Tensor) -> tuple[Tensor, Tensor]:
+        """The pose that agrees best with the learned picture, of many about the network's: a goal may be lit, noisy or covered."""
         assert self.map is not None
         T_world_ref = fronto_parallel(self.distance)
-        views, goals = self.map.views(goal), torch.arange(len(goal))
-        runs = goals.repeat_interleave(HYPOTHESES)
-        T = se3.inverse(T_world_ref) @ T_world_goal[runs] @ _nearby(len(runs), self.distance)
-        T = self.map.refine(views, T, ((3, 8),), runs)
-        found, _ = self.map.agreement(views, T, runs)
-        best = found.view(len(goal), HYPOTHESES).argmax(1) + HYPOTHESES * goals
-        T_best = self.map.refine(views, T[best], ((3, 12), (2, 12)), goals)
-        found, _ = self.map.agreement(views, T_best, goals)
-        better = found > agreement
-        return torch.where(better[:, None, None], T_world_ref @ T_best, T_world_goal), torch.where(better, found, agreement)
+        views, goals, number = self.map.views(goal), torch.arange(len(goal)), HYPOTHESES
+        T = (se3.inverse(T_world_ref) @ T_world_goal)[:, None] @ _nearby(number, self.distance)
+        for kept, schedule in SEARCH:
+            runs = goals.repeat_interleave(number)
+            T = self.map.refine(views, T.flatten(0, 1), schedule, runs)
+            agreement, order = self.map.agreement(views, T, runs)[0].view(-1, number).sort(descending=True)
+            T, agreement, number = T.view(-1, number, 4, 4)[goals[:, None], order[:, :kept]], agreement[:, :kept], kept
+        return T_world_ref @ T[:, 0], agreement[:, 0]
 
     def _velocity(self, image: Tensor) -> Tensor:
         T_world_cam, _ = self.locate(image)
@@ -83,20 +100,17 @@ class PoseServo(Controller):
 
 
 def _nearby(n: int, distance: float) -> Float[Tensor, "n 4 4"]:
-    """Small motions of a camera, mostly those that hardly move its picture and are therefore the least certain.
+    """Motions of a camera about where it is, first none, then wider and wider: orbits about the point it looks at, turns, steps along the axis.
 
-    An orbit about the point it looks at (6 deg), then a turn (2 deg, 4 deg about the axis) and a step along it (5 %).
+    (Shifts are a turn and an orbit. Orbits hardly move the picture, and so are the least certain.)
     """
     normal = torch.randn(n, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    there, orbit, turn = (
-        torch.zeros(n, 6, dtype=torch.float64),
-        torch.zeros(n, 6, dtype=torch.float64),
-        torch.zeros(n, 6, dtype=torch.float64),
-    )
+    normal = normal * torch.linspace(0, WIDEST, n, dtype=torch.float64)[:, None]
+    there, orbit, turn = torch.zeros(3, n, 6, dtype=torch.float64)
     there[:, 2] = distance
-    orbit[:, 3:5] = normal[:, :2] * math.radians(6)
-    turn[:, 2] = normal[:, 2] * 0.05 * distance
-    turn[:, 3:] = normal[:, 3:] * torch.tensor([2.0, 2.0, 4.0], dtype=torch.float64).deg2rad()
+    orbit[:, 3:5] = normal[:, :2] * math.radians(8)
+    turn[:, 2] = normal[:, 2] * 0.07 * distance
+    turn[:, 3:] = normal[:, 3:] * torch.tensor([4.0, 4.0, 5.0], dtype=torch.float64).deg2rad()
     return se3.exp(there) @ se3.exp(orbit) @ se3.exp(-there) @ se3.exp(turn)
 
 

@@ -24,7 +24,7 @@ NEAR = 0.005  # of the depth: when closer than this, register at full size too
 class Handoff(Controller):
     """`coarse`, then photometric registration on a plane `depth` [m] before the goal; PBVS on the registered pose.
 
-    `coarse` is any controller. Where it knows the goal's plane (`goal_plane`, (G, 4)) that is used instead of `depth`.
+    `coarse` is any controller. Where it knows the goal's plane and a cleaner picture of it (`goal_view`), those are used.
     """
 
     def __init__(self, coarse: Controller, depth: float = 0.6, gain: float = 0.1) -> None:
@@ -33,9 +33,8 @@ class Handoff(Controller):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
-        plane = self.coarse.goal_plane()
-        plane = fronto(self.depth) if plane is None else plane
-        self.registration = Registration(self.camera, goal, plane.expand(len(goal), 4))
+        picture, plane = self.coarse.goal_view(goal) or (goal, fronto(self.depth).expand(len(goal), 4))
+        self.registration = Registration(self.camera, picture, plane)
 
     def _start(self, n: int) -> None:
         self.step = 0
@@ -58,11 +57,10 @@ class Handoff(Controller):
         return self.state["trusted"].expand(n).to(torch.int8)
 
     def evidence(self, n: int) -> list[str]:
-        """Which stage steers, and the agreement that it goes by."""
-        state = zip(self.state["trusted"].tolist(), self.state["agreement"].tolist(), strict=True)
-        return [
-            f"in the photometric finish, agreement {c:.2f}" if t else f"steered by the coarse method, agreement {c:.2f}" for t, c in state
-        ]
+        """Which stage steers, the agreement that it goes by, and what the coarse method says."""
+        state = zip(self.state["trusted"].tolist(), self.state["agreement"].tolist(), self.coarse.evidence(n), strict=True)
+        stages = ("steered by the coarse method", "in the photometric finish")
+        return [f"{stages[trusted]}, agreement {agreement:.2f}{', ' * bool(more)}{more}" for trusted, agreement, more in state]
 
     def _velocity(self, image: Tensor) -> Tensor:
         if not self.state:
