@@ -48,11 +48,11 @@ class NearTruth:
     def __init__(self, world: Simulator, T_world_goal: torch.Tensor) -> None:
         self.world, self.T_world_goal = world, T_world_goal
 
-    def __call__(self, images: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         T = self.T_world_goal if self.T_world_goal is not None else self.world.T_world_cam
         sign = 1 if self.T_world_goal is not None else -1
         self.T_world_goal = None  # the goal is asked for first, and once
-        return T @ se3.exp(sign * self.ERROR), torch.ones(len(T))
+        return T @ se3.exp(sign * self.ERROR)
 
 
 def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal: torch.Tensor) -> Controller:
@@ -61,7 +61,7 @@ def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal:
     controller = METHODS[name](CAMERA, depth=0.6, model=model)
     coarse = getattr(controller, "coarse", controller)
     if isinstance(coarse, PoseServo):
-        coarse.locate = NearTruth(world, T_world_goal)
+        coarse.predict = NearTruth(world, T_world_goal)
     controller.set_goal(scene.render(CAMERA, T_world_goal)[0])
     if isinstance(controller, TruePose):
         controller.follow(world, T_world_goal)

@@ -42,7 +42,8 @@ def library() -> ctypes.CDLL | None:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
         warnings.warn(
-            "deepservo: no C compiler found (cc, gcc or clang), so torch renders and registers pictures, about 20 times slower", stacklevel=2
+            "deepservo: no C compiler found (cc, gcc or clang), so torch renders and registers pictures, about 20 times slower",
+            stacklevel=2,
         )
         return None
     key = "\0".join([*(source.read_text() for source in SOURCES), " ".join(FLAGS), platform.machine(), _processor()])

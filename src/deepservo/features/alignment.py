@@ -74,7 +74,9 @@ class Step:
     g: Float[Tensor, "b 8"]
 
 
-def warp(views: Float[Tensor, "b 1 _ _"], Hs: Float[Tensor, "b 3 3"], goals: Goals) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+def warp(
+    views: Float[Tensor, "b 1 _ _"], Hs: Float[Tensor, "b 3 3"], goals: Goals
+) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
     """The views on the goals' pixels, and 1 where a pixel and its neighbours are seen and in front of both cameras."""
     camera = goals.camera
     warped, coverage = sample(build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), torch.zeros(1, 1))
@@ -85,7 +87,13 @@ def warp(views: Float[Tensor, "b 1 _ _"], Hs: Float[Tensor, "b 3 3"], goals: Goa
 
 
 def step(
-    views: Float[Tensor, "b 1 _ _"], noise: Tensor, Hs: Float[Tensor, "b 3 3"], goals: Goals, floor: Tensor, scale: Tensor, fit: Tensor | None
+    views: Float[Tensor, "b 1 _ _"],
+    noise: Tensor,
+    Hs: Float[Tensor, "b 3 3"],
+    goals: Goals,
+    floor: Tensor,
+    scale: Tensor,
+    fit: Tensor | None,
 ) -> Step:
     """One step for each run.
 
@@ -110,8 +118,9 @@ def step(
         scratch = torch.empty(5 * h * w)
         lib.registration_runs(
             views.data_ptr(), view_w, view_h, homographies.data_ptr(), dets.data_ptr(), image.data_ptr(), gx.data_ptr(), gy.data_ptr(),
-            h * w if len(image) > 1 else 0, planes.data_ptr(), intrinsics.data_ptr(), w, h, goal_noises.data_ptr(), noises.data_ptr(), floors.data_ptr(),
-            scales.data_ptr(), fits.data_ptr(), costs.data_ptr(), H.data_ptr(), g.data_ptr(), fit is None, scratch.data_ptr(), begin, end,
+            h * w if len(image) > 1 else 0, planes.data_ptr(), intrinsics.data_ptr(), w, h, goal_noises.data_ptr(),
+            noises.data_ptr(), floors.data_ptr(), scales.data_ptr(), fits.data_ptr(), costs.data_ptr(), H.data_ptr(), g.data_ptr(),
+            fit is None, scratch.data_ptr(), begin, end,
         )  # fmt: skip
 
     native.parallel(runs, B)
@@ -119,7 +128,13 @@ def step(
 
 
 def step_reference(
-    views: Float[Tensor, "b 1 _ _"], noise: Tensor, Hs: Float[Tensor, "b 3 3"], goals: Goals, floor: Tensor, scale: Tensor, fit: Tensor | None
+    views: Float[Tensor, "b 1 _ _"],
+    noise: Tensor,
+    Hs: Float[Tensor, "b 3 3"],
+    goals: Goals,
+    floor: Tensor,
+    scale: Tensor,
+    fit: Tensor | None,
 ) -> Step:
     """`step` in plain torch."""
     warped, valid_map = warp(views, Hs, goals)

@@ -32,6 +32,7 @@ LEVELS = 4  # full size, then halved each time
 ACQUIRE = ((3, 12), (2, 6))  # (level, iterations) that refine a first guess
 FLOOR = (0.05, 0.1, 0.2, 0.3)  # least deviation of the residuals by level, in deviations of the goal's grey levels
 DAMPING = (1e-9, 1e-4, 1e-3, 1e-2)  # least by level: a turn and a shift that look alike at a coarse level are left to the finer ones
+TOLERANCE = 1.02  # of the cost: warping blurs a little, more or less with each step, and that must not hold a step back
 LONGEST = 0.2  # of a step [m, rad]
 
 
@@ -79,17 +80,23 @@ class Registration:
     def refine(
         self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], schedule: tuple[tuple[int, int], ...], runs: Tensor
     ) -> Float[Tensor, "r 4 4"]:
-        """Refine poses by (level, iterations) after (level, iterations); `runs` (r,) names the view, and the goal, of each."""
+        """Refine poses by (level, iterations) after (level, iterations); `runs` (r,) names the view, and the goal, of each.
+
+        Gain and bias are first judged at the first level named: where there is noise, (2, 0) before finer ones.
+        """
         T, fit = T_goal_cam.double(), None
         for level, iterations in schedule:
             T, fit = self._align(views, T, level, iterations, runs, fit)
+            fit = fit[:, [0, 1, 0]]  # by now the pictures are better aligned than when the gain was first judged
         return T
 
-    def agreement(self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+    def agreement(
+        self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor, level: int = EVIDENCE
+    ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
         """How far the view, warped by each pose, and the goal show the same, 0 to 1; and the share of the goal's pixels seen."""
-        goals = self.levels[EVIDENCE].pick(runs)
-        warped, valid = warp(views.levels[EVIDENCE][runs], self._homographies(T_goal_cam, EVIDENCE, runs), goals)
-        noises = (goals.noise, views.noise[runs] / 2**EVIDENCE)
+        goals = self.levels[level].pick(runs)
+        warped, valid = warp(views.levels[level][runs], self._homographies(T_goal_cam, level, runs), goals)
+        noises = (goals.noise, views.noise[runs] / 2**level)
         return _local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2))
 
     def _homographies(self, T_goal_cam: Tensor, level: int, runs: Tensor) -> Float[Tensor, "r 3 3"]:
@@ -109,7 +116,7 @@ class Registration:
         T_best, H, g = T, torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
         for i in range(iterations + 1):
             found = step(images, noise, self._homographies(T, level, runs), goals, floor, scale, fit)
-            better = found.cost <= cost
+            better = found.cost <= TOLERANCE * cost
             T_best = torch.where(better[:, None, None], T, T_best)
             if i == iterations:
                 break
@@ -164,7 +171,10 @@ def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tupl
 
     def flat(values: Tensor, noise: Tensor) -> Tensor:
         centre = values.sum((1, 2), keepdim=True) / total
-        return FLAT * (values.square().sum((1, 2), keepdim=True) / total - centre.square()).clamp(min=1e-9) + NOISY * noise.square()[:, :, None]
+        return (
+            FLAT * (values.square().sum((1, 2), keepdim=True) / total - centre.square()).clamp(min=1e-9)
+            + NOISY * noise.square()[:, :, None]
+        )
 
     share, total = mean(valid), valid.sum((1, 2), keepdim=True).clamp(min=1)
     used, share = (share > 0.6).float(), share.clamp(min=1e-6)

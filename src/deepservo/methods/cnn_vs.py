@@ -15,9 +15,15 @@ from deepservo.nets.pose import PoseNet, cell_rays, shrink
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import fronto_parallel
 
-HYPOTHESES = 192  # poses tried about the network's for a goal, which is asked once and steers every step
-WIDEST = 1.5  # of them, in deviations of `_nearby`
-SEARCH = ((16, ((3, 10),)), (4, ((2, 10),)), (1, ((1, 6), (0, 4))))  # how many are kept after which (level, iterations)
+# How a goal is looked for, which is asked once and steers every step: how many poses are tried about each that is left, and how
+# far about, the (level, iterations) that refine them, the level at which they are compared, and how many are kept.
+SEARCH = (
+    (192, 1.5, ((3, 10),), 2, 16),
+    (1, 0.0, ((2, 10),), 1, 4),
+    (8, 0.5, ((2, 8),), 1, 4),
+    (1, 0.0, ((2, 2), (1, 6), (0, 4)), 1, 1),
+)
+AT_ONCE = 8  # goals, so that what is tried for them fits in memory
 CLEAN = 0.8  # agreement of a goal with the learned picture above which nothing is the matter with it
 RECOGNISED = 0.15  # and below which it shows something else
 MAP_WIDTH = 512  # pixels of the map's long side at most
@@ -42,7 +48,7 @@ class PoseServo(Controller):
 
     def locate(self, images: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
         """`T_world_cam` of each picture, and its agreement with the learned picture there (0 without a scene)."""
-        T = self._answer(images)
+        T = self.predict(images)
         if self.map is None:
             return T, torch.zeros(len(T))
         T_world_ref, runs = fronto_parallel(self.distance), torch.arange(len(T))
@@ -51,8 +57,8 @@ class PoseServo(Controller):
         agreement, _ = self.map.agreement(views, T_ref_cam, runs)
         return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T), agreement
 
-    def _answer(self, images: Tensor) -> Float[Tensor, "b 4 4"]:
-        """The network's `T_world_cam`."""
+    def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
+        """The network's `T_world_cam` of each picture."""
         out = self.net(shrink(images, self.net.size)).flatten(2).double()
         weights = torch.exp(-out[:, 2]).clamp(max=1e3)
         return pnp.pose_from_plane_points(self.rays, out[:, :2].mT * self.distance, weights)[0]
@@ -76,36 +82,39 @@ class PoseServo(Controller):
         return [f"goal {'found in' if a > RECOGNISED else 'not found in'} the learned picture, agreement {a:.2f}" for a in found]
 
     def _set_goal(self, goal: Tensor) -> None:
-        T, agreement = self._answer(goal), torch.zeros(len(goal))
+        T, agreement = self.predict(goal), torch.zeros(len(goal))
         if self.map is not None:
-            T, agreement = self._search(goal, T)
+            found = [self._search(*part) for part in zip(goal.split(AT_ONCE), T.split(AT_ONCE), strict=True)]
+            T, agreement = (torch.cat(part) for part in zip(*found, strict=True))
         self.state = {"T_world_goal": T, "agreement": agreement}
 
     def _search(self, goal: Tensor, T_world_goal: Tensor) -> tuple[Tensor, Tensor]:
         """The pose that agrees best with the learned picture, of many about the network's: a goal may be lit, noisy or covered."""
         assert self.map is not None
         T_world_ref = fronto_parallel(self.distance)
-        views, goals, number = self.map.views(goal), torch.arange(len(goal)), HYPOTHESES
-        T = (se3.inverse(T_world_ref) @ T_world_goal)[:, None] @ _nearby(number, self.distance)
-        for kept, schedule in SEARCH:
+        views, goals = self.map.views(goal), torch.arange(len(goal))
+        T = (se3.inverse(T_world_ref) @ T_world_goal)[:, None]
+        for tried, spread, schedule, level, kept in SEARCH:
+            T = T[:, :, None] @ _nearby(tried, spread, self.distance)
+            number = T[0].numel() // 16
             runs = goals.repeat_interleave(number)
-            T = self.map.refine(views, T.flatten(0, 1), schedule, runs)
-            agreement, order = self.map.agreement(views, T, runs)[0].view(-1, number).sort(descending=True)
-            T, agreement, number = T.view(-1, number, 4, 4)[goals[:, None], order[:, :kept]], agreement[:, :kept], kept
-        return T_world_ref @ T[:, 0], agreement[:, 0]
+            T = self.map.refine(views, T.reshape(-1, 4, 4), schedule, runs)
+            order = self.map.agreement(views, T, runs, level)[0].view(-1, number).argsort(descending=True)
+            T = T.view(-1, number, 4, 4)[goals[:, None], order[:, :kept]]
+        return T_world_ref @ T[:, 0], self.map.agreement(views, T[:, 0], goals)[0]
 
     def _velocity(self, image: Tensor) -> Tensor:
         T_world_cam, _ = self.locate(image)
         return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T_world_cam, self.gain)
 
 
-def _nearby(n: int, distance: float) -> Float[Tensor, "n 4 4"]:
-    """Motions of a camera about where it is, first none, then wider and wider: orbits about the point it looks at, turns, steps along the axis.
+def _nearby(n: int, spread: float, distance: float) -> Float[Tensor, "n 4 4"]:
+    """Motions of a camera about where it is, first none, then wider and wider up to `spread` deviations.
 
-    (Shifts are a turn and an orbit. Orbits hardly move the picture, and so are the least certain.)
+    Orbits about the point it looks at, which hardly move the picture and so are the least certain, turns, and steps along the axis.
     """
     normal = torch.randn(n, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    normal = normal * torch.linspace(0, WIDEST, n, dtype=torch.float64)[:, None]
+    normal = normal * torch.linspace(0, spread, n, dtype=torch.float64)[:, None]
     there, orbit, turn = torch.zeros(3, n, 6, dtype=torch.float64)
     there[:, 2] = distance
     orbit[:, 3:5] = normal[:, :2] * math.radians(8)

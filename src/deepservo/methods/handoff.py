@@ -85,7 +85,7 @@ class Handoff(Controller):
         """Refine the trusted runs from where they should be by now; a few misses are forgiven, at the predicted pose."""
         state, T = self.state, guess[runs]
         near = T[:, :3, 3].norm(dim=1) < NEAR * self.registration.plane[:, 3].expand(len(guess))[runs]
-        for part, schedule in ((near, ((1, 2), (0, 1))), (~near, ((2, 3), (1, 3)))):
+        for part, schedule in ((near, ((2, 0), (1, 2), (0, 1))), (~near, ((2, 3), (1, 3)))):
             if part.any():
                 T[part] = self.registration.refine(views, T[part], schedule, runs[part])
         agreement, agree = self._agree(views, T, runs, HOLD)
