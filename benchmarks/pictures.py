@@ -27,7 +27,7 @@ def main(
     minutes: float = 4.5,
     models: Path = Path("out/models"),
     n: int = 100,
-    seed: int = 0,
+    seed: int = 1,
     out: Path = Path("results/pictures.json"),
     pictures: tuple[str, ...] = BUNDLED,
 ) -> None:
@@ -37,13 +37,13 @@ def main(
         minutes: of training a picture.
         models: folder that keeps the models.
         n: starts a row.
-        seed: of the trainings and of the starts.
+        seed: of the starts and of what perturbs the goals; 0 was looked at while the methods were made. Trainings have seed 0.
         out: the results file.
         pictures: bundled pictures to take.
     """
     results = ResultsFile(out)
     for picture in pictures:
-        model = learned(picture, models / f"{picture}.safetensors", minutes, seed)
+        model = learned(picture, models / f"{picture}.safetensors", minutes)
         for name in SETS:
             for method in METHODS:
                 steps = model.training["steps"] if method.startswith("cnn") else None
@@ -59,7 +59,7 @@ def main(
                 print(f"{picture:10} {name:20} {method:9} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
 
 
-def learned(picture: str, path: Path, minutes: float, seed: int) -> Model:
+def learned(picture: str, path: Path, minutes: float) -> Model:
     """The model of a bundled picture: the one in `path`, or one learned now (resumed where it was killed)."""
     if path.is_file():
         return load_model(path)
@@ -67,7 +67,7 @@ def learned(picture: str, path: Path, minutes: float, seed: int) -> Model:
     texture = bundled(picture)
     with training_bar(f"learning {picture}") as show:
         scene = make_scene(texture, camera, picture)
-        return learn(texture, scene, camera, path, name=picture, minutes=minutes, seed=seed, resume=None, show=show)
+        return learn(texture, scene, camera, path, name=picture, minutes=minutes, seed=0, resume=None, show=show)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What every method is: a Controller."""
 
+import copy
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -43,6 +45,17 @@ class Controller:
     def keep(self, index: Tensor) -> None:
         """Go on with these runs alone."""
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
+
+    def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
+        """`velocity` for some of n runs, for what their cameras see now; the others' state is not touched."""
+        part = copy.copy(self)
+        part.keep(index)
+        v_cam = part.velocity(image)
+        for name, values in part.state.items():
+            if values is not self.state[name]:
+                self.state[name] = self.state[name].expand(n, *values.shape[1:]).clone()
+                self.state[name][index] = values
+        return v_cam
 
     def goal_view(self, goal: Float[Tensor, "g 1 h w"]) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
         """What is at the goals' poses, as a method knows it that knows the scene: pictures no worse than `goal`, and the plane.

@@ -73,10 +73,11 @@ class Handoff(Controller):
         doubted = ~state["trusted"]
         if self.step % REVIEW == 0:
             doubted |= state["agreement"] < SURE
-        v_coarse = state["v_cam"]
+        v_coarse = state["v_cam"].clone()
         if doubted.any():
-            v_coarse = self.coarse.velocity(image)
-            self._acquire(views, control.pose_of_pbvs(v_coarse, self.coarse.gain), doubted.nonzero().flatten())
+            runs = doubted.nonzero().flatten()
+            v_coarse[runs] = self.coarse.velocity_of(image[runs], runs, len(image))
+            self._acquire(views, control.pose_of_pbvs(v_coarse[runs], self.coarse.gain), runs)
         v_cam = torch.where(state["trusted"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse)
         state["v_cam"] = v_cam
         return v_cam
@@ -97,7 +98,7 @@ class Handoff(Controller):
     def _acquire(self, views: Views, coarse: Tensor, runs: Tensor) -> None:
         """Try to register runs from the coarse method's pose; a run that is trusted already goes over to a better match."""
         state = self.state
-        T = self.registration.refine(views, coarse[runs], ACQUIRE, runs)
+        T = self.registration.refine(views, coarse, ACQUIRE, runs)
         agreement, agree = self._agree(views, T, runs, AGREE)
         held = state["trusted"][runs]
         take = ~held | (agree & (agreement > state["agreement"][runs] + BETTER))
