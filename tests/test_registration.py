@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
-from deepservo.features.registration import ACQUIRE, AGREE, Registration, fronto
+from deepservo.features import alignment
+from deepservo.features.registration import ACQUIRE, AGREE, FLOOR, Registration, fronto
 from deepservo.geometry import se3
-from deepservo.scene import PlanarScene, sampling
+from deepservo.pictures import bundled
+from deepservo.scene import PlanarScene, perturb, sampling
 
 COARSE_TO_FINE = ((3, 12), (2, 6), (1, 4), (0, 4))
 N = 4
@@ -59,10 +61,7 @@ def test_whatever_the_brightness_and_contrast(scene, paper_camera, T_goal_cam):
         assert (agreement > 0.97).all()
 
 
-DRAGGED = pytest.mark.xfail(strict=False, reason="the edges of a black patch in the goal outweigh the picture at the coarsest size")
-
-
-@pytest.mark.parametrize(("what", "share"), [("goal", 0.02), ("view", 0.1), pytest.param("goal", 0.5, marks=DRAGGED)])
+@pytest.mark.parametrize(("what", "share"), [("goal", 0.5), ("view", 1.0)])
 def test_a_covered_picture(scene, paper_camera, T_goal_cam, what, share):
     """From a share of the offsets: a cover narrows the basin."""
     ref, T_goal_cam = sampling.fronto_parallel(0.6), se3.exp(share * se3.log(T_goal_cam))
@@ -147,3 +146,68 @@ def test_a_batch_is_its_runs(scene, paper_camera, T_goal_cam):
         one = slice(i, i + 1)
         alone, _ = register(Registration(paper_camera, pictures[one], plane_of(goals[one])), images[one])
         assert_found(alone, together[one], 0.05, 0.005)
+
+
+@pytest.mark.parametrize("goals", ["one for all", "one each"])
+@pytest.mark.parametrize("level", range(4))
+@pytest.mark.parametrize("perturbed", [False, True], ids=["clean", "perturbed"])
+def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level, goals, perturbed):
+    ref = sampling.fronto_parallel(0.6)
+    goal = scene.render(paper_camera, ref)[0].expand(1 if goals == "one for all" else N, -1, -1, -1)
+    images = scene.render(paper_camera, ref @ T_goal_cam)[0]
+    if perturbed:
+        images = perturb.as_mlvs(images, torch.Generator().manual_seed(2))
+    found, runs = Registration(paper_camera, goal, fronto(0.6).expand(len(goal), 4)), torch.arange(N)
+    views, picked = found.views(images), found.levels[level].pick(runs)
+    floor = FLOOR[level] * picked.spread
+    Hs = found._homographies(se3.exp(0.5 * se3.log(T_goal_cam)), level, runs)
+    args = (views.levels[level], views.noise / 2**level, Hs, picked, floor.expand(N, 1), 2 * floor.expand(N, 1))
+    fit = None
+    for _ in range(2):  # the first step judges the gain, the second goes on from it
+        fast, slow = alignment.step(*args, fit), alignment.step_reference(*args, fit)
+        for name in ("fit", "cost", "scale", "next_cost", "H", "g"):
+            a, b = getattr(fast, name).double().view(N, -1), getattr(slow, name).double().view(N, -1)
+            assert ((a - b).abs() < 1e-2 * b.abs().amax(1, keepdim=True)).all(), f"{name}: {a} is not {b}"
+        fit = fast.fit
+
+
+def test_the_normal_equations_are_the_slope_of_the_residual(paper_camera, T_goal_cam):
+    """J by finite differences of the warped picture: `J^T r` is the gradient of half the squared residual (all weights 1)."""
+    smooth = torch.rand(1, 1, 9, 12, generator=torch.Generator().manual_seed(3))
+    scene = PlanarScene(torch.nn.functional.interpolate(smooth, (300, 400), mode="bicubic")[0].clamp(0, 1))
+    ref, runs = sampling.fronto_parallel(0.6), torch.arange(N)
+    found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
+    view, goals = found.views(scene.render(paper_camera, ref @ T_goal_cam)[0]).levels[1], found.levels[1]
+    T = T_goal_cam @ se3.exp(torch.full((6,), 1e-3, dtype=torch.float64))
+
+    def residual(twist: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        warped, valid = alignment.warp(view, found._homographies(se3.exp(twist) @ T, 1, runs), goals)
+        return (warped - goals.image).double(), valid
+
+    r, valid = residual(torch.zeros(6, dtype=torch.float64))
+    fit, one = torch.tensor([[1.0, 0.0, 1.0]]).expand(N, 3), torch.ones(N, 1)
+    H, g = alignment._normal_equations(goals, r.float() + goals.image, fit, 0 * one, r.flatten(1).float(), valid.flatten(1))
+    for k in range(6):
+        step = torch.zeros(6, dtype=torch.float64)
+        step[k] = 2e-3
+        slope = (residual(-step)[0] - residual(step)[0]) / 4e-3 * valid
+        assert ((slope * r).sum((1, 2)) - g[:, k]).abs().max() < 0.02 * (slope.square().sum((1, 2)) * r.square().sum((1, 2))).sqrt().min()
+        assert (slope.square().sum((1, 2)) / H[:, k, k] - 1).abs().max() < 0.03
+
+
+WRONG = torch.tensor([[0.03, -0.02, 0.04, 0.02, 0.05, 0.1], [0.05, 0.0, 0.02, 0.1, 0.0, 0.05], [0.0, 0.06, -0.05, 0.0, 0.1, -0.1]])
+
+
+@pytest.mark.parametrize("picture", ["astronaut", "coffee", "page", "moon", "chelsea"])
+def test_a_far_wrong_pose_on_a_real_picture_is_not_believed(paper_camera, picture):
+    """What registration makes of a bad first guess is either right or refused."""
+    scene, ref = PlanarScene(bundled(picture), 0.8), sampling.fronto_parallel(0.6)
+    T_goal_cam = se3.exp(WRONG.double())
+    found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
+    views, runs = found.views(scene.render(paper_camera, ref @ T_goal_cam)[0]), torch.arange(len(WRONG))
+    guess = torch.eye(4, dtype=torch.float64).repeat(len(WRONG), 1, 1)
+    T = found.refine(views, guess, ACQUIRE, runs)
+    metres, _ = se3.distance(T, T_goal_cam)
+    wrong = metres > 0.02
+    assert (found.agreement(views, T, runs)[0][wrong] < AGREE).all()
+    assert (found.agreement(views, guess, runs)[0] < AGREE).all()

@@ -177,11 +177,11 @@ def _first_fit(goals: Goals, warped: Tensor, valid: Tensor, noise: Tensor) -> Fl
     side = max(4, warped.shape[-1] // WINDOWS)
 
     def mean(values: Tensor) -> Tensor:
-        return torch.nn.functional.avg_pool2d(values[:, None], side)[:, 0].flatten(1)
+        return torch.nn.functional.avg_pool2d(values[:, None].double(), side)[:, 0].flatten(1)
 
     seen, used = mean(valid).clamp(min=1e-6), mean(valid) > USED
     variance, other = (
-        mean(values.square() * valid) / seen - (mean(values * valid) / seen).square() - deviation.square()
+        (mean(values.double().square() * valid) / seen - (mean(values * valid) / seen).square()).float() - deviation.square()
         for values, deviation in ((goals.image, goals.noise), (warped, noise))
     )
     ratio = (other.clamp(min=0) / variance.clamp(min=1e-9)).sqrt()
