@@ -1,5 +1,7 @@
 """Keypoints: detect, describe, match, reject outliers. The rival that needs no training."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import torch
@@ -18,6 +20,12 @@ def detect(image: Float[Tensor, "h w"], detector: cv2.Feature2D) -> tuple[np.nda
     if descriptors is None or not len(keypoints):
         return np.zeros((0, 2)), np.zeros((0, 1), np.float32)
     return np.array([k.pt for k in keypoints]), descriptors
+
+
+def detect_all(images: Float[Tensor, "b 1 h w"]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """SIFT keypoints and descriptors of each image, on as many threads as torch uses."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(lambda image: detect(image[0], cv2.SIFT_create()), images))  # type: ignore[attr-defined]
 
 
 def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import cv2
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -76,18 +75,16 @@ class KeypointServo(Controller):
         if not depth > 0:
             raise InputError(f"sift: the depth must be a positive number of metres, not {depth}")
         self.plane, self.gain = fronto(depth), gain
-        self.detector = cv2.SIFT_create()  # type: ignore[attr-defined]
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.goals = [keypoints.detect(g[0], self.detector) for g in goal]
+        self.goals = keypoints.detect_all(goal)
         self.state = {"goal": torch.arange(len(goal)), "inliers": torch.zeros(len(goal), dtype=torch.int64)}
 
     def _velocity(self, image: Tensor) -> Tensor:
         index = self.state["goal"].expand(len(image))
         Hs, inliers = torch.eye(3, dtype=torch.float64).repeat(len(image), 1, 1), torch.zeros(len(image), dtype=torch.int64)
-        for i, picture in enumerate(image):
+        for i, (points, descriptors) in enumerate(keypoints.detect_all(image)):
             points_goal, descriptors_goal = self.goals[int(index[i])]
-            points, descriptors = keypoints.detect(picture[0], self.detector)
             a, b = keypoints.match(descriptors_goal, descriptors)
             found = keypoints.homography(points_goal[a], points[b])
             if found is not None:
