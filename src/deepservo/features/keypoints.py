@@ -14,18 +14,17 @@ from deepservo.geometry import se3
 FEWEST = 8  # inliers under which a homography is not believed
 
 
-def detect(image: Float[Tensor, "h w"], detector: cv2.Feature2D) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (n, 2) [px] and descriptors (n, d) of a grey image in [0, 1]."""
-    keypoints, descriptors = detector.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), None)
+Features = tuple[np.ndarray, np.ndarray]
+"""Keypoints (n, 2) [px] and their descriptors (n, d)."""
+
+
+def detect(image: Float[Tensor, "h w"]) -> Features:
+    """SIFT keypoints of a grey image in [0, 1]."""
+    sift = cv2.SIFT_create()  # type: ignore[attr-defined]
+    keypoints, descriptors = sift.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), None)
     if descriptors is None or not len(keypoints):
         return np.zeros((0, 2)), np.zeros((0, 1), np.float32)
     return np.array([k.pt for k in keypoints]), descriptors
-
-
-def detect_all(images: Float[Tensor, "b 1 h w"]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """SIFT keypoints and descriptors of each image, on as many threads as torch uses."""
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(lambda image: detect(image[0], cv2.SIFT_create()), images))  # type: ignore[attr-defined]
 
 
 def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,6 +44,18 @@ def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> tuple[np.ndarray, int
     if H is None or int(inliers.sum()) < FEWEST:
         return None
     return H, int(inliers.sum())
+
+
+def homographies(images: Float[Tensor, "b 1 h w"], goals: list[Features]) -> list[tuple[np.ndarray, int] | None]:
+    """`homography` from each goal to its image, on as many threads as torch uses."""
+
+    def one(image: Tensor, goal: Features) -> tuple[np.ndarray, int] | None:
+        points, descriptors = detect(image[0])
+        a, b = match(goal[1], descriptors)
+        return homography(goal[0][a], points[b])
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(one, images, goals))
 
 
 def pose_of_homography(H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4 4"]:

@@ -77,16 +77,13 @@ class KeypointServo(Controller):
         self.plane, self.gain = fronto(depth), gain
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.goals = keypoints.detect_all(goal)
+        self.goals = [keypoints.detect(picture[0]) for picture in goal]
         self.state = {"goal": torch.arange(len(goal)), "inliers": torch.zeros(len(goal), dtype=torch.int64)}
 
     def _velocity(self, image: Tensor) -> Tensor:
         index = self.state["goal"].expand(len(image))
         Hs, inliers = torch.eye(3, dtype=torch.float64).repeat(len(image), 1, 1), torch.zeros(len(image), dtype=torch.int64)
-        for i, (points, descriptors) in enumerate(keypoints.detect_all(image)):
-            points_goal, descriptors_goal = self.goals[int(index[i])]
-            a, b = keypoints.match(descriptors_goal, descriptors)
-            found = keypoints.homography(points_goal[a], points[b])
+        for i, found in enumerate(keypoints.homographies(image, [self.goals[k] for k in index.tolist()])):
             if found is not None:
                 Hs[i], inliers[i] = torch.from_numpy(found[0]), found[1]
         self.state["inliers"] = inliers
