@@ -160,8 +160,9 @@ def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level
     found, runs = Registration(paper_camera, goal, fronto(0.6).expand(len(goal), 4)), torch.arange(N)
     views, picked = found.views(images), found.levels[level].pick(runs)
     floor = FLOOR[level] * picked.spread
-    Hs = found._homographies(se3.exp(0.5 * se3.log(T_goal_cam)), level, runs)
-    args = (views.levels[level], views.noise / 2**level, Hs, picked, floor.expand(N, 1), 2 * floor.expand(N, 1))
+    T = se3.exp(0.5 * se3.log(T_goal_cam))
+    Hs = found._homographies(T, level, runs)
+    args = (views.levels[level], views.noise / 2**level, Hs, T[:, :3, 3], picked, floor.expand(N, 1), 2 * floor.expand(N, 1))
     fit = None
     for _ in range(2):  # the first step judges the gain, the second goes on from it
         fast, slow = alignment.step(*args, fit), alignment.step_reference(*args, fit)
@@ -179,20 +180,22 @@ def test_the_normal_equations_are_the_slope_of_the_residual(paper_camera, T_goal
     found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
     view, goals = found.views(scene.render(paper_camera, ref @ T_goal_cam)[0]).levels[1], found.levels[1]
     T = T_goal_cam @ se3.exp(torch.full((6,), 1e-3, dtype=torch.float64))
+    assert T[:, :3, 3].norm(dim=1).min() > 0.01, "the view's centre is not the goal's"
 
     def residual(twist: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         warped, valid = alignment.warp(view, found._homographies(se3.exp(twist) @ T, 1, runs), goals)
         return (warped - goals.image).double(), valid
 
     r, valid = residual(torch.zeros(6, dtype=torch.float64))
+    warped, r = r.float() + goals.image, r * valid
     fit, one = torch.tensor([[1.0, 0.0, 1.0]]).expand(N, 3), torch.ones(N, 1)
-    H, g = alignment._normal_equations(goals, r.float() + goals.image, fit, 0 * one, r.flatten(1).float(), valid.flatten(1))
+    H, g = alignment._normal_equations(goals, warped, T[:, :3, 3], fit, 0 * one, r.flatten(1).float(), valid.flatten(1))
     for k in range(6):
         step = torch.zeros(6, dtype=torch.float64)
         step[k] = 2e-3
         slope = (residual(-step)[0] - residual(step)[0]) / 4e-3 * valid
         assert ((slope * r).sum((1, 2)) - g[:, k]).abs().max() < 0.02 * (slope.square().sum((1, 2)) * r.square().sum((1, 2))).sqrt().min()
-        assert (slope.square().sum((1, 2)) / H[:, k, k] - 1).abs().max() < 0.03
+        assert (slope.square().sum((1, 2)) / H[:, k, k] - 1).abs().max() < 0.05
 
 
 WRONG = torch.tensor([[0.03, -0.02, 0.04, 0.02, 0.05, 0.1], [0.05, 0.0, 0.02, 0.1, 0.0, 0.05], [0.0, 0.06, -0.05, 0.0, 0.1, -0.1]])

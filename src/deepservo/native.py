@@ -70,7 +70,7 @@ def library() -> ctypes.CDLL | None:
     lib.sample_rows.argtypes = [pointer, i64, i64, pointer, *[i32] * 5, *[pointer] * 5, *[i32] * 3, i64, i64]
     lib.sample_rows.restype = None
     lib.registration_runs.argtypes = [
-        pointer, i32, i32, *[pointer] * 5, i64, pointer, pointer, i32, i32, *[pointer] * 8, i32, pointer, i64, i64,
+        pointer, i32, i32, *[pointer] * 5, i64, *[pointer] * 3, i32, i32, *[pointer] * 8, i32, pointer, i64, i64,
     ]  # fmt: skip
     lib.registration_runs.restype = None
     return lib

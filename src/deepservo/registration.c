@@ -126,29 +126,29 @@ static inline float slope(const float *p, int64_t step) {
 }
 
 /* views: (R, view_h, view_w). goal_*: one for all runs (goal_step 0) or one each. planes: (R, 3), inverse depth = a x + b y + c
- * at normalised x, y. camera: fx, fy, cx, cy of the goal's pixels. noises: deviations. scales, fits (R, 3; gain, bias, first gain): in and out. costs: (R, 2), under the scale given and
- * under the new one. H (R, 8, 8) and g (R, 8): of J = [L, I, 1].
- * scratch: 5 h w floats. */
+ * at normalised x, y. centres: (R, 3), `c / (1 - plane . c)` of the view's centre c in the goal's frame. camera: fx, fy, cx, cy of
+ * the goal's pixels. noises: deviations. scales, fits (R, 3; gain, bias, first gain): in and out. costs: (R, 2), under the scale
+ * given and under the new one. H (R, 8, 8) and g (R, 8): of J = [L, I, 1]. scratch: 5 h w floats. */
 void registration_runs(const float *restrict views, int32_t view_w, int32_t view_h, const float *homographies, const float *dets,
-                       const float *goal_image, const float *goal_gx, const float *goal_gy, int64_t goal_step, const float *planes,
+                       const float *goal_image, const float *goal_gx, const float *goal_gy, int64_t goal_step, const float *planes, const float *centres,
                        const float *camera, int32_t w, int32_t h, const float *goal_noises, const float *noises, const float *floors, float *scales, float *fits,
                        float *costs, double *H, double *g, int32_t first, float *scratch, int64_t begin, int64_t end) {
     const int32_t size = w * h, offset = 0, stride = size / SUBSAMPLE > 1 ? size / SUBSAMPLE : 1;
-    const float fx = camera[0], fy = camera[1], cx = camera[2], cy = camera[3], black = 0;
+    const float fx = camera[0], fy = camera[1], cx = camera[2], cy = camera[3];
     Scratch s = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, scratch + 4 * size};
     for (int64_t run = begin; run < end; run++) {
         const float *goal = goal_image + run * goal_step, *ggx = goal_gx + run * goal_step, *ggy = goal_gy + run * goal_step;
-        const float *plane = planes + 3 * run;
+        const float *plane = planes + 3 * run, *c = centres + 3 * run;
         const float apart = noises[run] / goal_noises[run], ratio = fminf(fmaxf(apart * apart, 1e-4f), 1e4f);
         float *fit = fits + 3 * run, *scale = scales + run;
         sample_rows(views + run * (int64_t)view_w * view_h, 0, (int64_t)view_w * view_h, &offset, 1, view_w, view_h, view_w, view_h,
-                    homographies + 9 * run, dets + run, &black, s.warped, s.cover, 1, h, w, 0, h);
+                    homographies + 9 * run, dets + run, 0, s.warped, s.cover, 1, h, w, 0, h);
         memset(s.valid, 0, sizeof(float) * size);
         for (int32_t y = MARGIN; y < h - MARGIN; y++)
             for (int32_t x = MARGIN; x < w - MARGIN; x++) {
-                const float *c = s.cover + y * w + x;
-                float least = fminf(fminf(fminf(c[-w - 1], c[-w]), fminf(c[-w + 1], c[-1])), fminf(fminf(c[0], c[1]), fminf(c[w - 1], c[w])));
-                least = fminf(least, c[w + 1]);
+                const float *p = s.cover + y * w + x;
+                float least = fminf(fminf(fminf(p[-w - 1], p[-w]), fminf(p[-w + 1], p[-1])), fminf(fminf(p[0], p[1]), fminf(p[w - 1], p[w])));
+                least = fminf(least, p[w + 1]);
                 const float inverse_depth = plane[0] * ((x - cx) / fx) + plane[1] * ((y - cy) / fy) + plane[2];
                 s.valid[y * w + x] = least >= WHOLE && inverse_depth > 0 ? 1.0f : 0.0f;
             }
@@ -173,11 +173,14 @@ void registration_runs(const float *restrict views, int32_t view_w, int32_t view
             for (int32_t x = MARGIN; x < w - MARGIN; x++) {
                 const float *p = s.warped + at + x, r = s.residual[at + x];
                 const float gx = share * ggx[at + x] + rest * fx * slope(p, 1), gy = share * ggy[at + x] + rest * fy * slope(p, w);
-                const float xn = (x - cx) / fx, iz = plane[0] * xn + row_depth, turn = gx * xn + gy * yn;
+                const float xn = (x - cx) / fx, iz = plane[0] * xn + row_depth, Z = 1 / iz;
+                float q0 = gx * iz, q1 = gy * iz, q2 = -(gx * xn + gy * yn) * iz;
+                const float along = q0 * c[0] + q1 * c[1] + q2 * c[2]; /* the point moves off the plane: seen from c, it is another */
+                q0 += along * plane[0], q1 += along * plane[1], q2 += along * plane[2];
                 const float q = 1 / (1 + r * r * k * k);
                 weight[x] = s.valid[at + x] * q * q;
-                J[0][x] = gx * iz, J[1][x] = gy * iz, J[2][x] = -turn * iz;
-                J[3][x] = -(gy + yn * turn), J[4][x] = gx + xn * turn, J[5][x] = gy * xn - gx * yn;
+                J[0][x] = q0, J[1][x] = q1, J[2][x] = q2;
+                J[3][x] = (yn * q2 - q1) * Z, J[4][x] = (q0 - xn * q2) * Z, J[5][x] = (xn * q1 - yn * q0) * Z;
                 J[6][x] = share * goal[at + x] + rest * (*p - bias), J[7][x] = 1, J[8][x] = r;
             }
             for (int i = 0, m = 0; i < 8; i++)

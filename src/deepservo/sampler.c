@@ -30,7 +30,7 @@ static inline float power_of_two(int32_t n) {
 }
 
 /* textures: (T, C, stride) floats, T = 1 shared by all images or one each (texture_step 0 or C * stride).
- * dets: |det H| of each homography, computed in double by the caller. inside: NULL, or (B, h, w) coverage to write. */
+ * dets: |det H| of each homography, computed in double by the caller. background: NULL, where the edge goes on outside, or (B, C). inside: NULL, or (B, h, w) coverage to write. */
 void sample_rows(const float *restrict textures, int64_t texture_step, int64_t stride, const int32_t *restrict offsets, int32_t levels,
                  int32_t padded_w, int32_t padded_h, int32_t texture_w, int32_t texture_h, const float *restrict homographies,
                  const float *restrict dets, const float *restrict background, float *restrict out, float *restrict inside, int32_t channels, int32_t h,
@@ -80,7 +80,6 @@ void sample_rows(const float *restrict textures, int64_t texture_step, int64_t s
                 }
             for (int32_t c = 0; c < channels; c++) {
                 const float *restrict plane = texture + c * stride;
-                const float back = background[b * channels + c];
                 float *restrict row = out + ((b * channels + c) * h + r % h) * (int64_t)w + start;
                 for (int32_t i = 0; i < n; i++) {
                     float top = plane[i00[0][i]] * (1.0f - fu[0][i]) + plane[i01[0][i]] * fu[0][i];
@@ -94,7 +93,8 @@ void sample_rows(const float *restrict textures, int64_t texture_step, int64_t s
                         float coarse = top * (1.0f - fv[1][i]) + bottom * fv[1][i];
                         row[i] = row[i] * (1.0f - blend[i]) + coarse * blend[i];
                     }
-                for (int32_t i = 0; i < n; i++) row[i] = row[i] * cover[i] + back * (1.0f - cover[i]);
+                if (background)
+                    for (int32_t i = 0; i < n; i++) row[i] = row[i] * cover[i] + background[b * channels + c] * (1.0f - cover[i]);
             }
             if (inside)
                 for (int32_t i = 0; i < n; i++) inside[r * w + start + i] = cover[i];

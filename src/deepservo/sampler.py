@@ -49,13 +49,13 @@ def build_pyramid(pictures: Float[Tensor, "t c h w"], antialias: bool = True) ->
 
 
 def sample(
-    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"]
+    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
     """Images of size (h, w) through homographies that take output pixels to picture pixels, and their coverage.
 
     Hs is float64; its third homogeneous coordinate must be positive in front of the camera. One picture serves all
     homographies, or there is one each. Coverage is the share of the pixel that the picture fills; `background` fills
-    the rest.
+    the rest, or the edge's grey levels go on there where it is None.
     """
     lib = native.library() if pyramid.flat.device.type == "cpu" else None
     if lib is None:
@@ -65,14 +65,14 @@ def sample(
     step = C * stride if pyramid.flat.shape[0] > 1 else 0
     dets = torch.linalg.det(Hs.double()).abs().float().contiguous()
     homographies = Hs.float().contiguous()
-    back = background.float().expand(B, C).contiguous()
+    back = None if background is None else background.float().expand(B, C).contiguous()
     image, coverage = torch.empty(B, C, h, w), torch.empty(B, h, w)
     flat, offsets = pyramid.flat, pyramid.offsets
 
     def rows(begin: int, end: int) -> None:
         lib.sample_rows(
             flat.data_ptr(), step, stride, offsets.data_ptr(), pyramid.levels, pyramid.padded[1], pyramid.padded[0],
-            pyramid.size[1], pyramid.size[0], homographies.data_ptr(), dets.data_ptr(), back.data_ptr(),
+            pyramid.size[1], pyramid.size[0], homographies.data_ptr(), dets.data_ptr(), back.data_ptr() if back is not None else None,
             image.data_ptr(), coverage.data_ptr(), C, h, w, begin, end,
         )  # fmt: skip
 
@@ -84,7 +84,7 @@ def sample(
 
 
 def sample_reference(
-    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"]
+    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
     """`sample` in plain torch, on any device, differentiable in Hs."""
     (h, w), (th, tw), device = size, pyramid.size, pyramid.flat.device
@@ -106,6 +106,8 @@ def sample_reference(
     k = 1 / (torch.exp2(level.float()) * (1 + blend))  # the edge is as wide as a pixel's footprint
     coverage = front * ((u + 0.5) * k + 0.5).clamp(0, 1) * ((tw - 0.5 - u) * k + 0.5).clamp(0, 1)
     coverage = coverage * ((v + 0.5) * k + 0.5).clamp(0, 1) * ((th - 0.5 - v) * k + 0.5).clamp(0, 1)
+    if background is None:
+        return image, coverage
     back = background.float().expand(len(Hs), pyramid.flat.shape[1])[:, :, None, None]
     return image * coverage[:, None] + back * (1 - coverage[:, None]), coverage
 

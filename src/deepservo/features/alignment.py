@@ -15,7 +15,6 @@ from torch import Tensor
 from deepservo import native
 from deepservo.camera import Camera
 from deepservo.features.luminance import gradient
-from deepservo.geometry import interaction
 from deepservo.sampler import build_pyramid, sample
 
 MARGIN = 3  # pixels whose gradient would reach over the border
@@ -79,7 +78,7 @@ def warp(
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
     """The views on the goals' pixels, and 1 where a pixel and its neighbours are seen and in front of both cameras."""
     camera = goals.camera
-    warped, coverage = sample(build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), torch.zeros(1, 1))
+    warped, coverage = sample(build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), None)
     whole = -torch.nn.functional.max_pool2d((coverage < 0.999).float()[:, None], 3, 1, 1)[:, 0] + 1
     inside = torch.zeros(camera.height, camera.width)
     inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
@@ -90,6 +89,7 @@ def step(
     views: Float[Tensor, "b 1 _ _"],
     noise: Tensor,
     Hs: Float[Tensor, "b 3 3"],
+    centre: Float[Tensor, "b 3"],
     goals: Goals,
     floor: Tensor,
     scale: Tensor,
@@ -97,16 +97,18 @@ def step(
 ) -> Step:
     """One step for each run.
 
-    noise (b, 1): deviation of the views'. Hs take goal pixels to view pixels. scale (b, 1): the residual's deviation so far,
+    noise (b, 1): deviation of the views'. Hs take goal pixels to view pixels; centre is
+    the view's, in the goal's frame [m]. scale (b, 1): the residual's deviation so far,
     never less than floor (b, 1). fit (b, 3): gain and bias so far and the first gain; None at the first step.
     """
     lib = native.library() if views.device.type == "cpu" else None
     if lib is None:
-        return step_reference(views, noise, Hs, goals, floor, scale, fit)
+        return step_reference(views, noise, Hs, centre, goals, floor, scale, fit)
     B, camera, (view_h, view_w) = len(views), goals.camera, views.shape[-2:]
     h, w = goals.image.shape[-2:]
     homographies, dets = Hs.float().contiguous(), torch.linalg.det(Hs).abs().float().contiguous()
     views, planes = views.float().contiguous(), goals.depth.expand(B, 3).contiguous()
+    centres = _scaled(centre, goals).expand(B, 3).float().contiguous()
     intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
     image, gx, gy = goals.image.contiguous(), goals.gx.contiguous(), goals.gy.contiguous()
     goal_noises, noises, floors = (values.float().expand(B, 1).contiguous() for values in (goals.noise, noise, floor))
@@ -118,7 +120,7 @@ def step(
         scratch = torch.empty(5 * h * w)
         lib.registration_runs(
             views.data_ptr(), view_w, view_h, homographies.data_ptr(), dets.data_ptr(), image.data_ptr(), gx.data_ptr(), gy.data_ptr(),
-            h * w if len(image) > 1 else 0, planes.data_ptr(), intrinsics.data_ptr(), w, h, goal_noises.data_ptr(),
+            h * w if len(image) > 1 else 0, planes.data_ptr(), centres.data_ptr(), intrinsics.data_ptr(), w, h, goal_noises.data_ptr(),
             noises.data_ptr(), floors.data_ptr(), scales.data_ptr(), fits.data_ptr(), costs.data_ptr(), H.data_ptr(), g.data_ptr(),
             fit is None, scratch.data_ptr(), begin, end,
         )  # fmt: skip
@@ -131,6 +133,7 @@ def step_reference(
     views: Float[Tensor, "b 1 _ _"],
     noise: Tensor,
     Hs: Float[Tensor, "b 3 3"],
+    centre: Float[Tensor, "b 3"],
     goals: Goals,
     floor: Tensor,
     scale: Tensor,
@@ -148,24 +151,38 @@ def step_reference(
     new_scale = torch.maximum(_scale(residual, valid), floor)
     weights = valid * _weight(residual / (CUT * new_scale))
     share = ratio / (ratio + fit[:, :1].square())  # the goal's share in the gradient: the view's noise is ratio / gain^2 of its own
-    H, g = _normal_equations(goals, warped, fit, share, residual, weights)
+    H, g = _normal_equations(goals, warped, centre, fit, share, residual, weights)
     return Step(fit, _cost(residual, valid, scale), new_scale, _cost(residual, valid, new_scale), H, g)
 
 
 def _normal_equations(
-    goals: Goals, warped: Float[Tensor, "b h w"], fit: Tensor, share: Tensor, residual: Tensor, weights: Tensor
+    goals: Goals, warped: Float[Tensor, "b h w"], centre: Tensor, fit: Tensor, share: Tensor, residual: Tensor, weights: Tensor
 ) -> tuple[Float[Tensor, "b 8 8"], Float[Tensor, "b 8"]]:
-    """`J^T W J` and `J^T W r`, float64, of J = [L, I, 1]: what is left of gain and bias is solved along with the twist."""
+    """`J^T W J` and `J^T W r`, float64, of J = [L, I, 1]: what is left of gain and bias is solved along with the twist.
+
+    L is that of `interaction.luminance`, `L = [q, X x q]` with q the slope of the grey level along the point X, but of a point
+    that stays on the plane as the *view* sees it: moved by dX it is seen where `dX + c (n . dX) / (d - n . c)` is, from c.
+    Without that a step is right near home alone.
+    """
     gain, bias, share = fit[:, :1, None], fit[:, 1:2, None], share[:, :, None]
     gx, gy = gradient(warped[:, None])
     gx = share * goals.gx + (1 - share) / gain * goals.camera.fx * gx
     gy = share * goals.gy + (1 - share) / gain * goals.camera.fy * gy
     image = share * goals.image + (1 - share) / gain * (warped - bias)
     x, y = goals.camera.xy()
-    L = interaction.luminance(gx, gy, x, y, 1 / goals.inverse_depth())
+    iz, m = goals.inverse_depth(), goals.depth[:, None, None]
+    X = torch.stack(torch.broadcast_tensors(x / iz, y / iz, 1 / iz), -1)
+    q = torch.stack([gx, gy, -(gx * x + gy * y)], -1) * iz[..., None]
+    q = q + (q * _scaled(centre, goals)[:, None, None].float()).sum(-1, keepdim=True) * m
+    L = torch.cat([q, torch.linalg.cross(X.expand_as(q), q)], -1)
     J = torch.cat([L, image[..., None], torch.ones_like(image)[..., None]], -1).flatten(1, 2).double()
     weighted = (J * weights[..., None]).mT
     return weighted @ J, (weighted @ residual[..., None].double())[..., 0]
+
+
+def _scaled(centre: Tensor, goals: Goals) -> Float[Tensor, "b 3"]:
+    """c / (1 - n . c / d): far from the plane c itself, more and more the nearer to it."""
+    return centre / (1 - (goals.depth * centre).sum(1, keepdim=True)).clamp(min=0.05)
 
 
 def _first_fit(goals: Goals, warped: Tensor, valid: Tensor, noise: Tensor) -> Float[Tensor, "b 3"]:

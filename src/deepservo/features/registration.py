@@ -115,7 +115,7 @@ class Registration:
         cost, scale = torch.full((B,), torch.inf), 2 * floor
         T_best, H, g = T, torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
         for i in range(iterations + 1):
-            found = step(images, noise, self._homographies(T, level, runs), goals, floor, scale, fit)
+            found = step(images, noise, self._homographies(T, level, runs), T[:, :3, 3], goals, floor, scale, fit)
             better = found.cost <= TOLERANCE * cost
             T_best = torch.where(better[:, None, None], T, T_best)
             if i == iterations:

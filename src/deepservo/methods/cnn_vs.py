@@ -23,6 +23,7 @@ SEARCH = (
     (8, 0.5, ((2, 8),), 1, 4),
     (1, 0.0, ((2, 2), (1, 6), (0, 4)), 1, 1),
 )
+SEEN = 0.1  # share of the learned picture that a goal must see
 AT_ONCE = 8  # goals, so that what is tried for them fits in memory
 CLEAN = 0.8  # agreement of a goal with the learned picture above which nothing is the matter with it
 RECOGNISED = 0.15  # and below which it shows something else
@@ -99,7 +100,8 @@ class PoseServo(Controller):
             number = T[0].numel() // 16
             runs = goals.repeat_interleave(number)
             T = self.map.refine(views, T.reshape(-1, 4, 4), schedule, runs)
-            order = self.map.agreement(views, T, runs, level)[0].view(-1, number).argsort(descending=True)
+            agreement, seen = self.map.agreement(views, T, runs, level)
+            order = (agreement * (seen > SEEN)).view(-1, number).argsort(descending=True)
             T = T.view(-1, number, 4, 4)[goals[:, None], order[:, :kept]]
         return T_world_ref @ T[:, 0], self.map.agreement(views, T[:, 0], goals)[0]
 
