@@ -13,7 +13,7 @@ DT = 1.0  # seconds between two pictures
 camera = deepservo.Camera(width=224, height=224, fx=300, fy=300, cx=119, cy=109)
 scene = deepservo.PlanarScene(bundled("astronaut"), width=0.8)
 T_world_goal = fronto_parallel(0.6)
-T_world_cam = T_world_goal @ se3.exp(torch.tensor([[0.03, -0.02, 0.02, 0.02, -0.03, 0.05]], dtype=torch.float64))
+T_world_cam = T_world_goal @ se3.exp(torch.tensor([[0.03, -0.02, 0.04, 0.02, 0.05, 0.10]], dtype=torch.float64))
 
 
 def grab(T: torch.Tensor) -> np.ndarray:

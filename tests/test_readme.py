@@ -49,7 +49,7 @@ def test_every_file_has_its_line():
     for folder in ("src", "benchmarks"):
         for path in (ROOT / folder).rglob("*"):
             if (
-                path.suffix in (".py", ".c", ".html")
+                path.suffix in (".py", ".c", ".html", ".js")
                 and path.parent.name != "__pycache__"
                 and not (path.name == "__init__.py" and path.parent.name != "deepservo")
             ):

@@ -173,7 +173,7 @@ void registration_runs(const float *restrict views, int32_t view_w, int32_t view
             for (int32_t x = MARGIN; x < w - MARGIN; x++) {
                 const float *p = s.warped + at + x, r = s.residual[at + x];
                 const float gx = share * ggx[at + x] + rest * fx * slope(p, 1), gy = share * ggy[at + x] + rest * fy * slope(p, w);
-                const float xn = (x - cx) / fx, iz = plane[0] * xn + row_depth, Z = 1 / iz;
+                const float xn = (x - cx) / fx, iz = fmaxf(plane[0] * xn + row_depth, 1e-6f), Z = 1 / iz;
                 float q0 = gx * iz, q1 = gy * iz, q2 = -(gx * xn + gy * yn) * iz;
                 const float along = q0 * c[0] + q1 * c[1] + q2 * c[2]; /* the point moves off the plane: seen from c, it is another */
                 q0 += along * plane[0], q1 += along * plane[1], q2 += along * plane[2];

@@ -170,7 +170,7 @@ def _normal_equations(
     gy = share * goals.gy + (1 - share) / gain * goals.camera.fy * gy
     image = share * goals.image + (1 - share) / gain * (warped - bias)
     x, y = goals.camera.xy()
-    iz, m = goals.inverse_depth(), goals.depth[:, None, None]
+    iz, m = goals.inverse_depth().clamp(min=1e-6), goals.depth[:, None, None]
     X = torch.stack(torch.broadcast_tensors(x / iz, y / iz, 1 / iz), -1)
     q = torch.stack([gx, gy, -(gx * x + gy * y)], -1) * iz[..., None]
     q = q + (q * _scaled(centre, goals)[:, None, None].float()).sum(-1, keepdim=True) * m

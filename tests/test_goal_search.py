@@ -1,0 +1,68 @@
+"""A goal is found in the learned picture, however it was lit or covered; one that is somewhere else is not."""
+
+import pytest
+import torch
+
+from deepservo.features.registration import fronto
+from deepservo.geometry import se3
+from deepservo.methods.cnn_vs import CLEAN, RECOGNISED, PoseServo
+from deepservo.nets.pose import PoseNet
+from deepservo.pictures import bundled
+from deepservo.scene import PlanarScene, perturb, sampling
+
+ASTRAY = torch.tensor([0.05, -0.04, 0.02, 0.05, 0.06, -0.06], dtype=torch.float64)  # what the network is wrong by [m, rad]
+N = 4
+
+
+@pytest.fixture(scope="module")
+def learned() -> PlanarScene:
+    return PlanarScene(bundled("coffee"), 0.8)
+
+
+@pytest.fixture(scope="module")
+def T_world_goal() -> torch.Tensor:
+    """N goals near the middle, each at a tilt and roll of its own."""
+    twist = 0.1 * torch.randn(N, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return sampling.fronto_parallel(0.6) @ se3.exp(twist)
+
+
+@pytest.fixture
+def controller(learned, paper_camera, T_world_goal, monkeypatch) -> PoseServo:
+    """Its network is wrong by ASTRAY."""
+    servo = PoseServo(paper_camera, PoseNet(16), 0.6, learned)
+    monkeypatch.setattr(servo, "predict", lambda images: T_world_goal[: len(images)] @ se3.exp(ASTRAY))
+    return servo
+
+
+def test_a_clean_goal_is_found_and_stays_what_it_is(controller, learned, paper_camera, T_world_goal):
+    goal = learned.render(paper_camera, T_world_goal)[0]
+    controller.set_goal(goal)
+    metres, radians = se3.distance(controller.state["T_world_goal"], T_world_goal)
+    assert metres.max() < 1e-3 and radians.max() < 2e-3
+    assert (controller.state["agreement"] > CLEAN).all()
+    picture, plane = controller.goal_view(goal)
+    assert torch.equal(picture, goal)
+    truth = torch.cat([T_world_goal[:, 2, :3], -T_world_goal[:, 2, 3:]], 1)
+    torch.testing.assert_close(plane, truth, atol=3e-3, rtol=0)
+
+
+def test_a_lit_noisy_covered_goal_is_found_and_replaced(controller, learned, paper_camera, T_world_goal):
+    clean = learned.render(paper_camera, T_world_goal)[0]
+    goal = perturb.as_mlvs(perturb.erase(clean, torch.Generator().manual_seed(3), probability=1.0), torch.Generator().manual_seed(5))
+    controller.set_goal(goal)
+    metres, _ = se3.distance(controller.state["T_world_goal"], T_world_goal)
+    assert metres.max() < 6e-3
+    picture, _ = controller.goal_view(goal)
+    assert ((controller.state["agreement"] < CLEAN).sum() > 0) and (controller.state["agreement"] > RECOGNISED).all()
+    better = (picture - clean).square().mean((1, 2, 3)).sqrt() / (goal - clean).square().mean((1, 2, 3)).sqrt()
+    assert (better <= 1).all() and better.min() < 0.2
+
+
+def test_a_goal_of_another_scene_is_left_alone(controller, paper_camera, other_scene):
+    goal = other_scene.render(paper_camera, sampling.fronto_parallel(0.6))[0]
+    controller.set_goal(goal)
+    assert (controller.state["agreement"] < CLEAN).all()
+    picture, plane = controller.goal_view(goal)
+    if controller.state["agreement"] < RECOGNISED:
+        assert torch.equal(picture, goal) and torch.equal(plane, fronto(0.6))
+        assert "not found" in controller.evidence(1)[0]
