@@ -13,6 +13,7 @@ covers a part of either picture has hardly any say.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -42,6 +43,14 @@ class Views:
 
     levels: list[Float[Tensor, "b 1 _ _"]]
     noise: Float[Tensor, "b 1"]
+
+
+class Evidence(NamedTuple):
+    """How far a view and a goal show the same, 0 to 1; how far they could, for the view's noise; the share of the goal that is seen."""
+
+    agreement: Float[Tensor, " r"]
+    attainable: Float[Tensor, " r"]
+    seen: Float[Tensor, " r"]
 
 
 def resize(images: Float[Tensor, "b c h w"], camera: Camera) -> Float[Tensor, "b c h2 w2"]:
@@ -90,14 +99,12 @@ class Registration:
             fit = fit[:, [0, 1, 0]]  # by now the pictures are better aligned than when the gain was first judged
         return T
 
-    def agreement(
-        self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor, level: int = EVIDENCE
-    ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-        """How far the view, warped by each pose, and the goal show the same, 0 to 1; and the share of the goal's pixels seen."""
+    def agreement(self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor, level: int = EVIDENCE) -> Evidence:
+        """How far the view, warped by each pose, and the goal show the same."""
         goals = self.levels[level].pick(runs)
         warped, valid = warp(views.levels[level][runs], self._homographies(T_goal_cam, level, runs), goals)
         noises = (goals.noise, views.noise[runs] / 2**level)
-        return _local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2))
+        return Evidence(*_local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2)))
 
     def _homographies(self, T_goal_cam: Tensor, level: int, runs: Tensor) -> Float[Tensor, "r 3 3"]:
         """From goal pixels to the views': `K (R + t n^T / d) K_goal^-1` with (R, t) = T_cam_goal."""
@@ -159,8 +166,10 @@ def _warp(camera: Camera, goal_camera: Camera, T_goal_cam: Tensor, plane: Tensor
     return camera.K @ H @ goal_camera.K_inv
 
 
-def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tuple[Tensor, Tensor]) -> Float[Tensor, " b"]:
+def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Mean correlation of the pictures (b, h, w) over small windows, counted as far as one of the two is not flat there.
+
+    And what it would be between the second and its own truth, without noise.
 
     `noises` (b, 1) are the deviations of theirs. What covers a part spoils its windows and no more. A correlation of the whole would
     believe any two pictures that are bright on the same side.
@@ -185,4 +194,6 @@ def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tupl
     aa, bb = aa.clamp(min=0), bb.clamp(min=0)
     rho = ab / ((aa + flat_a) * (bb + flat_b)).sqrt()
     weight = used * torch.maximum(aa / (aa + flat_a), bb / (bb + flat_b))
-    return (rho * used).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
+    clean = ((bb - noises[1].square()[:, :, None]).clamp(min=0) / (bb + flat_b)).sqrt()
+    total = weight.sum((1, 2)).clamp(min=1)
+    return (rho * used).sum((1, 2)) / total, (clean * weight).sum((1, 2)) / total

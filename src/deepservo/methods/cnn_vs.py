@@ -26,7 +26,10 @@ SEARCH = (
 SEEN = 0.1  # share of the learned picture that a goal must see
 AT_ONCE = 8  # goals, so that what is tried for them fits in memory
 CLEAN = 0.8  # agreement of a goal with the learned picture above which nothing is the matter with it
-RECOGNISED = 0.15  # and below which it shows something else
+RECOGNISED, CHANCE = (
+    0.33,
+    0.02,
+)  # share of what its noise leaves attainable, below which it shows something else: RECOGNISED + CHANCE / seen
 MAP_WIDTH = 512  # pixels of the map's long side at most
 
 
@@ -55,7 +58,7 @@ class PoseServo(Controller):
         T_world_ref, runs = fronto_parallel(self.distance), torch.arange(len(T))
         views = self.map.views(images)
         T_ref_cam = self.map.refine(views, se3.inverse(T_world_ref) @ T, ACQUIRE, runs)
-        agreement, _ = self.map.agreement(views, T_ref_cam, runs)
+        agreement = self.map.agreement(views, T_ref_cam, runs).agreement
         return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T), agreement
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
@@ -68,9 +71,8 @@ class PoseServo(Controller):
         """The plane at each goal, and its picture: the goal itself where it is clean, else what the learned scene shows there."""
         if self.scene is None:
             return None
-        T, agreement = self.state["T_world_goal"], self.state["agreement"]
+        T, agreement, found = self.state["T_world_goal"], self.state["agreement"], self.state["found"]
         learned, coverage = self.scene.render(self.camera, T)
-        found = agreement > RECOGNISED
         better = (found & (agreement < CLEAN))[:, None, None, None] & (coverage > 0.999)[:, None]
         plane = torch.cat([T[:, 2, :3], -T[:, 2, 3:]], 1)
         return torch.where(better, learned, goal), torch.where(found[:, None], plane, fronto(self.distance))
@@ -79,17 +81,17 @@ class PoseServo(Controller):
         """How well the goal agrees with the learned picture."""
         if self.map is None:
             return [""] * n
-        found = self.state["agreement"].expand(n).tolist()
-        return [f"goal {'found in' if a > RECOGNISED else 'not found in'} the learned picture, agreement {a:.2f}" for a in found]
+        state = zip(self.state["found"].expand(n).tolist(), self.state["agreement"].expand(n).tolist(), strict=True)
+        return [f"goal {'' if found else 'not '}found in the learned picture, agreement {agreement:.2f}" for found, agreement in state]
 
     def _set_goal(self, goal: Tensor) -> None:
-        T, agreement = self.predict(goal), torch.zeros(len(goal))
+        T, agreement, found = self.predict(goal), torch.zeros(len(goal)), torch.zeros(len(goal), dtype=torch.bool)
         if self.map is not None:
-            found = [self._search(*part) for part in zip(goal.split(AT_ONCE), T.split(AT_ONCE), strict=True)]
-            T, agreement = (torch.cat(part) for part in zip(*found, strict=True))
-        self.state = {"T_world_goal": T, "agreement": agreement}
+            parts = [self._search(*part) for part in zip(goal.split(AT_ONCE), T.split(AT_ONCE), strict=True)]
+            T, agreement, found = (torch.cat(part) for part in zip(*parts, strict=True))
+        self.state = {"T_world_goal": T, "agreement": agreement, "found": found}
 
-    def _search(self, goal: Tensor, T_world_goal: Tensor) -> tuple[Tensor, Tensor]:
+    def _search(self, goal: Tensor, T_world_goal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The pose that agrees best with the learned picture, of many about the network's: a goal may be lit, noisy or covered."""
         assert self.map is not None
         T_world_ref = fronto_parallel(self.distance)
@@ -100,10 +102,12 @@ class PoseServo(Controller):
             number = T[0].numel() // 16
             runs = goals.repeat_interleave(number)
             T = self.map.refine(views, T.reshape(-1, 4, 4), schedule, runs)
-            agreement, seen = self.map.agreement(views, T, runs, level)
-            order = (agreement * (seen > SEEN)).view(-1, number).argsort(descending=True)
+            found = self.map.agreement(views, T, runs, level)
+            order = (found.agreement * (found.seen > SEEN)).view(-1, number).argsort(descending=True)
             T = T.view(-1, number, 4, 4)[goals[:, None], order[:, :kept]]
-        return T_world_ref @ T[:, 0], self.map.agreement(views, T[:, 0], goals)[0]
+        found = self.map.agreement(views, T[:, 0], goals)
+        least = RECOGNISED + CHANCE / found.seen.clamp(min=1e-6)  # of many poses tried, one that sees little may agree by chance
+        return T_world_ref @ T[:, 0], found.agreement, found.agreement > least * found.attainable
 
     def _velocity(self, image: Tensor) -> Tensor:
         T_world_cam, _ = self.locate(image)

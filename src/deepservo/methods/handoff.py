@@ -107,8 +107,8 @@ class Handoff(Controller):
         state["trusted"][runs], state["misses"][runs] = agree[take], 0
 
     def _agree(self, views: Views, T: Tensor, runs: Tensor, least: float) -> tuple[Tensor, Tensor]:
-        agreement, seen = self.registration.agreement(views, T, runs)
-        return agreement, (agreement > least) & (seen > OVERLAP)
+        found = self.registration.agreement(views, T, runs)
+        return found.agreement, (found.agreement > least) & (found.seen > OVERLAP)
 
 
 class Still(Controller):
