@@ -162,7 +162,8 @@ def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level
     floor = FLOOR[level] * picked.spread
     T = se3.exp(0.5 * se3.log(T_goal_cam))
     Hs = found._homographies(T, level, runs)
-    args = (views.levels[level], views.noise / 2**level, Hs, T[:, :3, 3], picked, floor.expand(N, 1), 2 * floor.expand(N, 1))
+    pairs = alignment.Pairs.of(views.levels[level], views.noise / 2**level, picked, floor.expand(N, 1))
+    args = (pairs, Hs, T[:, :3, 3], 2 * floor.expand(N, 1))
     fit = None
     for _ in range(2):  # the first step judges the gain, the second goes on from it
         fast, slow = alignment.step(*args, fit), alignment.step_reference(*args, fit)

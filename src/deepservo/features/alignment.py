@@ -41,11 +41,9 @@ class Goals:
     def of(cls, camera: Camera, image: Float[Tensor, "g 1 h w"], plane: Float[Tensor, "g 4"], noise: Float[Tensor, "g 1"]) -> "Goals":
         """Made ready from the pictures, their planes [n, d] and the deviation of their noise."""
         gx, gy = gradient(image)
-        inside = torch.zeros(camera.height, camera.width, dtype=torch.bool)
-        inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = True
-        spread = _centre_and_spread(image.flatten(1), inside.flatten())[1]
+        spread = _centre_and_spread(image.flatten(1), _inside(camera).flatten() > 0)[1]
         depth = (plane[:, :3] / plane[:, 3:]).float()
-        return cls(camera, image[:, 0].contiguous(), gx * camera.fx, gy * camera.fy, depth, noise, spread)
+        return cls(camera, image[:, 0].contiguous(), (gx * camera.fx).contiguous(), (gy * camera.fy).contiguous(), depth, noise, spread)
 
     def pick(self, index: Tensor) -> "Goals":
         """The goals of these runs; one that serves all stays one."""
@@ -62,6 +60,27 @@ class Goals:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Views and their goals at one size: what stays the same from step to step, laid out for the C.
+
+    noise, goal_noise: deviations of the pictures' noise; floor: least deviation of the residuals.
+    """
+
+    goals: Goals
+    views: Float[Tensor, "b 1 _ _"]
+    depth: Float[Tensor, "b 3"]
+    noise: Float[Tensor, "b 1"]
+    goal_noise: Float[Tensor, "b 1"]
+    floor: Float[Tensor, "b 1"]
+
+    @classmethod
+    def of(cls, views: Float[Tensor, "b 1 _ _"], noise: Float[Tensor, "b 1"], goals: Goals, floor: Float[Tensor, "b 1"]) -> "Pairs":
+        """One goal serves all views, or there is one each."""
+        wide = (values.float().expand(len(views), -1).contiguous() for values in (goals.depth, noise, goals.noise, floor))
+        return cls(goals, views.float().contiguous(), *wide)
+
+
+@dataclass(frozen=True)
 class Step:
     """What a step of registration finds at a pose; `cost` is by the scale given, `next_cost` by the new `scale`."""
 
@@ -73,6 +92,18 @@ class Step:
     g: Float[Tensor, "b 8"]
 
 
+def _inside(camera: Camera) -> Float[Tensor, "h w"]:
+    """1 where the gradient does not reach over the border."""
+    inside = torch.zeros(camera.height, camera.width)
+    inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
+    return inside
+
+
+def subsampled(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
+    """An even sample of about SUBSAMPLE pixels, enough for a median."""
+    return values[..., :: max(1, values.shape[-1] // SUBSAMPLE)]
+
+
 def warp(
     views: Float[Tensor, "b 1 _ _"], Hs: Float[Tensor, "b 3 3"], goals: Goals
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
@@ -80,38 +111,23 @@ def warp(
     camera = goals.camera
     warped, coverage = sample(build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), None)
     whole = -torch.nn.functional.max_pool2d((coverage < 0.999).float()[:, None], 3, 1, 1)[:, 0] + 1
-    inside = torch.zeros(camera.height, camera.width)
-    inside[MARGIN:-MARGIN, MARGIN:-MARGIN] = 1
-    return warped[:, 0], whole * inside * (goals.inverse_depth() > 0)
+    return warped[:, 0], whole * _inside(camera) * (goals.inverse_depth() > 0)
 
 
-def step(
-    views: Float[Tensor, "b 1 _ _"],
-    noise: Tensor,
-    Hs: Float[Tensor, "b 3 3"],
-    centre: Float[Tensor, "b 3"],
-    goals: Goals,
-    floor: Tensor,
-    scale: Tensor,
-    fit: Tensor | None,
-) -> Step:
+def step(pairs: Pairs, Hs: Float[Tensor, "b 3 3"], centre: Float[Tensor, "b 3"], scale: Float[Tensor, "b 1"], fit: Tensor | None) -> Step:
     """One step for each run.
 
-    noise (b, 1): deviation of the views'. Hs take goal pixels to view pixels; centre is
-    the view's, in the goal's frame [m]. scale (b, 1): the residual's deviation so far,
-    never less than floor (b, 1). fit (b, 3): gain and bias so far and the first gain; None at the first step.
+    Hs take goal pixels to view pixels; centre is the view's, in the goal's frame [m]. scale: the residual's deviation so far.
+    fit (b, 3): gain and bias so far and the first gain; None at the first step.
     """
-    lib = native.library() if views.device.type == "cpu" else None
+    lib = native.library() if Hs.device.type == "cpu" else None
     if lib is None:
-        return step_reference(views, noise, Hs, centre, goals, floor, scale, fit)
-    B, camera, (view_h, view_w) = len(views), goals.camera, views.shape[-2:]
-    h, w = goals.image.shape[-2:]
+        return step_reference(pairs, Hs, centre, scale, fit)
+    goals, views, B = pairs.goals, pairs.views, len(pairs.views)
+    camera, (view_h, view_w), (h, w) = goals.camera, views.shape[-2:], goals.image.shape[-2:]
     homographies, dets = Hs.float().contiguous(), torch.linalg.det(Hs).abs().float().contiguous()
-    views, planes = views.float().contiguous(), goals.depth.expand(B, 3).contiguous()
     centres = _scaled(centre, goals).expand(B, 3).float().contiguous()
     intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
-    image, gx, gy = goals.image.contiguous(), goals.gx.contiguous(), goals.gy.contiguous()
-    goal_noises, noises, floors = (values.float().expand(B, 1).contiguous() for values in (goals.noise, noise, floor))
     scales = scale.float().expand(B, 1).clone(memory_format=torch.contiguous_format)
     fits = torch.zeros(B, 3) if fit is None else fit.clone()
     costs, H, g = torch.zeros(B, 2), torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
@@ -119,10 +135,10 @@ def step(
     def runs(begin: int, end: int) -> None:
         scratch = torch.empty(5 * h * w)
         lib.registration_runs(
-            views.data_ptr(), view_w, view_h, homographies.data_ptr(), dets.data_ptr(), image.data_ptr(), gx.data_ptr(), gy.data_ptr(),
-            h * w if len(image) > 1 else 0, planes.data_ptr(), centres.data_ptr(), intrinsics.data_ptr(), w, h, goal_noises.data_ptr(),
-            noises.data_ptr(), floors.data_ptr(), scales.data_ptr(), fits.data_ptr(), costs.data_ptr(), H.data_ptr(), g.data_ptr(),
-            fit is None, scratch.data_ptr(), begin, end,
+            views.data_ptr(), view_w, view_h, homographies.data_ptr(), dets.data_ptr(), goals.image.data_ptr(), goals.gx.data_ptr(),
+            goals.gy.data_ptr(), h * w if len(goals.image) > 1 else 0, pairs.depth.data_ptr(), centres.data_ptr(), intrinsics.data_ptr(),
+            w, h, pairs.goal_noise.data_ptr(), pairs.noise.data_ptr(), pairs.floor.data_ptr(), scales.data_ptr(), fits.data_ptr(),
+            costs.data_ptr(), H.data_ptr(), g.data_ptr(), fit is None, scratch.data_ptr(), begin, end,
         )  # fmt: skip
 
     native.parallel(runs, B)
@@ -130,17 +146,11 @@ def step(
 
 
 def step_reference(
-    views: Float[Tensor, "b 1 _ _"],
-    noise: Tensor,
-    Hs: Float[Tensor, "b 3 3"],
-    centre: Float[Tensor, "b 3"],
-    goals: Goals,
-    floor: Tensor,
-    scale: Tensor,
-    fit: Tensor | None,
+    pairs: Pairs, Hs: Float[Tensor, "b 3 3"], centre: Float[Tensor, "b 3"], scale: Float[Tensor, "b 1"], fit: Tensor | None
 ) -> Step:
     """`step` in plain torch."""
-    warped, valid_map = warp(views, Hs, goals)
+    goals, noise = pairs.goals, pairs.noise
+    warped, valid_map = warp(pairs.views, Hs, goals)
     image, values, valid = goals.image.flatten(1), warped.flatten(1), valid_map.flatten(1)
     ratio = (noise / goals.noise).square().clamp(1e-4, 1e4)
     fit = _first_fit(goals, warped, valid_map, noise) if fit is None else fit
@@ -148,7 +158,7 @@ def step_reference(
         residual = ((values - fit[:, 1:2]) / fit[:, :1] - image) * valid
         fit = _fit(image, values, valid * _weight(residual / (CUT * scale)), ratio, fit[:, 2:])
     residual = ((values - fit[:, 1:2]) / fit[:, :1] - image) * valid
-    new_scale = torch.maximum(_scale(residual, valid), floor)
+    new_scale = torch.maximum(_scale(residual, valid), pairs.floor)
     weights = valid * _weight(residual / (CUT * new_scale))
     share = ratio / (ratio + fit[:, :1].square())  # the goal's share in the gradient: the view's noise is ratio / gain^2 of its own
     H, g = _normal_equations(goals, warped, centre, fit, share, residual, weights)
@@ -206,8 +216,7 @@ def _first_fit(goals: Goals, warped: Tensor, valid: Tensor, noise: Tensor) -> Fl
     least = variance.nanmedian(1, keepdim=True).values.clamp(min=torch.finfo(torch.float32).tiny)
     gain = torch.where(variance >= least, ratio, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num(1.0).clamp(0.02, 50)
     left = (warped - gain[:, :, None] * goals.image).flatten(1)
-    stride = max(1, left.shape[1] // SUBSAMPLE)
-    left = torch.where(valid.flatten(1) > 0, left, torch.nan)[:, ::stride]
+    left = subsampled(torch.where(valid.flatten(1) > 0, left, torch.nan))
     return torch.cat([gain, left.nanmedian(1, keepdim=True).values.nan_to_num(0.0), gain], 1)
 
 
@@ -245,8 +254,7 @@ def _centre_and_spread(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
     In a picture that is mostly paper the MAD alone measures the paper.
     """
-    stride = max(1, values.shape[-1] // SUBSAMPLE)
-    v = torch.where(valid[..., ::stride], values[..., ::stride], torch.nan)
+    v = torch.where(subsampled(valid), subsampled(values), torch.nan)
     centre = v.nanmedian(-1, keepdim=True).values
     mad = 1.4826 * (v - centre).abs().nanmedian(-1, keepdim=True).values
     deviation = (v - v.nanmean(-1, keepdim=True)).square().nanmean(-1, keepdim=True).sqrt()
@@ -255,6 +263,5 @@ def _centre_and_spread(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
 def _scale(residual: Tensor, valid: Tensor) -> Tensor:
     """Robust deviation (1.4826 MAD) of the valid residuals, from an even sample of them."""
-    stride = max(1, residual.shape[1] // SUBSAMPLE)
-    r = torch.where(valid[:, ::stride] > 0, residual[:, ::stride].abs(), torch.nan)
+    r = torch.where(subsampled(valid) > 0, subsampled(residual).abs(), torch.nan)
     return (1.4826 * r.nanmedian(1, keepdim=True).values).nan_to_num(1.0).clamp(min=1e-4)

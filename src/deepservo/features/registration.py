@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.alignment import SUBSAMPLE, Goals, step, warp
+from deepservo.features.alignment import Goals, Pairs, step, subsampled, warp
 from deepservo.geometry import se3
 
 AGREE = 0.55  # agreement above which two pictures, at a quarter of their size, show the same thing
@@ -115,14 +115,14 @@ class Registration:
 
     def _align(self, views: Views, T: Tensor, level: int, iterations: int, runs: Tensor, fit: Tensor | None) -> tuple[Tensor, Tensor]:
         """Levenberg-Marquardt at one level: a step that does not lower the cost is taken back and damped more."""
-        goals, images, B = self.levels[level].pick(runs), views.levels[level][runs], len(T)
+        goals, B = self.levels[level].pick(runs), len(T)
         floor = (FLOOR[level] * goals.spread).expand(B, 1)
-        noise = views.noise[runs] / 2**level
+        pairs = Pairs.of(views.levels[level][runs], views.noise[runs] / 2**level, goals, floor)
         mu = torch.full((B,), max(1e-4, DAMPING[level]), dtype=torch.float64)
         cost, scale = torch.full((B,), torch.inf), 2 * floor
         T_best, H, g = T, torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
         for i in range(iterations + 1):
-            found = step(images, noise, self._homographies(T, level, runs), T[:, :3, 3], goals, floor, scale, fit)
+            found = step(pairs, self._homographies(T, level, runs), T[:, :3, 3], scale, fit)
             better = found.cost <= TOLERANCE * cost
             T_best = torch.where(better[:, None, None], T, T_best)
             if i == iterations:
@@ -156,14 +156,7 @@ def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:
     """Deviation of the noise, from what a plane through 3 x 3 pixels does not explain (after Immerkaer 1996), by its median."""
     taps = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6
     rough = torch.nn.functional.conv2d(images, taps[None, None]).abs().flatten(1)
-    return 1.4826 * rough[:, :: max(1, rough.shape[1] // SUBSAMPLE)].median(1, keepdim=True).values.clamp(min=1e-4)
-
-
-def _warp(camera: Camera, goal_camera: Camera, T_goal_cam: Tensor, plane: Tensor) -> Float[Tensor, "b 3 3"]:
-    """Homographies from goal pixels to current pixels: `K (R + t n^T / d) K_goal^-1` with (R, t) = T_cam_goal."""
-    T = se3.inverse(T_goal_cam)
-    H = T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None])
-    return camera.K @ H @ goal_camera.K_inv
+    return 1.4826 * subsampled(rough).median(1, keepdim=True).values.clamp(min=1e-4)
 
 
 def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -195,5 +188,5 @@ def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tupl
     rho = ab / ((aa + flat_a) * (bb + flat_b)).sqrt()
     weight = used * torch.maximum(aa / (aa + flat_a), bb / (bb + flat_b))
     clean = ((bb - noises[1].square()[:, :, None]).clamp(min=0) / (bb + flat_b)).sqrt()
-    total = weight.sum((1, 2)).clamp(min=1)
-    return (rho * used).sum((1, 2)) / total, (clean * weight).sum((1, 2)) / total
+    counted = weight.sum((1, 2)).clamp(min=1)
+    return (rho * used).sum((1, 2)) / counted, (clean * weight).sum((1, 2)) / counted

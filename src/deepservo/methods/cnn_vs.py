@@ -50,16 +50,16 @@ class PoseServo(Controller):
             picture, _ = scene.render(view, fronto_parallel(distance))
             self.map = Registration(camera, picture, fronto(distance), view)
 
-    def locate(self, images: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
-        """`T_world_cam` of each picture, and its agreement with the learned picture there (0 without a scene)."""
+    def locate(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
+        """`T_world_cam` of each picture: registered to the learned picture where the two agree, else the network's."""
         T = self.predict(images)
         if self.map is None:
-            return T, torch.zeros(len(T))
+            return T
         T_world_ref, runs = fronto_parallel(self.distance), torch.arange(len(T))
         views = self.map.views(images)
         T_ref_cam = self.map.refine(views, se3.inverse(T_world_ref) @ T, ACQUIRE, runs)
         agreement = self.map.agreement(views, T_ref_cam, runs).agreement
-        return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T), agreement
+        return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T)
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """The network's `T_world_cam` of each picture."""
@@ -110,8 +110,7 @@ class PoseServo(Controller):
         return T_world_ref @ T[:, 0], found.agreement, found.agreement > least * found.attainable
 
     def _velocity(self, image: Tensor) -> Tensor:
-        T_world_cam, _ = self.locate(image)
-        return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T_world_cam, self.gain)
+        return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ self.locate(image), self.gain)
 
 
 def _nearby(n: int, spread: float, distance: float) -> Float[Tensor, "n 4 4"]:
