@@ -6,6 +6,8 @@ import pickle
 import resource
 import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -444,6 +446,23 @@ def test_checkpoint_is_no_model(refused: Refused, stopped: Path) -> None:
 
 
 # Ctrl-C
+
+
+def test_ctrl_c_before_the_first_word_is_read() -> None:
+    script = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Strikes:
+    def find_spec(self, name, *_):
+        if name == "tyro":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Strikes())
+from deepservo.__main__ import start
+sys.exit(start())
+"""
+    process = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 2
+    sentence(process.stderr, "stopped by Ctrl-C, nothing was begun\n")
 
 
 def test_ctrl_c_while_timing(refused: Refused, files: Path, monkeypatch: pytest.MonkeyPatch, interruptible: None) -> None:

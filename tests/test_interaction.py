@@ -98,21 +98,19 @@ def test_luminance_is_minus_the_gradient_times_the_points_matrix(generator):
 
 
 @pytest.mark.parametrize("map_of_depths", [False, True])
-def test_normal_equations_of_the_luminance_against_its_rows(paper_camera, generator, map_of_depths):
-    """The slow twin forms L, of each picture and the mean of two, and multiplies."""
-    images, goal = torch.rand(3, 1, 224, 224, generator=generator), torch.rand(1, 1, 224, 224, generator=generator)
+@pytest.mark.parametrize("goals", [1, 3])
+@pytest.mark.parametrize("where", ["current", "goal", "mean"])
+def test_normal_equations_of_the_luminance_against_its_rows(paper_camera, generator, where, goals, map_of_depths):
+    """The slow twin forms L, of each picture or the mean of two, and multiplies."""
+    images, goal = torch.rand(3, 1, 224, 224, generator=generator), torch.rand(goals, 1, 224, 224, generator=generator)
     depth = 0.5 + torch.rand(1, 224, 224, generator=generator) if map_of_depths else torch.full((1, 1, 1), 0.6)
     features = Luminance(paper_camera)
-    fast, e = NormalEquations(features, depth), features.s(images) - features.s(goal)
-    now, there = features.gradient(images), features.gradient(goal)
-    L, L_goal = features.L(images, depth), features.L(goal, depth)
-    for gradients, rows in ((now, L), (there, L_goal), ((now + there) / 2, (L + L_goal) / 2)):
-        H, g = fast(gradients, e)
-        L64 = rows.double()
-        torch.testing.assert_close(H, L64.mT @ L64, rtol=1e-3, atol=1e-4 * float((L64.mT @ L64).abs().max()))  # sums in float32
-        torch.testing.assert_close(
-            g, (L64.mT @ e.double()[..., None])[..., 0].expand(3, 6), rtol=1e-3, atol=1e-5 * float(L64.abs().sum(1).max())
-        )
+    equations, e = NormalEquations(features, depth), features.s(images) - features.s(goal)
+    L, L_goal = features.L(images, depth).double(), features.L(goal, depth).double()
+    rows = {"current": L, "goal": L_goal.expand_as(L), "mean": (L + L_goal) / 2}[where]
+    for H, g in (equations(images, goal, where), equations.reference(images, goal, where)):
+        torch.testing.assert_close(H, rows.mT @ rows, rtol=1e-5, atol=1e-6 * float((rows.mT @ rows).abs().max()))
+        torch.testing.assert_close(g, (rows.mT @ e.double()[..., None])[..., 0], rtol=1e-5, atol=1e-6 * float(rows.abs().sum(1).max()))
 
 
 def test_gradient_of_a_ramp_is_its_slope():

@@ -82,7 +82,6 @@ def assert_home(trajectory: Trajectory, T_goal: torch.Tensor, mm: float) -> None
     assert 1e3 * metres.max() < mm and radians.max() < mm / 200, f"{1e3 * metres} mm, {radians} rad; {trajectory.reason}"
 
 
-FINISHED = ("photometric", "sift+dvs", "cnn+dvs")  # registration stops within some micrometres
 END_MM = {"cnn": 8.0, "sift": 1.0, "dvs": 2.0}  # others end photometrically, or know the truth
 
 
@@ -104,7 +103,7 @@ def test_a_batch_is_its_runs(name, scene):
     for i in range(2):
         alone = run(name, scene, T_start[i : i + 1], T_goal[i : i + 1], 75)
         metres, _ = se3.distance(alone.Ts_world_cam[-1, 0], together.Ts_world_cam[-1, i])
-        assert metres < (1e-5 if name in FINISHED else 1e-6), f"run {i} ends {1e3 * metres:.2g} mm from where it ends alone"
+        assert metres < 1e-6, f"run {i} ends {1e3 * metres:.2g} mm from where it ends alone"
 
 
 @pytest.mark.parametrize("name", METHODS)

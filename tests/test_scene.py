@@ -113,8 +113,18 @@ def test_screw_moves_along_and_about_the_optical_axis_alone():
     degrees = sorted({round(math.degrees(r), 3) for r in relative[:, 5].tolist()})
     assert len(degrees) == 10 and degrees[0] == -70 and degrees[-1] == 70
     assert len({tuple(g.flatten().tolist()) for g in goal}) == 10
-    few, few_goals = sampling.screw(50, torch.Generator().manual_seed(0))
-    assert len(few) == 50 and len({tuple(g.flatten().tolist()) for g in few_goals}) == 10, "a smaller set is spread evenly"
+
+
+@pytest.mark.parametrize("n", [20, 50, 100, 500])
+def test_a_smaller_screw_is_spread_over_goals_translations_and_rotations(n):
+    T, goal = sampling.screw(n, torch.Generator().manual_seed(0))
+    relative = se3.log(se3.inverse(goal) @ T)
+    along, about = (relative[:, k].mul(1e6).round().unique(return_counts=True)[1] for k in (2, 5))
+    each = goal.flatten(1).unique(dim=0, return_counts=True)[1]
+    assert len(T) == n and len(each) == 10 and (each == n // 10).all()
+    assert len(along) == 5 and len(about) >= 8
+    if n >= 100:
+        assert (along == n // 5).all() and (about == n // 10).all()
 
 
 @pytest.mark.parametrize("name", list(sampling.SETS))

@@ -1,7 +1,17 @@
-"""`python -m deepservo`."""
+"""The program's door: `deepservo` and `python -m deepservo`."""
 
 import sys
 
-from deepservo.cli import main
 
-sys.exit(main())
+def start() -> int:
+    """Run the command line; Ctrl-C ends in one sentence even while it is still being read."""
+    try:
+        from deepservo.cli import main
+    except KeyboardInterrupt:
+        print("deepservo: stopped by Ctrl-C, nothing was begun", file=sys.stderr)
+        return 2
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(start())

@@ -100,7 +100,6 @@ def servo(
     twists: list[Tensor] = []
     errors: list[Tensor] = []
     stages: list[Tensor] = []
-    goal = goal.expand(B, *goal.shape[1:])
     for step in range(budget):
         start = time.perf_counter()
         v_cam = controller.velocity(image)
@@ -108,7 +107,7 @@ def servo(
         world.apply(v_cam, dt)
         twist, error, stage = torch.zeros(B, 6, dtype=torch.float64), torch.full((B,), torch.nan), torch.zeros(B, dtype=torch.int8)
         twist[going], stage[going] = v_cam.double(), controller.stage(len(going))
-        error[going] = (image - goal[going]).square().mean((1, 2, 3)).sqrt()
+        error[going] = (image - (goal if len(goal) == 1 else goal[going])).square().mean((1, 2, 3)).sqrt()
         pose = pose.clone()
         pose[going] = _poses(world, len(going))
         poses.append(pose)

@@ -1,4 +1,4 @@
-"""Builds and loads the C of the two inner loops, `sampler.c` and `registration.c`, with whatever C compiler the machine has.
+"""Builds and loads the C of the inner loops (`*.c`) with whatever C compiler the machine has.
 
 The library is built once into the user's cache, named by its source, its flags and the processor, so that a home shared
 between machines never runs another's instructions. Without a compiler everything works, slower, and one warning says so.
@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 
 FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -ffinite-math-only -fopenmp-simd -shared -fPIC".split()
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("sampler.c", "registration.c"))
+HERE = Path(__file__).parent
+SOURCES, HEADERS = (tuple(sorted(HERE.glob(kind))) for kind in ("*.c", "*.h"))
 
 
 def _processor() -> str:
@@ -46,7 +47,8 @@ def library() -> ctypes.CDLL | None:
             stacklevel=2,
         )
         return None
-    key = "\0".join([*(source.read_text() for source in SOURCES), " ".join(FLAGS), platform.machine(), _processor()])
+    texts = [path.read_text() for path in (*SOURCES, *HEADERS)]
+    key = "\0".join([*texts, " ".join(FLAGS), platform.machine(), _processor()])
     name = f"deepservo-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     try:
         target = _cache() / name
@@ -73,6 +75,9 @@ def library() -> ctypes.CDLL | None:
         pointer, i32, i32, *[pointer] * 5, i64, *[pointer] * 3, i32, i32, *[pointer] * 8, i32, pointer, i64, i64,
     ]  # fmt: skip
     lib.registration_runs.restype = None
+    real = ctypes.c_float
+    lib.luminance_runs.argtypes = [pointer, pointer, i64, real, real, pointer, pointer, *[i32] * 3, pointer, pointer, i64, i64]
+    lib.luminance_runs.restype = None
     return lib
 
 

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "gradient.h"
+
 #define CUT 2.385f      /* deviations at which a residual's weight has fallen to a quarter */
 #define MARGIN 3        /* pixels whose gradient would reach over the border */
 #define SUBSAMPLE 4096  /* pixels that estimate a scale */
@@ -18,8 +20,6 @@
 
 void sample_rows(const float *, int64_t, int64_t, const int32_t *, int32_t, int32_t, int32_t, int32_t, int32_t, const float *, const float *,
                  const float *, float *, float *, int32_t, int32_t, int32_t, int64_t, int64_t);
-
-static const float derivative[3] = {2047.0f / 8418.0f, 913.0f / 8418.0f, 112.0f / 8418.0f}; /* as in features/luminance.py */
 
 static float median(float *v, int32_t n) { /* the lower one; reorders v */
     int32_t lo = 0, hi = n - 1, k = (n - 1) / 2;
@@ -119,10 +119,6 @@ static float cost_of(const float *residual, const float *valid, int32_t w, int32
         loss += sum, total += count;
     }
     return total > 0.05 * (double)w * h ? (float)(loss / fmax(total, 1)) : FLT_MAX; /* they hardly meet */
-}
-
-static inline float slope(const float *p, int64_t step) {
-    return derivative[0] * (p[step] - p[-step]) + derivative[1] * (p[2 * step] - p[-2 * step]) + derivative[2] * (p[3 * step] - p[-3 * step]);
 }
 
 /* views: (R, view_h, view_w). goal_*: one for all runs (goal_step 0) or one each. planes: (R, 3), inverse depth = a x + b y + c

@@ -1,15 +1,24 @@
 """The image itself as a feature: luminance, its gradient, its interaction matrix."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deepservo import native
 from deepservo.camera import Camera
+from deepservo.errors import InputError
 from deepservo.geometry import interaction
 
-UPPER = torch.triu_indices(6, 6)
+UPPER = torch.triu_indices(6, 7)  # of [H, g]
 # ViSP's derivative: seven taps, no smoothing beside its own.
 DERIVATIVE = torch.tensor([-112.0, -913.0, -2047.0, 0.0, 2047.0, 913.0, 112.0]) / 8418.0
+REACH = 3
+
+Where = Literal["current", "goal", "mean"]
+# How much of the current and of the goal's L the law takes; L is linear in the picture, so its mean is that of the mean picture.
+SHARES: dict[Where, tuple[float, float]] = {"current": (1.0, 0.0), "goal": (0.0, 1.0), "mean": (0.5, 0.5)}
 
 
 def gradient(images: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
@@ -21,9 +30,13 @@ def gradient(images: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b h w"], 
 
 
 class Luminance:
-    """s = the grey levels inside a border, L = their interaction matrix (Collewet & Marchand 2011)."""
+    """s = the grey levels inside a border of at least 3 pixels, L = their interaction matrix (Collewet & Marchand 2011)."""
 
     def __init__(self, camera: Camera, border: int = 10) -> None:
+        if border < REACH:
+            raise InputError(f"luminance: the derivative reaches {REACH} pixels, so a border of {border} is too narrow")
+        if min(camera.width, camera.height) <= 2 * border + 8:
+            raise InputError(f"luminance: pictures of {camera.width} x {camera.height} leave nothing inside a border of {border} pixels")
         self.camera, self.border = camera, border
         x, y = camera.xy()
         self.x, self.y = self._inside(x), self._inside(y)
@@ -45,32 +58,45 @@ class Luminance:
         )
         return L.flatten(1, 2)
 
-    def gradient(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 k"]:
-        """Their derivatives along x and y, per normalised unit."""
-        gx, gy = gradient(images)
-        return torch.stack([self._inside(gx).flatten(1) * self.camera.fx, self._inside(gy).flatten(1) * self.camera.fy], 1)
-
 
 class NormalEquations:
-    """`H = L^T L` and `g = L^T e` of the luminance, without L: twenty times less memory to pass through.
-
-    A row of L is `gx a + gy b`, where a and b (k, 6) depend on the pixel and its depth alone. So H is a product of the maps
-    gx^2, gx gy, gy^2 with fixed matrices, and g of e gx and e gy. The mean of two L at the same depth has the mean gradient.
-    """
+    """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, without L in memory: one pass over the picture in C."""
 
     def __init__(self, features: Luminance, depth: Float[Tensor, "#1 #h #w"]) -> None:
-        one, zero = torch.ones_like(features.x), torch.zeros_like(features.x)
-        inside = depth if depth.shape[-1] == 1 else features._inside(depth)
-        a, b = (interaction.luminance(gx, gy, features.x, features.y, inside[0]).flatten(0, 1) for gx, gy in ((one, zero), (zero, one)))
-        i, j = UPPER
-        self.rows = torch.cat([a, b])
-        self.products = torch.cat([a[:, i] * a[:, j], a[:, i] * b[:, j] + b[:, i] * a[:, j], b[:, i] * b[:, j]])
+        camera = features.camera
+        self.features = features
+        self.depth = depth.expand(1, camera.height, camera.width).contiguous()
+        self.inverse_depth = (1 / self.depth).float().contiguous()
+        self.intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
 
-    def __call__(self, gradients: Float[Tensor, "b 2 k"], e: Float[Tensor, "c k"]) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "c 6"]]:
-        """H and g, float64; b is 1 where one gradient serves all errors."""
-        gx, gy = gradients.unbind(1)
-        upper = (torch.cat([gx * gx, gx * gy, gy * gy], 1) @ self.products).double()
-        H = torch.zeros(len(gradients), 6, 6, dtype=torch.float64)
-        H[:, UPPER[0], UPPER[1]] = upper
-        H[:, UPPER[1], UPPER[0]] = upper
-        return H, ((gradients * e[:, None]).flatten(1) @ self.rows).double()
+    def __call__(
+        self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
+    ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
+        """H and g, float64, with L at the current picture, at the goal's, or their mean (ESM)."""
+        lib = native.library() if images.device.type == "cpu" else None
+        if lib is None:
+            return self.reference(images, goals, where)
+        B, (h, w) = len(images), images.shape[-2:]
+        images, goals, border = images.float().contiguous(), goals.float().contiguous(), self.features.border
+        sums = torch.empty(B, 27, dtype=torch.float64)
+
+        def runs(begin: int, end: int) -> None:
+            mixed = torch.empty(h, w)
+            lib.luminance_runs(
+                images.data_ptr(), goals.data_ptr(), h * w if len(goals) > 1 else 0, *SHARES[where], self.inverse_depth.data_ptr(),
+                self.intrinsics.data_ptr(), w, h, border, sums.data_ptr(), mixed.data_ptr(), begin, end,
+            )  # fmt: skip
+
+        native.parallel(runs, B)
+        upper = torch.zeros(B, 6, 7, dtype=torch.float64)
+        upper[:, UPPER[0], UPPER[1]] = sums
+        return upper[..., :6].triu() + upper[..., :6].triu(1).mT, upper[..., 6]
+
+    def reference(
+        self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
+    ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
+        """The same in plain torch, on any device."""
+        now, there = SHARES[where]
+        L = self.features.L(now * images + there * goals, self.depth.to(images.device)).double()
+        e = (self.features.s(images) - self.features.s(goals)).double()
+        return L.mT @ L, (L.mT @ e[..., None])[..., 0]

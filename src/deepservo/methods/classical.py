@@ -10,7 +10,7 @@ from deepservo import control
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import keypoints
-from deepservo.features.luminance import Luminance, NormalEquations
+from deepservo.features.luminance import Luminance, NormalEquations, Where
 from deepservo.features.registration import fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
@@ -29,7 +29,7 @@ class PhotometricServo(Controller):
         self,
         camera: Camera,
         depth: float = 0.6,
-        interaction: Literal["current", "goal", "mean"] = "mean",
+        interaction: Where = "mean",
         law: Literal["gn", "lm"] = "lm",
         gain: float = 0.5,
         mu: float = 0.01,
@@ -40,23 +40,16 @@ class PhotometricServo(Controller):
         super().__init__(camera)
         if not depth > 0:
             raise InputError(f"dvs: the depth must be a positive number of metres, not {depth}")
-        if min(camera.width, camera.height) <= 2 * border + 8:
-            raise InputError(f"dvs: pictures of {camera.width} x {camera.height} leave nothing inside a border of {border} pixels")
-        self.features = Luminance(camera, border)
-        self.normal_equations = NormalEquations(self.features, torch.full((1, 1, 1), float(depth)))
+        self.normal_equations = NormalEquations(Luminance(camera, border), torch.full((1, 1, 1), float(depth)))
         self.interaction, self.law, self.gain = interaction, law, gain
         self.mu, self.hold, self.decay = mu, hold, decay
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state = {"s": self.features.s(goal), "gradient": self.features.gradient(goal)}
+        self.state = {"goal": goal}
         self.step = 0
 
     def _velocity(self, image: Tensor) -> Tensor:
-        gradient = self.state["gradient"]
-        if self.interaction != "goal":
-            now = self.features.gradient(image)
-            gradient = now if self.interaction == "current" else (now + gradient) / 2
-        H, g = self.normal_equations(gradient, self.features.s(image) - self.state["s"])
+        H, g = self.normal_equations(image, self.state["goal"], self.interaction)
         self.step += 1
         if self.law == "gn":
             return control.gauss_newton(H, g, self.gain)

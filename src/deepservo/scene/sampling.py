@@ -70,7 +70,7 @@ def lookat_rz(n: int, generator: torch.Generator, distance: float = PAPER_DISTAN
 
 
 def screw(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> tuple[Tensor, Tensor]:
-    """AEVS: `screw`; each goal with 5 translations along and 10 rotations about its optical axis (n of 500, spread evenly)."""
+    """AEVS: `screw`; each goal with 5 translations along and 10 rotations about its optical axis (n of 500, as many at each goal)."""
     scale = distance / PAPER_DISTANCE
     goals = fronto_parallel(distance, 10)
     goals[:, :2, 3] = _uniform(generator, 10, 2, half=0.2) * scale
@@ -84,7 +84,13 @@ def screw(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) 
     twist[..., 2], twist[..., 5] = tz[None, :, None], rz[None, None, :]
     Ts_goal = goals[:, None, None].expand(10, 5, 10, 4, 4).reshape(500, 4, 4)
     Ts_cam = Ts_goal @ se3.exp(twist.reshape(500, 6))
-    keep = (torch.arange(n) * 500) // n if n <= 500 else torch.arange(n) % 500
+    # The first ten of each goal have every rotation once and every translation twice, and so on: a regular stride would meet
+    # the same translation and rotation at every goal, and a draw favours some.
+    j, order = torch.arange(50), []
+    for goal in range(10):
+        shift, shuffled = torch.randint(5, (1,), generator=generator), torch.randperm(10, generator=generator)
+        order.append(50 * goal + (j + j // 10 + shift) % 5 * 10 + shuffled[j % 10])
+    keep = torch.stack(order, 1).flatten()[torch.arange(n) % 500].sort().values
     return Ts_cam[keep], Ts_goal[keep]
 
 
