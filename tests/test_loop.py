@@ -12,9 +12,10 @@ from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.loop import Simulator, Trajectory, servo
 from deepservo.methods import METHODS, Controller, build
-from deepservo.methods.classical import PhotometricServo, TruePose
 from deepservo.methods.cnn_vs import PoseServo
+from deepservo.methods.direct import PhotometricServo
 from deepservo.methods.handoff import PATIENCE, Handoff
+from deepservo.methods.true_pose import TruePose
 from deepservo.nets.pose import PoseNet
 from deepservo.scene import PlanarScene, sampling
 
@@ -82,14 +83,16 @@ def assert_home(trajectory: Trajectory, T_goal: torch.Tensor, mm: float) -> None
     assert 1e3 * metres.max() < mm and radians.max() < mm / 200, f"{1e3 * metres} mm, {radians} rad; {trajectory.reason}"
 
 
-END_MM = {"cnn": 8.0, "sift": 1.0, "dvs": 2.0}  # others end photometrically, or know the truth
+DIRECT = ("dvs", "dct", "pca", "photometric")
+STEPS = {"dct": 200, "pca": 200, "particle": 150}
+END_MM = {"cnn": 8.0, "sift": 1.0, "orb": 5.0, "dvs": 2.0, "pca": 2.0, "particle": 2.0}  # others end photometrically, or know the truth
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_comes_home(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
-    T_start = offset_from(T_goal.expand(3, 4, 4), NEAR if name in ("dvs", "photometric") else FAR)
-    trajectory = run(name, scene, T_start, T_goal, 60)
+    T_start = offset_from(T_goal.expand(3, 4, 4), NEAR if name in DIRECT else FAR)
+    trajectory = run(name, scene, T_start, T_goal, STEPS.get(name, 60))
     start, end = (metrics.errors(T, T_goal) for T in (trajectory.Ts_world_cam[0], trajectory.Ts_world_cam[-1]))
     assert metrics.converged(start, end).all()
     assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
@@ -113,7 +116,7 @@ def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name
     T_start[1] = T_goal[1]
     if name.startswith("cnn"):
         T_start[1] = T_goal[1] @ se3.exp(NearTruth.ERROR) @ se3.exp(NearTruth.ERROR)  # where it believes to be home
-    trajectory = run(name, scene, T_start, T_goal, 45)
+    trajectory = run(name, scene, T_start, T_goal, STEPS.get(name, 45))
     assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
     if name != "cnn+dvs":
         assert trajectory.steps[1] < 25 < min(trajectory.steps[0], trajectory.steps[2])
@@ -194,6 +197,18 @@ def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), NEAR)), controller, goal, 3)
     assert torch.isfinite(trajectory.v_cam).all() and not model.net.training
+
+
+@pytest.mark.parametrize("name", ["dvs", "photometric"])
+def test_a_camera_in_whole_numbers_is_the_same_camera(name, scene):
+    whole, real = Camera(128, 128, 170, 170, 66, 62), CAMERA
+    goal, image = (scene.render(real, offset_from(sampling.fronto_parallel(0.6), (size, size)))[0] for size in (0.0, 0.01))
+    answers = []
+    for camera in (whole, real):
+        controller = build(name, camera)
+        controller.set_goal(goal)
+        answers.append(controller.velocity(image))
+    assert whole == real and torch.equal(*answers) and answers[0].abs().max() > 1e-4
 
 
 def test_methods_that_cannot_be_built_say_so(scene, small_camera):

@@ -14,7 +14,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.loop import Simulator, servo
-from deepservo.methods.classical import PhotometricServo
+from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.textures import CLOUD_EXPONENTS, TEXTURES, texture
 

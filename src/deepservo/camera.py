@@ -33,6 +33,8 @@ class Camera:
             raise InputError(f"camera: the size {self.width} x {self.height} is not a whole, positive number of pixels")
         if self.fx <= 0 or self.fy <= 0:
             raise InputError(f"camera: focal lengths must be positive pixels, not fx={self.fx}, fy={self.fy}")
+        for name in ("fx", "fy", "cx", "cy"):  # 300 is 300.0: a tensor made of whole numbers would hold integers
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def K(self) -> Float[Tensor, "3 3"]:

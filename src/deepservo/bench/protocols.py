@@ -16,7 +16,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.loop import Simulator, Trajectory, servo
 from deepservo.methods.base import Controller
-from deepservo.methods.classical import TruePose
+from deepservo.methods.true_pose import TruePose
 from deepservo.scene import PlanarScene, perturb, sampling
 
 PERTURBED = "-perturbed"

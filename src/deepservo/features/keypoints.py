@@ -1,6 +1,6 @@
 """Keypoints: detect, describe, match, reject outliers. The rival that needs no training."""
 
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -8,34 +8,49 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deepservo import native
 from deepservo.camera import Camera
 from deepservo.geometry import se3
 
 FEWEST = 8  # inliers under which a homography is not believed
+# What is found on faint pictures too: OpenCV's own thresholds (0.04; 20, and a border of 31 pixels) leave a few dozen keypoints
+# on the moon, too few for a homography from half of the published starts.
+SIFT = {"nfeatures": 1000, "contrastThreshold": 0.01}
+ORB = {"nfeatures": 1000, "fastThreshold": 10, "edgeThreshold": 10}
 
 
 Features = tuple[np.ndarray, np.ndarray]
 """Keypoints (n, 2) [px] and their descriptors (n, d)."""
 
 
-def detect(image: Float[Tensor, "h w"]) -> Features:
-    """SIFT keypoints of a grey image in [0, 1]."""
-    sift = cv2.SIFT_create()  # type: ignore[attr-defined]
-    keypoints, descriptors = sift.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), None)
+@dataclass(frozen=True)
+class Matched:
+    """A homography from goal to current pixels, and the matches that agree with it, (n, 2) [px] each."""
+
+    H: np.ndarray
+    goal_px: np.ndarray
+    cam_px: np.ndarray
+
+
+def detect(image: Float[Tensor, "h w"], detector: str = "sift") -> Features:
+    """`sift` or `orb` keypoints of a grey image in [0, 1]."""
+    finder = cv2.SIFT_create(**SIFT) if detector == "sift" else cv2.ORB_create(**ORB)  # type: ignore[attr-defined]
+    keypoints, descriptors = finder.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), None)
     if descriptors is None or not len(keypoints):
         return np.zeros((0, 2)), np.zeros((0, 1), np.float32)
     return np.array([k.pt for k in keypoints]), descriptors
 
 
 def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of mutual nearest neighbours between two sets of SIFT descriptors."""
+    """Indices of mutual nearest neighbours between two sets of descriptors: bytes are compared bit by bit."""
     if len(a) == 0 or len(b) == 0:
         return np.zeros(0, int), np.zeros(0, int)
-    matches = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(a, b)
+    norm = cv2.NORM_HAMMING if a.dtype == np.uint8 else cv2.NORM_L2
+    matches = cv2.BFMatcher(norm, crossCheck=True).match(a, b)
     return np.array([m.queryIdx for m in matches], int), np.array([m.trainIdx for m in matches], int)
 
 
-def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> tuple[np.ndarray, int] | None:
+def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> Matched | None:
     """Homography from goal to current pixels by MAGSAC, and its inliers; None with fewer than FEWEST of them."""
     if len(goal_px) < FEWEST:
         return None
@@ -43,19 +58,22 @@ def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> tuple[np.ndarray, int
     H, inliers = cv2.findHomography(goal_px, cam_px, cv2.USAC_MAGSAC, 1.5, maxIters=2000, confidence=0.9999)
     if H is None or int(inliers.sum()) < FEWEST:
         return None
-    return H, int(inliers.sum())
+    agree = inliers[:, 0] > 0
+    return Matched(H, goal_px[agree], cam_px[agree])
 
 
-def homographies(images: Float[Tensor, "b 1 h w"], goals: list[Features]) -> list[tuple[np.ndarray, int] | None]:
+def homographies(images: Float[Tensor, "b 1 h w"], goals: list[Features], detector: str = "sift") -> list[Matched | None]:
     """`homography` from each goal to its image, on as many threads as torch uses."""
+    found: list[Matched | None] = [None] * len(images)
 
-    def one(image: Tensor, goal: Features) -> tuple[np.ndarray, int] | None:
-        points, descriptors = detect(image[0])
-        a, b = match(goal[1], descriptors)
-        return homography(goal[0][a], points[b])
+    def runs(begin: int, end: int) -> None:
+        for i in range(begin, end):
+            points, descriptors = detect(images[i, 0], detector)
+            a, b = match(goals[i][1], descriptors)
+            found[i] = homography(goals[i][0][a], points[b])
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(one, images, goals))
+    native.parallel(runs, len(images))
+    return found
 
 
 def pose_of_homography(H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4 4"]:

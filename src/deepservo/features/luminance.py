@@ -51,12 +51,16 @@ class Luminance:
 
     def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
         """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
+        return self.columns(images, depth).mT
+
+    def columns(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b 6 k"]:
+        """`L` transposed: each of its columns is a picture."""
         gx, gy = gradient(images)
         inside = depth if depth.shape[-1] == 1 else self._inside(depth)
         L = interaction.luminance(
-            self._inside(gx) * self.camera.fx, self._inside(gy) * self.camera.fy, self.x, self.y, inside.to(images.dtype)
+            self._inside(gx) * self.camera.fx, self._inside(gy) * self.camera.fy, self.x, self.y, inside.to(images.dtype), axis=-3
         )
-        return L.flatten(1, 2)
+        return L.flatten(2)
 
 
 class NormalEquations:

@@ -22,17 +22,19 @@ def luminance(
     x: Float[Tensor, "*batch"],
     y: Float[Tensor, "*batch"],
     Z: Float[Tensor, "*batch"],
-) -> Float[Tensor, "*batch 6"]:
+    axis: int = -1,
+) -> Float[Tensor, "..."]:
     """Interaction matrix of a pixel's luminance, `L_I = -(grad I)^T Lx` (Collewet & Marchand 2011, Eq. 10).
 
-    gx, gy are per *normalised* unit: pixel derivatives times fx, fy. Written out so that no (..., 2, 6) is stored.
+    gx, gy are per *normalised* unit: pixel derivatives times fx, fy. Written out so that no (..., 2, 6) is stored. The six
+    columns stand along `axis` of the answer: (..., 6) as it is.
     """
     gx, gy, x, y, Z = torch.broadcast_tensors(gx, gy, x, y, Z)
     iz = 1 / Z
     turn = gx * x + gy * y
     return torch.stack(
         [gx * iz, gy * iz, -turn * iz, -(gy + y * turn), gx + x * turn, gy * x - gx * y],
-        -1,
+        axis,
     )
 
 

@@ -1,22 +1,27 @@
 """Every method by name: `METHODS[name](camera, depth=..., model=...)` builds its controller.
 
-A new method is one file and one line here. Those that are trained take a `model` (a `deepservo.model.Model`);
-`X+dvs` is X with the photometric finish.
+A new method is one file and one line here. Those that are trained take a `model` (a `deepservo.model.Model`); `pca`, which learns
+as it is built, only needs its `scene`. `X+dvs` is X with the photometric finish. `dct-20` is `dct` with k = 20.
 """
 
+import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.methods.base import Controller
-from deepservo.methods.classical import KeypointServo, PhotometricServo, TruePose
 from deepservo.methods.cnn_vs import PoseServo
+from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
 from deepservo.methods.handoff import Handoff, Still
+from deepservo.methods.keypoint import HomographyServo, PointServo
+from deepservo.methods.particle import ParticleServo
+from deepservo.methods.true_pose import TruePose
 
 
 def _cnn(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = False) -> Controller:
-    if model is None:
+    if getattr(model, "net", None) is None:
         raise InputError("cnn: this method is trained for a scene; make a model with deepservo learn, and load it")
     if camera != model.camera:
         raise InputError(f"cnn: the model was trained for {model.camera}, not for {camera}; learn the scene again with this camera")
@@ -25,19 +30,39 @@ def _cnn(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = F
     return Handoff(PoseServo(camera, model.net, model.distance, model.scene), depth)
 
 
+def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> Controller:
+    if model is None:
+        raise InputError("pca: its basis is learned from pictures of the scene; give a model of it")
+    return pca_servo(camera, model.scene, depth, k)
+
+
 METHODS: dict[str, Callable[..., Controller]] = {
     "dvs": lambda camera, depth=0.6, model=None, **options: PhotometricServo(camera, depth, **options),
-    "sift": lambda camera, depth=0.6, model=None: KeypointServo(camera, depth),
+    "dct": lambda camera, depth=0.6, model=None, k=32: dct_servo(camera, depth, k),
+    "pca": _pca,
+    "orb": lambda camera, depth=0.6, model=None: PointServo(camera, depth),
+    "sift": lambda camera, depth=0.6, model=None: HomographyServo(camera, depth),
+    "particle": lambda camera, depth=0.6, model=None: ParticleServo(camera, depth),
     "pbvs": lambda camera, depth=0.6, model=None: TruePose(camera),
-    "cnn": _cnn,
+    "cnn": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model),
     "photometric": lambda camera, depth=0.6, model=None: Handoff(Still(camera), depth),
-    "sift+dvs": lambda camera, depth=0.6, model=None: Handoff(KeypointServo(camera, depth), depth),
+    "sift+dvs": lambda camera, depth=0.6, model=None: Handoff(HomographyServo(camera, depth), depth),
     "cnn+dvs": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model, finish=True),
 }
+NUMBERED = ("dct", "pca")  # whose name may end in how many numbers they take of a picture
 
 
 def build(name: str, camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
     """The controller of that name; InputError names the methods there are when there is none."""
-    if name not in METHODS:
-        raise InputError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}")
+    found = re.fullmatch(rf"({'|'.join(NUMBERED)})-(\d+)", name)
+    if found:
+        return METHODS[found[1]](camera, depth=depth, model=model, k=int(found[2]))
+    check_method(name)
     return METHODS[name](camera, depth=depth, model=model)
+
+
+def check_method(name: str) -> None:
+    """InputError, with the nearest names, where there is no method of that name."""
+    if name not in METHODS and not re.fullmatch(rf"({'|'.join(NUMBERED)})-\d+", name):
+        near = get_close_matches(name, METHODS)
+        raise InputError(f"there is no method {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(METHODS)}")

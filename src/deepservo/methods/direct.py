@@ -1,0 +1,128 @@
+"""Direct servoing: features of the whole picture and a law. DVS takes the grey levels; DCT-VS and PCA-VS a few numbers of them."""
+
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import control
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.features.luminance import Luminance, NormalEquations, Where
+from deepservo.features.projection import Projection, dct_basis, pca_basis
+from deepservo.methods.base import Controller
+from deepservo.scene import PlanarScene
+from deepservo.scene.sampling import workspace
+
+PICTURES = 1000  # that a basis is learned from
+
+
+class Features(Protocol):
+    """What is measured in an image, and how it moves with the camera."""
+
+    def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
+        """The features alone."""
+        ...
+
+    def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
+        """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
+        ...
+
+
+class FeatureServo(Controller):
+    """Features and a law, Gauss-Newton or Levenberg-Marquardt.
+
+    depth: of the whole scene [m]. interaction: L at the current picture, at the goal's, or their mean (ESM). With
+    Levenberg-Marquardt mu is held for `hold` steps and then multiplied by `decay` each step (AEVS's code).
+    """
+
+    budget = 1500
+
+    def __init__(
+        self,
+        camera: Camera,
+        features: Features,
+        depth: float = 0.6,
+        interaction: Where = "mean",
+        law: Literal["gn", "lm"] = "lm",
+        gain: float = 0.5,
+        mu: float = 0.01,
+        hold: int = 500,
+        decay: float = 0.995,
+    ) -> None:
+        super().__init__(camera)
+        self.features, self.depth = features, depth_map(depth)
+        self.interaction, self.law, self.gain = interaction, law, gain
+        self.mu, self.hold, self.decay = mu, hold, decay
+
+    def _set_goal(self, goal: Tensor) -> None:
+        self.state, self.step = self._measure_goal(goal), 0
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        H, g = self._normal_equations(image)
+        self.step += 1
+        if self.law == "gn":
+            return control.gauss_newton(H, g, self.gain)
+        mu = self.mu * self.decay ** max(0, self.step - self.hold)
+        return control.levenberg_marquardt(H, g, self.gain, mu)
+
+    def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
+        return {"s": self.features.s(goal), "L": self.features.L(goal, self.depth)}
+
+    def _normal_equations(self, image: Tensor) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
+        """`H = L^T L` and `g = L^T (s - s_goal)`."""
+        e, L = self.features.s(image) - self.state["s"], self.state["L"]
+        if self.interaction != "goal":
+            now = self.features.L(image, self.depth)
+            L = now if self.interaction == "current" else (now + L) / 2
+        L = L.double().expand(len(image), -1, 6)
+        return L.mT @ L, (L.mT @ e.double()[..., None])[..., 0]
+
+
+class PhotometricServo(FeatureServo):
+    """DVS: the grey levels are the features (Collewet & Marchand 2011); L never stands in memory."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        depth: float = 0.6,
+        interaction: Where = "mean",
+        law: Literal["gn", "lm"] = "lm",
+        gain: float = 0.5,
+        mu: float = 0.01,
+        hold: int = 500,
+        decay: float = 0.995,
+        border: int = 10,
+    ) -> None:
+        features = Luminance(camera, border)
+        super().__init__(camera, features, depth, interaction, law, gain, mu, hold, decay)
+        self.equations = NormalEquations(features, self.depth)
+
+    def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
+        return {"goal": goal}
+
+    def _normal_equations(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return self.equations(image, self.state["goal"], self.interaction)
+
+
+def depth_map(depth: float) -> Float[Tensor, "1 1 1"]:
+    """One depth [m] for all pixels; InputError where it is none."""
+    if not 0 < depth < float("inf"):
+        raise InputError(f"the depth must be a positive number of metres, not {depth}")
+    return torch.full((1, 1, 1), float(depth))
+
+
+def dct_servo(camera: Camera, depth: float = 0.6, k: int = 32, border: int = 10) -> FeatureServo:
+    """DCT-VS (Marchand 2020): the first k coefficients in zigzag order."""
+    luminance = Luminance(camera, border)
+    height, width = luminance.x.shape
+    return FeatureServo(camera, Projection(luminance, dct_basis(k, height, width)), depth)
+
+
+def pca_servo(camera: Camera, scene: PlanarScene, depth: float = 0.6, k: int = 32, border: int = 10, seed: int = 0) -> FeatureServo:
+    """PCA-VS (Marchand 2019): the k directions in which PICTURES pictures of the scene vary most, taken all over the workspace."""
+    luminance = Luminance(camera, border)
+    poses = workspace(PICTURES, torch.Generator().manual_seed(seed), depth)
+    grey = torch.cat([luminance.s(scene.render(camera, part)[0]) for part in poses.split(100)])
+    return FeatureServo(camera, Projection(luminance, *pca_basis(grey, k)), depth)

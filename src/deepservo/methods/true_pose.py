@@ -1,0 +1,30 @@
+"""PBVS on the true poses, which only a simulator knows: the reference that every trajectory is compared with."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import control
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.geometry import se3
+from deepservo.methods.base import Controller
+
+
+class TruePose(Controller):
+    """Straight home: `follow` a simulator first."""
+
+    def __init__(self, camera: Camera, gain: float = 0.1) -> None:
+        super().__init__(camera)
+        self.gain = gain
+
+    def follow(self, world: object, T_world_goal: Float[Tensor, "b 4 4"]) -> None:
+        """Read the true poses from this simulator (`world.T_world_cam`)."""
+        self.world, self.state = world, {"T_world_goal": T_world_goal.double()}
+
+    def _set_goal(self, goal: Tensor) -> None:
+        self.state = {}
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        if "T_world_goal" not in self.state:
+            raise InputError("pbvs: the true poses are unknown; call follow(world, T_world_goal) after set_goal, with a simulator")
+        return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ self.world.T_world_cam, self.gain)  # type: ignore[attr-defined]
