@@ -12,7 +12,9 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 
 SMALLEST = 32  # pixels a side: under this no photometric method has enough to hold on to
+# The five that every table has, and others with little texture.
 BUNDLED = ("coffee", "astronaut", "chelsea", "moon", "page")
+OFFERED = (*BUNDLED, "clock", "grass", "brick")
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
@@ -52,8 +54,8 @@ def bundled(name: str) -> Float[Tensor, "1 h w"]:
     """A picture that comes with scikit-image, grey, centre-cropped to 4:3 as the benchmarks have it."""
     import skimage.data  # its import costs a tenth of a second that most commands need not pay
 
-    if name not in BUNDLED:
-        raise InputError(f"{name!r} is not a bundled picture; choose one of {', '.join(BUNDLED)}, or give a file")
+    if name not in OFFERED:
+        raise InputError(f"{name!r} is not a bundled picture; choose one of {', '.join(OFFERED)}, or give a file")
     picture = _grey(getattr(skimage.data, name)(), name)
     h, w = picture.shape[1:]
     if 3 * w > 4 * h:

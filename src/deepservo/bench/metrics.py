@@ -183,6 +183,11 @@ POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
 }
 
 
+def figures(runs: Judged | None) -> dict[str, Any]:
+    """Each of POSE_FIGURES; None where no pose is known."""
+    return {name: None if runs is None else figure(runs) for name, figure in POSE_FIGURES.items()}
+
+
 def row(
     trajectory: Trajectory,
     T_world_goal: Float[Tensor, "b 4 4"] | None,
@@ -207,7 +212,7 @@ def row(
         "set": set,
         "scene": scene,
         "n": n,
-        **{name: None if runs is None else figure(runs) for name, figure in POSE_FIGURES.items()},
+        **figures(runs),
         "time_s": seconds,
         "ms_per_step_p50": float(np.median(ms)),
         "ms_per_step_p99": float(np.quantile(ms, 0.99)),

@@ -12,17 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.bench import metrics
+from deepservo.bench.sets import SETS
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.loop import Simulator, Trajectory, servo
 from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
-from deepservo.scene import PlanarScene, perturb, sampling
+from deepservo.scene import PlanarScene
 
-PERTURBED = "-perturbed"
 MOST = 10_000  # runs at once: their pictures stand in memory together
 FARTHEST = 1e4  # metres
-SET_NAMES = (*sampling.SETS, "lookat-rz" + PERTURBED)
+SET_NAMES = ("lookat", "screw", "lookat-rz", "lookat-rz-perturbed", "gaussian")
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,14 @@ class Starts:
 
 
 def sampled(name: str, n: int, seed: int, scene: PlanarScene, camera: Camera, distance: float) -> Starts:
-    """n starts of a published set, scaled to `distance`; InputError names the sets there are when there is none."""
-    base = name.removesuffix(PERTURBED)
+    """n starts of a set that asks nothing of the views, scaled to `distance`; InputError names the sets there are."""
     if name not in SET_NAMES:
         raise InputError(f"there is no set {name!r}; choose one of {', '.join(SET_NAMES)}")
     if not 1 <= n <= MOST:
         raise InputError(f"{n} starts cannot be run at once; ask for 1 to {MOST}")
-    generator = torch.Generator().manual_seed(seed)
-    Ts_cam, Ts_goal = sampling.SETS[base](n, generator, distance)
-    goal = goal_pictures(scene, camera, Ts_goal)
-    if name != base:
-        goal = perturb.as_mlvs(goal.expand(n, *goal.shape[1:]), generator)
-    return Starts(name, Ts_cam, Ts_goal, goal, seed)
+    (part,) = SETS[name]
+    Ts_cam, Ts_goal = part.draw(n, torch.Generator().manual_seed(seed), distance, camera)
+    return Starts(name, Ts_cam, Ts_goal, part.condition.goals(scene, camera, Ts_goal, seed, torch.arange(n)), seed)
 
 
 def goal_pictures(scene: PlanarScene, camera: Camera, Ts_world_goal: Float[Tensor, "b 4 4"]) -> Float[Tensor, "g 1 h w"]:

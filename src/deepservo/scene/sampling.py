@@ -94,7 +94,55 @@ def screw(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) 
     return Ts_cam[keep], Ts_goal[keep]
 
 
-SETS = {"lookat": lookat, "lookat-rz": lookat_rz, "screw": screw}
+def _offsets(generator: torch.Generator, length: Tensor, angle: Tensor) -> Float[Tensor, "n 4 4"]:
+    """Rigid motions: these lengths [m] in random directions, these angles [rad] about random axes."""
+    direction, axis = torch.nn.functional.normalize(torch.randn(2, len(length), 3, generator=generator, dtype=torch.float64), dim=-1)
+    return se3.transform(se3.so3_exp(axis * angle[:, None]), direction * length[:, None])
+
+
+def gaussian_goals(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> Float[Tensor, "n 4 4"]:
+    """Goals of `gaussian`: within +-5 cm of the reference along each axis, tilted by up to +-5 deg about x and y."""
+    T = fronto_parallel(distance, n)
+    T[:, :3, 3] += _uniform(generator, n, 3, half=0.05) * (distance / PAPER_DISTANCE)
+    tilt = torch.cat([_uniform(generator, n, 2, half=math.radians(5)), torch.zeros(n, 1, dtype=torch.float64)], 1)
+    T[:, :3, :3] = se3.so3_exp(tilt)
+    return T
+
+
+def gaussian_starts(
+    Ts_goal: Float[Tensor, "n 4 4"], generator: torch.Generator, distance: float = PAPER_DISTANCE
+) -> Float[Tensor, "n 4 4"]:
+    """Siame-se(3): the length of the way from each goal `abs N(12.5, 7.5)` cm, the angle `abs N(17.5, 12)` deg."""
+    normal = torch.randn(2, len(Ts_goal), generator=generator, dtype=torch.float64)
+    length = (0.125 + 0.075 * normal[0]).abs() * (distance / PAPER_DISTANCE)
+    return Ts_goal @ _offsets(generator, length, (17.5 + 12 * normal[1]).abs().deg2rad())
+
+
+def batch(n: int, generator: torch.Generator, distance: float = 0.25, step: float = 1.0) -> tuple[Tensor, Tensor]:
+    """CNN-VS Fig. 5: Gaussian offsets, deviations `step` (0 to 1) of (4, 4, 2 cm; 20, 20, 50 deg) for a distance of 0.25 m."""
+    deviation = torch.tensor([0.04, 0.04, 0.02, *(math.radians(d) for d in (20, 20, 50))], dtype=torch.float64)
+    deviation[:3] *= distance / 0.25
+    twist = torch.randn(n, 6, generator=generator, dtype=torch.float64) * deviation * step
+    Ts_goal = fronto_parallel(distance, n)
+    return Ts_goal @ se3.transform(se3.so3_exp(twist[:, 3:]), twist[:, :3]), Ts_goal
+
+
+def spread(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE, deviation: float = 0.1) -> tuple[Tensor, Tensor]:
+    """AEVS Fig. 6: position N(0, `deviation` [m]), half of it in z, looking within +-0.1 m of the centre, roll within +-30 deg."""
+    scale = distance / PAPER_DISTANCE
+    offset = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([1, 1, 0.5], dtype=torch.float64) * deviation
+    offset[:, 2].clamp_(-0.45, 0.45)  # before the plane
+    target = torch.cat([_uniform(generator, n, 2, half=0.1), torch.zeros(n, 1, dtype=torch.float64)], 1)
+    position = offset + torch.tensor([0.0, 0.0, -PAPER_DISTANCE], dtype=torch.float64)
+    roll = _uniform(generator, n, half=math.radians(30))
+    return look_at(position * scale, target * scale, roll), fronto_parallel(distance, n)
+
+
+def offset(values: tuple[float, ...], distance: float) -> tuple[Float[Tensor, "1 4 4"], Float[Tensor, "1 4 4"]]:
+    """One start (x, y, z [cm], theta-u [deg]) from a goal at `distance` [m]."""
+    t, w = torch.tensor(values, dtype=torch.float64).split(3)
+    Ts_goal = fronto_parallel(distance)
+    return Ts_goal @ se3.transform(se3.so3_exp(w.deg2rad())[None], t[None] / 100), Ts_goal
 
 
 def workspace(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> Float[Tensor, "n 4 4"]:

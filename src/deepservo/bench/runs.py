@@ -1,0 +1,223 @@
+"""Runs of a benchmark: cut into chunks that are kept on disk as they end, so that a benchmark goes on where it was stopped.
+
+A run depends on the seed, its set and its number there alone. So the figures do not depend on how the runs are cut into chunks, nor on
+how many processes share them.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.bench import metrics
+from deepservo.bench.conditions import HardSimulator
+from deepservo.bench.scenes import scene_of
+from deepservo.bench.sets import SETS, Part, overlap
+from deepservo.camera import Camera
+from deepservo.checkpoint import replacing
+from deepservo.errors import InputError
+from deepservo.geometry import se3
+from deepservo.loop import servo
+from deepservo.methods import build
+from deepservo.methods.true_pose import TruePose
+from deepservo.model import Model
+from deepservo.scene import PlanarScene
+
+CHUNK = 25  # runs that go together: the most that a kill can lose
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of a benchmark share."""
+
+    camera: Camera
+    distance: float
+    scenes: dict[str, PlanarScene]
+    models: dict[str, Model]
+    """By scene."""
+    seed: int
+    budget: int | None = None
+    poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
+    """Of the set `poses`: the user's own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the results: one method on one part of a set, on one scene, from n starts."""
+
+    method: str
+    set: str
+    part: str
+    scene: str
+    n: int
+
+    def key(self) -> str:
+        """A short name of its own for files."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Some runs of a job, judged, with their trajectories in the goal's frame; the first axis is the run."""
+
+    run: np.ndarray
+    home: np.ndarray
+    mm: np.ndarray
+    deg: np.ndarray
+    settled: np.ndarray
+    steps: np.ndarray
+    ape_cm: np.ndarray
+    ape_deg: np.ndarray
+    length_ratio: np.ndarray
+    taken: np.ndarray
+    """Steps until it stopped."""
+    start_mm: np.ndarray
+    start_deg: np.ndarray
+    share: np.ndarray
+    """Of the goal's pixels that the start sees."""
+    image_error: np.ndarray
+    """At the end."""
+    reason: np.ndarray
+    path: np.ndarray
+    """(b, s + 1, 6): `T_goal_cam` as t [m], theta-u [rad]; repeated after the last step."""
+
+    @staticmethod
+    def joined(parts: list["Runs"]) -> "Runs":
+        """All of them, in the order of the runs' numbers."""
+        longest = max(part.path.shape[1] for part in parts)
+        whole = [part._padded(longest) for part in parts]
+        order = np.argsort(np.concatenate([part.run for part in parts]))
+        return Runs(**{f.name: np.concatenate([getattr(part, f.name) for part in whole])[order] for f in fields(Runs)})
+
+    def _padded(self, length: int) -> "Runs":
+        """With paths of `length` poses: the last repeated."""
+        more = np.repeat(self.path[:, -1:], length - self.path.shape[1], 1)
+        return replace(self, path=np.concatenate([self.path, more], 1))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Runs that went together."""
+
+    runs: Runs
+    step_ms: np.ndarray
+    """Of each call to `velocity`, for all of them [ms]."""
+    facts: dict[str, Any]
+    """Of the method: gain, dt, budget, where its path is compared."""
+    seconds: float
+    peak_mb: float
+
+    def save(self, path: Path) -> None:
+        """Write beside and rename."""
+        arrays = {f.name: getattr(self.runs, f.name) for f in fields(Runs)}
+        facts = json.dumps({**self.facts, "seconds": self.seconds, "peak_mb": self.peak_mb})
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.savez_compressed(file, **arrays, step_ms=self.step_ms, facts=np.array(facts))
+
+    @staticmethod
+    def load(path: Path) -> "Chunk":
+        """Read back; InputError where the file is not whole."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                runs = Runs(**{f.name: file[f.name] for f in fields(Runs)})
+                return Chunk(runs, file["step_ms"], facts, facts.pop("seconds"), facts.pop("peak_mb"))
+        except Exception as error:  # a foreign or corrupt file fails anywhere in zipfile, zlib, json and numpy, and in any way
+            raise InputError(f"{path}: is no chunk of a benchmark ({type(error).__name__}); delete it, and it is run again") from None
+
+
+def judged_of(runs: Runs, ape_at: str) -> metrics.Judged:
+    """What a row is made of."""
+    return metrics.Judged(**{f.name: getattr(runs, f.name) for f in fields(metrics.Judged) if f.name != "ape_at"}, ape_at=ape_at)
+
+
+def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
+    """The job's row of results.json, over all its runs."""
+    runs, facts = Runs.joined([chunk.runs for chunk in chunks]), chunks[0].facts
+    seconds, ms = sum(chunk.seconds for chunk in chunks), np.concatenate([chunk.step_ms for chunk in chunks])
+    return {
+        "method": job.method,
+        "set": job.set,
+        "part": job.part,
+        "scene": job.scene,
+        "n": job.n,
+        **metrics.figures(judged_of(runs, facts["ape_at"])),
+        "time_s": seconds,
+        "ms_per_step_p50": float(np.median(ms)),
+        "ms_per_step_p99": float(np.quantile(ms, 0.99)),
+        "steps_per_s": float(runs.taken.sum()) / max(seconds, 1e-9),
+        "peak_mb": max(chunk.peak_mb for chunk in chunks),
+        "image_error_median": float(np.median(runs.image_error)),
+        "camera": asdict(bench.camera),
+        "gain": facts["gain"],
+        "dt": facts["dt"],
+        "budget": facts["budget"],
+        "seed": bench.seed,
+    }
+
+
+def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int | None) -> list[Job]:
+    """Every row that is asked for, in the order of sets, parts, scenes, methods."""
+    found = []
+    for name in sets:
+        for part in parts_of(name, bench):
+            for scene in part.scenes or bench.scenes:
+                found += [Job(method, name, part.label, scene, n or part.n) for method in methods]
+    return found
+
+
+def parts_of(name: str, bench: Bench) -> tuple[Part, ...]:
+    """The parts of a set; `poses` is the user's own."""
+    if name == "poses":
+        assert bench.poses is not None
+        Ts_cam, Ts_goal = bench.poses
+        return (Part("", len(Ts_cam), lambda n, generator, distance, camera: (Ts_cam[:n], Ts_goal[:n])),)
+    return SETS[name]
+
+
+def run_chunk(job: Job, bench: Bench, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
+    """Steer the runs of a job that have these numbers, and judge them."""
+    metrics.reset_peak()
+    begin = time.perf_counter()
+    part = next(part for part in parts_of(job.set, bench) if part.label == job.part)
+    condition, distance = part.condition, part.distance or bench.distance
+    scene = bench.scenes[job.scene] if job.scene in bench.scenes else scene_of(job.scene)
+    Ts_cam, Ts_goal = part.draw(job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
+    runs = torch.tensor(numbers)
+    Ts_cam, Ts_goal = condition.poses(Ts_cam)[runs], condition.poses(Ts_goal)[runs]
+    camera, real = condition.camera(bench.camera), condition.scene(scene)
+    goal = condition.goals(real, camera, Ts_goal, bench.seed, runs)
+    controller = build(job.method, bench.camera, distance * condition.depth, bench.models.get(job.scene) or _Known(scene))
+    world = HardSimulator(real, camera, Ts_cam, condition, bench.seed, runs)
+    controller.set_goal(goal)
+    if isinstance(controller, TruePose):
+        controller.follow(world, Ts_goal)
+    trajectory = servo(world, controller, goal, bench.budget, progress=progress)
+    judged = metrics.judge(trajectory, Ts_goal, controller.gain)
+    start = metrics.errors(Ts_cam, Ts_goal)
+    T = se3.inverse(Ts_goal) @ trajectory.Ts_world_cam
+    path = torch.cat([T[..., :3, 3], se3.so3_log(T[..., :3, :3])], -1).float().transpose(0, 1)
+    last = trajectory.image_error[trajectory.steps - 1, torch.arange(len(runs))]
+    runs_done = Runs(
+        run=runs.numpy(), home=judged.home, mm=judged.mm, deg=judged.deg, settled=judged.settled, steps=judged.steps, ape_cm=judged.ape_cm,
+        ape_deg=judged.ape_deg, length_ratio=judged.length_ratio, taken=trajectory.steps.numpy(), start_mm=(1e3 * start[0]).numpy(),
+        start_deg=start[1].rad2deg().numpy(), share=overlap(bench.camera, Ts_goal, Ts_cam).numpy(), image_error=last.numpy(),
+        reason=np.array(trajectory.reason), path=path.numpy(),
+    )  # fmt: skip
+    facts = {"gain": controller.gain, "dt": trajectory.dt, "budget": trajectory.budget, "ape_at": judged.ape_at}
+    return Chunk(runs_done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb())
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A scene that is known, and nothing trained on it."""
+
+    scene: PlanarScene

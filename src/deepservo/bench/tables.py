@@ -1,0 +1,124 @@
+"""Results as Markdown: the rows beside the published figures, and who wins where."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deepservo.bench.published import PUBLISHED
+
+Figures = Mapping[str, Any]
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Each value once, in the order of its first place."""
+    return list(dict.fromkeys(values))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> str:
+    """A Markdown table whose first `words` columns are words, the others figures."""
+    rule = ["---" if i < words else "--:" for i in range(len(head))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    """A figure of so many significant digits, or a dash."""
+    if value is None:
+        return "-"
+    if abs(value) >= 10**digits:
+        return f"{value:.0f}"
+    return np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")
+
+
+def home(row: Figures) -> str:
+    """Per cent home and its 95 % interval."""
+    low, high = row["converged_ci"]
+    return f"{100 * row['converged']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def ends(row: Figures) -> list[str]:
+    """End errors, length of the path over the straight one's, steps."""
+    steps = "-" if row["steps_median"] is None else f"{row['steps_median']:.0f}"
+    return [figure(row["end_mm_median"]), figure(row["end_deg_median"]), figure(row["length_ratio"], 3), steps]
+
+
+def published(name: str, method: str) -> tuple[str, str]:
+    """Per cent and end error [mm] that a paper prints, or dashes."""
+    known = PUBLISHED.get((name, method.removesuffix("+dvs")))
+    return ("-", "-") if known is None else (f"{known[0]:.1f}", f"{known[1]:g}")
+
+
+def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
+    """One line a set, part and method, over all scenes; the share home on each scene."""
+    scenes = unique(row["scene"] for row in rows)
+    each = {(row["set"], row["part"], row["method"], row["scene"]): f"{100 * row['converged']:.0f}" for row in rows}
+    lines = []
+    for row in pooled:
+        percent, mm = published(row["set"], row["method"])
+        shares = [each.get((row["set"], row["part"], row["method"], scene), "-") for scene in scenes]
+        name = f"{row['set']}, {row['part']}" if row["part"] else row["set"]
+        lines.append(
+            [name, f"`{row['method']}`", str(row["n"]), home(row), percent, *shares, *ends(row), mm, figure(row["ms_per_step_p50"])]
+        )
+    head = [
+        "set",
+        "method",
+        "runs",
+        "home % [95 %]",
+        "published %",
+        *scenes,
+        "end mm",
+        "end deg",
+        "length",
+        "steps",
+        "published mm",
+        "ms a step",
+    ]
+    return table(head, lines, 2)
+
+
+def who_wins(pooled: Sequence[Figures]) -> str:
+    """Conditions down, methods across: the share home with its interval, and the median end error [mm]; the best share is bold."""
+    methods = unique(row["method"] for row in pooled)
+    lines = []
+    for name, part in unique((row["set"], row["part"]) for row in pooled):
+        mine = {row["method"]: row for row in pooled if (row["set"], row["part"]) == (name, part)}
+        best = max(row["converged"] for row in mine.values())
+        cells = []
+        for method in methods:
+            if method not in mine:
+                cells.append("-")
+                continue
+            row = mine[method]
+            share = f"{100 * row['converged']:.0f}"
+            low, high = row["converged_ci"]
+            bold = f"**{share}**" if row["converged"] == best else share
+            cells.append(f"{bold} [{100 * low:.0f}, {100 * high:.0f}], {figure(row['end_mm_median'])} mm")
+        lines.append([name, part or "all", *cells])
+    return table(["set", "condition", *[f"`{method}`" for method in methods]], lines, 2)
+
+
+def markdown(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
+    """The page results.md."""
+    note = "Home: by the published rule. End errors, length and steps: medians and means over the runs that came home."
+    return f"# Results\n\n{beside_published(rows, pooled)}\n\n{note}\n\n## Who wins where\n\n{who_wins(pooled)}"
+
+
+def compared(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[str, bool]:
+    """What moved between two results: every row of both, and whether any share home fell beyond its interval."""
+    key = ("method", "set", "part", "scene")
+    old = {tuple(row.get(name, "") for name in key): row for row in before}
+    lines, worse = [], False
+    for row in after:
+        name = tuple(row.get(k, "") for k in key)
+        if name not in old or row["converged"] is None or old[name]["converged"] is None:
+            continue
+        was = old[name]
+        moved = row["converged"] - was["converged"]
+        fell, rose = row["converged_ci"][1] < was["converged_ci"][0], row["converged_ci"][0] > was["converged_ci"][1]
+        worse |= fell
+        verdict = "fell" if fell else "rose" if rose else "within the intervals"
+        errors = f"{figure(was['end_mm_median'])} -> {figure(row['end_mm_median'])}"
+        lines.append([*name[1:], f"`{name[0]}`", home(was), home(row), f"{100 * moved:+.1f}", verdict, errors])
+    head = ["set", "part", "scene", "method", "before: home %", "after", "points", "", "end mm"]
+    return table(head, lines, 4), worse

@@ -1,0 +1,59 @@
+"""A scene that is not flat: smooth hills stand on the plane, and the picture is painted on them."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.scene.planar import PlanarScene
+
+HILLS = 5  # across the picture
+STEPS = 12  # of the search for where a ray meets the ground
+
+
+@dataclass(frozen=True)
+class ReliefScene(PlanarScene):
+    """Hills up to `relief` metres high, towards the camera; the same seed gives the same ones. Cameras must stay above them."""
+
+    relief: float = 0.1
+    seed: int = 0
+    heights: Float[Tensor, "1 1 h w"] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rows = max(2, round(HILLS * self.texture.shape[1] / self.texture.shape[2]))
+        coarse = torch.rand(1, 1, rows + 2, HILLS + 2, generator=torch.Generator().manual_seed(self.seed))
+        fine = torch.nn.functional.interpolate(coarse, (16 * rows, 16 * HILLS), mode="bicubic", align_corners=False).clamp(0, 1)
+        object.__setattr__(self, "heights", fine * self.relief)
+
+    def height_at(self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+        """Height of the ground [m] at plane coordinates [m]; it goes on beside the picture as at its edge."""
+        grid = torch.stack([x / (self.width / 2), y / (self.height / 2)], -1).float()
+        hills = self.heights.expand(len(grid), -1, -1, -1)
+        return torch.nn.functional.grid_sample(hills, grid, padding_mode="border", align_corners=False)[:, 0]
+
+    def render(
+        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
+        """As the plane's, without antialiasing along the rays: where each ray meets the ground, found by bisection."""
+        if background is None:
+            background = torch.full((1, self.texture.shape[0]), self.background)
+        x, y = camera.xy()
+        rays = torch.stack([x, y, torch.ones_like(x)], -1) @ T_world_cam[:, None, :3, :3].mT.float()
+        centre = T_world_cam[:, None, None, :3, 3].float()
+        down = rays[..., 2].clamp(min=1e-6)
+        near, far = (-self.relief - centre[..., 2]) / down, -centre[..., 2] / down  # where the ray enters the hills' layer, and leaves it
+        near = near.clamp(min=0)
+        for _ in range(STEPS):
+            middle = (near + far) / 2
+            p = centre + middle[..., None] * rays
+            above = -p[..., 2] > self.height_at(p[..., 0], p[..., 1])
+            near, far = torch.where(above, middle, near), torch.where(above, far, middle)
+        p = centre + ((near + far) / 2)[..., None] * rays
+        grid = torch.stack([p[..., 0] / (self.width / 2), p[..., 1] / (self.height / 2)], -1)
+        inside = ((grid.abs() <= 1).all(-1) & (rays[..., 2] > 0)).float()
+        texture = self.texture[None].expand(len(grid), -1, -1, -1)
+        image = torch.nn.functional.grid_sample(texture, grid, padding_mode="border", align_corners=False)
+        return image * inside[:, None] + background[:, :, None, None] * (1 - inside[:, None]), inside
