@@ -2,53 +2,27 @@
 
     make table
 
-In a page, the text from `<!-- table:NAME -->` to `<!-- /table -->` belongs to this command; NAME is pictures, dvs or antialias.
+In a page, the text from `<!-- table:NAME -->` to `<!-- /table -->` belongs to this command; NAME is one of TABLES.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 import tyro
 
+from deepservo.bench.metrics import wilson
+from deepservo.bench.sets import SETS
+from deepservo.bench.tables import ends, figure, home, table, unique
+from deepservo.geometry import se3
+from deepservo.learn import PAPER_CAMERA
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED_DVS = {"lookat": 59.0, "screw": 79.4}  # per cent home, as AEVS's tables have DVS
-
-
-def unique(values: Iterable[object]) -> list:
-    """Each value once, in the order of its first place."""
-    return list(dict.fromkeys(values))
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> str:
-    """A table whose first `words` columns are words, the others figures."""
-    rule = ["---" if i < words else "--:" for i in range(len(head))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
-
-
-def figure(value: float | None, digits: int = 2) -> str:
-    """A figure of so many significant digits, or a dash."""
-    if value is None:
-        return "-"
-    return (
-        f"{value:.0f}" if abs(value) >= 10**digits else np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")
-    )
-
-
-def home(row: Row) -> str:
-    """Per cent home and its 95 % interval."""
-    low, high = row["converged_ci"]
-    return f"{100 * row['converged']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def ends(row: Row) -> list[str]:
-    """End errors, length of the path over the straight one's, steps."""
-    steps = "-" if row["steps_median"] is None else f"{row['steps_median']:.0f}"
-    return [figure(row["end_mm_median"]), figure(row["end_deg_median"]), figure(row["length_ratio"], 3), steps]
 
 
 def pictures(rows: list[Row]) -> str:
@@ -63,9 +37,9 @@ def pictures(rows: list[Row]) -> str:
                 each = [f"{100 * mine[s]['converged']:.0f}" if s in mine else "-" for s in scenes]
                 lines.append([name, f"`{method}`", home(total), *each, *ends(total)])
     tail = ["end mm", "end deg", "length", "steps"]
-    first = markdown(["starts and goals", "method", "home % [95 %]", *scenes, *tail], lines, 2)
+    first = table(["starts and goals", "method", "home % [95 %]", *scenes, *tail], lines, 2)
     order = sorted(rows, key=lambda r: (sets.index(r["set"]), scenes.index(r["scene"]), methods.index(r["method"])))
-    each = markdown(
+    each = table(
         ["starts and goals", "picture", "method", "home % [95 %]", *tail],
         ([r["set"], r["scene"], f"`{r['method']}`", home(r), *ends(r)] for r in order),
         3,
@@ -96,7 +70,35 @@ def dvs(rows: list[Row]) -> str:
         "end mm",
         "end deg",
     ]
-    return markdown(head, lines, 3)
+    return table(head, lines, 3)
+
+
+def dvs_starts(rows: list[Row]) -> str:
+    """Where `dvs` as published comes home from: the share by how far the start is, pooled over the pictures."""
+    bounds = {
+        ("lookat", "distance cm"): (0, 20, 35, 50, 65, 90),
+        ("screw", "roll deg"): (0, 15, 31, 47, 62, 78),
+        ("screw", "along the axis cm"): (-37, -22, -7, 7, 22, 37),
+    }
+    starts: dict[tuple[str, str], list[float]] = {key: [] for key in bounds}
+    came: dict[str, list[int]] = {"lookat": [], "screw": []}
+    for row in rows:
+        if (row["method"], row["variant"]) == ("dvs", "as published"):
+            Ts_cam, Ts_goal = SETS[row["set"]][0].draw(row["n"], torch.Generator().manual_seed(row["seed"]), 0.6, PAPER_CAMERA)
+            metres, radians = se3.distance(Ts_cam, Ts_goal)
+            along = (se3.inverse(Ts_goal) @ Ts_cam)[:, 2, 3]
+            for key, values in (("distance cm", 100 * metres), ("roll deg", radians.rad2deg()), ("along the axis cm", 100 * along)):
+                if (row["set"], key) in bounds:
+                    starts[row["set"], key] += values.tolist()
+            came[row["set"]] += row["runs"]["home"]
+    lines = []
+    for (name, parameter), edges in bounds.items():
+        which = np.digitize(starts[name, parameter], edges)
+        for k in range(1, len(edges)):
+            good = np.array(came[name])[which == k]
+            share = {"converged": good.mean(), "converged_ci": wilson(int(good.sum()), len(good))}
+            lines.append([name, f"{parameter} {edges[k - 1]} to {edges[k]}", str(len(good)), home(share)])
+    return table(["set", "start", "runs", "home % [95 %]"], lines, 2)
 
 
 def antialias(rows: list[Row]) -> str:
@@ -109,22 +111,33 @@ def antialias(rows: list[Row]) -> str:
         percent = [f"{100 * mean[k]:.1f}" for k in ("change", "L")]
         lines.append([f"{minification:g}", f"{pixels:g}", renderer, f"{255 * mean['grey']:.2f}", *percent, *end])
     head = ["texels a pixel", "shift px", "renderer", "grey error of 255", "error of the change %", "error of L %", "end mm", "end deg"]
-    return markdown(head, lines, 0)
+    return table(head, lines, 0)
 
 
-TABLES: dict[str, Callable[[list[Row]], str]] = {"pictures": pictures, "dvs": dvs, "antialias": antialias}
+# By name: the file in results/ and the table made of its rows.
+TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
+    "pictures": ("pictures", pictures),
+    "dvs": ("dvs", dvs),
+    "dvs-starts": ("dvs", dvs_starts),
+    "antialias": ("antialias", antialias),
+}
+
+
+def made(name: str) -> str | None:
+    """The table of that name, or None without its results."""
+    file, draw = TABLES[name]
+    path = ROOT / "results" / f"{file}.json"
+    return draw(json.loads(path.read_text())["rows"]) if path.is_file() else None
 
 
 def filled(page: str) -> str:
     """The page with each of its tables as the results have it now; those without results stay."""
 
     def fill(match: re.Match[str]) -> str:
-        path = ROOT / "results" / f"{match[2]}.json"
-        if not path.is_file():
-            return match[0]
-        return f"{match[1]}\n{TABLES[match[2]](json.loads(path.read_text())['rows'])}\n{match[3]}"
+        text = made(match[2])
+        return match[0] if text is None else f"{match[1]}\n{text}\n{match[3]}"
 
-    return re.sub(r"(<!-- table:(\w+) -->).*?(<!-- /table -->)", fill, page, flags=re.DOTALL)
+    return re.sub(r"(<!-- table:([\w-]+) -->).*?(<!-- /table -->)", fill, page, flags=re.DOTALL)
 
 
 def main(write: bool = False, check: bool = False) -> int:
@@ -144,10 +157,9 @@ def main(write: bool = False, check: bool = False) -> int:
     for page in stale if write else ():
         page.write_text(filled(page.read_text()))
         print(f"{page.relative_to(ROOT)}: written")
-    for name, table in TABLES.items():
-        path = ROOT / "results" / f"{name}.json"
-        if path.is_file():
-            print(f"## {name}\n\n{table(json.loads(path.read_text())['rows'])}\n")
+    for name in TABLES:
+        if text := made(name):
+            print(f"## {name}\n\n{text}\n")
     return 0
 
 

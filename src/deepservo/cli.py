@@ -113,20 +113,62 @@ class Info:
         run_info(self.model)
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Measure methods on the published sets and on harder ones, beside the published figures."""
+
+    methods: str = "dvs,dct,pca,orb,sift,sift+dvs"
+    """Names, comma between: see the list in an error about one that there is not. dct-20 is dct with 20 coefficients."""
+    sets: str = "lookat,screw,lookat-rz"
+    """Names, comma between: lookat, screw, lookat-rz, gaussian, batches, overlap, steps, hard-light and so on."""
+    scenes: str | None = None
+    """Bundled or code-made pictures, comma between; the five bundled ones when neither this, --image nor --models is given."""
+    image: Path | None = None
+    """A picture of your own, 0.8 m wide, as the scene."""
+    models: str | None = None
+    """Model files, comma between, whose scenes are run: for the methods that are trained."""
+    poses: Path | None = None
+    """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres: your own set."""
+    n: Annotated[int | None, tyro.conf.arg(aliases=["--runs"])] = None
+    """Runs of each part of a set on each scene; as many as were published when not given. torchrun takes --n for itself: --runs there."""
+    seed: int = 0
+    """Of the starts and of what changes the pictures."""
+    out: Path = Path("bench")
+    """Folder for results.json, runs.npz, results.md, report.html, and the runs that are done."""
+    resume: bool = False
+    """Go on in a folder that the same settings made; methods and sets may be added."""
+    quick: bool = False
+    """A glance at everything: four runs of at most 100 steps on one scene."""
+    compare: tuple[Path, Path] | None = None
+    """Two results.json, before and after: say what moved; exit code 1 where a share fell beyond its interval."""
+
+    def run(self) -> int | None:
+        """See `commands_bench`."""
+        from deepservo.commands_bench import run_bench, run_compare
+
+        if self.compare:
+            return run_compare(*self.compare)
+        run_bench(
+            self.methods, self.sets, self.scenes, self.image, self.models, self.poses, self.n, self.seed, self.out, self.resume, self.quick
+        )
+        return None
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Servo, tyro.conf.subcommand("servo")]
     | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0, or 2 with one sentence on standard error."""
+    """Run one command; the exit code: 0, or 2 with one sentence on standard error (1: `bench --compare` found a share that fell)."""
     command: Any = None
     try:
         command = tyro.cli(Command, args=args, prog="deepservo", description="Bring a camera home to a picture.")  # type: ignore[call-overload]
-        command.run()
+        return command.run() or 0
     except InputError as error:
         return _refuse(str(error))
     except OSError as error:  # a full disk, a path without permission: the machine's state, not a fault of the program
@@ -134,7 +176,6 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         go_on = "--resume goes on from it" if isinstance(command, Learn) else "the same command goes on from it"
         return _refuse(f"stopped by Ctrl-C, nothing half-written{f'; {stop}: {go_on}' if str(stop) else ''}")
-    return 0
 
 
 def _refuse(why: str) -> int:

@@ -235,3 +235,15 @@ def servo_bar(what: str, budget: int) -> Iterator[Any]:
     with _bar(what, budget) as bar:
         yield lambda step, going: bar(step, budget, f"step {step}, {going} runs to go")
         bar(budget, budget, "")
+
+
+@contextmanager
+def bench_bar(rows: int) -> Iterator[Any]:
+    """A bar for a benchmark: call it with the job, its runs done, the chunks done and all chunks, and the step."""
+    with _bar(f"{rows} rows", None, "") as bar:
+
+        def show(job: Any, runs: int, done: int, chunks: int, step: int) -> None:
+            where = ", ".join(word for word in (job.method, job.set, job.part, job.scene) if word)
+            bar(done, chunks, f"{where}: run {runs} of {job.n}, step {step}; {done} of {chunks} chunks done")
+
+        yield show

@@ -87,17 +87,24 @@ def write_report(
         "scene": {"width": scene.width, "height": scene.height, "picture": _webp(_small(scene.texture, 96))},
         "training": training and {**training, "loss": _thin(training["loss"], 2 * POINTS)},
     }
-    files = resources.files("deepservo.bench")
     top = re.sub(r"(\d) (mm|deg)\b", "\\1\N{NO-BREAK SPACE}\\2", sentence(runs[0]))  # a number and its unit stay in one line
+    words = {"title": title, "sentence": top if len(runs) == 1 else f"{runs[0].label}: {top}"}
+    write_page(path, "report", words, data)
+
+
+def write_page(path: Path, name: str, words: dict[str, str], data: dict) -> None:
+    """Write one of the pages of this folder, its text and data filled in, its style, scripts and plotly inside it."""
+    files = resources.files("deepservo.bench")
     parts = {
-        "title": html.escape(title),
-        "sentence": html.escape(top if len(runs) == 1 else f"{runs[0].label}: {top}"),
+        **{key: html.escape(text) for key, text in words.items()},
+        "css": (files / "page.css").read_text("utf-8"),
+        "common": (files / "page.js").read_text("utf-8"),
         "plotly": get_plotlyjs(),
-        "script": (files / "report.js").read_text("utf-8"),
+        "script": (files / f"{name}.js").read_text("utf-8"),
         # "<" could end the script element, and JSON has no NaN
         "data": json.dumps(_tidy(data), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], (files / "report.html").read_text("utf-8"))
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], (files / f"{name}.html").read_text("utf-8"))
     with replacing(Path(path)) as beside:
         beside.write_text(page, "utf-8")
 

@@ -35,6 +35,13 @@ CHUNK = 25  # runs that go together: the most that a kill can lose
 
 
 @dataclass(frozen=True)
+class _Known:
+    """A scene that is known, and nothing trained on it."""
+
+    scene: PlanarScene
+
+
+@dataclass(frozen=True)
 class Bench:
     """What all runs of a benchmark share."""
 
@@ -47,6 +54,10 @@ class Bench:
     budget: int | None = None
     poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
     """Of the set `poses`: the user's own."""
+
+    def known(self, scene: str) -> Any:
+        """What a method may know of a scene: its model, or the scene alone."""
+        return self.models.get(scene) or _Known(self.scenes[scene] if scene in self.scenes else scene_of(scene))
 
 
 @dataclass(frozen=True)
@@ -189,13 +200,13 @@ def run_chunk(job: Job, bench: Bench, numbers: range, progress: Callable[[int, i
     begin = time.perf_counter()
     part = next(part for part in parts_of(job.set, bench) if part.label == job.part)
     condition, distance = part.condition, part.distance or bench.distance
-    scene = bench.scenes[job.scene] if job.scene in bench.scenes else scene_of(job.scene)
+    known = bench.known(job.scene)
     Ts_cam, Ts_goal = part.draw(job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
     runs = torch.tensor(numbers)
     Ts_cam, Ts_goal = condition.poses(Ts_cam)[runs], condition.poses(Ts_goal)[runs]
-    camera, real = condition.camera(bench.camera), condition.scene(scene)
+    camera, real = condition.camera(bench.camera), condition.scene(known.scene)
     goal = condition.goals(real, camera, Ts_goal, bench.seed, runs)
-    controller = build(job.method, bench.camera, distance * condition.depth, bench.models.get(job.scene) or _Known(scene))
+    controller = build(job.method, bench.camera, distance * condition.depth, known)
     world = HardSimulator(real, camera, Ts_cam, condition, bench.seed, runs)
     controller.set_goal(goal)
     if isinstance(controller, TruePose):
@@ -214,10 +225,3 @@ def run_chunk(job: Job, bench: Bench, numbers: range, progress: Callable[[int, i
     )  # fmt: skip
     facts = {"gain": controller.gain, "dt": trajectory.dt, "budget": trajectory.budget, "ape_at": judged.ape_at}
     return Chunk(runs_done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb())
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A scene that is known, and nothing trained on it."""
-
-    scene: PlanarScene

@@ -1,0 +1,166 @@
+"""ViSP as the judge: the same picture, poses, camera and law through ViSP's code and ours; golden numbers for the tests.
+
+    python benchmarks/visp/judge.py          # needs g++ and Debian's libvisp-dev; says so and stops where they are not there
+
+It builds judge.cpp, writes tests/golden/visp.npz and results/visp.json, and prints how far the two are apart.
+"""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import astuple
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import tyro
+
+from deepservo.bench import metrics
+from deepservo.camera import Camera
+from deepservo.checkpoint import replacing
+from deepservo.geometry import se3
+from deepservo.loop import Simulator, servo
+from deepservo.methods.direct import PhotometricServo
+from deepservo.scene import PlanarScene, sampling
+from deepservo.scene.textures import texture
+from deepservo.version import __version__
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CAMERA = Camera(96, 72, 120.0, 118.0, 46.5, 37.0)
+DEPTH, WIDTH = 0.6, 0.8
+SIZE = (150, 200)
+GAIN, MU, STEPS = 0.5, 0.01, 60
+
+
+# ViSP's simulator keeps colours: each is interpolated and rounded, and the grey of three equal ones is cut down to a byte, which
+# in double precision makes 62 of the 256 levels one darker.
+LEVELS = torch.arange(256, dtype=torch.float64)
+GREY = torch.floor(0.2126 * LEVELS + 0.7152 * LEVELS + 0.0722 * LEVELS).float()
+
+
+class Bytes(PlanarScene):
+    """A scene as ViSP's simulator draws it: plain bilinear, in bytes; the picture ends at the centres of the outermost texels.
+
+    ViSP leaves a ring of one pixel at the border of what the camera sees white; no feature uses it.
+    """
+
+    def render(
+        self, camera: Camera, T_world_cam: torch.Tensor, background: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bytes over 255."""
+        image, _ = super().render(camera, T_world_cam, background)
+        u, v = self._texels(camera, T_world_cam)
+        h, w = self.texture.shape[1:]
+        inside = (u >= 0) & (u <= w - 1) & (v >= 0) & (v <= h - 1)
+        image = GREY[(image * 255).round().long()] / 255
+        return torch.where(inside[:, None], image, 1.0), inside.float()
+
+    def _texels(self, camera: Camera, T_world_cam: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = torch.meshgrid(torch.arange(camera.width), torch.arange(camera.height), indexing="xy")
+        px = torch.stack([x, y, torch.ones_like(x)], -1).double()
+        p = (self.homography(camera, T_world_cam)[:, None, None] @ px[..., None])[..., 0]
+        return p[..., 0] / p[..., 2], p[..., 1] / p[..., 2]
+
+
+def scene_and_poses() -> tuple[Bytes, torch.Tensor, torch.Tensor]:
+    """A picture made by code, in bytes; the goal; starts from 2 to 6 cm and up to 6 deg away."""
+    picture = (texture(SIZE, torch.Generator().manual_seed(3), "clouds") * 255).round() / 255
+    generator = torch.Generator().manual_seed(0)
+    T_goal = sampling.fronto_parallel(DEPTH)
+    twist = torch.randn(4, 6, generator=generator, dtype=torch.float64) * torch.tensor([0.02] * 3 + [0.04] * 3)
+    return Bytes(picture, WIDTH, 1.0, antialias=False), T_goal, T_goal @ se3.exp(twist)
+
+
+def visp(judge: Path, mode: str, file: Path, camera: Camera, pitch: float, poses: torch.Tensor, steps: int = STEPS) -> list[np.ndarray]:
+    """Lines of numbers that judge.cpp prints; the first pose is the goal's."""
+    c = camera
+    numbers = (pitch, c.width, c.height, c.fx, c.fy, c.cx, c.cy, DEPTH, GAIN, MU, steps)
+    text = "\n".join(" ".join(f"{x:.17g}" for x in T.flatten().tolist()) for T in poses)
+    done = subprocess.run([judge, mode, file, *map(str, numbers)], input=text, capture_output=True, text=True, check=True)
+    return [np.array(line.split(), float) for line in done.stdout.splitlines()]
+
+
+def build(folder: Path) -> Path | None:
+    """Compile judge.cpp; None, and why, where that cannot be."""
+    if not shutil.which("g++") or subprocess.run(["pkg-config", "--exists", "visp"], check=False).returncode:
+        print("ViSP is not installed: apt-get install g++ pkg-config libvisp-dev")
+        return None
+    flags = subprocess.run(["pkg-config", "--cflags", "visp"], capture_output=True, text=True, check=True).stdout.split()
+    libraries = ["-lvisp_robot", "-lvisp_visual_features", "-lvisp_io", "-lvisp_core"]
+    command = ["g++", "-O3", "-march=native", HERE / "judge.cpp", "-o", folder / "judge", *flags, *libraries]
+    subprocess.run(list(map(str, command)), check=True)
+    return folder / "judge"
+
+
+def write_picture(path: Path, picture: torch.Tensor) -> None:
+    """Bytes as ViSP reads them."""
+    cv2.imwrite(str(path), (picture[0] * 255).round().byte().numpy())
+
+
+def main() -> int:
+    """Write the golden numbers and say how far ours are from them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        judge = build(folder)
+        if judge is None:
+            return 0
+        scene, T_goal, Ts = scene_and_poses()
+        file, pitch, poses = folder / "texture.pgm", WIDTH / SIZE[1], torch.cat([T_goal, Ts])
+        write_picture(file, scene.texture)
+        pictures = np.stack(visp(judge, "render", file, CAMERA, pitch, poses)).astype(np.uint8).reshape(-1, CAMERA.height, CAMERA.width)
+        lines = visp(judge, "features", file, CAMERA, pitch, poses)
+        errors, Ls = np.stack(lines[::2]), np.stack([line.reshape(-1, 6) for line in lines[1::2]])
+        served = visp(judge, "servo", file, CAMERA, pitch, poses)
+    each = 2 * STEPS + 1
+    runs = [served[i * each : (i + 1) * each] for i in range(len(Ts))]
+    Ts_visp = np.stack([np.stack([line.reshape(4, 4) for line in run[::2]]) for run in runs], 1)
+    golden = {
+        "texture": (scene.texture * 255).round().byte().numpy(),
+        "camera": np.array(astuple(CAMERA)),
+        "T_goal": T_goal.numpy(),
+        "Ts": Ts.numpy(),
+        "pictures": pictures,
+        "errors": errors.astype(np.float32),
+        "L": Ls.astype(np.float32),
+        "Ts_visp": Ts_visp,
+    }
+    path = ROOT / "tests" / "golden" / "visp.npz"
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as beside, beside.open("wb") as out:
+        np.savez_compressed(out, **golden)
+    found = apart(golden)
+    with replacing(ROOT / "results" / "visp.json") as beside:
+        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": [found]}, indent=1) + "\n")
+    print("\n".join(f"{name:24} {value:.3g}" for name, value in found.items()))
+    return 0
+
+
+def apart(golden: dict[str, np.ndarray]) -> dict[str, float]:
+    """How far ours are from ViSP's pictures, errors, interaction matrices and trajectories."""
+    scene = Bytes(torch.from_numpy(golden["texture"]).float() / 255, WIDTH, 1.0, antialias=False)
+    w, h, *intrinsics = golden["camera"].tolist()
+    camera, T_goal, Ts = Camera(int(w), int(h), *intrinsics), torch.from_numpy(golden["T_goal"]), torch.from_numpy(golden["Ts"])
+    images = scene.render(camera, Ts)[0]
+    levels = ((images[:, 0] * 255).round().numpy() - golden["pictures"])[:, 1:-1, 1:-1]
+    servoing = PhotometricServo(camera, DEPTH, interaction="goal", gain=GAIN, mu=MU, hold=10**6)
+    features, depth = servoing.features, torch.full((1, 1, 1), DEPTH)
+    seen = torch.from_numpy(golden["pictures"]).float()[:, None] / 255
+    goal = scene.render(camera, T_goal)[0]
+    L = 255 * features.L(seen, depth).numpy()
+    servoing.set_goal(goal)
+    ours = servo(Simulator(scene, camera, Ts), servoing, goal, len(golden["Ts_visp"]) - 1).Ts_world_cam
+    metres, _ = se3.distance(ours, torch.from_numpy(golden["Ts_visp"][: len(ours)]))
+    return {
+        "pixels that differ %": float(100 * (levels != 0).mean()),
+        "grey levels at most": float(np.abs(levels).max()),
+        "L, relative": float(np.linalg.norm(L - golden["L"]) / np.linalg.norm(golden["L"])),
+        "trajectory mm at most": float(1e3 * metres.max()),
+        "trajectory mm at the end": float(1e3 * metres[-1].max()),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(tyro.cli(main))

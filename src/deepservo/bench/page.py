@@ -1,0 +1,118 @@
+"""The page of a benchmark: tables beside the published figures, who wins where, and the runs behind them. `bench.js` draws it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepservo.bench.landscape import AXES, REACH, landscapes
+from deepservo.bench.metrics import wilson
+from deepservo.bench.report import write_page
+from deepservo.bench.runs import Bench, Job, Runs
+from deepservo.bench.tables import published
+from deepservo.methods import build
+from deepservo.methods.direct import FeatureServo
+
+FARTHEST_BINS = 8  # of the distance at the start
+SHARES = np.linspace(0, 1, 11)  # bins of the share of the goal that the start sees
+CURVE = 80  # points of an error curve
+PATHS = 40  # drawn of one method
+PATH_POINTS = 30
+
+
+def write_bench_page(
+    path: Path, rows: Sequence[Mapping[str, Any]], pooled: Sequence[Mapping[str, Any]], runs: Mapping[Job, Runs], bench: Bench
+) -> None:
+    """Write the page to `path`, all at once. rows, pooled: of results.json; runs: by job, in the order of the rows."""
+    methods, sets = (list(dict.fromkeys(row[key] for row in rows)) for key in ("method", "set"))
+    total = sum(len(each.run) for each in runs.values())
+    data = {
+        "pooled": [{**row, "published": published(row["set"], row["method"])} for row in pooled],
+        "rows": rows,
+        "groups": [_group(name, part, runs) for name, part in dict.fromkeys((job.set, job.part) for job in runs)],
+        "axes": [
+            {"name": name, "reach": reach * (bench.distance / 0.6 if i < 3 else 1)}
+            for i, (name, reach) in enumerate(zip(AXES, REACH, strict=True))
+        ],
+        "landscapes": _landscapes(methods, bench),
+    }
+    words = {"title": f"{', '.join(methods)} on {', '.join(sets)}", "sentence": _sentence(pooled, total)}
+    write_page(path, "bench", words, data)
+
+
+def _sentence(pooled: Sequence[Mapping[str, Any]], total: int) -> str:
+    """The best method by the mean share home over all sets and parts."""
+    shares: dict[str, list[float]] = {}
+    for row in pooled:
+        shares.setdefault(row["method"], []).append(row["converged"])
+    means = {method: float(np.mean(values)) for method, values in shares.items()}
+    best = max(means, key=lambda method: means[method])
+    if len(means) == 1:
+        return f"{best} brought {100 * means[best]:.1f} % of {total} cameras home."
+    return f"{best} came home most often: {100 * means[best]:.1f} %, the mean over {len(shares[best])} conditions; {total} runs in all."
+
+
+def _group(name: str, part: str, runs: Mapping[Job, Runs]) -> dict[str, Any]:
+    """All that is drawn of one part of a set, by method and pooled over its scenes."""
+    mine: dict[str, list[Runs]] = {}
+    for job, each in runs.items():
+        if (job.set, job.part) == (name, part):
+            mine.setdefault(job.method, []).append(each)
+    joined = {method: Runs.joined(parts) for method, parts in mine.items()}
+    farthest = max(float(each.start_mm.max()) for each in joined.values())
+    edges = np.linspace(0, farthest * 1.0001, FARTHEST_BINS + 1)
+    return {
+        "label": f"{name}, {part}" if part else name,
+        "methods": {method: _method(each, edges) for method, each in joined.items()},
+    }
+
+
+def _method(runs: Runs, edges: np.ndarray) -> dict[str, Any]:
+    drawn = np.unique(np.linspace(0, len(runs.run) - 1, min(PATHS, len(runs.run))).round().astype(int))
+    steps = np.unique(np.geomspace(1, runs.path.shape[1], CURVE).round().astype(int)) - 1
+    mm = 1e3 * np.linalg.norm(runs.path[..., :3], axis=-1)
+    return {
+        "home": runs.home,
+        "start_mm": runs.start_mm,
+        "start_deg": runs.start_deg,
+        "end_mm": runs.mm,
+        "x": 1e3 * runs.path[:, 0, 0],
+        "y": 1e3 * runs.path[:, 0, 1],
+        "by_distance": _rates(runs.start_mm, runs.home, edges),
+        "by_share": _rates(runs.share, runs.home, SHARES),
+        "curve": {"step": steps, "median": np.median(mm[:, steps], 0)},
+        "paths": [_even(runs.path[i, : runs.taken[i] + 1, :3]) for i in drawn],
+        "drawn": drawn,
+    }
+
+
+def _rates(values: np.ndarray, home: np.ndarray, edges: np.ndarray) -> list[tuple[float, float, float, float, int]]:
+    """Middle of the bin, share home, its interval, runs; of the bins that hold any."""
+    which = np.clip(np.digitize(values, edges) - 1, 0, len(edges) - 2)
+    found = []
+    for k in range(len(edges) - 1):
+        good = home[which == k]
+        if len(good):
+            low, high = wilson(int(good.sum()), len(good))
+            found.append((float(edges[k] + edges[k + 1]) / 2, float(good.mean()), low, high, len(good)))
+    return found
+
+
+def _even(path: np.ndarray) -> np.ndarray:
+    """A path thinned so that its points lie evenly along it."""
+    length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
+    at = np.searchsorted(length, np.linspace(0, length[-1], PATH_POINTS)).clip(max=len(path) - 1)
+    return path[np.unique(np.r_[0, at, len(path) - 1])]
+
+
+def _landscapes(methods: Sequence[str], bench: Bench) -> dict[str, dict[str, Any]]:
+    """By scene and method, for the methods that descend a cost."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, scene in bench.scenes.items():
+        for method in methods:
+            if method.split("-")[0] in ("dvs", "dct", "pca"):
+                controller = build(method, bench.camera, bench.distance, bench.known(name))
+                assert isinstance(controller, FeatureServo)
+                found.setdefault(name, {})[method] = landscapes(controller.features, scene, bench.camera, bench.distance)
+    return found

@@ -1,0 +1,131 @@
+"""What `deepservo bench` does: parses names, runs what is missing, writes the results; and compares two of them."""
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from deepservo import pictures
+from deepservo.bench.bench import first_process, open_together, release, run_all, share_threads, write_all
+from deepservo.bench.protocols import read_poses
+from deepservo.bench.runs import Bench, jobs
+from deepservo.bench.scenes import WIDTH, scene_of
+from deepservo.bench.sets import SETS
+from deepservo.bench.tables import compared
+from deepservo.commands import bench_bar, check_seed, console
+from deepservo.errors import InputError
+from deepservo.learn import PAPER_CAMERA, check_scene
+from deepservo.methods import check_method
+from deepservo.model import Model, load_model, texture_of
+from deepservo.scene import PlanarScene
+
+DISTANCE = 0.6  # of the reference pose [m]
+QUICK_RUNS, QUICK_STEPS = 4, 100
+TRAINED = ("cnn", "cnn+dvs")
+
+
+def run_bench(
+    methods: str,
+    sets: str,
+    scenes: str | None,
+    image: Path | None,
+    models: str | None,
+    poses: Path | None,
+    n: int | None,
+    seed: int,
+    out: Path,
+    resume: bool,
+    quick: bool,
+) -> None:
+    """Run what is not in `out` yet and write results.json, runs.npz, results.md and report.html."""
+    check_seed(seed)
+    names, wanted = _names(methods), _names(sets) if poses is None else ("poses",)
+    for name in names:
+        check_method(name)
+    for name in wanted if poses is None else ():
+        _check_set(name)
+    if n is not None and n < 1:
+        raise InputError(f"--n {n}: give at least 1 run")
+    bench = _bench(names, scenes, image, models, poses, seed, quick)
+    work = jobs(names, wanted, bench, n or (QUICK_RUNS if quick else None))
+    open_together(out, bench, resume)
+    share_threads()
+    with bench_bar(len(work)) as show:
+        run_all(work, bench, out, show)
+    if first_process():
+        with console.status("drawing the report"):
+            write_all(work, bench, out)
+        console.print((out / "results.md").read_text())
+        console.print(f"{out / 'report.html'}: open it in a browser")
+    release()
+
+
+def run_compare(before: Path, after: Path) -> int:
+    """Print what moved; 1 where a share home fell beyond its interval, else 0."""
+    table, worse = compared(_rows(before), _rows(after))
+    console.print(table)
+    return int(worse)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """What stands between the commas."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise InputError("an empty list of names; put commas between them, as in --methods dvs,sift")
+    return names
+
+
+def _check_set(name: str) -> None:
+    if name == "poses":
+        raise InputError("the set 'poses' is your own; give its file with --poses")
+    if name not in SETS:
+        near = get_close_matches(name, SETS)
+        raise InputError(f"there is no set {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(SETS)}")
+
+
+def _bench(
+    methods: tuple[str, ...], scenes: str | None, image: Path | None, models: str | None, poses: Path | None, seed: int, quick: bool
+) -> Bench:
+    """What all rows share; InputError where the options do not go together."""
+    given = [option for option, value in (("--scenes", scenes), ("--image", image), ("--models", models)) if value is not None]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} both name scenes; give one of them")
+    untrained = [name for name in methods if name in TRAINED]
+    if untrained and models is None:
+        raise InputError(f"{untrained[0]}: is trained for a scene; give the models that deepservo learn wrote with --models")
+    camera, distance, learned, found = PAPER_CAMERA, DISTANCE, dict[str, Model](), dict[str, PlanarScene]()
+    if models is not None:
+        learned = {model.picture: model for model in map(load_model, _names(models))}
+        first = next(iter(learned.values()))
+        camera, distance = first.camera, first.distance
+        odd = [name for name, model in learned.items() if (model.camera, model.distance) != (camera, distance)]
+        if odd:
+            raise InputError(f"--models: {odd[0]} was learned for another camera or distance than {first.picture}; run them one by one")
+        found = {name: model.scene for name, model in learned.items()}
+    elif image is not None:
+        found = {image.name: PlanarScene(texture_of(pictures.read_picture(image)), WIDTH)}
+        check_scene(found[image.name], camera, distance, str(image))
+    else:
+        found = {name: scene_of(name) for name in (_names(scenes) if scenes else pictures.BUNDLED)}
+    if quick:
+        found = dict(list(found.items())[:1])
+    own = None
+    if poses is not None:
+        Ts_cam, Ts_goal = read_poses(poses)
+        if Ts_goal is None:
+            raise InputError(f"{poses}: holds no T_world_goal; add it, (N, 4, 4) or one for all")
+        own = (Ts_cam, Ts_goal)
+    return Bench(camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a results.json."""
+    try:
+        rows = json.loads(path.read_text())["rows"]
+        if not all("converged" in row and "method" in row for row in rows):
+            raise ValueError
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a results.json") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: is no results.json of deepservo") from None
+    return list(rows)
