@@ -114,12 +114,19 @@ def antialias(rows: list[Row]) -> str:
     return table(head, lines, 0)
 
 
+def visp(rows: list[Row]) -> str:
+    """How far ours are from ViSP's."""
+    (row,) = rows
+    return table(["", "ours against ViSP"], ([name, f"{value:.2g}"] for name, value in row.items()), 1)
+
+
 # By name: the file in results/ and the table made of its rows.
 TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "pictures": ("pictures", pictures),
     "dvs": ("dvs", dvs),
     "dvs-starts": ("dvs", dvs_starts),
     "antialias": ("antialias", antialias),
+    "visp": ("visp", visp),
 }
 
 

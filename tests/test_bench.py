@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from browser import measured, needs_browser, opened
 from deepservo.bench import bench as benching
 from deepservo.bench.bench import chunks_of, collect, open_folder, run_all, write_all
 from deepservo.bench.conditions import BLUR, LIGHT, MODEL, OCCLUSION, PLAIN, SIZE, HardSimulator, Shot, changed
@@ -271,6 +273,20 @@ def test_everything_is_written(tmp_path):
     assert arrays["lookat||coffee|dvs|path"].shape == (1, 9, 6)
     text = (tmp_path / "out" / "results.md").read_text()
     assert "59.0" in text and "`dct-20`" in text and len(rows) == len(work)
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_draws_everything_and_nothing_runs_over_its_card(tmp_path, width):
+    bench = small(("coffee", "moon"), budget=3)
+    work = jobs(("dvs", "sift+dvs"), ("lookat-rz-perturbed", "hard-size"), bench, 2)
+    open_folder(tmp_path / "out", bench, resume=False)
+    run_all(work, bench, tmp_path / "out", lambda *_: None)
+    write_all(work, bench, tmp_path / "out")
+    page = tmp_path / "out" / "report.html"
+    assert len(re.findall(r'class="[^"]*js-plotly-plot', opened(page, "1200,1000"))) == 7, "six plots, and the cost of dvs"
+    found = measured(page, width)
+    assert found["width"] == str(width) and not found["wide"]
 
 
 def test_compare_says_what_moved():

@@ -3,8 +3,6 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from browser import measured, needs_browser, opened
 from deepservo.bench.report import RunSet, write_report
 from deepservo.camera import Camera
 from deepservo.control import pbvs
@@ -152,26 +151,6 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH to open the page with")
-
-
-def opened(path: Path, size: str) -> str:
-    """The page as a browser with a window of this size has it after a while."""
-    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-               "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
-               "--enable-unsafe-swiftshader", f"--user-data-dir={path.parent / 'profile'}", f"--window-size={size}",
-               "--virtual-time-budget=8000", "--dump-dom", path.as_uri()]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    root = re.search(r"<html[^>]*>", done.stdout)
-    assert root, f"the browser gave no page: {done.stderr[-500:]}"
-    assert "data-error" not in root[0], root[0]
-    assert 'data-drawn="yes"' in root[0]
-    return done.stdout
-
-
 @needs_browser
 @pytest.mark.parametrize("known", [True, False], ids=["simulated", "no-goal-pose"])
 def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
@@ -184,24 +163,6 @@ def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
     assert "alert(1)" in drawn and "<script>alert" not in own(drawn)
 
 
-# A browser's window is no narrower than 500 pixels, a frame in it is; what the frame found it has to send.
-FRAME = """<!doctype html><html><body><iframe src="report.html" style="border:0;width:WIDTHpx;height:2000px"></iframe><script>
-onmessage = e => Object.assign(document.documentElement.dataset, e.data);
-</script></body></html>"""
-MEASURE = """<script>
-const timer = setInterval(() => {
-  const root = document.documentElement;
-  if (!root.dataset.drawn && !root.dataset.error) return;
-  clearInterval(timer);
-  const inside = document.querySelectorAll("header *, section :not(.plot *, #space *)");
-  const over = [...inside].filter(e => e.getBoundingClientRect().right > e.closest("header, section").getBoundingClientRect().right + 0.5);
-  const scrolling = [...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth);
-  const wide = [...over, ...scrolling].map(e => e.tagName + " " + e.textContent.slice(0, 60)).join("; ");
-  parent.postMessage({...root.dataset, width: innerWidth, wide, end: document.querySelector("[data-name='End [mm]']").textContent}, "*");
-}, 50);
-</script>"""
-
-
 @needs_browser
 @pytest.mark.parametrize("width", [360, 390, 1280])
 def test_nothing_runs_over_its_card(tmp_path: Path, width: int) -> None:
@@ -212,10 +173,7 @@ def test_nothing_runs_over_its_card(tmp_path: Path, width: int) -> None:
     path = tmp_path / "report.html"
     write_report(path, title="cnn+dvs on coffee", rows=[rates | figures | names | {"ms_per_step_p50": 1308.53, "ms_per_step_p99": 9999.9}],
                  runs=[runs(4, lost=1)], scene=SCENE, camera=CAMERA, training=TRAINING)  # fmt: skip
-    path.write_text(path.read_text("utf-8").replace("</body>", MEASURE + "</body>"), "utf-8")
-    frame = tmp_path / "frame.html"
-    frame.write_text(FRAME.replace("WIDTH", str(width)), "utf-8")
-    found = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<html[^>]*>", opened(frame, "1400,2000"))[0]))
+    found = measured(path, width)
     assert found["width"] == str(width) and not found["wide"]
     assert html.unescape(found["end"]).replace("\N{NO-BREAK SPACE}", " ") == "0.00012mean 0.00011 ± < 0.00001"
 

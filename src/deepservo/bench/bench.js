@@ -129,6 +129,7 @@ options("#method", METHODS.map(m => [m, m]));
 const scenes = Object.keys(D.landscapes), first = D.axes.map(a => a.name);
 options("#scene", scenes.map(s => [s, s]));
 options("#axes", first.flatMap((a, i) => first.slice(i + 1).map(b => [`${a} ${b}`, `${a} and ${b}`])));
+at("#table details").open = innerWidth > 720; // on a phone it would be many screens
 at("#landscape").hidden = !scenes.length;
 at(".pick").hidden = D.groups.length < 2;
 at("#pick").onchange = everything;

@@ -92,7 +92,7 @@ def who_wins(pooled: Sequence[Figures]) -> str:
             row = mine[method]
             share = f"{100 * row['converged']:.0f}"
             low, high = row["converged_ci"]
-            bold = f"**{share}**" if row["converged"] == best else share
+            bold = f"**{share}**" if row["converged"] == best > 0 else share
             cells.append(f"{bold} [{100 * low:.0f}, {100 * high:.0f}], {figure(row['end_mm_median'])} mm")
         lines.append([name, part or "all", *cells])
     return table(["set", "condition", *[f"`{method}`" for method in methods]], lines, 2)

@@ -45,9 +45,14 @@ def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of mutual nearest neighbours between two sets of descriptors: bytes are compared bit by bit."""
     if len(a) == 0 or len(b) == 0:
         return np.zeros(0, int), np.zeros(0, int)
-    norm = cv2.NORM_HAMMING if a.dtype == np.uint8 else cv2.NORM_L2
-    matches = cv2.BFMatcher(norm, crossCheck=True).match(a, b)
-    return np.array([m.queryIdx for m in matches], int), np.array([m.trainIdx for m in matches], int)
+    if a.dtype == np.uint8:
+        matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(a, b)
+        return np.array([m.queryIdx for m in matches], int), np.array([m.trainIdx for m in matches], int)
+    first, second = torch.from_numpy(a), torch.from_numpy(b)  # SIFT's entries are whole numbers: float32 holds their products exactly
+    apart = first.square().sum(1)[:, None] + second.square().sum(1) - 2 * (first @ second.mT)
+    there, back = apart.argmin(1), apart.argmin(0)
+    mutual = (back[there] == torch.arange(len(a))).nonzero().flatten()
+    return mutual.numpy(), there[mutual].numpy()
 
 
 def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> Matched | None:

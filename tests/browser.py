@@ -1,0 +1,51 @@
+"""Pages opened in a real browser, where there is one."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH to open the page with")
+
+
+def opened(path: Path, size: str) -> str:
+    """The page as a browser with a window of this size has it after a while."""
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+               "--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader",
+               "--enable-unsafe-swiftshader", f"--user-data-dir={path.parent / 'profile'}", f"--window-size={size}",
+               "--virtual-time-budget=8000", "--dump-dom", path.as_uri()]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    root = re.search(r"<html[^>]*>", done.stdout)
+    assert root, f"the browser gave no page: {done.stderr[-500:]}"
+    assert "data-error" not in root[0], root[0]
+    assert 'data-drawn="yes"' in root[0]
+    return done.stdout
+
+
+# A browser's window is no narrower than 500 pixels, a frame in it is; what the frame found it has to send.
+FRAME = """<!doctype html><html><body><iframe src="report.html" style="border:0;width:WIDTHpx;height:2000px"></iframe><script>
+onmessage = e => Object.assign(document.documentElement.dataset, e.data);
+</script></body></html>"""
+MEASURE = """<script>
+const timer = setInterval(() => {
+  const root = document.documentElement;
+  if (!root.dataset.drawn && !root.dataset.error) return;
+  clearInterval(timer);
+  const inside = document.querySelectorAll("header *, section :not(.plot *, #space *)");
+  const over = [...inside].filter(e => e.getBoundingClientRect().right > e.closest("header, section").getBoundingClientRect().right + 0.5);
+  const scrolling = [...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth);
+  const wide = [...over, ...scrolling].map(e => e.tagName + " " + e.textContent.slice(0, 60)).join("; ");
+  parent.postMessage({...root.dataset, width: innerWidth, wide, end: document.querySelector("[data-name='End [mm]']").textContent}, "*");
+}, 50);
+</script>"""
+
+
+def measured(path: Path, width: int) -> dict[str, str]:
+    """What the page, `width` pixels wide, tells of itself: `width`, `wide` (what runs over its card), `end` (its first end error)."""
+    path.write_text(path.read_text("utf-8").replace("</body>", MEASURE + "</body>"), "utf-8")
+    frame = path.parent / "frame.html"
+    frame.write_text(FRAME.replace("WIDTH", str(width)), "utf-8")
+    return dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<html[^>]*>", opened(frame, "1400,2000"))[0]))
