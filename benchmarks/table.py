@@ -120,6 +120,38 @@ def visp(rows: list[Row]) -> str:
     return table(["", "ours against ViSP"], ([name, f"{value:.2g}"] for name, value in row.items()), 1)
 
 
+def speed(rows: list[Row]) -> str:
+    """Ours against others."""
+    lines = [
+        [
+            row["what"],
+            row["against"],
+            f"{row['ours']:.0f}",
+            f"{row['theirs']:.0f}",
+            f"**{row['ratio']:.2f}** [{row['low']:.2f}, {row['high']:.2f}]",
+        ]
+        for row in rows
+        if "theirs" in row
+    ]
+    return table(["work", "against", "ours a second", "theirs", "ratio [range]"], lines, 2)
+
+
+def speed_growth(rows: list[Row]) -> str:
+    """DVS as the batch and the picture grow."""
+    lines = [
+        [
+            row["what"].removeprefix("DVS steps, "),
+            f"{row['ours']:.0f}",
+            f"{row['ratio']:.2f} of {row['against']}",
+            f"{100 * row['law']:.0f}",
+            f"{row['peak_mb']:.0f}",
+        ]
+        for row in rows
+        if "law" in row
+    ]
+    return table(["", "trajectory-steps a second", "ratio", "law %", "peak MB"], lines, 1)
+
+
 # By name: the file in results/ and the table made of its rows.
 TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "pictures": ("pictures", pictures),
@@ -127,6 +159,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "dvs-starts": ("dvs", dvs_starts),
     "antialias": ("antialias", antialias),
     "visp": ("visp", visp),
+    "speed": ("speed", speed),
+    "speed-growth": ("speed", speed_growth),
 }
 
 

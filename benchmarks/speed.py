@@ -1,0 +1,148 @@
+"""Speed, as ratios within one run on one machine: against ViSP and OpenCV, and as batch and picture grow.
+
+    python benchmarks/speed.py && make table       # quiet machine; without ViSP its rows are left out
+
+Each figure is measured `repeats` times, ours and theirs in turn; the ratio is the median of the ratios.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+import tyro
+
+from deepservo.bench import metrics
+from deepservo.camera import Camera
+from deepservo.checkpoint import replacing
+from deepservo.learn import PAPER_CAMERA
+from deepservo.loop import Simulator, servo
+from deepservo.methods.direct import PhotometricServo
+from deepservo.pictures import bundled
+from deepservo.scene import PlanarScene, sampling
+from deepservo.version import __version__
+from visp import judge
+
+VISP_CAMERA = Camera(320, 240, 400.0, 400.0, 159.5, 119.5)
+BATCHES = (1, 8, 64, 512)
+SIZES = (64, 112, 224, 448)
+VISP_STEPS = 60
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def paired(ours: Callable[[], float], theirs: Callable[[], float], repeats: int) -> dict[str, float]:
+    """Both rates, a second, in turn; the median of the ratios and its range."""
+    pairs = [(ours(), theirs()) for _ in range(repeats)]
+    ratios = [a / b for a, b in pairs]
+    return {
+        "ours": statistics.median(a for a, _ in pairs), "theirs": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios),
+    }  # fmt: skip
+
+
+def rendering(antialias: bool, inside: bool, repeats: int) -> dict[str, float]:
+    """Pictures of 224 x 224 grey pixels a second against cv2.warpPerspective with bilinear interpolation, on the same cores."""
+    scene, n = PlanarScene(bundled("coffee"), 0.8, antialias=antialias), 64
+    Ts = sampling.fronto_parallel(0.6, n) if inside else sampling.workspace(n, torch.Generator().manual_seed(0))
+    texture, Hs = scene.texture[0].numpy(), scene.homography(PAPER_CAMERA, Ts).numpy()
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+    def theirs() -> None:
+        for H in Hs:
+            cv2.warpPerspective(texture, H, (224, 224), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
+
+    scene.render(PAPER_CAMERA, Ts)
+    theirs()
+    return paired(lambda: n / seconds(lambda: scene.render(PAPER_CAMERA, Ts)), lambda: n / seconds(theirs), repeats)
+
+
+def dvs_rate(camera: Camera, batch: int, steps: int, antialias: bool) -> tuple[float, float]:
+    """Trajectory-steps a second of DVS in simulation, at the goal's L as ViSP's example has it; the share of it that is the law."""
+    scene = PlanarScene(bundled("coffee"), 0.8, antialias=antialias)
+    controller = PhotometricServo(camera, 0.6, interaction="goal", gain=0.1)
+    goal = scene.render(camera, sampling.fronto_parallel(0.6))[0]
+    Ts, _ = sampling.lookat(batch, torch.Generator().manual_seed(0))
+    controller.set_goal(goal)
+    begin = time.perf_counter()
+    trajectory = servo(Simulator(scene, camera, Ts), controller, goal, steps)
+    took = time.perf_counter() - begin
+    return float(trajectory.steps.sum()) / took, float(trajectory.step_ms.sum()) / 1e3 / took
+
+
+def visp_rate(program: Path, folder: Path) -> float:
+    """Steps a second of ViSP's simulator, luminance and law, one thread."""
+    picture = bundled("coffee")
+    judge.write_picture(folder / "coffee.pgm", picture)
+    Ts, T_goal = sampling.lookat(1, torch.Generator().manual_seed(0))
+    (took,) = judge.visp(program, "speed", folder / "coffee.pgm", VISP_CAMERA, 0.8 / picture.shape[2], torch.cat([T_goal, Ts]), VISP_STEPS)
+    return VISP_STEPS / float(took[0])
+
+
+def main(*, repeats: int = 7, out: Path = Path("results/speed.json")) -> None:
+    """Measure everything.
+
+    Args:
+        repeats: of each figure.
+        out: the results file.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def add(what: str, against: str, figures: dict[str, float]) -> None:
+        rows.append({"what": what, "against": against, **figures})
+        print(f"{what:60} {figures['ours']:9.0f} a second, {figures['ratio']:.2f} x {against}", flush=True)
+
+    for antialias in (False, True):
+        for inside in (True, False):
+            what = f"render 224 x 224, {'antialiased' if antialias else 'bilinear'}, {'facing' if inside else 'all over the workspace'}"
+            add(what, "cv2.warpPerspective, bilinear", rendering(antialias, inside, repeats))
+    with tempfile.TemporaryDirectory() as scratch:
+        program = judge.build(Path(scratch))
+        if program is not None:
+            for antialias in (False, True):
+                what = f"DVS steps, 320 x 240, 64 runs, {'antialiased' if antialias else 'bilinear'}"
+                figures = paired(
+                    lambda a=antialias: dvs_rate(VISP_CAMERA, 64, 30, a)[0],  # type: ignore[misc]
+                    lambda: visp_rate(program, Path(scratch)),
+                    repeats,
+                )
+                add(what, "ViSP, one thread", figures)
+    for name, values, camera_of, batch_of in (
+        ("runs", BATCHES, lambda _: PAPER_CAMERA, lambda n: n),
+        ("pixels a side", SIZES, lambda side: PAPER_CAMERA.resize(side, side), lambda _: 64),
+    ):
+        reference = 64 if name == "runs" else 224
+        for value in values:
+            camera, batch = camera_of(value), batch_of(value)
+            metrics.reset_peak()
+            found = [dvs_rate(camera, batch, max(3, 1000 // batch), True) for _ in range(repeats)]
+            rate, share = (statistics.median(column) for column in zip(*found, strict=True))
+            row = {
+                "what": f"DVS steps, {value} {name}",
+                "against": f"{reference} {name}",
+                "ours": rate,
+                "law": share,
+                "peak_mb": metrics.peak_mb(),
+            }
+            rows.append(row)
+            print(f"{row['what']:60} {rate:9.0f} a second, {100 * share:.0f} % of it the law", flush=True)
+    base = {row["against"]: row["ours"] for row in rows if row["what"] == f"DVS steps, {row['against']}"}
+    for row in rows:
+        if "ratio" not in row:
+            row["ratio"] = row["ours"] / base[row["against"]]
+    with replacing(out) as beside:
+        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
