@@ -65,13 +65,18 @@ def test_interaction_matrix_against_the_rendered_picture(name):
             assert (L[:, axis] - numeric).norm() < 0.02 * numeric.norm(), f"axis {axis}"
 
 
+@pytest.mark.parametrize("map_of_depths", [False, True])
 @pytest.mark.parametrize("name", ["dct", "pca"])
-def test_projection_of_the_luminance_row_by_row(name, generator):
-    """The slow twin multiplies the basis with the luminance's own L."""
-    images, depth = torch.rand(3, 1, 160, 192, generator=generator), 0.5 + torch.rand(1, 160, 192, generator=generator)
+def test_projection_against_the_luminance_row_by_row(name, map_of_depths, generator):
+    """The slow twin multiplies the basis with the luminance's own s and L; three pictures, because the fast one takes two at a time."""
+    images = torch.rand(3, 1, 160, 192, generator=generator)
+    depth = 0.5 + torch.rand(1, 160, 192, generator=generator) if map_of_depths else torch.full((1, 1, 1), 0.6)
     features = projections()[name]
-    slow = torch.stack([features.basis @ L for L in features.luminance.L(images, depth)])
-    torch.testing.assert_close(features.L(images, depth), slow, rtol=1e-4, atol=1e-3)
+    slow_s = torch.stack([features.basis @ s for s in features.luminance.s(images)]) - features.offset
+    slow_L = torch.stack([features.basis @ L for L in features.luminance.L(images, depth)])
+    for s, L in (features.measure(images, depth), features.reference(images, depth), (features.s(images), features.L(images, depth))):
+        torch.testing.assert_close(s, slow_s, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(L, slow_L, rtol=1e-4, atol=2e-3)
 
 
 def test_bases_that_cannot_be():

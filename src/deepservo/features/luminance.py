@@ -53,6 +53,12 @@ class Luminance:
         """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
         return self.columns(images, depth).mT
 
+    def measure(
+        self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
+        """Both."""
+        return self.s(images), self.L(images, depth)
+
     def columns(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b 6 k"]:
         """`L` transposed: each of its columns is a picture."""
         gx, gy = gradient(images)

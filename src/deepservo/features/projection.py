@@ -7,24 +7,56 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deepservo import native
 from deepservo.errors import InputError
 from deepservo.features.luminance import Luminance
+
+LANES, WIDEST = 16, 4096  # of projection.c
 
 
 class Projection:
     """k numbers of an image inside the border of `luminance`; basis (k, pixels) with orthonormal rows, mean (pixels,)."""
 
     def __init__(self, luminance: Luminance, basis: Float[Tensor, "k p"], mean: Float[Tensor, " p"] | None = None) -> None:
-        self.luminance, self.basis, self.mean = luminance, basis, mean
+        self.luminance, self.basis = luminance, basis
+        self.offset = torch.zeros(len(basis)) if mean is None else basis @ mean
+        self.columns = torch.nn.functional.pad(basis, (0, 0, 0, -len(basis) % LANES)).mT.contiguous()
 
     def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
         """The features alone."""
-        grey = self.luminance.s(images)
-        return (grey if self.mean is None else grey - self.mean) @ self.basis.mT
+        return self.luminance.s(images) @ self.basis.mT - self.offset
 
     def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
         """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
-        return (self.luminance.columns(images, depth) @ self.basis.mT).mT
+        return self.measure(images, depth)[1]
+
+    def measure(
+        self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
+        """s and L in one pass over the picture."""
+        lib = native.library() if images.device.type == "cpu" and len(depth) == 1 and images.shape[-1] <= WIDEST else None
+        if lib is None:
+            return self.reference(images, depth)
+        B, (h, w), columns, camera = len(images), images.shape[-2:], self.columns.shape[1], self.luminance.camera
+        images, out = images.float().contiguous(), torch.empty(B, 7, columns)
+        inverse_depth = (1 / depth).float().expand(1, h, w).contiguous()
+        intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
+
+        def pairs(begin: int, end: int) -> None:
+            lib.projection_runs(
+                images.data_ptr(), self.columns.data_ptr(), columns, inverse_depth.data_ptr(), intrinsics.data_ptr(), w, h,
+                self.luminance.border, out.data_ptr(), B, begin, end,
+            )  # fmt: skip
+
+        native.parallel(pairs, (B + 1) // 2)
+        out = out[..., : len(self.basis)]
+        return out[:, 0] - self.offset, out[:, 1:].mT
+
+    def reference(
+        self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
+        """`measure` in plain torch, on any device."""
+        return self.s(images), (self.luminance.columns(images, depth) @ self.basis.mT).mT
 
 
 def zigzag(k: int) -> list[tuple[int, int]]:

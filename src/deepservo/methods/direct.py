@@ -9,7 +9,7 @@ from torch import Tensor
 from deepservo import control
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.features.luminance import Luminance, NormalEquations, Where
+from deepservo.features.luminance import SHARES, Luminance, NormalEquations, Where
 from deepservo.features.projection import Projection, dct_basis, pca_basis
 from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene
@@ -25,8 +25,10 @@ class Features(Protocol):
         """The features alone."""
         ...
 
-    def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
-        """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
+    def measure(
+        self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
+        """The features and their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
         ...
 
 
@@ -68,16 +70,16 @@ class FeatureServo(Controller):
         return control.levenberg_marquardt(H, g, self.gain, mu)
 
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
-        return {"s": self.features.s(goal), "L": self.features.L(goal, self.depth)}
+        s, L = self.features.measure(goal, self.depth)
+        return {"s": s, "L": L}
 
     def _normal_equations(self, image: Tensor) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
         """`H = L^T L` and `g = L^T (s - s_goal)`."""
-        e, L = self.features.s(image) - self.state["s"], self.state["L"]
-        if self.interaction != "goal":
-            now = self.features.L(image, self.depth)
-            L = now if self.interaction == "current" else (now + L) / 2
-        L = L.double().expand(len(image), -1, 6)
-        return L.mT @ L, (L.mT @ e.double()[..., None])[..., 0]
+        now, there = SHARES[self.interaction]
+        s, L = self.features.measure(image, self.depth) if now else (self.features.s(image), torch.zeros(1))
+        L = (now * L + there * self.state["L"]).double()
+        e = (s - self.state["s"]).double()
+        return L.mT @ L, (L.mT @ e[..., None])[..., 0]
 
 
 class PhotometricServo(FeatureServo):
