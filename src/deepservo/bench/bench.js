@@ -87,7 +87,7 @@ function basin(group) {
   const axis = text => ({title: {text}, gridcolor: style("line"), linecolor: style("mute"), zeroline: false, showbackground: false, nticks: 5});
   return [() => plot(left, [dots(true, {size: 8, color: style("good")}), dots(false, {size: 9, symbol: "x", color: style("bad")})], {...legend,
       xaxis: {title: {text: "right of the goal [mm]"}}, yaxis: {title: {text: "below the goal [mm]"}, autorange: "reversed", scaleanchor: "x"}}),
-    () => plot(right, paths, {...legend, scene: {aspectmode: "data", xaxis: axis("right [m]"), yaxis: axis("up [m]"), zaxis: axis("behind [m]")}})];
+    () => plot(right, paths, {...legend, scene: {aspectmode: "data", camera: {eye: {x: 1.1, y: -1.9, z: 1.2}}, xaxis: axis("right [m]"), yaxis: axis("up [m]"), zaxis: axis("behind [m]")}})];
 }
 function landscape() {
   const scene = at("#scene").value, pair = at("#axes").value, found = D.landscapes[scene] || {};
