@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from deepservo.bench import metrics
 from deepservo.bench.page import write_bench_page
-from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Runs, judged_of, row, run_chunk
+from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Runs, row, run_chunk
 from deepservo.bench.tables import markdown
 from deepservo.checkpoint import replacing
 from deepservo.errors import InputError
@@ -158,7 +158,7 @@ def pooled(rows: list[dict[str, Any]], runs: dict[Job, Runs]) -> list[dict[str, 
     for group in groups.values():
         first, parts = group[0][0], [each for _, each in group]
         ms = float(np.median([found["ms_per_step_p50"] for found, _ in group]))
-        figures = metrics.figures(judged_of(Runs.joined(parts), first["ape_at"]))
+        figures = metrics.figures(Runs.joined(parts))
         whole.append({**first, **figures, "scene": "all", "n": sum(len(each.run) for each in parts), "ms_per_step_p50": ms})
     return whole
 

@@ -127,16 +127,18 @@ class Judged:
     ape_cm: np.ndarray
     ape_deg: np.ndarray
     length_ratio: np.ndarray
-    ape_at: str
+
+
+def ape_at(gain: float, dt: float) -> str:
+    """Where a run is held against its reference: with another gain it is elsewhere on the same way at each step, which is no error."""
+    return "step" if math.isclose(gain * dt, REFERENCE_GAIN) else "path"
 
 
 def judge(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"], gain: float) -> Judged:
     """What a row says of the poses, run by run."""
     Ts = trajectory.Ts_world_cam
     start, end = errors(Ts[0], T_world_goal), errors(Ts[-1], T_world_goal)
-    # With another gain a run is elsewhere on the same way at each step: that is no error.
-    ape_at = "step" if math.isclose(gain * trajectory.dt, REFERENCE_GAIN) else "path"
-    metres, radians, ratio = beside_reference(Ts, T_world_goal, trajectory.steps, ape_at)
+    metres, radians, ratio = beside_reference(Ts, T_world_goal, trajectory.steps, ape_at(gain, trajectory.dt))
     return Judged(
         home=converged(start, end).numpy(),
         mm=(1e3 * end[0]).numpy(),
@@ -146,7 +148,6 @@ def judge(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"], gain: fl
         ape_cm=(100 * metres).numpy(),
         ape_deg=radians.rad2deg().numpy(),
         length_ratio=ratio.numpy(),
-        ape_at=ape_at,
     )
 
 
@@ -177,7 +178,6 @@ POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
     "end_mm_median_all": lambda runs: float(np.median(runs.mm)),
     "ape_cm": lambda runs: _of(np.mean, runs.ape_cm[runs.home]),
     "ape_deg": lambda runs: _of(np.mean, runs.ape_deg[runs.home]),
-    "ape_at": lambda runs: runs.ape_at,
     "length_ratio": lambda runs: _of(np.mean, runs.length_ratio[runs.home]),
     "steps_median": lambda runs: _of(np.median, runs.steps[runs.home]),
 }
@@ -213,6 +213,7 @@ def row(
         "scene": scene,
         "n": n,
         **figures(runs),
+        "ape_at": None if runs is None else ape_at(gain, trajectory.dt),
         "time_s": seconds,
         "ms_per_step_p50": float(np.median(ms)),
         "ms_per_step_p99": float(np.quantile(ms, 0.99)),

@@ -76,18 +76,10 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Some runs of a job, judged, with their trajectories in the goal's frame; the first axis is the run."""
+class Runs(metrics.Judged):
+    """Some runs of a job, with their trajectories in the goal's frame; the first axis is the run."""
 
     run: np.ndarray
-    home: np.ndarray
-    mm: np.ndarray
-    deg: np.ndarray
-    settled: np.ndarray
-    steps: np.ndarray
-    ape_cm: np.ndarray
-    ape_deg: np.ndarray
-    length_ratio: np.ndarray
     taken: np.ndarray
     """Steps until it stopped."""
     start_mm: np.ndarray
@@ -122,7 +114,7 @@ class Chunk:
     step_ms: np.ndarray
     """Of each call to `velocity`, for all of them [ms]."""
     facts: dict[str, Any]
-    """Of the method: gain, dt, budget, where its path is compared."""
+    """Of the method: gain, dt, budget."""
     seconds: float
     peak_mb: float
 
@@ -145,11 +137,6 @@ class Chunk:
             raise InputError(f"{path}: is no chunk of a benchmark ({type(error).__name__}); delete it, and it is run again") from None
 
 
-def judged_of(runs: Runs, ape_at: str) -> metrics.Judged:
-    """What a row is made of."""
-    return metrics.Judged(**{f.name: getattr(runs, f.name) for f in fields(metrics.Judged) if f.name != "ape_at"}, ape_at=ape_at)
-
-
 def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
     """The job's row of results.json, over all its runs."""
     runs, facts = Runs.joined([chunk.runs for chunk in chunks]), chunks[0].facts
@@ -160,7 +147,8 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
         "part": job.part,
         "scene": job.scene,
         "n": job.n,
-        **metrics.figures(judged_of(runs, facts["ape_at"])),
+        **metrics.figures(runs),
+        "ape_at": metrics.ape_at(facts["gain"], facts["dt"]),
         "time_s": seconds,
         "ms_per_step_p50": float(np.median(ms)),
         "ms_per_step_p99": float(np.quantile(ms, 0.99)),
@@ -217,11 +205,10 @@ def run_chunk(job: Job, bench: Bench, numbers: range, progress: Callable[[int, i
     T = se3.inverse(Ts_goal) @ trajectory.Ts_world_cam
     path = torch.cat([T[..., :3, 3], se3.so3_log(T[..., :3, :3])], -1).float().transpose(0, 1)
     last = trajectory.image_error[trajectory.steps - 1, torch.arange(len(runs))]
-    runs_done = Runs(
-        run=runs.numpy(), home=judged.home, mm=judged.mm, deg=judged.deg, settled=judged.settled, steps=judged.steps, ape_cm=judged.ape_cm,
-        ape_deg=judged.ape_deg, length_ratio=judged.length_ratio, taken=trajectory.steps.numpy(), start_mm=(1e3 * start[0]).numpy(),
+    done = Runs(
+        **vars(judged), run=runs.numpy(), taken=trajectory.steps.numpy(), start_mm=(1e3 * start[0]).numpy(),
         start_deg=start[1].rad2deg().numpy(), share=overlap(bench.camera, Ts_goal, Ts_cam).numpy(), image_error=last.numpy(),
         reason=np.array(trajectory.reason), path=path.numpy(),
     )  # fmt: skip
-    facts = {"gain": controller.gain, "dt": trajectory.dt, "budget": trajectory.budget, "ape_at": judged.ape_at}
-    return Chunk(runs_done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb())
+    facts = {"gain": controller.gain, "dt": trajectory.dt, "budget": trajectory.budget}
+    return Chunk(done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb())

@@ -1,6 +1,6 @@
 """Direct servoing: features of the whole picture and a law. DVS takes the grey levels; DCT-VS and PCA-VS a few numbers of them."""
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Float
@@ -83,22 +83,11 @@ class FeatureServo(Controller):
 
 
 class PhotometricServo(FeatureServo):
-    """DVS: the grey levels are the features (Collewet & Marchand 2011); L never stands in memory."""
+    """DVS: the grey levels are the features (Collewet & Marchand 2011); L never stands in memory. `law` as in FeatureServo."""
 
-    def __init__(
-        self,
-        camera: Camera,
-        depth: float = 0.6,
-        interaction: Where = "mean",
-        law: Literal["gn", "lm"] = "lm",
-        gain: float = 0.5,
-        mu: float = 0.01,
-        hold: int = 500,
-        decay: float = 0.995,
-        border: int = 10,
-    ) -> None:
+    def __init__(self, camera: Camera, depth: float = 0.6, border: int = 10, **law: Any) -> None:
         features = Luminance(camera, border)
-        super().__init__(camera, features, depth, interaction, law, gain, mu, hold, decay)
+        super().__init__(camera, features, depth, **law)
         self.equations = NormalEquations(features, self.depth)
 
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
