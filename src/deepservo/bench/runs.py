@@ -169,7 +169,8 @@ def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int |
     for name in sets:
         for part in parts_of(name, bench):
             for scene in part.scenes or bench.scenes:
-                found += [Job(method, name, part.label, scene, n or part.n) for method in methods]
+                count = 1 if part.n == 1 else n or part.n  # one published start is the same however often
+                found += [Job(method, name, part.label, scene, count) for method in methods]
     return found
 
 
