@@ -206,6 +206,11 @@ def test_runs_do_not_depend_on_how_they_are_cut(name):
     assert same(whole, parts)
 
 
+def test_what_is_asked_for_is_run_and_a_published_start_once():
+    assert [job.n for job in jobs(("dvs",), ("lookat", "published-starts"), small(), 3)] == [3] + [1] * 7
+    assert {job.scene for job in jobs(("dvs",), ("hard-texture",), small(), 3)} == set(SETS["hard-texture"][0].scenes)
+
+
 def test_a_chunk_comes_back_from_its_file_and_no_other_file_is_one(tmp_path):
     chunk = run_chunk(Job("dvs", "lookat", "", "coffee", 2), small(budget=2), range(2))
     chunk.save(tmp_path / "a.npz")
