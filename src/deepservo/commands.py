@@ -1,6 +1,5 @@
 """What the command line does, one function a command; each returns when its files are written."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +15,12 @@ from deepservo.bench import metrics
 from deepservo.bench.protocols import Starts, goal_pictures, measure, read_poses, sampled
 from deepservo.bench.report import RunSet, write_report
 from deepservo.camera_file import CalibratedCamera, read_camera
-from deepservo.checkpoint import check_writable, replacing
+from deepservo.checkpoint import check_writable
 from deepservo.errors import InputError
 from deepservo.learn import PAPER_CAMERA, check_scene, learn, make_scene
 from deepservo.methods import build
 from deepservo.model import Model, load_model, texture_of
 from deepservo.scene import PlanarScene
-from deepservo.version import __version__
 
 OURS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")
 LOG_S = 20.0  # seconds between two lines of progress where no bar can be drawn
@@ -120,7 +118,7 @@ def _servo(model: Model, method: str, scene: PlanarScene, scene_name: str, start
         raise InputError("pbvs: needs the goal's true pose, which a picture does not tell; give T_world_goal in the poses file")
     with servo_bar(f"{method} from {len(starts.Ts_world_cam)} starts", controller.budget) as show:
         trajectory, row = measure(controller, method, scene, scene_name, starts, progress=show)
-    write_results(out / "results.json", [row])
+    metrics.write_results(out / "results.json", [row])
     home = None
     if starts.Ts_world_goal is not None:
         start, end = (metrics.errors(trajectory.Ts_world_cam[i], starts.Ts_world_goal) for i in (0, -1))
@@ -167,13 +165,6 @@ def check_seed(seed: int) -> None:
     """InputError when torch's generators do not take `seed`."""
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed must be a whole number from 0 to 2^63 - 1, not {seed}")
-
-
-def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
-    """results.json, beside and renamed."""
-    text = json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1, allow_nan=False)
-    with replacing(path) as beside:
-        beside.write_text(text + "\n")
 
 
 def table(rows: list[dict[str, Any]]) -> Table:

@@ -1,7 +1,6 @@
 """What `deepservo bench` does: parses names, runs what is missing, writes the results; and compares two of them."""
 
 import json
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,14 @@ from deepservo.bench.scenes import WIDTH, scene_of
 from deepservo.bench.sets import SETS
 from deepservo.bench.tables import compared
 from deepservo.commands import bench_bar, check_seed, console
-from deepservo.errors import InputError
+from deepservo.errors import InputError, unknown
 from deepservo.learn import PAPER_CAMERA, check_scene
 from deepservo.methods import check_method
-from deepservo.model import Model, load_model, texture_of
+from deepservo.model import TRAINED, Model, load_model, texture_of
 from deepservo.scene import PlanarScene
 
 DISTANCE = 0.6  # of the reference pose [m]
 QUICK_RUNS, QUICK_STEPS = 4, 100
-TRAINED = ("cnn", "cnn+dvs")
 
 
 def run_bench(
@@ -79,8 +77,7 @@ def _check_set(name: str) -> None:
     if name == "poses":
         raise InputError("the set 'poses' is your own; give its file with --poses")
     if name not in SETS:
-        near = get_close_matches(name, SETS)
-        raise InputError(f"there is no set {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(SETS)}")
+        raise unknown("set", name, SETS)
 
 
 def _bench(
@@ -90,7 +87,7 @@ def _bench(
     given = [option for option, value in (("--scenes", scenes), ("--image", image), ("--models", models)) if value is not None]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} both name scenes; give one of them")
-    untrained = [name for name in methods if name in TRAINED]
+    untrained = [name for name in methods if name.removesuffix("+dvs") in TRAINED]
     if untrained and models is None:
         raise InputError(f"{untrained[0]}: is trained for a scene; give the models that deepservo learn wrote with --models")
     camera, distance, learned, found = PAPER_CAMERA, DISTANCE, dict[str, Model](), dict[str, PlanarScene]()

@@ -133,9 +133,7 @@ def write_all(jobs: list[Job], bench: Bench, out: Path) -> list[dict[str, Any]]:
     """results.json, runs.npz, results.md and report.html from the chunks that are kept; the rows."""
     rows, runs = collect(jobs, bench, out)
     whole = pooled(rows, runs)
-    text = json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1, allow_nan=False)
-    with replacing(out / "results.json") as beside:
-        beside.write_text(text + "\n")
+    metrics.write_results(out / "results.json", rows)
     with replacing(out / "runs.npz") as beside, beside.open("wb") as file:
         arrays = {
             f"{'|'.join((job.set, job.part, job.scene, job.method))}|{name}": value

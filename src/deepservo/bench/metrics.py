@@ -1,6 +1,7 @@
 """The published rules of a run, and one row of results.json."""
 
 import contextlib
+import json
 import math
 import os
 import platform
@@ -18,8 +19,10 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
+from deepservo.checkpoint import replacing
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
+from deepservo.version import __version__
 
 REFERENCE_GAIN = 0.1
 REFERENCE_STEPS = 300  # after them the reference is home: 0.9^300 of the way is left
@@ -226,6 +229,13 @@ def row(
         "budget": trajectory.budget,
         "seed": seed,
     }
+
+
+def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
+    """results.json, beside and renamed."""
+    text = json.dumps({"machine": machine(), "version": __version__, "rows": rows}, indent=1, allow_nan=False)
+    with replacing(path) as beside:
+        beside.write_text(text + "\n")
 
 
 def reset_peak() -> None:

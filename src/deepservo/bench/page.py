@@ -8,7 +8,7 @@ import numpy as np
 
 from deepservo.bench.landscape import AXES, REACH, landscapes
 from deepservo.bench.metrics import wilson
-from deepservo.bench.report import write_page
+from deepservo.bench.report import even, write_page
 from deepservo.bench.runs import Bench, Job, Runs
 from deepservo.bench.tables import published
 from deepservo.methods import build
@@ -29,7 +29,6 @@ def write_bench_page(
     total = sum(len(each.run) for each in runs.values())
     data = {
         "pooled": [{**row, "published": published(row["set"], row["method"])} for row in pooled],
-        "rows": rows,
         "groups": [_group(name, part, runs) for name, part in dict.fromkeys((job.set, job.part) for job in runs)],
         "axes": [
             {"name": name, "reach": reach * (bench.distance / 0.6 if i < 3 else 1)}
@@ -82,7 +81,7 @@ def _method(runs: Runs, edges: np.ndarray) -> dict[str, Any]:
         "by_distance": _rates(runs.start_mm, runs.home, edges),
         "by_share": _rates(runs.share, runs.home, SHARES),
         "curve": {"step": steps, "median": np.median(mm[:, steps], 0)},
-        "paths": [_even(runs.path[i, : runs.taken[i] + 1, :3]) for i in drawn],
+        "paths": [even(runs.path[i, : runs.taken[i] + 1, :3], PATH_POINTS) for i in drawn],
         "drawn": drawn,
     }
 
@@ -97,13 +96,6 @@ def _rates(values: np.ndarray, home: np.ndarray, edges: np.ndarray) -> list[tupl
             low, high = wilson(int(good.sum()), len(good))
             found.append((float(edges[k] + edges[k + 1]) / 2, float(good.mean()), low, high, len(good)))
     return found
-
-
-def _even(path: np.ndarray) -> np.ndarray:
-    """A path thinned so that its points lie evenly along it."""
-    length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
-    at = np.searchsorted(length, np.linspace(0, length[-1], PATH_POINTS)).clip(max=len(path) - 1)
-    return path[np.unique(np.r_[0, at, len(path) - 1])]
 
 
 def _landscapes(methods: Sequence[str], bench: Bench) -> dict[str, dict[str, Any]]:

@@ -263,14 +263,19 @@ def _curves(run: RunSet, drawn: np.ndarray) -> dict:
     return curves
 
 
+def even(path: np.ndarray, points: int) -> np.ndarray:
+    """A path (n, 3) thinned to about `points` that lie evenly along it: runs slow down at its end."""
+    length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
+    at = np.searchsorted(length, np.linspace(0, length[-1], points)).clip(max=len(path) - 1)
+    return path[np.unique(np.r_[0, at, len(path) - 1])]
+
+
 def _space(run: RunSet, camera: Camera, drawn: np.ndarray) -> dict:
     """Paths of the runs `drawn` and the goal cameras' outlines, [m] in the world."""
     paths = []
     for i in drawn:
         p = run.trajectory.Ts_world_cam[: int(run.trajectory.steps[i]) + 1, i, :3, 3].double().numpy()
-        length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(p, axis=0), axis=1))]
-        at = np.searchsorted(length, np.linspace(0, length[-1], PATH_POINTS))  # even along the path: runs slow down at its end
-        paths.append(p[np.unique(np.r_[0, at.clip(max=len(p) - 1), len(p) - 1])])
+        paths.append(even(p, PATH_POINTS))
     goals = []
     if run.Ts_world_goal is not None:
         w, h = camera.width - 0.5, camera.height - 0.5

@@ -1,10 +1,8 @@
 """Scenes by name: pictures that come with scikit-image, and some made by code, each 0.8 m wide."""
 
-from difflib import get_close_matches
-
 import torch
 
-from deepservo.errors import InputError
+from deepservo.errors import unknown
 from deepservo.pictures import OFFERED, bundled
 from deepservo.scene import PlanarScene
 from deepservo.scene.textures import texture
@@ -20,6 +18,5 @@ def scene_of(name: str) -> PlanarScene:
     if name in MADE:
         return PlanarScene(texture(SIZE, torch.Generator().manual_seed(0), name), WIDTH)
     if name not in OFFERED:
-        near = get_close_matches(name, NAMES)
-        raise InputError(f"there is no scene {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(NAMES)}")
+        raise unknown("scene", name, NAMES)
     return PlanarScene(bundled(name), WIDTH)

@@ -6,11 +6,10 @@ as it is built, only needs its `scene`. `X+dvs` is X with the photometric finish
 
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 from deepservo.camera import Camera
-from deepservo.errors import InputError
+from deepservo.errors import InputError, unknown
 from deepservo.methods.base import Controller
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
@@ -64,5 +63,4 @@ def build(name: str, camera: Camera, depth: float = 0.6, model: Any = None) -> C
 def check_method(name: str) -> None:
     """InputError, with the nearest names, where there is no method of that name."""
     if name not in METHODS and not re.fullmatch(rf"({'|'.join(NUMBERED)})-\d+", name):
-        near = get_close_matches(name, METHODS)
-        raise InputError(f"there is no method {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(METHODS)}")
+        raise unknown("method", name, METHODS)
