@@ -33,11 +33,10 @@ STARTS, FAR_PX, STEPS = 4, 2.0, 200  # of the servoing: starts, their mean shift
 class Truth(PlanarScene):
     """The plane seen by pixels that average SAMPLES x SAMPLES samples."""
 
-    def render(self, camera: Camera, T_world_cam: Tensor, background: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images and coverage, as PlanarScene."""
-        images, coverage = super().render(camera.resize(SAMPLES * camera.width, SAMPLES * camera.height), T_world_cam, background)
-        pool = torch.nn.functional.avg_pool2d
-        return pool(images, SAMPLES), pool(coverage[:, None], SAMPLES)[:, 0]
+    def render(self, camera: Camera, T_world_cam: Tensor, background: Tensor | None = None) -> Tensor:
+        """Images, as PlanarScene."""
+        images = super().render(camera.resize(SAMPLES * camera.width, SAMPLES * camera.height), T_world_cam, background)
+        return torch.nn.functional.avg_pool2d(images, SAMPLES)
 
 
 def camera_for(minification: float, texels_per_metre: float) -> Camera:
@@ -67,7 +66,7 @@ def near_goal(renderers: dict[str, PlanarScene], camera: Camera, pixels: float, 
     xi, goal = twists(camera, n, pixels), fronto_parallel(DEPTH)
     seen = {}
     for name, scene in renderers.items():
-        pictures = scene.render(camera, torch.cat([goal, goal @ se3.exp(xi)]))[0]
+        pictures = scene.render(camera, torch.cat([goal, goal @ se3.exp(xi)]))
         s, L = features.s(pictures), features.L(pictures, depth)
         predicted = ((L[:1] + L[1:]) / 2 @ xi.float()[..., None])[..., 0]
         seen[name] = s, s[1:] - s[:1], predicted
@@ -87,7 +86,7 @@ def ends(renderers: dict[str, PlanarScene], camera: Camera) -> dict[str, tuple[f
     goal, found = fronto_parallel(DEPTH), {}
     starts = goal @ se3.exp(twists(camera, STARTS, FAR_PX, seed=1))
     for name, scene in renderers.items():
-        picture = scene.render(camera, goal)[0]
+        picture = scene.render(camera, goal)
         controller = METHODS["dvs"](camera, depth=DEPTH, border=BORDER)
         controller.set_goal(picture)
         trajectory = servo(Simulator(renderers["truth"], camera, starts), controller, picture, STEPS)

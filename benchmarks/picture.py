@@ -48,7 +48,7 @@ def main(demo: Path = Path("demo"), out: Path = Path("docs/demo.png"), starts: i
 def draw(model: Model, trajectory: Trajectory, starts: Starts, share: float) -> Image.Image:
     """Five panels side by side on one sheet."""
     run = telling(model, trajectory, starts)
-    pictures = model.scene.render(model.camera, trajectory.Ts_world_cam[[0, -1], run])[0]
+    pictures = model.scene.render(model.camera, trajectory.Ts_world_cam[[0, -1], run])
     goal = starts.goal[run if len(starts.goal) > 1 else 0]
     mm, deg = errors(trajectory, starts)
     start, end = f"{mm[0, run] / 10:.0f} cm, {deg[0, run]:.0f}° away", f"{small(float(mm[-1, run]))} mm, {small(float(deg[-1, run]))}° away"
@@ -87,7 +87,7 @@ def telling(model: Model, trajectory: Trajectory, starts: Starts) -> int:
     """The run with the farthest start among those that came home and began with most of their view on the picture."""
     mm, deg = errors(trajectory, starts)
     home = (mm[-1] < 10) & (deg[-1] < 1)
-    coverage = model.scene.render(model.camera, trajectory.Ts_world_cam[0])[1].mean((1, 2))
+    coverage = model.scene.render_covered(model.camera, trajectory.Ts_world_cam[0])[1].mean((1, 2))
     far = mm[0] / mm[0].max() + deg[0] / deg[0].max()
     return int((far + 10 * home + 5 * (coverage > 0.7)).argmax())
 

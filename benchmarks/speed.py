@@ -71,7 +71,7 @@ def dvs_rate(camera: Camera, batch: int, steps: int, antialias: bool) -> tuple[f
     """Trajectory-steps a second of DVS in simulation, at the goal's L as ViSP's example has it; the share of it that is the law."""
     scene = PlanarScene(bundled("coffee"), 0.8, antialias=antialias)
     controller = PhotometricServo(camera, 0.6, interaction="goal", gain=0.1)
-    goal = scene.render(camera, sampling.fronto_parallel(0.6))[0]
+    goal = scene.render(camera, sampling.fronto_parallel(0.6))
     Ts, _ = sampling.lookat(batch, torch.Generator().manual_seed(0))
     controller.set_goal(goal)
     begin = time.perf_counter()

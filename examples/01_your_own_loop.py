@@ -18,7 +18,7 @@ T_world_cam = T_world_goal @ se3.exp(torch.tensor([[0.03, -0.02, 0.04, 0.02, 0.0
 
 def grab(T: torch.Tensor) -> np.ndarray:
     """What a real camera's driver gives: (H, W) uint8."""
-    return (scene.render(camera, T)[0][0, 0] * 255).round().byte().numpy()
+    return (scene.render(camera, T)[0, 0] * 255).round().byte().numpy()
 
 
 def move(T: torch.Tensor, v_cam: torch.Tensor) -> torch.Tensor:

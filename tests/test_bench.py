@@ -141,8 +141,8 @@ def test_a_moving_shutter_blurs_along_the_motion():
     world = HardSimulator(scene, CAMERA, T.clone(), condition, 0, torch.tensor([0]))
     still = world.observe()
     world.apply(torch.tensor([[0.05, 0, 0, 0, 0, 0]], dtype=torch.float64), 1.0)
-    blurred, sharp = world.observe(), scene.render(CAMERA, world.T_world_cam)[0]
-    assert torch.equal(still, scene.render(CAMERA, T)[0])
+    blurred, sharp = world.observe(), scene.render(CAMERA, world.T_world_cam)
+    assert torch.equal(still, scene.render(CAMERA, T))
     across, along = (
         ((x[..., 1:, :] - x[..., :-1, :]).std() for x in (blurred, sharp)),
         ((x[..., 1:] - x[..., :-1]).std() for x in (blurred, sharp)),
@@ -173,13 +173,13 @@ def test_models_that_are_wrong():
 def test_a_flat_relief_is_the_plane_and_a_hill_is_where_its_rays_meet_it():
     scene, T = scene_of("coffee"), sampling.workspace(2, torch.Generator().manual_seed(1))
     flat = ReliefScene(scene.texture, scene.width, relief=0.0)
-    difference = flat.render(PAPER_CAMERA, T)[0] - PlanarScene(scene.texture, scene.width, antialias=False).render(PAPER_CAMERA, T)[0]
+    difference = flat.render(PAPER_CAMERA, T) - PlanarScene(scene.texture, scene.width, antialias=False).render(PAPER_CAMERA, T)
     assert difference.abs().median() < 2e-3 and difference.abs().mean() < 0.01, "but for the blending at the picture's edge"
     level = ReliefScene(scene.texture, scene.width, relief=0.1)
     object.__setattr__(level, "heights", torch.full_like(level.heights, 0.1))
     nearer = sampling.fronto_parallel(0.5)
-    raised = level.render(PAPER_CAMERA, sampling.fronto_parallel(0.6))[0]
-    assert (raised - flat.render(PAPER_CAMERA, nearer)[0]).abs().mean() < 2e-3, "a plane 10 cm nearer"
+    raised = level.render(PAPER_CAMERA, sampling.fronto_parallel(0.6))
+    assert (raised - flat.render(PAPER_CAMERA, nearer)).abs().mean() < 2e-3, "a plane 10 cm nearer"
 
 
 def test_effects_depend_on_the_run_alone():

@@ -54,8 +54,8 @@ def test_resize_keeps_the_ray_through_each_place_of_the_picture(camera, width, h
 def test_a_halved_camera_sees_the_halved_picture(scene, paper_camera):
     """What resize says must be what averaging pixels does."""
     T = sampling.lookat(3, torch.Generator().manual_seed(0))[0]
-    whole = torch.nn.functional.avg_pool2d(scene.render(paper_camera, T)[0], 2)
-    half = scene.render(paper_camera.resize(112, 112), T)[0]
+    whole = torch.nn.functional.avg_pool2d(scene.render(paper_camera, T), 2)
+    half = scene.render(paper_camera.resize(112, 112), T)
     off = (whole - half)[:, :, 5:-5, 5:-5].square().mean().sqrt()
     shifted = (whole[..., 1:] - half[..., :-1])[:, :, 5:-5, 5:-5].square().mean().sqrt()
     assert off < 0.01 < shifted

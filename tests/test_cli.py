@@ -88,7 +88,7 @@ def poses(path: Path, with_goal: bool = True, n: int = 2) -> Path:
 
 def goal_picture(files: Path, path: Path) -> Path:
     model = deepservo.load_model(files / "model.safetensors")
-    image = model.scene.render(model.camera, sampling.fronto_parallel(0.6))[0]
+    image = model.scene.render(model.camera, sampling.fronto_parallel(0.6))
     cv2.imwrite(str(path), (255 * image[0, 0]).round().byte().numpy())
     return path
 

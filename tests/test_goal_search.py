@@ -35,7 +35,7 @@ def controller(learned, paper_camera, T_world_goal, monkeypatch) -> PoseServo:
 
 
 def test_a_clean_goal_is_found_and_stays_what_it_is(controller, learned, paper_camera, T_world_goal):
-    goal = learned.render(paper_camera, T_world_goal)[0]
+    goal = learned.render(paper_camera, T_world_goal)
     controller.set_goal(goal)
     metres, radians = se3.distance(controller.state["T_world_goal"], T_world_goal)
     assert metres.max() < 1e-3 and radians.max() < 2e-3
@@ -47,7 +47,7 @@ def test_a_clean_goal_is_found_and_stays_what_it_is(controller, learned, paper_c
 
 
 def test_a_lit_noisy_covered_goal_is_found_and_replaced(controller, learned, paper_camera, T_world_goal):
-    clean = learned.render(paper_camera, T_world_goal)[0]
+    clean = learned.render(paper_camera, T_world_goal)
     goal = perturb.as_mlvs(perturb.erase(clean, torch.Generator().manual_seed(3), probability=1.0), torch.Generator().manual_seed(5))
     controller.set_goal(goal)
     metres, _ = se3.distance(controller.state["T_world_goal"], T_world_goal)
@@ -59,7 +59,7 @@ def test_a_lit_noisy_covered_goal_is_found_and_replaced(controller, learned, pap
 
 
 def test_a_goal_of_another_scene_is_left_alone(controller, paper_camera, other_scene):
-    goal = other_scene.render(paper_camera, sampling.fronto_parallel(0.6))[0]
+    goal = other_scene.render(paper_camera, sampling.fronto_parallel(0.6))
     controller.set_goal(goal)
     picture, plane = controller.goal_view(goal)
     assert torch.equal(picture, goal) and torch.equal(plane, fronto(0.6))

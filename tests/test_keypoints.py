@@ -15,7 +15,7 @@ def views(picture: str, n: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.T
     """The goal's picture, those from `lookat-rz` starts, and these."""
     scene = PlanarScene(bundled(picture), 0.8)
     Ts, T_goal = sampling.lookat_rz(n, torch.Generator().manual_seed(0))
-    return scene.render(PAPER_CAMERA, T_goal[:1])[0], scene.render(PAPER_CAMERA, Ts)[0], Ts
+    return scene.render(PAPER_CAMERA, T_goal[:1]), scene.render(PAPER_CAMERA, Ts), Ts
 
 
 @pytest.mark.parametrize(("detector", "norm"), [("sift", cv2.NORM_L2), ("orb", cv2.NORM_HAMMING)])

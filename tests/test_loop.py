@@ -67,7 +67,7 @@ def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal:
     coarse = getattr(controller, "coarse", controller)
     if isinstance(coarse, PoseServo):
         coarse.predict = NearTruth(world, T_world_goal)
-    controller.set_goal(scene.render(CAMERA, T_world_goal)[0])
+    controller.set_goal(scene.render(CAMERA, T_world_goal))
     if isinstance(controller, TruePose):
         controller.follow(world, T_world_goal)
     return controller
@@ -75,7 +75,7 @@ def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal:
 
 def run(name: str, scene: PlanarScene, T_start: torch.Tensor, T_goal: torch.Tensor, budget: int) -> Trajectory:
     world = Simulator(scene, CAMERA, T_start)
-    return servo(world, controller_of(name, scene, world, T_goal), scene.render(CAMERA, T_goal)[0], budget)
+    return servo(world, controller_of(name, scene, world, T_goal), scene.render(CAMERA, T_goal), budget)
 
 
 def assert_home(trajectory: Trajectory, T_goal: torch.Tensor, mm: float) -> None:
@@ -128,7 +128,7 @@ def test_dvs_converges_with_each_law_and_each_interaction_matrix(law, interactio
     T_goal = sampling.fronto_parallel(0.6)
     T_start = offset_from(T_goal.expand(3, 4, 4), NEAR)
     controller = PhotometricServo(CAMERA, interaction=interaction, law=law)
-    goal = scene.render(CAMERA, T_goal)[0]
+    goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, 80)
     assert_home(trajectory, T_goal, 1.0)
@@ -149,7 +149,7 @@ def test_what_a_trajectory_promises(scene):
     budget, calls = 70, []
     world = Simulator(scene, CAMERA, T_start)
     controller = controller_of("pbvs", scene, world, T_goal)
-    trajectory = servo(world, controller, scene.render(CAMERA, T_goal)[0], budget, progress=lambda *call: calls.append(call))
+    trajectory = servo(world, controller, scene.render(CAMERA, T_goal), budget, progress=lambda *call: calls.append(call))
     S, B = trajectory.v_cam.shape[:2]
     assert (budget, 3) == (S, B) and trajectory.budget == budget and trajectory.dt == 1.0
     assert trajectory.Ts_world_cam.shape == (S + 1, B, 4, 4) and torch.equal(trajectory.Ts_world_cam[0], T_start)
@@ -182,7 +182,7 @@ def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
     for dt, steps in ((1.0, 20), (0.25, 80)):
         world = Simulator(scene, CAMERA, T_start)
         controller = controller_of("pbvs", scene, world, T_goal)
-        ends.append(servo(world, controller, scene.render(CAMERA, T_goal)[0], steps, dt).Ts_world_cam[-1])
+        ends.append(servo(world, controller, scene.render(CAMERA, T_goal), steps, dt).Ts_world_cam[-1])
     metres = [float(metrics.errors(T, T_goal)[0]) for T in ends]
     assert metres[0] == pytest.approx(FAR[0] * 0.9**20, rel=0.02) and metres[1] == pytest.approx(FAR[0] * 0.975**80, rel=0.02)
 
@@ -193,7 +193,7 @@ def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
     model = SimpleNamespace(camera=CAMERA, net=PoseNet(16), distance=0.6, scene=scene)
     controller = build(name, CAMERA, model=model)
     T_goal = sampling.fronto_parallel(0.6)
-    goal = scene.render(CAMERA, T_goal)[0]
+    goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), NEAR)), controller, goal, 3)
     assert torch.isfinite(trajectory.v_cam).all() and not model.net.training
@@ -202,7 +202,7 @@ def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
 @pytest.mark.parametrize("name", ["dvs", "photometric"])
 def test_a_camera_in_whole_numbers_is_the_same_camera(name, scene):
     whole, real = Camera(128, 128, 170, 170, 66, 62), CAMERA
-    goal, image = (scene.render(real, offset_from(sampling.fronto_parallel(0.6), (size, size)))[0] for size in (0.0, 0.01))
+    goal, image = (scene.render(real, offset_from(sampling.fronto_parallel(0.6), (size, size))) for size in (0.0, 0.01))
     answers = []
     for camera in (whole, real):
         controller = build(name, camera)
@@ -249,7 +249,7 @@ class Interrupted(Simulator):
     def observe(self) -> torch.Tensor:
         self.step += 1
         seen = self.other if self.begin <= self.step - 1 < self.end else self.scene
-        return seen.render(self.camera, self.T_world_cam)[0]
+        return seen.render(self.camera, self.T_world_cam)
 
 
 @pytest.mark.parametrize("what", ["another scene", "a blank wall"])
@@ -259,7 +259,7 @@ def test_a_handoff_that_loses_agreement_goes_back_and_recovers(what, scene, othe
     world = Interrupted(scene, other, offset_from(T_goal.expand(2, 4, 4), FAR), begin, end)
     guide = Guide(CAMERA, world, T_goal)
     controller = Handoff(guide)
-    goal = scene.render(CAMERA, T_goal)[0]
+    goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(world, controller, goal, 80)
     stage = trajectory.stage
@@ -277,7 +277,7 @@ def test_a_handoff_forgives_a_short_interruption(scene, other_scene):
     begin, T_goal = 20, sampling.fronto_parallel(0.6)
     world = Interrupted(scene, other_scene, offset_from(T_goal, FAR), begin, begin + PATIENCE - 1)
     controller = Handoff(Guide(CAMERA, world, T_goal))
-    goal = scene.render(CAMERA, T_goal)[0]
+    goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(world, controller, goal, 60)
     assert (trajectory.stage[10:40] == 1).all()

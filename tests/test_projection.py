@@ -56,11 +56,11 @@ def test_interaction_matrix_against_the_rendered_picture(name):
             torch.tensor([[0.15, -0.1, -0.5]], dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64), torch.tensor([0.6])
         ),
     ):
-        L = features.L(scene.render(CAMERA, T)[0], scene.depth(CAMERA, T))[0]
+        L = features.L(scene.render(CAMERA, T), scene.depth(CAMERA, T))[0]
         for axis in range(6):
             twist = torch.zeros(6, dtype=torch.float64)
             twist[axis] = 2e-3
-            there, back = (features.s(scene.render(CAMERA, T @ se3.exp(sign * twist))[0])[0] for sign in (1, -1))
+            there, back = (features.s(scene.render(CAMERA, T @ se3.exp(sign * twist)))[0] for sign in (1, -1))
             numeric = (there - back) / 4e-3
             assert (L[:, axis] - numeric).norm() < 0.02 * numeric.norm(), f"axis {axis}"
 

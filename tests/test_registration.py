@@ -44,15 +44,15 @@ def covered(images: torch.Tensor) -> torch.Tensor:
 
 def test_a_known_pose_is_found(scene, paper_camera, T_goal_cam):
     ref = sampling.fronto_parallel(0.6)
-    found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
-    T, agreement = register(found, scene.render(paper_camera, ref @ T_goal_cam)[0])
+    found = Registration(paper_camera, scene.render(paper_camera, ref), fronto(0.6))
+    T, agreement = register(found, scene.render(paper_camera, ref @ T_goal_cam))
     assert_found(T, T_goal_cam, 0.1, 0.01)
     assert (agreement > 0.97).all()
 
 
 def test_whatever_the_brightness_and_contrast(scene, paper_camera, T_goal_cam):
     ref = sampling.fronto_parallel(0.6)
-    goal, images = scene.render(paper_camera, ref)[0], scene.render(paper_camera, ref @ T_goal_cam)[0]
+    goal, images = scene.render(paper_camera, ref), scene.render(paper_camera, ref @ T_goal_cam)
     for gain, bias in ((0.4, 0.0), (0.5, 0.45)):
         T, agreement = register(Registration(paper_camera, gain * goal + bias, fronto(0.6)), images)
         assert_found(T, T_goal_cam, 0.2, 0.02)
@@ -65,7 +65,7 @@ def test_whatever_the_brightness_and_contrast(scene, paper_camera, T_goal_cam):
 def test_a_covered_picture(scene, paper_camera, T_goal_cam, what, share):
     """From a share of the offsets: a cover narrows the basin."""
     ref, T_goal_cam = sampling.fronto_parallel(0.6), se3.exp(share * se3.log(T_goal_cam))
-    goal, images = scene.render(paper_camera, ref)[0], scene.render(paper_camera, ref @ T_goal_cam)[0]
+    goal, images = scene.render(paper_camera, ref), scene.render(paper_camera, ref @ T_goal_cam)
     goal, images = (covered(goal), images) if what == "goal" else (goal, covered(images))
     T, agreement = register(Registration(paper_camera, goal, fronto(0.6)), images)
     assert_found(T, T_goal_cam, 0.3, 0.03)
@@ -86,8 +86,8 @@ def plane_of(T_world_goal: torch.Tensor) -> torch.Tensor:
 def test_one_tilted_goal_a_run_and_after_runs_are_dropped(scene, paper_camera, T_goal_cam):
     goals = tilted_goals()
     assert (torch.rad2deg(plane_of(goals)[:, 2].acos()) > 5).any(), "this test is about planes that do not face the goal"
-    found = Registration(paper_camera, scene.render(paper_camera, goals)[0], plane_of(goals))
-    images = scene.render(paper_camera, goals @ T_goal_cam)[0]
+    found = Registration(paper_camera, scene.render(paper_camera, goals), plane_of(goals))
+    images = scene.render(paper_camera, goals @ T_goal_cam)
     T, _ = register(found, images)
     assert_found(T, T_goal_cam, 0.15, 0.015)
     order = torch.tensor([2, 0])
@@ -101,8 +101,8 @@ def test_one_tilted_goal_a_run_and_after_runs_are_dropped(scene, paper_camera, T
 
 def test_one_goal_for_all_is_kept_when_runs_are_dropped(scene, paper_camera, T_goal_cam):
     ref = sampling.fronto_parallel(0.6)
-    found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
-    images = scene.render(paper_camera, ref @ T_goal_cam)[0]
+    found = Registration(paper_camera, scene.render(paper_camera, ref), fronto(0.6))
+    images = scene.render(paper_camera, ref @ T_goal_cam)
     before, _ = register(found, images)
     found.keep(torch.tensor([3]))
     after, _ = register(found, images[3:])
@@ -112,15 +112,15 @@ def test_one_goal_for_all_is_kept_when_runs_are_dropped(scene, paper_camera, T_g
 def test_a_goal_seen_by_another_camera(scene, paper_camera, T_goal_cam):
     other = paper_camera.resize(320, 200)
     ref = sampling.fronto_parallel(0.6)
-    found = Registration(paper_camera, scene.render(other, ref)[0], fronto(0.6), goal_camera=other)
-    T, _ = register(found, scene.render(paper_camera, ref @ T_goal_cam)[0])
+    found = Registration(paper_camera, scene.render(other, ref), fronto(0.6), goal_camera=other)
+    T, _ = register(found, scene.render(paper_camera, ref @ T_goal_cam))
     assert_found(T, T_goal_cam, 0.3, 0.03)
 
 
 def test_two_different_scenes_do_not_agree(paper_camera, texture, T_goal_cam):
     ref = sampling.fronto_parallel(0.6)
-    goals = torch.cat([PlanarScene(texture(10 + i)).render(paper_camera, ref)[0] for i in range(N)])
-    images = torch.cat([PlanarScene(texture(20 + i)).render(paper_camera, ref @ T_goal_cam[i : i + 1])[0] for i in range(N)])
+    goals = torch.cat([PlanarScene(texture(10 + i)).render(paper_camera, ref) for i in range(N)])
+    images = torch.cat([PlanarScene(texture(20 + i)).render(paper_camera, ref @ T_goal_cam[i : i + 1]) for i in range(N)])
     found = Registration(paper_camera, goals, fronto(0.6).expand(N, 4))
     views, T, runs = found.views(images), torch.eye(4, dtype=torch.float64).repeat(N, 1, 1), torch.arange(N)
     T = found.refine(views, T, ACQUIRE, runs)  # what a method asks before it believes
@@ -131,7 +131,7 @@ def test_two_different_scenes_do_not_agree(paper_camera, texture, T_goal_cam):
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_a_blank_picture_is_no_match_and_no_error(scene, paper_camera, value):
-    goal = scene.render(paper_camera, sampling.fronto_parallel(0.6))[0]
+    goal = scene.render(paper_camera, sampling.fronto_parallel(0.6))
     blank = torch.full((1, 1, 224, 224), value)
     for a, b in ((goal, blank), (blank, goal), (blank, blank)):
         T, agreement = register(Registration(paper_camera, a, fronto(0.6)), b)
@@ -140,7 +140,7 @@ def test_a_blank_picture_is_no_match_and_no_error(scene, paper_camera, value):
 
 def test_a_batch_is_its_runs(scene, paper_camera, T_goal_cam):
     goals = tilted_goals()
-    pictures, images = scene.render(paper_camera, goals)[0], scene.render(paper_camera, goals @ T_goal_cam)[0]
+    pictures, images = scene.render(paper_camera, goals), scene.render(paper_camera, goals @ T_goal_cam)
     together, _ = register(Registration(paper_camera, pictures, plane_of(goals)), images)
     for i in range(N):
         one = slice(i, i + 1)
@@ -153,8 +153,8 @@ def test_a_batch_is_its_runs(scene, paper_camera, T_goal_cam):
 @pytest.mark.parametrize("perturbed", [False, True], ids=["clean", "perturbed"])
 def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level, goals, perturbed):
     ref = sampling.fronto_parallel(0.6)
-    goal = scene.render(paper_camera, ref)[0].expand(1 if goals == "one for all" else N, -1, -1, -1)
-    images = scene.render(paper_camera, ref @ T_goal_cam)[0]
+    goal = scene.render(paper_camera, ref).expand(1 if goals == "one for all" else N, -1, -1, -1)
+    images = scene.render(paper_camera, ref @ T_goal_cam)
     if perturbed:
         images = perturb.as_mlvs(images, torch.Generator().manual_seed(2))
     found, runs = Registration(paper_camera, goal, fronto(0.6).expand(len(goal), 4)), torch.arange(N)
@@ -178,8 +178,8 @@ def test_the_normal_equations_are_the_slope_of_the_residual(paper_camera, T_goal
     smooth = 0.3 + 0.4 * torch.rand(1, 1, 9, 12, generator=torch.Generator().manual_seed(3))
     scene = PlanarScene(torch.nn.functional.interpolate(smooth, (300, 400), mode="bicubic")[0])
     ref, runs = sampling.fronto_parallel(0.6), torch.arange(N)
-    found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
-    view, goals = found.views(scene.render(paper_camera, ref @ T_goal_cam)[0]).levels[1], found.levels[1]
+    found = Registration(paper_camera, scene.render(paper_camera, ref), fronto(0.6))
+    view, goals = found.views(scene.render(paper_camera, ref @ T_goal_cam)).levels[1], found.levels[1]
     T = T_goal_cam @ se3.exp(torch.full((6,), 1e-3, dtype=torch.float64))
     assert T[:, :3, 3].norm(dim=1).min() > 0.01, "the view's centre is not the goal's"
 
@@ -207,8 +207,8 @@ def test_a_far_wrong_pose_on_a_real_picture_is_not_believed(paper_camera, pictur
     """What registration makes of a bad first guess is either right or refused."""
     scene, ref = PlanarScene(bundled(picture), 0.8), sampling.fronto_parallel(0.6)
     T_goal_cam = se3.exp(WRONG.double())
-    found = Registration(paper_camera, scene.render(paper_camera, ref)[0], fronto(0.6))
-    views, runs = found.views(scene.render(paper_camera, ref @ T_goal_cam)[0]), torch.arange(len(WRONG))
+    found = Registration(paper_camera, scene.render(paper_camera, ref), fronto(0.6))
+    views, runs = found.views(scene.render(paper_camera, ref @ T_goal_cam)), torch.arange(len(WRONG))
     guess = torch.eye(4, dtype=torch.float64).repeat(len(WRONG), 1, 1)
     T = found.refine(views, guess, ACQUIRE, runs)
     metres, _ = se3.distance(T, T_goal_cam)

@@ -32,12 +32,12 @@ def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> R
     """n straight ways home, the last photometric, the first `lost` of them standing still."""
     T, goals = sampling.lookat(n, torch.Generator().manual_seed(1))
     goals = goals[:1] if one_goal else goals
-    goal = SCENE.render(CAMERA, goals)[0]
+    goal = SCENE.render(CAMERA, goals)
     Ts, twists, errors = [T], [], []
     for _ in range(steps):
         v = pbvs(se3.inverse(goals) @ T, 0.3)
         v[:lost] = 0
-        errors.append((SCENE.render(CAMERA, T)[0] - goal).square().mean((1, 2, 3)).sqrt())
+        errors.append((SCENE.render(CAMERA, T) - goal).square().mean((1, 2, 3)).sqrt())
         T = T @ se3.exp(v)
         Ts.append(T)
         twists.append(v)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepservo import native
-from deepservo.sampler import build_pyramid, sample, sample_reference
+from deepservo.sampler import build_pyramid, sample, sample_covered, sample_reference
 from deepservo.scene import PlanarScene, sampling
 
 seeds = st.integers(0, 10_000)
@@ -52,7 +52,7 @@ def test_compiled_equals_its_slow_twin(seed, channels, kind, texture, size):
     pyramid = build_pyramid(pictures, antialias)
     Hs = mild_homographies(n, (h, w), (th, tw), generator)
     background = torch.rand(n, channels, generator=generator)
-    image, coverage = sample(pyramid, Hs, (h, w), background)
+    image, coverage = sample_covered(pyramid, Hs, (h, w), background)
     twin, twin_coverage = sample_reference(pyramid, Hs, (h, w), background)
     assert image.shape == (n, channels, h, w) and coverage.shape == (n, h, w)
     assert (image - twin).abs().max() < 2e-4 and (coverage - twin_coverage).abs().max() < 2e-4
@@ -71,7 +71,7 @@ def test_compiled_equals_its_slow_twin_around_the_horizon(seed):
     T[3, :3, :3] = se3_exp(torch.tensor([math.pi, 0, 0], dtype=torch.float64))  # its back to the plane
     Hs = scene.homography(camera_of(size), T)
     back = torch.rand(n, 1, generator=generator)
-    image, coverage = sample(scene.pyramid, Hs, size, back)
+    image, coverage = sample_covered(scene.pyramid, Hs, size, back)
     twin, twin_coverage = sample_reference(scene.pyramid, Hs, size, back)
     assert torch.isfinite(image).all() and torch.isfinite(coverage).all()
     assert (image - twin).abs().max() < 2e-3 and (coverage - twin_coverage).abs().max() < 2e-3
@@ -95,7 +95,7 @@ def test_a_few_pixels_by_hand(generator):
     th, tw, size = 11, 14, (20, 25)
     picture = torch.rand(1, 1, th, tw, generator=generator)
     Hs = mild_homographies(4, size, (th, tw), generator)
-    image, coverage = sample(build_pyramid(picture, antialias=False), Hs, size, torch.full((1, 1), 0.25))
+    image, coverage = sample_covered(build_pyramid(picture, antialias=False), Hs, size, torch.full((1, 1), 0.25))
     texel = picture[0, 0].tolist()
 
     def at(row: int, column: int) -> float:
@@ -120,7 +120,7 @@ def test_minified_by_a_power_of_two_every_pixel_is_the_mean_of_its_texels(factor
     H = torch.diag(torch.tensor([factor, factor, 1.0], dtype=torch.float64))
     H[:2, 2] = (factor - 1) / 2
     size = (32 // factor, 48 // factor)
-    image, coverage = sample(build_pyramid(picture), H[None], size, torch.zeros(1, 2))
+    image, coverage = sample_covered(build_pyramid(picture), H[None], size, torch.zeros(1, 2))
     inner = (..., slice(1, -1), slice(1, -1))
     assert (image[inner] - torch.nn.functional.avg_pool2d(picture, factor)[inner]).abs().max() < 1e-5
     assert coverage[inner].min() == 1
@@ -135,7 +135,7 @@ def test_against_opencv(texture, generator):
     steepest = float(torch.maximum(picture.diff(dim=2).abs().max(), picture.diff(dim=3).abs().max()))
     size = (120, 160)
     Hs = mild_homographies(8, size, (240, 320), generator)
-    image, _ = sample(build_pyramid(picture, antialias=False), Hs, size, WHITE)
+    image = sample(build_pyramid(picture, antialias=False), Hs, size, WHITE)
     seen = 0
     for H, ours in zip(Hs.numpy(), image[:, 0].numpy(), strict=True):
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -158,8 +158,8 @@ def test_antialiasing_comes_near_a_supersampled_picture(texture, paper_camera):
     camera = camera.resize(round(56 * texels / 3), round(56 * texels / 3))  # now about three texels a pixel
     eightfold = camera.resize(8 * camera.width, 8 * camera.height)
     plain = PlanarScene(fine, scene.width, antialias=False)
-    truth = torch.nn.functional.avg_pool2d(plain.render(eightfold, T)[0], 8)
-    error = [(s.render(camera, T)[0] - truth).square().mean().sqrt() for s in (scene, plain)]
+    truth = torch.nn.functional.avg_pool2d(plain.render(eightfold, T), 8)
+    error = [(s.render(camera, T) - truth).square().mean().sqrt() for s in (scene, plain)]
     assert error[0] < 0.4 * error[1]
 
 
@@ -172,14 +172,14 @@ def test_coverage_is_the_share_of_the_pixel_that_the_picture_fills():
     picture = torch.zeros(1, 1, 4, 6)
     H = torch.eye(3, dtype=torch.float64)
     H[0, 2], H[1, 2] = -2.25, -3.0  # the picture's left edge a quarter into pixel column 2
-    image, coverage = sample(build_pyramid(picture), H[None], (12, 12), WHITE)
+    image, coverage = sample_covered(build_pyramid(picture), H[None], (12, 12), WHITE)
     columns = [0, 0, 0.75 - 0.5 + 0.5, 1, 1, 1, 1, 1, 0.25, 0, 0, 0]
     assert (coverage[0, 4] - torch.tensor(columns)).abs().max() < 1e-5
     assert (coverage[0, :, 5] - torch.tensor([0.0] * 3 + [1.0] * 4 + [0.0] * 5)).abs().max() < 1e-5
     assert abs(float(coverage.sum()) - 24) < 1e-4, "all shares together are the picture's area"
     assert (image[0, 0] - (1 - coverage[0])).abs().max() < 1e-6, "the background fills the rest"
     H[:2] *= 2
-    _, coverage = sample(build_pyramid(torch.zeros(1, 1, 16, 24)), H[None], (30, 30), WHITE)
+    _, coverage = sample_covered(build_pyramid(torch.zeros(1, 1, 16, 24)), H[None], (30, 30), WHITE)
     assert abs(float(coverage.sum()) - 16 * 24 / 4) < 1e-3, "minified, the edge widens and the area stays"
 
 
@@ -187,7 +187,7 @@ def test_each_image_has_its_own_background():
     H = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1)
     H[:, 0, 2] = 100
     colours = torch.tensor([[0.1, 0.2, 0.3], [0.9, 0.8, 0.7]])
-    image, coverage = sample(build_pyramid(torch.rand(1, 3, 5, 5)), H, (4, 4), colours)
+    image, coverage = sample_covered(build_pyramid(torch.rand(1, 3, 5, 5)), H, (4, 4), colours)
     assert (coverage == 0).all()
     assert torch.equal(image, colours[:, :, None, None].expand(2, 3, 4, 4))
 
@@ -197,9 +197,10 @@ def test_a_batch_large_enough_for_threads_is_its_images(generator):
     pyramid, size = build_pyramid(torch.rand(1, 1, 50, 70, generator=generator)), (61, 67)
     Hs = mild_homographies(40, size, (50, 70), generator)
     back = torch.rand(40, 1, generator=generator)
-    together = sample(pyramid, Hs, size, back)[0]
-    alone = torch.cat([sample(pyramid, Hs[i : i + 1], size, back[i : i + 1])[0] for i in range(40)])
+    together = sample(pyramid, Hs, size, back)
+    alone = torch.cat([sample(pyramid, Hs[i : i + 1], size, back[i : i + 1]) for i in range(40)])
     assert torch.equal(together, alone)
+    assert torch.equal(together, sample_covered(pyramid, Hs, size, back)[0]), "asking for the coverage changes nothing"
 
 
 def test_gradients_reach_the_homography_through_the_slow_twin(generator):
@@ -224,10 +225,10 @@ def test_without_a_compiler_one_warning_and_the_same_pictures(monkeypatch, gener
     pyramid = build_pyramid(torch.rand(1, 1, 30, 40, generator=generator))
     Hs = mild_homographies(2, (20, 30), (30, 40), generator)
     with pytest.warns(UserWarning, match="no C compiler"):
-        first = sample(pyramid, Hs, (20, 30), WHITE)
+        first = sample_covered(pyramid, Hs, (20, 30), WHITE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        second = sample(pyramid, Hs, (20, 30), WHITE)
+        second = sample_covered(pyramid, Hs, (20, 30), WHITE)
     reference = sample_reference(pyramid, Hs, (20, 30), WHITE)
     for a, b, c in zip(first, second, reference, strict=True):
         assert torch.equal(a, c) and torch.equal(b, c)

@@ -55,7 +55,7 @@ def test_a_white_dot_is_rendered_where_it_projects(paper_camera):
     picture = torch.zeros(1, 300, 400)
     picture[0, 100:103, 250:253] = 1  # its middle, texel (251, 101), is at X = 0.103, Y = -0.097
     T = sampling.lookat_rz(10, torch.Generator().manual_seed(0))[0]
-    image, coverage = PlanarScene(picture, background=0.0).render(paper_camera, T)
+    image, coverage = PlanarScene(picture, background=0.0).render_covered(paper_camera, T)
     inverse = se3.inverse(T)
     p = inverse @ torch.tensor([(251 - 199.5) / 500, (101 - 149.5) / 500, 0, 1], dtype=torch.float64)
     px = paper_camera.project(p[:, :3])

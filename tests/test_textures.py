@@ -178,7 +178,7 @@ def test_cameras_see_them_and_come_home(seed):
     camera, scene = Camera(96, 96, 128.0, 128.0, 50.0, 46.0), PlanarScene(draw("mixed", seed, (240, 320)))
     T_goal = sampling.fronto_parallel(0.6)
     T_start = T_goal @ se3.exp(torch.tensor([[0.012, -0.008, 0.006, 0.01, 0.015, -0.02]], dtype=torch.float64))
-    goal, coverage = scene.render(camera, T_goal)
+    goal, coverage = scene.render_covered(camera, T_goal)
     assert goal.shape == (1, 1, 96, 96) and coverage.min() == 1
     controller = PhotometricServo(camera)
     controller.set_goal(goal)

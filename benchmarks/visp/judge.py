@@ -47,16 +47,14 @@ class Bytes(PlanarScene):
     ViSP leaves a ring of one pixel at the border of what the camera sees white; no feature uses it.
     """
 
-    def render(
-        self, camera: Camera, T_world_cam: torch.Tensor, background: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def render(self, camera: Camera, T_world_cam: torch.Tensor, background: torch.Tensor | None = None) -> torch.Tensor:
         """Bytes over 255."""
-        image, _ = super().render(camera, T_world_cam, background)
+        image = super().render(camera, T_world_cam, background)
         u, v = self._texels(camera, T_world_cam)
         h, w = self.texture.shape[1:]
         inside = (u >= 0) & (u <= w - 1) & (v >= 0) & (v <= h - 1)
         image = GREY[(image * 255).round().long()] / 255
-        return torch.where(inside[:, None], image, 1.0), inside.float()
+        return torch.where(inside[:, None], image, 1.0)
 
     def _texels(self, camera: Camera, T_world_cam: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, y = torch.meshgrid(torch.arange(camera.width), torch.arange(camera.height), indexing="xy")
@@ -143,12 +141,12 @@ def apart(golden: dict[str, np.ndarray]) -> dict[str, float]:
     scene = Bytes(torch.from_numpy(golden["texture"]).float() / 255, WIDTH, 1.0, antialias=False)
     w, h, *intrinsics = golden["camera"].tolist()
     camera, T_goal, Ts = Camera(int(w), int(h), *intrinsics), torch.from_numpy(golden["T_goal"]), torch.from_numpy(golden["Ts"])
-    images = scene.render(camera, Ts)[0]
+    images = scene.render(camera, Ts)
     levels = ((images[:, 0] * 255).round().numpy() - golden["pictures"])[:, 1:-1, 1:-1]
     servoing = PhotometricServo(camera, DEPTH, interaction="goal", gain=GAIN, mu=MU, hold=10**6)
     features, depth = servoing.features, torch.full((1, 1, 1), DEPTH)
     seen = torch.from_numpy(golden["pictures"]).float()[:, None] / 255
-    goal = scene.render(camera, T_goal)[0]
+    goal = scene.render(camera, T_goal)
     L = 255 * features.L(seen, depth).numpy()
     servoing.set_goal(goal)
     ours = servo(Simulator(scene, camera, Ts), servoing, goal, len(golden["Ts_visp"]) - 1).Ts_world_cam

@@ -44,7 +44,7 @@ class PoseTask:
         T = sampling.workspace(self.batch, g, self.distance)
         grey = torch.rand(self.batch, 1, generator=g)
         background = torch.where(torch.rand(self.batch, 1, generator=g) < 0.5, self.scene.background, grey)
-        images, coverage = self.scene.render(self.camera.resize(net.size, net.size), T, background)
+        images, coverage = self.scene.render_covered(self.camera.resize(net.size, net.size), T, background)
         points, slope = pnp.plane_points(cell_rays(self.camera), T)
         images = perturbed(images, g).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):

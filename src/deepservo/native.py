@@ -76,7 +76,7 @@ def library() -> ctypes.CDLL | None:
     ]  # fmt: skip
     lib.registration_runs.restype = None
     real = ctypes.c_float
-    lib.luminance_runs.argtypes = [pointer, pointer, i64, real, real, pointer, pointer, *[i32] * 3, pointer, pointer, i64, i64]
+    lib.luminance_runs.argtypes = [pointer, pointer, i64, real, real, pointer, *[i32] * 3, pointer, pointer, i64, i64]
     lib.luminance_runs.restype = None
     lib.projection_runs.argtypes = [pointer, pointer, i32, pointer, pointer, *[i32] * 3, pointer, i64, i64, i64]
     lib.projection_runs.restype = None

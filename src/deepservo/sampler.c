@@ -32,6 +32,9 @@ static inline float power_of_two(int32_t n) {
     return x;
 }
 
+/* The level whose texels are as large as a pixel: det inv^3 texels. */
+static inline float level_of(float det, float inv, float most) { return clampf(0.5f * log2_positive(det * inv * inv * inv), 0.0f, most); }
+
 /* Pairs of neighbouring texels above and below a point, and where between them it lies. */
 typedef struct {
     int32_t top[SPAN], bottom[SPAN];
@@ -59,17 +62,45 @@ static inline void tap_inside(Taps *t, int32_t i, float u, float v, float scale,
     t->bottom[i] = t->top[i] + wl;
 }
 
-/* The bilinear values of n points; two neighbours are loaded at once, half the loads of a gather. */
+typedef float float4 __attribute__((vector_size(16)));
+typedef double double2 __attribute__((vector_size(16)));
+#ifdef __clang__
+#define EVEN(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define ODD(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
+#else
+typedef int32_t lanes __attribute__((vector_size(16)));
+#define EVEN(a, b) __builtin_shuffle(a, b, (lanes){0, 2, 4, 6})
+#define ODD(a, b) __builtin_shuffle(a, b, (lanes){1, 3, 5, 7})
+#endif
+
+/* Two pairs of neighbours, as one vector: pairs are loaded as doubles are, in one piece. */
+static inline float4 two_pairs(const float *first, const float *second) {
+    double2 both;
+    memcpy(&both, first, 8);
+    double upper;
+    memcpy(&upper, second, 8);
+    both[1] = upper;
+    return (float4)both;
+}
+
+/* The bilinear values of n points, four at a time: a pair of neighbours is one load, where a gather makes two slow ones. */
 static inline void fetch(const Taps *t, const float *plane, int32_t n, float *value) {
-    float above[2 * SPAN], below[2 * SPAN];
-    for (int32_t i = 0; i < n; i++) {
-        __asm__ volatile(""); /* as it stands: compilers make gathers of it, which are slower */
-        memcpy(above + 2 * i, plane + t->top[i], 8);
-        memcpy(below + 2 * i, plane + t->bottom[i], 8);
+    int32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const int32_t *top = t->top + i, *bottom = t->bottom + i;
+        const float4 above = two_pairs(plane + top[0], plane + top[1]), more_above = two_pairs(plane + top[2], plane + top[3]);
+        const float4 below = two_pairs(plane + bottom[0], plane + bottom[1]), more_below = two_pairs(plane + bottom[2], plane + bottom[3]);
+        const float4 top_left = EVEN(above, more_above), bottom_left = EVEN(below, more_below);
+        float4 fu, fv;
+        memcpy(&fu, t->fu + i, 16);
+        memcpy(&fv, t->fv + i, 16);
+        const float4 upper = top_left + (ODD(above, more_above) - top_left) * fu, lower = bottom_left + (ODD(below, more_below) - bottom_left) * fu;
+        const float4 found = upper + (lower - upper) * fv;
+        memcpy(value + i, &found, 16);
     }
-    for (int32_t i = 0; i < n; i++) {
-        const float upper = above[2 * i] + (above[2 * i + 1] - above[2 * i]) * t->fu[i];
-        const float lower = below[2 * i] + (below[2 * i + 1] - below[2 * i]) * t->fu[i];
+    for (; i < n; i++) {
+        const float *above = plane + t->top[i], *below = plane + t->bottom[i];
+        const float upper = above[0] + (above[1] - above[0]) * t->fu[i], lower = below[0] + (below[1] - below[0]) * t->fu[i];
         value[i] = upper + (lower - upper) * t->fv[i];
     }
 }
@@ -90,49 +121,62 @@ void sample_rows(const float *restrict textures, int64_t texture_step, int64_t s
         const float *texture = textures + b * texture_step;
         for (int32_t start = 0; start < w; start += SPAN) {
             const int32_t n = w - start < SPAN ? w - start : SPAN;
-            for (int32_t i = 0; i < n; i++) {
-                const float x = (float)(start + i), den = m[6] * x + dm;
-                front[i] = den > 0.0f ? 1.0f : 0.0f;
-                inv[i] = 1.0f / (den > 0.0f ? den : 1.0f);
-                u[i] = clampf((m[0] * x + um) * inv[i], -1e6f, 1e6f);
-                v[i] = clampf((m[3] * x + vm) * inv[i], -1e6f, 1e6f);
-            }
-            const float first = inv[0] * front[0], last = inv[n - 1] * front[n - 1];
-            const float longest = fmaxf(first, last), farthest = det * longest * longest * longest; /* texels a pixel */
-            const int all_front = first > 0 && last > 0, flat = levels == 1 || (all_front && farthest <= 1.0f);
-            for (int32_t i = 0; i < n; i++) lod[i] = flat ? 0.0f : clampf(0.5f * log2_positive(det * inv[i] * inv[i] * inv[i]), 0.0f, most);
-            for (int32_t i = 0; i < n; i++) blend[i] = lod[i] - (float)(int32_t)lod[i];
-            const int32_t base = (int32_t)lod[0], at_end = (int32_t)lod[n - 1];
-            const int uniform = flat || (all_front && base == at_end);
+            const float x0 = (float)start, x1 = (float)(start + n - 1), d0 = m[6] * x0 + dm, d1 = m[6] * x1 + dm;
+            const int all_front = d0 > 0.0f && d1 > 0.0f;
+            const float i0 = 1.0f / d0, i1 = 1.0f / d1, longest = fmaxf(i0, i1);
+            const float u0 = (m[0] * x0 + um) * i0, u1 = (m[0] * x1 + um) * i1, v0 = (m[3] * x0 + vm) * i0, v1 = (m[3] * x1 + vm) * i1;
+            const float farthest = det * longest * longest * longest; /* texels a pixel */
+            const int flat = levels == 1 || (all_front && farthest <= 1.0f);
             /* all of it is farther from the picture's edges than the coarser of its levels has texels, and so than half its widest pixel */
             const float room = 2.0f * sqrtf(fmaxf(farthest, 1.0f));
-            const int whole = all_front && fminf(u[0], u[n - 1]) + 0.5f >= room && right - fmaxf(u[0], u[n - 1]) >= room &&
-                              fminf(v[0], v[n - 1]) + 0.5f >= room && below - fmaxf(v[0], v[n - 1]) >= room;
-            if (uniform) {
-                const int32_t up = base + 1 < levels ? base + 1 : base;
+            const int whole = all_front && fminf(u0, u1) + 0.5f >= room && right - fmaxf(u0, u1) >= room &&
+                              fminf(v0, v1) + 0.5f >= room && below - fmaxf(v0, v1) >= room;
+            const int32_t base = flat ? 0 : (int32_t)level_of(det, i0, most), last = flat ? 0 : (int32_t)level_of(det, i1, most);
+            const int32_t up = base + 1 < levels ? base + 1 : base;
+            if (whole && base == last) {
                 const float scale = power_of_two(-base), half = power_of_two(-up);
-                const int32_t fine_w = padded_w >> base, fine_h = padded_h >> base, next_w = padded_w >> up, next_h = padded_h >> up;
-                if (whole)
-                    for (int32_t i = 0; i < n; i++) tap_inside(&fine, i, u[i], v[i], scale, fine_w, offsets[base]);
+                const int32_t fine_w = padded_w >> base, next_w = padded_w >> up, fine_at = offsets[base], next_at = offsets[up];
+                if (flat)
+                    for (int32_t i = 0; i < n; i++) {
+                        const float x = (float)(start + i), near = 1.0f / (m[6] * x + dm);
+                        tap_inside(&fine, i, (m[0] * x + um) * near, (m[3] * x + vm) * near, 1.0f, padded_w, 0);
+                    }
                 else
-                    for (int32_t i = 0; i < n; i++) tap(&fine, i, u[i], v[i], scale, fine_w, fine_h, offsets[base]);
-                if (!flat && whole)
-                    for (int32_t i = 0; i < n; i++) tap_inside(&next, i, u[i], v[i], half, next_w, offsets[up]);
-                else if (!flat)
-                    for (int32_t i = 0; i < n; i++) tap(&next, i, u[i], v[i], half, next_w, next_h, offsets[up]);
-            } else
+                    for (int32_t i = 0; i < n; i++) {
+                        const float x = (float)(start + i), near = 1.0f / (m[6] * x + dm), at_u = (m[0] * x + um) * near, at_v = (m[3] * x + vm) * near;
+                        blend[i] = level_of(det, near, most) - (float)base;
+                        tap_inside(&fine, i, at_u, at_v, scale, fine_w, fine_at);
+                        tap_inside(&next, i, at_u, at_v, half, next_w, next_at);
+                    }
+            } else {
                 for (int32_t i = 0; i < n; i++) {
-                    const int32_t l = (int32_t)lod[i], up = l + 1 < levels ? l + 1 : l;
-                    tap(&fine, i, u[i], v[i], power_of_two(-l), padded_w >> l, padded_h >> l, offsets[l]);
-                    tap(&next, i, u[i], v[i], power_of_two(-up), padded_w >> up, padded_h >> up, offsets[up]);
+                    const float x = (float)(start + i), den = m[6] * x + dm;
+                    front[i] = den > 0.0f ? 1.0f : 0.0f;
+                    inv[i] = 1.0f / (den > 0.0f ? den : 1.0f);
+                    u[i] = clampf((m[0] * x + um) * inv[i], -1e6f, 1e6f);
+                    v[i] = clampf((m[3] * x + vm) * inv[i], -1e6f, 1e6f);
                 }
-            if (!whole)
-                for (int32_t i = 0; i < n; i++) {
-                    /* width of the edge in texels, linear within an octave: exact at powers of two, and no square root */
-                    const float k = 1.0f / (power_of_two((int32_t)lod[i]) * (1.0f + blend[i]));
-                    cover[i] = front[i] * clampf((u[i] + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((right - u[i]) * k + 0.5f, 0.0f, 1.0f) *
-                               clampf((v[i] + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((below - v[i]) * k + 0.5f, 0.0f, 1.0f);
-                }
+                for (int32_t i = 0; i < n; i++) lod[i] = flat ? 0.0f : level_of(det, inv[i], most);
+                for (int32_t i = 0; i < n; i++) blend[i] = lod[i] - (float)(int32_t)lod[i];
+                if (flat || (all_front && base == last)) {
+                    const float scale = power_of_two(-base), half = power_of_two(-up);
+                    for (int32_t i = 0; i < n; i++) tap(&fine, i, u[i], v[i], scale, padded_w >> base, padded_h >> base, offsets[base]);
+                    if (!flat)
+                        for (int32_t i = 0; i < n; i++) tap(&next, i, u[i], v[i], half, padded_w >> up, padded_h >> up, offsets[up]);
+                } else
+                    for (int32_t i = 0; i < n; i++) {
+                        const int32_t l = (int32_t)lod[i], above = l + 1 < levels ? l + 1 : l;
+                        tap(&fine, i, u[i], v[i], power_of_two(-l), padded_w >> l, padded_h >> l, offsets[l]);
+                        tap(&next, i, u[i], v[i], power_of_two(-above), padded_w >> above, padded_h >> above, offsets[above]);
+                    }
+                if (!whole)
+                    for (int32_t i = 0; i < n; i++) {
+                        /* width of the edge in texels, linear within an octave: exact at powers of two, and no square root */
+                        const float k = 1.0f / (power_of_two((int32_t)lod[i]) * (1.0f + blend[i]));
+                        cover[i] = front[i] * clampf((u[i] + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((right - u[i]) * k + 0.5f, 0.0f, 1.0f) *
+                                   clampf((v[i] + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((below - v[i]) * k + 0.5f, 0.0f, 1.0f);
+                    }
+            }
             for (int32_t c = 0; c < channels; c++) {
                 float *restrict row = out + ((b * channels + c) * h + r % h) * (int64_t)w + start;
                 fetch(&fine, texture + c * stride, n, row);

@@ -7,6 +7,7 @@ other devices, for gradients and for the tests.
 """
 
 import math
+from ctypes import CDLL
 from dataclasses import dataclass
 
 import torch
@@ -50,43 +51,67 @@ def build_pyramid(pictures: Float[Tensor, "t c h w"], antialias: bool = True) ->
 
 def sample(
     pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
-) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
-    """Images of size (h, w) through homographies that take output pixels to picture pixels, and their coverage.
+) -> Float[Tensor, "b c h w"]:
+    """Images of size (h, w) through homographies that take output pixels to picture pixels.
 
     Hs is float64; its third homogeneous coordinate must be positive in front of the camera. One picture serves all
-    homographies, or there is one each. Coverage is the share of the pixel that the picture fills; `background` fills
-    the rest, or the edge's grey levels go on there where it is None.
+    homographies, or there is one each. `background` fills what the picture does not cover, or the edge's grey levels go on
+    there where it is None.
     """
-    lib = native.library() if pyramid.flat.device.type == "cpu" else None
+    lib = _library(pyramid)
+    if lib is None:
+        return sample_reference(pyramid, Hs, size, background)[0]
+    image = torch.empty(len(Hs), pyramid.flat.shape[1], *size)
+    _compiled(lib, pyramid, Hs, background, image, None)
+    return image
+
+
+def sample_covered(
+    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
+    """`sample`, and per pixel the share that the picture fills."""
+    lib = _library(pyramid)
     if lib is None:
         return sample_reference(pyramid, Hs, size, background)
-    B, C, (h, w) = Hs.shape[0], pyramid.flat.shape[1], size
+    image, coverage = torch.empty(len(Hs), pyramid.flat.shape[1], *size), torch.empty(len(Hs), *size)
+    _compiled(lib, pyramid, Hs, background, image, coverage)
+    return image, coverage
+
+
+def _library(pyramid: Pyramid) -> CDLL | None:
+    """The compiled sampler, where it can serve."""
+    return native.library() if pyramid.flat.device.type == "cpu" else None
+
+
+def _compiled(
+    lib: CDLL, pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], background: Tensor | None, image: Tensor, coverage: Tensor | None
+) -> None:
+    """Write the images, and their coverage where it is asked for."""
+    B, C, h, w = image.shape
     stride = pyramid.flat.shape[2]
     step = C * stride if pyramid.flat.shape[0] > 1 else 0
     dets = torch.linalg.det(Hs.double()).abs().float().contiguous()
     homographies = Hs.float().contiguous()
     back = None if background is None else background.float().expand(B, C).contiguous()
-    image, coverage = torch.empty(B, C, h, w), torch.empty(B, h, w)
     flat, offsets = pyramid.flat, pyramid.offsets
 
     def rows(begin: int, end: int) -> None:
         lib.sample_rows(
             flat.data_ptr(), step, stride, offsets.data_ptr(), pyramid.levels, pyramid.padded[1], pyramid.padded[0],
             pyramid.size[1], pyramid.size[0], homographies.data_ptr(), dets.data_ptr(), back.data_ptr() if back is not None else None,
-            image.data_ptr(), coverage.data_ptr(), C, h, w, begin, end,
+            image.data_ptr(), coverage.data_ptr() if coverage is not None else None, C, h, w, begin, end,
         )  # fmt: skip
 
     if B * h * w < 100_000:  # under about 0.3 ms a second thread costs more than it gives
         rows(0, B * h)
     else:
         native.parallel(rows, B * h)
-    return image, coverage
 
 
 def sample_reference(
     pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
-    """`sample` in plain torch, on any device, differentiable in Hs."""
+    """`sample_covered` in plain torch, on any device, differentiable in Hs."""
     (h, w), (th, tw), device = size, pyramid.size, pyramid.flat.device
     dets = torch.linalg.det(Hs.double()).abs().float()[:, None, None]
     m = Hs.float()[:, :, :, None, None]

@@ -78,9 +78,9 @@ class Condition:
     def pictures(self, scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 1 h w"]:
         """What cameras at these poses see, without effects."""
         if self.size is None:
-            return scene.render(camera, Ts_world_cam)[0]
+            return scene.render(camera, Ts_world_cam)
         small = camera.resize(self.size, round(self.size * camera.height / camera.width))
-        image = scene.render(small, Ts_world_cam)[0]
+        image = scene.render(small, Ts_world_cam)
         return torch.nn.functional.interpolate(image, (camera.height, camera.width), mode="bilinear", align_corners=False)
 
     def goals(

@@ -28,9 +28,9 @@ def landscape(
     twist[..., axes[0]] = at * reach[axes[0]]
     twist[..., axes[1]] = at[:, None] * reach[axes[1]]
     T_goal = fronto_parallel(distance)
-    s_goal = features.s(scene.render(camera, T_goal)[0])
+    s_goal = features.s(scene.render(camera, T_goal))
     cost = torch.cat(
-        [(features.s(scene.render(camera, Ts)[0]) - s_goal).square().sum(1) for Ts in (T_goal @ se3.exp(twist.flatten(0, 1))).split(64)]
+        [(features.s(scene.render(camera, Ts)) - s_goal).square().sum(1) for Ts in (T_goal @ se3.exp(twist.flatten(0, 1))).split(64)]
     )
     return (cost / cost.max().clamp(min=1e-12)).view(points, points)
 

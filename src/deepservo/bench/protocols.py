@@ -50,7 +50,7 @@ def sampled(name: str, n: int, seed: int, scene: PlanarScene, camera: Camera, di
 def goal_pictures(scene: PlanarScene, camera: Camera, Ts_world_goal: Float[Tensor, "b 4 4"]) -> Float[Tensor, "g 1 h w"]:
     """The goals rendered: one picture where all runs share one goal, else one each."""
     shared = bool((Ts_world_goal == Ts_world_goal[:1]).all())
-    return scene.render(camera, Ts_world_goal[:1] if shared else Ts_world_goal)[0]
+    return scene.render(camera, Ts_world_goal[:1] if shared else Ts_world_goal)
 
 
 def read_poses(path: Path) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"] | None]:

@@ -328,7 +328,7 @@ def _views(run: RunSet, scene: PlanarScene, camera: Camera, i: int, steps: list[
     views = torch.full((len(Ts), scene.texture.shape[0], camera.height, camera.width), scene.background)
     front = Ts[:, 2, 3] < 0
     if front.any():
-        views[front.cpu()] = scene.render(camera, Ts[front])[0].float().cpu()
+        views[front.cpu()] = scene.render(camera, Ts[front]).float().cpu()
     return views
 
 

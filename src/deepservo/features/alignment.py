@@ -15,7 +15,7 @@ from torch import Tensor
 from deepservo import native
 from deepservo.camera import Camera
 from deepservo.features.luminance import gradient
-from deepservo.sampler import build_pyramid, sample
+from deepservo.sampler import build_pyramid, sample_covered
 
 MARGIN = 3  # pixels whose gradient would reach over the border
 CUT = 2.385  # deviations at which a residual's weight has fallen to a quarter
@@ -109,7 +109,7 @@ def warp(
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
     """The views on the goals' pixels, and 1 where a pixel and its neighbours are seen and in front of both cameras."""
     camera = goals.camera
-    warped, coverage = sample(build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), None)
+    warped, coverage = sample_covered(build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), None)
     whole = -torch.nn.functional.max_pool2d((coverage < 0.999).float()[:, None], 3, 1, 1)[:, 0] + 1
     return warped[:, 0], whole * _inside(camera) * (goals.inverse_depth() > 0)
 

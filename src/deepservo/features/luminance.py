@@ -11,7 +11,6 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import interaction
 
-UPPER = torch.triu_indices(6, 7)  # of [H, g]
 # ViSP's derivative: seven taps, no smoothing beside its own.
 DERIVATIVE = torch.tensor([-112.0, -913.0, -2047.0, 0.0, 2047.0, 913.0, 112.0]) / 8418.0
 REACH = 3
@@ -70,14 +69,17 @@ class Luminance:
 
 
 class NormalEquations:
-    """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, without L in memory: one pass over the picture in C."""
+    """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, for one depth [m]: one pass over the picture in C, without L in memory.
 
-    def __init__(self, features: Luminance, depth: Float[Tensor, "#1 #h #w"]) -> None:
+    Element j of a pixel's L is `gx a_j(x, y) + gy b_j(x, y)`, polynomials in its place (`interaction.luminance`). So H and g are linear in
+    the sums of gx gx, gx gy, gy gy, gx e, gy e times `x^k y^m`, and those are what the pass adds up.
+    """
+
+    def __init__(self, features: Luminance, depth: float) -> None:
         camera = features.camera
-        self.features = features
-        self.depth = depth.expand(1, camera.height, camera.width).contiguous()
-        self.inverse_depth = (1 / self.depth).float().contiguous()
+        self.features, self.depth = features, depth
         self.intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
+        self.of_moments = _of_moments(1 / depth)
 
     def __call__(
         self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
@@ -88,25 +90,51 @@ class NormalEquations:
             return self.reference(images, goals, where)
         B, (h, w) = len(images), images.shape[-2:]
         images, goals, border = images.float().contiguous(), goals.float().contiguous(), self.features.border
-        sums = torch.empty(B, 27, dtype=torch.float64)
+        moments = torch.empty(B, self.of_moments.shape[0], dtype=torch.float64)
 
         def runs(begin: int, end: int) -> None:
             mixed = torch.empty(h, w)
             lib.luminance_runs(
-                images.data_ptr(), goals.data_ptr(), h * w if len(goals) > 1 else 0, *SHARES[where], self.inverse_depth.data_ptr(),
-                self.intrinsics.data_ptr(), w, h, border, sums.data_ptr(), mixed.data_ptr(), begin, end,
+                images.data_ptr(), goals.data_ptr(), h * w if len(goals) > 1 else 0, *SHARES[where], self.intrinsics.data_ptr(), w, h,
+                border, moments.data_ptr(), mixed.data_ptr(), begin, end,
             )  # fmt: skip
 
         native.parallel(runs, B)
-        upper = torch.zeros(B, 6, 7, dtype=torch.float64)
-        upper[:, UPPER[0], UPPER[1]] = sums
-        return upper[..., :6].triu() + upper[..., :6].triu(1).mT, upper[..., 6]
+        both = (moments @ self.of_moments).view(B, 6, 7)
+        return both[..., :6], both[..., 6]
 
     def reference(
         self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
     ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
         """The same in plain torch, on any device."""
         now, there = SHARES[where]
-        L = self.features.L(now * images + there * goals, self.depth.to(images.device)).double()
+        L = self.features.L(now * images + there * goals, torch.full((1, 1, 1), self.depth, device=images.device)).double()
         e = (self.features.s(images) - self.features.s(goals)).double()
         return L.mT @ L, (L.mT @ e[..., None])[..., 0]
+
+
+Polynomial = dict[tuple[int, int], float]
+"""Factors by the powers of x and y."""
+
+
+def _of_moments(iz: float) -> Float[Tensor, "58 42"]:
+    """Takes the moments of luminance.c to [H, g], (6, 7) flattened, at inverse depth iz [1/m]."""
+    a: list[Polynomial] = [{(0, 0): iz}, {}, {(1, 0): -iz}, {(1, 1): -1}, {(0, 0): 1, (2, 0): 1}, {(0, 1): -1}]
+    b: list[Polynomial] = [{}, {(0, 0): iz}, {(0, 1): -iz}, {(0, 0): -1, (0, 2): -1}, {(1, 1): 1}, {(1, 0): 1}]
+    one: Polynomial = {(0, 0): 1}
+    shapes = ((5, 3), (4, 4), (3, 5), (3, 2), (2, 3))  # powers of x and of y, for gx gx, gx gy, gy gy, gx e, gy e
+    parts = [torch.zeros(*shape, 6, 7, dtype=torch.float64) for shape in shapes]
+    for i in range(6):
+        for j in range(6):
+            for part, first, second in ((0, a[i], a[j]), (1, a[i], b[j]), (1, b[i], a[j]), (2, b[i], b[j])):
+                _add(parts[part][..., i, j], first, second)
+        _add(parts[3][..., i, 6], a[i], one)
+        _add(parts[4][..., i, 6], b[i], one)
+    return torch.cat([part.flatten(2).flatten(0, 1) for part in parts])
+
+
+def _add(into: Tensor, first: Polynomial, second: Polynomial) -> None:
+    """The product of two polynomials, added to its factors by powers."""
+    for (k, m), value in first.items():
+        for (n, o), other in second.items():
+            into[k + n, m + o] += value * other

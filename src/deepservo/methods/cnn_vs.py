@@ -47,7 +47,7 @@ class PoseServo(Controller):
         self.scene, self.map = scene, None
         if scene is not None:
             view = _map_camera(camera, scene, distance)
-            picture, _ = scene.render(view, fronto_parallel(distance))
+            picture = scene.render(view, fronto_parallel(distance))
             self.map = Registration(camera, picture, fronto(distance), view)
 
     def locate(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
@@ -72,7 +72,7 @@ class PoseServo(Controller):
         if self.scene is None:
             return None
         T, agreement, found = self.state["T_world_goal"], self.state["agreement"], self.state["found"]
-        learned, coverage = self.scene.render(self.camera, T)
+        learned, coverage = self.scene.render_covered(self.camera, T)
         better = (found & (agreement < CLEAN))[:, None, None, None] & (coverage > 0.999)[:, None]
         plane = torch.cat([T[:, 2, :3], -T[:, 2, 3:]], 1)
         return torch.where(better, learned, goal), torch.where(found[:, None], plane, fronto(self.distance))

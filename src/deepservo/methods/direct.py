@@ -88,7 +88,7 @@ class PhotometricServo(FeatureServo):
     def __init__(self, camera: Camera, depth: float = 0.6, border: int = 10, **law: Any) -> None:
         features = Luminance(camera, border)
         super().__init__(camera, features, depth, **law)
-        self.equations = NormalEquations(features, self.depth)
+        self.equations = NormalEquations(features, depth)
 
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
         return {"goal": goal}
@@ -115,5 +115,5 @@ def pca_servo(camera: Camera, scene: PlanarScene, depth: float = 0.6, k: int = 3
     """PCA-VS (Marchand 2019): the k directions in which PICTURES pictures of the scene vary most, taken all over the workspace."""
     luminance = Luminance(camera, border)
     poses = workspace(PICTURES, torch.Generator().manual_seed(seed), depth)
-    grey = torch.cat([luminance.s(scene.render(camera, part)[0]) for part in poses.split(100)])
+    grey = torch.cat([luminance.s(scene.render(camera, part)) for part in poses.split(100)])
     return FeatureServo(camera, Projection(luminance, *pca_basis(grey, k)), depth)

@@ -12,7 +12,7 @@ from deepservo.features.registration import fronto, resize
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.methods.direct import PhotometricServo
-from deepservo.sampler import build_pyramid, sample
+from deepservo.sampler import build_pyramid, sample_covered
 
 SIZE = 56  # pixels of the small pictures' longer side, in which poses are tried
 PARTICLES = 200
@@ -102,7 +102,7 @@ class ParticleServo(Controller):
         plane = fronto(self.depth)
         T = se3.inverse(Ts)
         Hs = self.small.K @ (T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None])) @ self.small.K_inv
-        warped, coverage = sample(build_pyramid(image[None], antialias=False), Hs, (self.small.height, self.small.width), None)
+        warped, coverage = sample_covered(build_pyramid(image[None], antialias=False), Hs, (self.small.height, self.small.width), None)
         seen = coverage > 0.999
         apart = (warped[:, 0] - goal).square() / goal.var().clamp(min=1e-6)
         return torch.where(seen, apart, 2.0).mean((1, 2))

@@ -9,7 +9,7 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.sampler import Pyramid, build_pyramid, sample
+from deepservo.sampler import Pyramid, build_pyramid, sample, sample_covered
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,24 @@ class PlanarScene:
 
     def render(
         self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
-    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
-        """Images in [0, 1] and, per pixel, the share that the picture (rather than the background) fills.
+    ) -> Float[Tensor, "b c h w"]:
+        """Images in [0, 1].
 
         The camera's centre must be at z < 0 (`check_poses`); `background` replaces the scene's own, one colour an image.
         """
-        if background is None:
-            background = torch.full((1, self.texture.shape[0]), self.background, device=self.texture.device)
-        return sample(self.pyramid, self.homography(camera, T_world_cam), (camera.height, camera.width), background)
+        return sample(self.pyramid, self.homography(camera, T_world_cam), (camera.height, camera.width), self._around(background))
+
+    def render_covered(
+        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
+        """`render`, and per pixel the share that the picture (rather than the background) fills."""
+        return sample_covered(self.pyramid, self.homography(camera, T_world_cam), (camera.height, camera.width), self._around(background))
+
+    def _around(self, background: Tensor | None) -> Float[Tensor, "b c"]:
+        """What is seen beside the picture."""
+        if background is not None:
+            return background
+        return torch.full((1, self.texture.shape[0]), self.background, device=self.texture.device)
 
     def depth(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b h w"]:
         """Depth Z [m] of the plane at each pixel's centre; infinite where the pixel looks above the horizon."""

@@ -36,10 +36,15 @@ class ReliefScene(PlanarScene):
 
     def render(
         self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """`render_covered` without the coverage."""
+        return self.render_covered(camera, T_world_cam, background)[0]
+
+    def render_covered(
+        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
         """As the plane's, without antialiasing along the rays: where each ray meets the ground, found by bisection."""
-        if background is None:
-            background = torch.full((1, self.texture.shape[0]), self.background)
+        background = self._around(background)
         x, y = camera.xy()
         rays = torch.stack([x, y, torch.ones_like(x)], -1) @ T_world_cam[:, None, :3, :3].mT.float()
         centre = T_world_cam[:, None, None, :3, 3].float()
