@@ -144,12 +144,13 @@ def speed_growth(rows: list[Row]) -> str:
             f"{row['ours']:.0f}",
             f"{row['ratio']:.2f} of {row['against']}",
             f"{100 * row['law']:.0f}",
+            f"{100 * row['drawing']:.0f}",
             f"{row['peak_mb']:.0f}",
         ]
         for row in rows
         if "law" in row
     ]
-    return table(["", "trajectory-steps a second", "ratio", "law %", "peak MB"], lines, 1)
+    return table(["", "trajectory-steps a second", "ratio", "law %", "drawing %", "peak MB"], lines, 1)
 
 
 # By name: the file in results/ and the table made of its rows.

@@ -203,6 +203,15 @@ def test_a_batch_large_enough_for_threads_is_its_images(generator):
     assert torch.equal(together, sample_covered(pyramid, Hs, size, back)[0]), "asking for the coverage changes nothing"
 
 
+def test_without_openmp_our_own_threads_draw_the_same(monkeypatch, generator):
+    pyramid, size = build_pyramid(torch.rand(1, 1, 50, 70, generator=generator)), (61, 67)
+    Hs = mild_homographies(40, size, (50, 70), generator)
+    before = sample(pyramid, Hs, size, WHITE)
+    monkeypatch.setattr(native, "_openmp", lambda: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(sample(pyramid, Hs, size, WHITE), before)
+
+
 def test_gradients_reach_the_homography_through_the_slow_twin(generator):
     picture = torch.nn.functional.avg_pool2d(torch.rand(1, 1, 40, 40, generator=generator), 5, 1)
     H = mild_homographies(1, (20, 20), (36, 36), generator).requires_grad_()

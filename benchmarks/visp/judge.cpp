@@ -4,7 +4,7 @@
 //
 // PITCH: metres a texel. Poses on standard input: the goal's T_world_cam, then starts, 16 numbers each, row by row.
 // MODE render: the pictures' bytes, one a line. features: for each start its s (bytes), then L of the start, one row a line.
-// servo: for each start and step T_world_cam and v_cam, L at the goal. speed: STEPS steps from the first start, and the seconds.
+// servo: for each start and step T_world_cam and v_cam, L at the goal. speed: seconds of STEPS steps from the first start, of its STEPS pictures.
 #include <chrono>
 #include <cstdio>
 #include <iostream>
@@ -113,9 +113,13 @@ int main(int argc, char **argv) {
       }
       print(T, 16);
     } else if (mode == "speed") {
+      const vpHomogeneousMatrix start = T;
       const auto begin = std::chrono::steady_clock::now();
       for (int k = 0; k < steps; k++) T = T * vpExponentialMap::direct(step(), 1.0);
-      std::printf("%.9g\n", std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      const auto middle = std::chrono::steady_clock::now();
+      for (int k = 0; k < steps; k++) stage.look(start);
+      const std::chrono::duration<double> servoing = middle - begin, looking = std::chrono::steady_clock::now() - middle;
+      std::printf("%.9g %.9g\n", servoing.count(), looking.count());
       return 0;
     } else
       return 2;

@@ -1,5 +1,14 @@
-/* The derivative of features/luminance.py: seven taps, along x (step 1) or y (step w). */
+/* What the measurements share. */
 #include <stdint.h>
+#include <stdlib.h>
+
+static inline float *working_memory(int64_t floats) {
+    float *memory = malloc(floats * sizeof(float));
+    if (!memory) abort();
+    return memory;
+}
+
+/* The derivative of features/luminance.py: seven taps, along x (step 1) or y (step w). */
 
 static const float derivative[3] = {2047.0f / 8418.0f, 913.0f / 8418.0f, 112.0f / 8418.0f};
 

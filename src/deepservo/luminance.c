@@ -9,16 +9,26 @@
 #define MOMENTS 58
 static const int32_t POWERS_X[5] = {5, 4, 3, 3, 2}, POWERS_Y[5] = {3, 4, 5, 2, 3};
 
-/* images: (R, h, w). goals: one for all runs (goal_step 0) or one each. The slopes are those of `now` image + `there` goal. camera: fx,
- * fy, cx, cy. border: at least 3. moments: (R, MOMENTS). mixed: h w floats to work in. */
-void luminance_runs(const float *images, const float *goals, int64_t goal_step, float now, float there, const float *camera, int32_t w,
-                    int32_t h, int32_t border, double *moments, float *mixed, int64_t begin, int64_t end) {
-    const float fx = camera[0], fy = camera[1], cx = camera[2], cy = camera[3], ix = 1.0f / fx;
+typedef struct { /* `Arguments` of features/luminance.py */
+    const float *images, *goals; /* (R, h, w); goals: one for all runs (goal_step 0) or one each */
+    int64_t goal_step;
+    float now, there;    /* the slopes are those of `now` image + `there` goal */
+    const float *camera; /* fx, fy, cx, cy */
+    int32_t w, h, border; /* border: at least 3 */
+    double *moments;      /* (R, MOMENTS), to write */
+} Luminance;
+
+/* Runs [begin, end). arguments: a Luminance. */
+void luminance_runs(const void *arguments, int64_t begin, int64_t end) {
+    const Luminance *const a = arguments;
+    const int32_t w = a->w, h = a->h, border = a->border;
+    const float now = a->now, there = a->there, fx = a->camera[0], fy = a->camera[1], cx = a->camera[2], cy = a->camera[3], ix = 1.0f / fx;
+    float *mixed = now != 0 && there != 0 ? working_memory((int64_t)w * h) : NULL;
     for (int64_t run = begin; run < end; run++) {
-        const float *image = images + run * w * h, *goal = goals + run * goal_step;
-        const float *source = there == 0 ? image : now == 0 ? goal : mixed;
-        double *out = moments + MOMENTS * run;
-        if (source == mixed)
+        const float *image = a->images + run * w * h, *goal = a->goals + run * a->goal_step;
+        const float *source = mixed ? mixed : now != 0 ? image : goal;
+        double *out = a->moments + MOMENTS * run;
+        if (mixed)
             for (int32_t i = 0; i < w * h; i++) mixed[i] = now * image[i] + there * goal[i];
         for (int32_t m = 0; m < MOMENTS; m++) out[m] = 0;
         for (int32_t row = border; row < h - border; row++) {
@@ -44,4 +54,5 @@ void luminance_runs(const float *images, const float *goals, int64_t goal_step, 
                 }
         }
     }
+    free(mixed);
 }

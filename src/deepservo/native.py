@@ -9,13 +9,14 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,31 +69,59 @@ def library() -> ctypes.CDLL | None:
             stacklevel=2,
         )
         return None
-    i32, i64, pointer = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
-    lib.sample_rows.argtypes = [pointer, i64, i64, pointer, *[i32] * 5, *[pointer] * 5, *[i32] * 3, i64, i64]
-    lib.sample_rows.restype = None
-    lib.registration_runs.argtypes = [
-        pointer, i32, i32, *[pointer] * 5, i64, *[pointer] * 3, i32, i32, *[pointer] * 8, i32, pointer, i64, i64,
-    ]  # fmt: skip
-    lib.registration_runs.restype = None
-    real = ctypes.c_float
-    lib.luminance_runs.argtypes = [pointer, pointer, i64, real, real, pointer, *[i32] * 3, pointer, pointer, i64, i64]
-    lib.luminance_runs.restype = None
-    lib.projection_runs.argtypes = [pointer, pointer, i32, pointer, pointer, *[i32] * 3, pointer, i64, i64, i64]
-    lib.projection_runs.restype = None
+    lib.team_member.argtypes, lib.team_member.restype = [ctypes.c_void_p], None
     return lib
 
 
-def parallel(work: Callable[[int, int], None], count: int) -> None:
-    """`work(begin, end)` over all of `count`, cut into one part a thread of torch's (the C runs without the lock)."""
-    threads = min(torch.get_num_threads(), count)
-    if threads <= 1:
-        work(0, count)
+KINDS = {"*": ctypes.c_void_p, "i32": ctypes.c_int32, "i64": ctypes.c_int64, "f32": ctypes.c_float}
+
+
+def fields(*lines: str) -> list[tuple[str, type]]:
+    """The fields of a C struct: each line a kind and the names of that kind."""
+    return [(name, KINDS[kind]) for kind, *names in map(str.split, lines) for name in names]
+
+
+class _Team(ctypes.Structure):
+    """`Team` of team.c."""
+
+    _fields_ = fields("* work arguments", "i64 count parts next")
+
+
+PARTS = 4  # of work for each thread
+
+
+def run(work: Any, arguments: ctypes.Structure, count: int, least: int = 1) -> None:
+    """`work(arguments, begin, end)` in C over all of `count`, on as many threads as torch has, each of which gets `least` or more.
+
+    The threads are torch's own: those that it has just used spin for milliseconds, and others would wait for a core meanwhile.
+    """
+    threads = max(1, min(torch.get_num_threads(), count // least))
+    parts = min(count, PARTS * threads) if threads > 1 else 1
+    team = _Team(ctypes.cast(work, ctypes.c_void_p), ctypes.addressof(arguments), count, parts, 0)
+    member, openmp = library().team_member, _openmp()  # type: ignore[union-attr]  # whoever has `work` has the library
+    if threads == 1:
+        member(ctypes.addressof(team))
+    elif openmp is not None:
+        openmp.GOMP_parallel(member, ctypes.addressof(team), threads, 0)
     else:
-        cuts = [count * k // threads for k in range(threads + 1)]
-        list(_pool(threads).map(work, cuts[:-1], cuts[1:]))
+        list(pool(threads).map(member, [ctypes.addressof(team)] * threads))
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _openmp() -> ctypes.CDLL | None:
+    """The OpenMP runtime whose threads torch uses, where it is one that can be called: GNU's, or one that stands in for it."""
+    try:
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        loaded = {line.split()[-1] for line in maps if re.search(r"/lib(gomp|iomp5|omp)\b", line)}
+        runtime = ctypes.CDLL(min(loaded, key=lambda path: ("/torch" not in path, path)))
+        runtime.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        runtime.GOMP_parallel.restype = None
+    except (OSError, ValueError, AttributeError):
+        return None
+    return runtime
+
+
+@functools.cache
+def pool(threads: int) -> ThreadPoolExecutor:
+    """Threads of our own, kept."""
     return ThreadPoolExecutor(threads, thread_name_prefix="deepservo")

@@ -30,12 +30,21 @@ static void measure_row(const float *image, const float *inverse_depth, const fl
     }
 }
 
-/* images: (R, h, w). basis: (pixels inside the border, columns), columns a multiple of LANES. inverse_depth: (h, w). camera: fx, fy,
- * cx, cy. border: at least 3. out: (R, MAPS, columns), aligned or not. Work is for pairs of runs [2 begin, 2 end) of R. */
-void projection_runs(const float *images, const float *basis, int32_t columns, const float *inverse_depth, const float *camera, int32_t w, int32_t h,
-                     int32_t border, float *out, int64_t runs, int64_t begin, int64_t end) {
-    float maps[2][MAPS * WIDEST];
-    const int32_t n = w - 2 * border;
+typedef struct { /* `Arguments` of features/projection.py */
+    const float *images, *basis; /* (R, h, w); (pixels inside the border, columns), columns a multiple of LANES */
+    const float *inverse_depth, *camera; /* (h, w); fx, fy, cx, cy */
+    float *out; /* (R, MAPS, columns), aligned or not */
+    int64_t runs;
+    int32_t columns, w, h, border; /* border: at least 3 */
+} Projecting;
+
+/* Pairs of runs [2 begin, 2 end). arguments: a Projecting. */
+void projection_runs(const void *arguments, int64_t begin, int64_t end) {
+    const Projecting *const a = arguments;
+    const float *images = a->images, *basis = a->basis, *inverse_depth = a->inverse_depth, *camera = a->camera;
+    const int32_t columns = a->columns, w = a->w, h = a->h, border = a->border, n = w - 2 * border;
+    const int64_t runs = a->runs;
+    float *out = a->out, maps[2][MAPS * WIDEST];
     for (int64_t run = 2 * begin; run < 2 * end && run < runs; run += 2) {
         const int64_t other = run + 1 < runs ? run + 1 : run;
         memset(out + run * MAPS * columns, 0, sizeof(float) * MAPS * columns);

@@ -5,10 +5,10 @@
  */
 #include <float.h>
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "gradient.h"
+#include "sampler.h"
 
 #define CUT 2.385f      /* deviations at which a residual's weight has fallen to a quarter */
 #define MARGIN 3        /* pixels whose gradient would reach over the border */
@@ -17,9 +17,6 @@
 #define USED 0.6        /* share of a window that must be seen */
 #define DRIFT 1.5f      /* of the gain from its first value: flat pictures explain anything, given gain enough */
 #define WHOLE 0.999f    /* coverage of a pixel that the view fills */
-
-void sample_rows(const float *, int64_t, int64_t, const int32_t *, int32_t, int32_t, int32_t, int32_t, int32_t, const float *, const float *,
-                 const float *, float *, float *, int32_t, int32_t, int32_t, int64_t, int64_t);
 
 static float median(float *v, int32_t n) { /* the lower one; reorders v */
     int32_t lo = 0, hi = n - 1, k = (n - 1) / 2;
@@ -121,24 +118,40 @@ static float cost_of(const float *residual, const float *valid, int32_t w, int32
     return total > 0.05 * (double)w * h ? (float)(loss / fmax(total, 1)) : FLT_MAX; /* they hardly meet */
 }
 
-/* views: (R, view_h, view_w). goal_*: one for all runs (goal_step 0) or one each. planes: (R, 3), inverse depth = a x + b y + c
- * at normalised x, y. centres: (R, 3), `c / (1 - plane . c)` of the view's centre c in the goal's frame. camera: fx, fy, cx, cy of
- * the goal's pixels. noises: deviations. scales, fits (R, 3; gain, bias, first gain): in and out. costs: (R, 2), under the scale
- * given and under the new one. H (R, 8, 8) and g (R, 8): of J = [L, I, 1]. scratch: 5 h w floats. */
-void registration_runs(const float *restrict views, int32_t view_w, int32_t view_h, const float *homographies, const float *dets,
-                       const float *goal_image, const float *goal_gx, const float *goal_gy, int64_t goal_step, const float *planes, const float *centres,
-                       const float *camera, int32_t w, int32_t h, const float *goal_noises, const float *noises, const float *floors, float *scales, float *fits,
-                       float *costs, double *H, double *g, int32_t first, float *scratch, int64_t begin, int64_t end) {
-    const int32_t size = w * h, offset = 0, stride = size / SUBSAMPLE > 1 ? size / SUBSAMPLE : 1;
-    const float fx = camera[0], fy = camera[1], cx = camera[2], cy = camera[3];
+typedef struct { /* `Arguments` of features/alignment.py */
+    const float *views, *homographies, *dets;    /* (R, view_h, view_w); goal pixels to view pixels */
+    const float *goal_image, *goal_gx, *goal_gy; /* one for all runs (goal_step 0) or one each */
+    int64_t goal_step;
+    const float *planes;  /* (R, 3), inverse depth = a x + b y + c at normalised x, y */
+    const float *centres; /* (R, 3), `c / (1 - plane . c)` of the view's centre c in the goal's frame */
+    const float *camera;  /* fx, fy, cx, cy of the goal's pixels */
+    const float *goal_noises, *noises, *floors; /* deviations */
+    float *scales, *fits; /* (R, 3; gain, bias, first gain): in and out */
+    float *costs;         /* (R, 2), under the scale given and under the new one */
+    double *H, *g;        /* (R, 8, 8), (R, 8), of J = [L, I, 1] */
+    int32_t view_w, view_h, w, h, first;
+} Registering;
+
+/* Runs [begin, end). arguments: a Registering. */
+void registration_runs(const void *arguments, int64_t begin, int64_t end) {
+    const Registering *const a = arguments;
+    const int32_t w = a->w, h = a->h, size = w * h, offset = 0, stride = size / SUBSAMPLE > 1 ? size / SUBSAMPLE : 1;
+    const float fx = a->camera[0], fy = a->camera[1], cx = a->camera[2], cy = a->camera[3], *goal_noises = a->goal_noises, *noises = a->noises;
+    float *const scratch = working_memory(5 * (int64_t)size);
     Scratch s = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, scratch + 4 * size};
     for (int64_t run = begin; run < end; run++) {
-        const float *goal = goal_image + run * goal_step, *ggx = goal_gx + run * goal_step, *ggy = goal_gy + run * goal_step;
-        const float *plane = planes + 3 * run, *c = centres + 3 * run;
+        const float *goal = a->goal_image + run * a->goal_step, *ggx = a->goal_gx + run * a->goal_step, *ggy = a->goal_gy + run * a->goal_step;
+        const float *plane = a->planes + 3 * run, *c = a->centres + 3 * run;
         const float apart = noises[run] / goal_noises[run], ratio = fminf(fmaxf(apart * apart, 1e-4f), 1e4f);
-        float *fit = fits + 3 * run, *scale = scales + run;
-        sample_rows(views + run * (int64_t)view_w * view_h, 0, (int64_t)view_w * view_h, &offset, 1, view_w, view_h, view_w, view_h,
-                    homographies + 9 * run, dets + run, 0, s.warped, s.cover, 1, h, w, 0, h);
+        float *fit = a->fits + 3 * run, *scale = a->scales + run, *costs = a->costs + 2 * run;
+        double *H = a->H + 64 * run, *g = a->g + 8 * run;
+        const int64_t view_size = (int64_t)a->view_w * a->view_h;
+        const Sampling view = {
+            .textures = a->views + run * view_size, .stride = view_size, .offsets = &offset, .levels = 1, .padded_w = a->view_w,
+            .padded_h = a->view_h, .texture_w = a->view_w, .texture_h = a->view_h, .homographies = a->homographies + 9 * run,
+            .dets = a->dets + run, .out = s.warped, .inside = s.cover, .channels = 1, .h = h, .w = w,
+        };
+        sample_rows(&view, 0, h);
         memset(s.valid, 0, sizeof(float) * size);
         for (int32_t y = MARGIN; y < h - MARGIN; y++)
             for (int32_t x = MARGIN; x < w - MARGIN; x++) {
@@ -148,16 +161,16 @@ void registration_runs(const float *restrict views, int32_t view_w, int32_t view
                 const float inverse_depth = plane[0] * ((x - cx) / fx) + plane[1] * ((y - cy) / fy) + plane[2];
                 s.valid[y * w + x] = least >= WHOLE && inverse_depth > 0 ? 1.0f : 0.0f;
             }
-        if (first) first_fit(goal, s.warped, s.valid, w, h, goal_noises[run], noises[run], s.residual, s.sorted, fit);
+        if (a->first) first_fit(goal, s.warped, s.valid, w, h, goal_noises[run], noises[run], s.residual, s.sorted, fit);
         for (int pass = 0; pass < 2; pass++) refit(goal, s.warped, s.valid, w, h, *scale, ratio, fit);
         const float inv_gain = 1 / fit[0], bias = fit[1];
         for (int32_t i = 0; i < size; i++) s.residual[i] = ((s.warped[i] - bias) * inv_gain - goal[i]) * s.valid[i];
-        costs[2 * run] = cost_of(s.residual, s.valid, w, h, *scale);
+        costs[0] = cost_of(s.residual, s.valid, w, h, *scale);
         int32_t n = 0;
         for (int32_t i = 0; i < size; i += stride)
             if (s.valid[i] > 0) s.sorted[n++] = fabsf(s.residual[i]);
-        *scale = fmaxf(n ? fmaxf(1.4826f * median(s.sorted, n), 1e-4f) : 1.0f, floors[run]);
-        costs[2 * run + 1] = cost_of(s.residual, s.valid, w, h, *scale);
+        *scale = fmaxf(n ? fmaxf(1.4826f * median(s.sorted, n), 1e-4f) : 1.0f, a->floors[run]);
+        costs[1] = cost_of(s.residual, s.valid, w, h, *scale);
 
         const float k = 1 / (CUT * *scale), share = ratio / (ratio + fit[0] * fit[0]), rest = (1 - share) * inv_gain;
         double sums[44] = {0};
@@ -189,8 +202,9 @@ void registration_runs(const float *restrict views, int32_t view_w, int32_t view
         }
         for (int i = 0, m = 0; i < 8; i++)
             for (int j = i; j < 9; j++, m++) {
-                if (j == 8) g[8 * run + i] = sums[m];
-                else H[64 * run + 8 * i + j] = H[64 * run + 8 * j + i] = sums[m];
+                if (j == 8) g[i] = sums[m];
+                else H[8 * i + j] = H[8 * j + i] = sums[m];
             }
     }
+    free(scratch);
 }

@@ -2,14 +2,15 @@
  *
  * The arithmetic is that of `sample_reference` in sampler.py, its slow plain twin; the loops are split so that a compiler
  * vectorises each. Along a row the denominator is linear, so coordinates and level are monotone: what holds at both ends of a
- * span of pixels holds in it, and most spans lie in one level and inside the picture. Rows [begin, end) count through all images,
- * so callers split work over threads as they please.
+ * span of pixels holds in it, so spans are cut to lie in one level, before the camera or behind it, and most lie inside the picture.
  */
+#include "sampler.h"
+
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
 #define SPAN 128
+#define LEVELS 32 /* of a pyramid, at most */
 
 static inline float log2_positive(float x) { /* within 1e-6 of log2 for normal x > 0 */
     int32_t bits;
@@ -35,31 +36,34 @@ static inline float power_of_two(int32_t n) {
 /* The level whose texels are as large as a pixel: det inv^3 texels. */
 static inline float level_of(float det, float inv, float most) { return clampf(0.5f * log2_positive(det * inv * inv * inv), 0.0f, most); }
 
-/* Pairs of neighbouring texels above and below a point, and where between them it lies. */
+/* Where points of a level lie: the texel up and to the left of each, and how far beyond it the point is. */
 typedef struct {
-    int32_t top[SPAN], bottom[SPAN];
+    int32_t at[SPAN];
     float fu[SPAN], fv[SPAN];
 } Taps;
 
-/* Of points (u, v) in a level of wl x hl texels that is `scale` times as large as the first and begins at `offset`. */
-static inline void tap(Taps *t, int32_t i, float u, float v, float scale, int32_t wl, int32_t hl, int32_t offset) {
-    const float ul = clampf((u + 0.5f) * scale - 0.5f, 0.0f, (float)(wl - 1)), vl = clampf((v + 0.5f) * scale - 0.5f, 0.0f, (float)(hl - 1));
-    /* the last pair is wl - 2, wl - 1: at the edge its second texel counts whole */
-    const int32_t x0 = (int32_t)fminf(ul, (float)(wl - 2)), y0 = (int32_t)fminf(vl, (float)(hl - 2));
+/* One level of the pyramid: wl x hl texels, `scale` times as large as the first, beginning at `offset`. */
+typedef struct {
+    int32_t wl, hl, offset;
+    float scale;
+} Level;
+
+/* Of a point (u, v) of level 0. At the level's edges the last pair is wl - 2, wl - 1, whose second texel counts whole. */
+static inline void tap(Taps *t, int32_t i, float u, float v, Level l) {
+    const float ul = clampf((u + 0.5f) * l.scale - 0.5f, 0.0f, (float)(l.wl - 1)), vl = clampf((v + 0.5f) * l.scale - 0.5f, 0.0f, (float)(l.hl - 1));
+    const int32_t x0 = (int32_t)fminf(ul, (float)(l.wl - 2)), y0 = (int32_t)fminf(vl, (float)(l.hl - 2));
     t->fu[i] = ul - (float)x0;
     t->fv[i] = vl - (float)y0;
-    t->top[i] = offset + y0 * wl + x0;
-    t->bottom[i] = t->top[i] + wl;
+    t->at[i] = l.offset + y0 * l.wl + x0;
 }
 
 /* The same for points at least a texel inside the level. */
-static inline void tap_inside(Taps *t, int32_t i, float u, float v, float scale, int32_t wl, int32_t offset) {
-    const float ul = (u + 0.5f) * scale - 0.5f, vl = (v + 0.5f) * scale - 0.5f;
+static inline void tap_inside(Taps *t, int32_t i, float u, float v, Level l) {
+    const float ul = (u + 0.5f) * l.scale - 0.5f, vl = (v + 0.5f) * l.scale - 0.5f;
     const int32_t x0 = (int32_t)ul, y0 = (int32_t)vl;
     t->fu[i] = ul - (float)x0;
     t->fv[i] = vl - (float)y0;
-    t->top[i] = offset + y0 * wl + x0;
-    t->bottom[i] = t->top[i] + wl;
+    t->at[i] = l.offset + y0 * l.wl + x0;
 }
 
 typedef float float4 __attribute__((vector_size(16)));
@@ -83,112 +87,134 @@ static inline float4 two_pairs(const float *first, const float *second) {
     return (float4)both;
 }
 
-/* The bilinear values of n points, four at a time: a pair of neighbours is one load, where a gather makes two slow ones. */
-static inline void fetch(const Taps *t, const float *plane, int32_t n, float *value) {
+/* The bilinear values of n points, four at a time: a pair of neighbours is one load, where a gather makes two slow ones. Where there is a
+ * `blend`, they take that share of `value`. */
+static inline void fetch(const Taps *t, const float *plane, int32_t wl, int32_t n, const float *blend, float *value) {
+    const float *under = plane + wl;
     int32_t i = 0;
     for (; i + 4 <= n; i += 4) {
-        const int32_t *top = t->top + i, *bottom = t->bottom + i;
-        const float4 above = two_pairs(plane + top[0], plane + top[1]), more_above = two_pairs(plane + top[2], plane + top[3]);
-        const float4 below = two_pairs(plane + bottom[0], plane + bottom[1]), more_below = two_pairs(plane + bottom[2], plane + bottom[3]);
-        const float4 top_left = EVEN(above, more_above), bottom_left = EVEN(below, more_below);
-        float4 fu, fv;
+        const int32_t a = t->at[i], b = t->at[i + 1], c = t->at[i + 2], d = t->at[i + 3];
+        const float4 above = two_pairs(plane + a, plane + b), more_above = two_pairs(plane + c, plane + d);
+        const float4 below = two_pairs(under + a, under + b), more_below = two_pairs(under + c, under + d);
+        const float4 top = EVEN(above, more_above), bottom = EVEN(below, more_below);
+        float4 fu, fv, share, old;
         memcpy(&fu, t->fu + i, 16);
         memcpy(&fv, t->fv + i, 16);
-        const float4 upper = top_left + (ODD(above, more_above) - top_left) * fu, lower = bottom_left + (ODD(below, more_below) - bottom_left) * fu;
-        const float4 found = upper + (lower - upper) * fv;
+        const float4 upper = top + (ODD(above, more_above) - top) * fu, lower = bottom + (ODD(below, more_below) - bottom) * fu;
+        float4 found = upper + (lower - upper) * fv;
+        if (blend) {
+            memcpy(&share, blend + i, 16);
+            memcpy(&old, value + i, 16);
+            found = old + (found - old) * share;
+        }
         memcpy(value + i, &found, 16);
     }
     for (; i < n; i++) {
-        const float *above = plane + t->top[i], *below = plane + t->bottom[i];
+        const float *above = plane + t->at[i], *below = under + t->at[i];
         const float upper = above[0] + (above[1] - above[0]) * t->fu[i], lower = below[0] + (below[1] - below[0]) * t->fu[i];
-        value[i] = upper + (lower - upper) * t->fv[i];
+        const float found = upper + (lower - upper) * t->fv[i];
+        value[i] = blend ? value[i] + (found - value[i]) * blend[i] : found;
     }
 }
 
-/* textures: (T, C, stride) floats, T = 1 shared by all images or one each (texture_step 0 or C * stride).
- * dets: |det H| of each homography, computed in double by the caller. background: NULL, where the edge goes on outside, or (B, C). inside: NULL, or (B, h, w) coverage to write. */
-void sample_rows(const float *restrict textures, int64_t texture_step, int64_t stride, const int32_t *restrict offsets, int32_t levels,
-                 int32_t padded_w, int32_t padded_h, int32_t texture_w, int32_t texture_h, const float *restrict homographies,
-                 const float *restrict dets, const float *restrict background, float *restrict out, float *restrict inside, int32_t channels, int32_t h,
-                 int32_t w, int64_t begin, int64_t end) {
-    float u[SPAN], v[SPAN], inv[SPAN], front[SPAN], lod[SPAN], blend[SPAN], cover[SPAN], coarse[SPAN];
+/* Share of a pixel at (u, v), 1/k texels wide, that a picture of right + 0.5 by below + 0.5 texels fills. */
+static inline float covered(float u, float v, float k, float right, float below) {
+    return clampf((u + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((right - u) * k + 0.5f, 0.0f, 1.0f) * clampf((v + 0.5f) * k + 0.5f, 0.0f, 1.0f) *
+           clampf((below - v) * k + 0.5f, 0.0f, 1.0f);
+}
+
+/* A row's pixels from x = start on, at most SPAN of them, that lie in level `base`, before the camera or behind it with the first. Where
+ * levels meet they agree, so a pixel more or less does no harm. limits[k]: the denominator at which level k begins. */
+static inline int32_t span(const float *limits, int32_t levels, int32_t base, float slope, float at_zero, int32_t start, int32_t w) {
+    const float first = slope * (float)start + at_zero;
+    const int32_t most = w - start < SPAN ? w - start : SPAN;
+    float limit = 0.0f; /* the horizon */
+    if (slope == 0.0f || (first > 0.0f && slope > 0.0f && base == 0) || (first <= 0.0f && slope < 0.0f)) return most;
+    if (first > 0.0f && slope > 0.0f) limit = limits[base];
+    else if (first > 0.0f && base + 1 < levels) limit = limits[base + 1];
+    int32_t n = (int32_t)clampf(ceilf((limit - at_zero) / slope) - (float)start, 1.0f, (float)most);
+    while (n > 1 && (first > 0.0f) != (slope * (float)(start + n - 1) + at_zero > 0.0f)) n--;
+    return n;
+}
+
+void sample_rows(const void *arguments, int64_t begin, int64_t end) {
+    const Sampling *const a = arguments;
+    const int32_t channels = a->channels, h = a->h, w = a->w, levels = a->levels;
+    const float most = (float)(levels - 1), right = (float)a->texture_w - 0.5f, below = (float)a->texture_h - 0.5f;
+    float cover[SPAN], blend[SPAN], limits[LEVELS];
     Taps fine, next;
-    const float most = (float)(levels - 1), right = (float)texture_w - 0.5f, below = (float)texture_h - 0.5f;
+    int64_t of = -1;
     for (int64_t r = begin; r < end; r++) {
         const int64_t b = r / h;
-        const float y = (float)(r % h), *m = homographies + 9 * b, det = dets[b];
+        const float y = (float)(r % h), *m = a->homographies + 9 * b, det = a->dets[b];
         const float um = m[1] * y + m[2], vm = m[4] * y + m[5], dm = m[7] * y + m[8];
-        const float *texture = textures + b * texture_step;
-        for (int32_t start = 0; start < w; start += SPAN) {
-            const int32_t n = w - start < SPAN ? w - start : SPAN;
-            const float x0 = (float)start, x1 = (float)(start + n - 1), d0 = m[6] * x0 + dm, d1 = m[6] * x1 + dm;
-            const int all_front = d0 > 0.0f && d1 > 0.0f;
-            const float i0 = 1.0f / d0, i1 = 1.0f / d1, longest = fmaxf(i0, i1);
-            const float u0 = (m[0] * x0 + um) * i0, u1 = (m[0] * x1 + um) * i1, v0 = (m[3] * x0 + vm) * i0, v1 = (m[3] * x1 + vm) * i1;
-            const float farthest = det * longest * longest * longest; /* texels a pixel */
-            const int flat = levels == 1 || (all_front && farthest <= 1.0f);
-            /* all of it is farther from the picture's edges than the coarser of its levels has texels, and so than half its widest pixel */
-            const float room = 2.0f * sqrtf(fmaxf(farthest, 1.0f));
-            const int whole = all_front && fminf(u0, u1) + 0.5f >= room && right - fmaxf(u0, u1) >= room &&
-                              fminf(v0, v1) + 0.5f >= room && below - fmaxf(v0, v1) >= room;
-            const int32_t base = flat ? 0 : (int32_t)level_of(det, i0, most), last = flat ? 0 : (int32_t)level_of(det, i1, most);
+        const float *texture = a->textures + b * a->texture_step;
+        for (int32_t k = 0; k < levels && b != of; k++) limits[k] = cbrtf(det * power_of_two(-2 * k));
+        of = b;
+        for (int32_t start = 0, n; start < w; start += n) {
+            const float d0 = m[6] * (float)start + dm;
+            int32_t base = 0;
+            while (base + 1 < levels && d0 <= limits[base + 1]) base++;
             const int32_t up = base + 1 < levels ? base + 1 : base;
-            if (whole && base == last) {
-                const float scale = power_of_two(-base), half = power_of_two(-up);
-                const int32_t fine_w = padded_w >> base, next_w = padded_w >> up, fine_at = offsets[base], next_at = offsets[up];
-                if (flat)
-                    for (int32_t i = 0; i < n; i++) {
-                        const float x = (float)(start + i), near = 1.0f / (m[6] * x + dm);
-                        tap_inside(&fine, i, (m[0] * x + um) * near, (m[3] * x + vm) * near, 1.0f, padded_w, 0);
-                    }
-                else
-                    for (int32_t i = 0; i < n; i++) {
-                        const float x = (float)(start + i), near = 1.0f / (m[6] * x + dm), at_u = (m[0] * x + um) * near, at_v = (m[3] * x + vm) * near;
-                        blend[i] = level_of(det, near, most) - (float)base;
-                        tap_inside(&fine, i, at_u, at_v, scale, fine_w, fine_at);
-                        tap_inside(&next, i, at_u, at_v, half, next_w, next_at);
-                    }
-            } else {
-                for (int32_t i = 0; i < n; i++) {
-                    const float x = (float)(start + i), den = m[6] * x + dm;
-                    front[i] = den > 0.0f ? 1.0f : 0.0f;
-                    inv[i] = 1.0f / (den > 0.0f ? den : 1.0f);
-                    u[i] = clampf((m[0] * x + um) * inv[i], -1e6f, 1e6f);
-                    v[i] = clampf((m[3] * x + vm) * inv[i], -1e6f, 1e6f);
+            n = span(limits, levels, base, m[6], dm, start, w);
+            const float x0 = (float)start, x1 = (float)(start + n - 1), i0 = 1.0f / d0, i1 = 1.0f / (m[6] * x1 + dm);
+            const float u0 = (m[0] * x0 + um) * i0, u1 = (m[0] * x1 + um) * i1, v0 = (m[3] * x0 + vm) * i0, v1 = (m[3] * x1 + vm) * i1;
+            const float left_end = fminf(u0, u1), right_end = fmaxf(u0, u1), upper_end = fminf(v0, v1), lower_end = fmaxf(v0, v1);
+            const float longest = fmaxf(i0, i1), farthest = det * longest * longest * longest; /* texels a pixel */
+            const float room = 2.0f * sqrtf(fmaxf(farthest, 1.0f)); /* the coarser level's texel, and more than half of the widest pixel */
+            float *const inside = a->inside ? a->inside + r * w + start : 0;
+            if (!(d0 > 0.0f) || (a->background && (right_end + 0.5f <= -room || left_end - right >= room || lower_end + 0.5f <= -room || upper_end - below >= room))) {
+                for (int32_t c = 0; c < channels; c++) {
+                    const float grey = a->background ? a->background[b * channels + c] : 0.0f;
+                    float *row = a->out + ((b * channels + c) * h + r % h) * (int64_t)w + start;
+                    for (int32_t i = 0; i < n; i++) row[i] = grey;
                 }
-                for (int32_t i = 0; i < n; i++) lod[i] = flat ? 0.0f : level_of(det, inv[i], most);
-                for (int32_t i = 0; i < n; i++) blend[i] = lod[i] - (float)(int32_t)lod[i];
-                if (flat || (all_front && base == last)) {
-                    const float scale = power_of_two(-base), half = power_of_two(-up);
-                    for (int32_t i = 0; i < n; i++) tap(&fine, i, u[i], v[i], scale, padded_w >> base, padded_h >> base, offsets[base]);
-                    if (!flat)
-                        for (int32_t i = 0; i < n; i++) tap(&next, i, u[i], v[i], half, padded_w >> up, padded_h >> up, offsets[up]);
-                } else
-                    for (int32_t i = 0; i < n; i++) {
-                        const int32_t l = (int32_t)lod[i], above = l + 1 < levels ? l + 1 : l;
-                        tap(&fine, i, u[i], v[i], power_of_two(-l), padded_w >> l, padded_h >> l, offsets[l]);
-                        tap(&next, i, u[i], v[i], power_of_two(-above), padded_w >> above, padded_h >> above, offsets[above]);
-                    }
-                if (!whole)
-                    for (int32_t i = 0; i < n; i++) {
-                        /* width of the edge in texels, linear within an octave: exact at powers of two, and no square root */
-                        const float k = 1.0f / (power_of_two((int32_t)lod[i]) * (1.0f + blend[i]));
-                        cover[i] = front[i] * clampf((u[i] + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((right - u[i]) * k + 0.5f, 0.0f, 1.0f) *
-                                   clampf((v[i] + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((below - v[i]) * k + 0.5f, 0.0f, 1.0f);
-                    }
+                if (inside) memset(inside, 0, n * sizeof(float));
+                continue;
             }
-            for (int32_t c = 0; c < channels; c++) {
-                float *restrict row = out + ((b * channels + c) * h + r % h) * (int64_t)w + start;
-                fetch(&fine, texture + c * stride, n, row);
-                if (!flat) {
-                    fetch(&next, texture + c * stride, n, coarse);
-                    for (int32_t i = 0; i < n; i++) row[i] += (coarse[i] - row[i]) * blend[i];
+            const Level near = {a->padded_w >> base, a->padded_h >> base, a->offsets[base], power_of_two(-base)};
+            const Level far = {a->padded_w >> up, a->padded_h >> up, a->offsets[up], power_of_two(-up)};
+            const int flat = levels == 1 || farthest <= 1.0f;
+            const int whole = left_end + 0.5f >= room && right - right_end >= room && upper_end + 0.5f >= room && below - lower_end >= room;
+            if (whole && flat)
+                for (int32_t i = 0; i < n; i++) {
+                    const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm);
+                    tap_inside(&fine, i, (m[0] * x + um) * inv, (m[3] * x + vm) * inv, near);
                 }
-                if (background && !whole)
-                    for (int32_t i = 0; i < n; i++) row[i] = row[i] * cover[i] + background[b * channels + c] * (1.0f - cover[i]);
+            else if (whole)
+                for (int32_t i = 0; i < n; i++) {
+                    const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm), u = (m[0] * x + um) * inv, v = (m[3] * x + vm) * inv;
+                    blend[i] = level_of(det, inv, most) - (float)base;
+                    tap_inside(&fine, i, u, v, near);
+                    tap_inside(&next, i, u, v, far);
+                }
+            else if (flat)
+                for (int32_t i = 0; i < n; i++) {
+                    const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm);
+                    const float u = clampf((m[0] * x + um) * inv, -1e6f, 1e6f), v = clampf((m[3] * x + vm) * inv, -1e6f, 1e6f);
+                    cover[i] = covered(u, v, 1.0f, right, below);
+                    tap(&fine, i, u, v, near);
+                }
+            else
+                for (int32_t i = 0; i < n; i++) {
+                    const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm);
+                    const float u = clampf((m[0] * x + um) * inv, -1e6f, 1e6f), v = clampf((m[3] * x + vm) * inv, -1e6f, 1e6f);
+                    blend[i] = level_of(det, inv, most) - (float)base;
+                    /* the edge's width is linear within an octave: exact at powers of two, and no square root */
+                    cover[i] = covered(u, v, near.scale / (1.0f + blend[i]), right, below);
+                    tap(&fine, i, u, v, near);
+                    tap(&next, i, u, v, far);
+                }
+            for (int32_t c = 0; c < channels; c++) {
+                const float *plane = texture + c * a->stride;
+                float *row = a->out + ((b * channels + c) * h + r % h) * (int64_t)w + start;
+                fetch(&fine, plane, near.wl, n, 0, row);
+                if (!flat) fetch(&next, plane, far.wl, n, blend, row);
+                if (a->background && !whole)
+                    for (int32_t i = 0; i < n; i++) row[i] = row[i] * cover[i] + a->background[b * channels + c] * (1.0f - cover[i]);
             }
             if (inside)
-                for (int32_t i = 0; i < n; i++) inside[r * w + start + i] = whole ? 1.0f : cover[i];
+                for (int32_t i = 0; i < n; i++) inside[i] = whole ? 1.0f : cover[i];
         }
     }
 }

@@ -7,7 +7,7 @@ other devices, for gradients and for the tests.
 """
 
 import math
-from ctypes import CDLL
+from ctypes import CDLL, Structure
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import native
+
+
+class Arguments(Structure):
+    """`Sampling` of sampler.h."""
+
+    _fields_ = native.fields(
+        "* textures", "i64 texture_step stride", "* offsets", "i32 levels padded_w padded_h texture_w texture_h",
+        "* homographies dets background out inside", "i32 channels h w",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,24 +97,18 @@ def _compiled(
 ) -> None:
     """Write the images, and their coverage where it is asked for."""
     B, C, h, w = image.shape
-    stride = pyramid.flat.shape[2]
-    step = C * stride if pyramid.flat.shape[0] > 1 else 0
+    flat, stride = pyramid.flat, pyramid.flat.shape[2]
     dets = torch.linalg.det(Hs.double()).abs().float().contiguous()
     homographies = Hs.float().contiguous()
     back = None if background is None else background.float().expand(B, C).contiguous()
-    flat, offsets = pyramid.flat, pyramid.offsets
-
-    def rows(begin: int, end: int) -> None:
-        lib.sample_rows(
-            flat.data_ptr(), step, stride, offsets.data_ptr(), pyramid.levels, pyramid.padded[1], pyramid.padded[0],
-            pyramid.size[1], pyramid.size[0], homographies.data_ptr(), dets.data_ptr(), back.data_ptr() if back is not None else None,
-            image.data_ptr(), coverage.data_ptr() if coverage is not None else None, C, h, w, begin, end,
-        )  # fmt: skip
-
-    if B * h * w < 100_000:  # under about 0.3 ms a second thread costs more than it gives
-        rows(0, B * h)
-    else:
-        native.parallel(rows, B * h)
+    arguments = Arguments(
+        textures=flat.data_ptr(), texture_step=C * stride if len(flat) > 1 else 0, stride=stride, offsets=pyramid.offsets.data_ptr(),
+        levels=pyramid.levels, padded_w=pyramid.padded[1], padded_h=pyramid.padded[0], texture_w=pyramid.size[1],
+        texture_h=pyramid.size[0], homographies=homographies.data_ptr(), dets=dets.data_ptr(),
+        background=None if back is None else back.data_ptr(), out=image.data_ptr(),
+        inside=None if coverage is None else coverage.data_ptr(), channels=C, h=h, w=w,
+    )  # fmt: skip
+    native.run(lib.sample_rows, arguments, B * h, least=max(1, 20_000 // w))
 
 
 def sample_reference(

@@ -6,6 +6,7 @@ On a CPU the work is done by `registration.c`, run after run, so that a run's pi
 `step_reference` is the same arithmetic in torch, for machines without a compiler and for the tests.
 """
 
+from ctypes import Structure
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,15 @@ SUBSAMPLE = 4096  # pixels that estimate a scale
 WINDOWS = 10  # across the picture, for the first gain
 USED = 0.6  # share of a window that must be seen
 DRIFT = 1.5  # of the gain from its first value
+
+
+class Arguments(Structure):
+    """`Registering` of registration.c."""
+
+    _fields_ = native.fields(
+        "* views homographies dets goal_image goal_gx goal_gy", "i64 goal_step", "* planes centres camera goal_noises noises floors",
+        "* scales fits costs H g", "i32 view_w view_h w h first",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,17 +141,14 @@ def step(pairs: Pairs, Hs: Float[Tensor, "b 3 3"], centre: Float[Tensor, "b 3"],
     scales = scale.float().expand(B, 1).clone(memory_format=torch.contiguous_format)
     fits = torch.zeros(B, 3) if fit is None else fit.clone()
     costs, H, g = torch.zeros(B, 2), torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
-
-    def runs(begin: int, end: int) -> None:
-        scratch = torch.empty(5 * h * w)
-        lib.registration_runs(
-            views.data_ptr(), view_w, view_h, homographies.data_ptr(), dets.data_ptr(), goals.image.data_ptr(), goals.gx.data_ptr(),
-            goals.gy.data_ptr(), h * w if len(goals.image) > 1 else 0, pairs.depth.data_ptr(), centres.data_ptr(), intrinsics.data_ptr(),
-            w, h, pairs.goal_noise.data_ptr(), pairs.noise.data_ptr(), pairs.floor.data_ptr(), scales.data_ptr(), fits.data_ptr(),
-            costs.data_ptr(), H.data_ptr(), g.data_ptr(), fit is None, scratch.data_ptr(), begin, end,
-        )  # fmt: skip
-
-    native.parallel(runs, B)
+    arguments = Arguments(
+        views=views.data_ptr(), homographies=homographies.data_ptr(), dets=dets.data_ptr(), goal_image=goals.image.data_ptr(),
+        goal_gx=goals.gx.data_ptr(), goal_gy=goals.gy.data_ptr(), goal_step=h * w if len(goals.image) > 1 else 0,
+        planes=pairs.depth.data_ptr(), centres=centres.data_ptr(), camera=intrinsics.data_ptr(), goal_noises=pairs.goal_noise.data_ptr(),
+        noises=pairs.noise.data_ptr(), floors=pairs.floor.data_ptr(), scales=scales.data_ptr(), fits=fits.data_ptr(),
+        costs=costs.data_ptr(), H=H.data_ptr(), g=g.data_ptr(), view_w=view_w, view_h=view_h, w=w, h=h, first=fit is None,
+    )  # fmt: skip
+    native.run(lib.registration_runs, arguments, B)
     return Step(fits, costs[:, 0], scales, costs[:, 1], H, g)
 
 

@@ -69,16 +69,13 @@ def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> Matched | None:
 
 def homographies(images: Float[Tensor, "b 1 h w"], goals: list[Features], detector: str = "sift") -> list[Matched | None]:
     """`homography` from each goal to its image, on as many threads as torch uses."""
-    found: list[Matched | None] = [None] * len(images)
 
-    def runs(begin: int, end: int) -> None:
-        for i in range(begin, end):
-            points, descriptors = detect(images[i, 0], detector)
-            a, b = match(goals[i][1], descriptors)
-            found[i] = homography(goals[i][0][a], points[b])
+    def of(image: Float[Tensor, "1 h w"], goal: Features) -> Matched | None:
+        points, descriptors = detect(image[0], detector)
+        a, b = match(goal[1], descriptors)
+        return homography(goal[0][a], points[b])
 
-    native.parallel(runs, len(images))
-    return found
+    return list(native.pool(torch.get_num_threads()).map(of, images, goals))
 
 
 def pose_of_homography(H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4 4"]:

@@ -1,5 +1,6 @@
 """The image itself as a feature: luminance, its gradient, its interaction matrix."""
 
+from ctypes import Structure
 from typing import Literal
 
 import torch
@@ -68,6 +69,12 @@ class Luminance:
         return L.flatten(2)
 
 
+class Arguments(Structure):
+    """`Luminance` of luminance.c."""
+
+    _fields_ = native.fields("* images goals", "i64 goal_step", "f32 now there", "* camera", "i32 w h border", "* moments")
+
+
 class NormalEquations:
     """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, for one depth [m]: one pass over the picture in C, without L in memory.
 
@@ -91,15 +98,12 @@ class NormalEquations:
         B, (h, w) = len(images), images.shape[-2:]
         images, goals, border = images.float().contiguous(), goals.float().contiguous(), self.features.border
         moments = torch.empty(B, self.of_moments.shape[0], dtype=torch.float64)
-
-        def runs(begin: int, end: int) -> None:
-            mixed = torch.empty(h, w)
-            lib.luminance_runs(
-                images.data_ptr(), goals.data_ptr(), h * w if len(goals) > 1 else 0, *SHARES[where], self.intrinsics.data_ptr(), w, h,
-                border, moments.data_ptr(), mixed.data_ptr(), begin, end,
-            )  # fmt: skip
-
-        native.parallel(runs, B)
+        now, there = SHARES[where]
+        arguments = Arguments(
+            images=images.data_ptr(), goals=goals.data_ptr(), goal_step=h * w if len(goals) > 1 else 0, now=now, there=there,
+            camera=self.intrinsics.data_ptr(), w=w, h=h, border=border, moments=moments.data_ptr(),
+        )  # fmt: skip
+        native.run(lib.luminance_runs, arguments, B)
         both = (moments @ self.of_moments).view(B, 6, 7)
         return both[..., :6], both[..., 6]
 

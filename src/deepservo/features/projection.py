@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from ctypes import Structure
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,12 @@ from deepservo.errors import InputError
 from deepservo.features.luminance import Luminance
 
 LANES, WIDEST = 16, 4096  # of projection.c
+
+
+class Arguments(Structure):
+    """`Projecting` of projection.c."""
+
+    _fields_ = native.fields("* images basis inverse_depth camera out", "i64 runs", "i32 columns w h border")
 
 
 class Projection:
@@ -41,14 +48,11 @@ class Projection:
         images, out = images.float().contiguous(), torch.empty(B, 7, columns)
         inverse_depth = (1 / depth).float().expand(1, h, w).contiguous()
         intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
-
-        def pairs(begin: int, end: int) -> None:
-            lib.projection_runs(
-                images.data_ptr(), self.columns.data_ptr(), columns, inverse_depth.data_ptr(), intrinsics.data_ptr(), w, h,
-                self.luminance.border, out.data_ptr(), B, begin, end,
-            )  # fmt: skip
-
-        native.parallel(pairs, (B + 1) // 2)
+        arguments = Arguments(
+            images=images.data_ptr(), basis=self.columns.data_ptr(), inverse_depth=inverse_depth.data_ptr(), camera=intrinsics.data_ptr(),
+            out=out.data_ptr(), runs=B, columns=columns, w=w, h=h, border=self.luminance.border,
+        )  # fmt: skip
+        native.run(lib.projection_runs, arguments, (B + 1) // 2)
         out = out[..., : len(self.basis)]
         return out[:, 0] - self.offset, out[:, 1:].mT
 
