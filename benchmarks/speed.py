@@ -152,18 +152,18 @@ def main(*, repeats: int = 7, out: Path = Path("results/speed.json")) -> None:
                 )
                 add(what, "ViSP, one thread", figures)
     for name, values, camera_of, batch_of in (
-        ("runs", BATCHES, lambda _: PAPER_CAMERA, lambda n: n),
+        ("runs at once", BATCHES, lambda _: PAPER_CAMERA, lambda n: n),
         ("pixels a side", SIZES, lambda side: PAPER_CAMERA.resize(side, side), lambda _: 64),
     ):
-        reference = 64 if name == "runs" else 224
+        reference = 64 if name == "runs at once" else 224
         for value in values:
             camera, batch = camera_of(value), batch_of(value)
             metrics.reset_peak()
             found = [dvs_rate(camera, batch, max(3, 1000 // batch), True) for _ in range(repeats)]
             steps, law, drawing = (statistics.median(column) for column in zip(*found, strict=True))
             row = {
-                "what": f"DVS steps, {value} {name}",
-                "against": f"{reference} {name}",
+                "what": f"DVS steps, {name}: {value}",
+                "against": f"{name}: {reference}",
                 "ours": steps,
                 "law": law,
                 "drawing": drawing,
