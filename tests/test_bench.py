@@ -16,7 +16,7 @@ from browser import measured, needs_browser, opened
 from deepservo.bench import bench as benching
 from deepservo.bench.bench import chunks_of, collect, open_folder, run_all, write_all
 from deepservo.bench.conditions import BLUR, LIGHT, MODEL, OCCLUSION, PLAIN, SIZE, HardSimulator, Shot, changed
-from deepservo.bench.runs import Bench, Chunk, Job, Runs, jobs, run_chunk
+from deepservo.bench.runs import Bench, Chunk, Job, Prepared, Runs, jobs
 from deepservo.bench.scenes import MADE, NAMES, scene_of
 from deepservo.bench.sets import SETS, gaussian, overlap
 from deepservo.bench.tables import compared
@@ -201,9 +201,16 @@ def same(a: Runs, b: Runs) -> bool:
 @pytest.mark.parametrize("name", ["lookat-rz-perturbed", "hard-occlusion", "gaussian"])
 def test_runs_do_not_depend_on_how_they_are_cut(name):
     job = Job("dvs", name, SETS[name][0].label, "coffee", 6)
-    whole = run_chunk(job, small(), range(6)).runs
-    parts = Runs.joined([run_chunk(job, small(), range(4, 6)).runs, run_chunk(job, small(), range(4)).runs])
-    assert same(whole, parts)
+    whole, prepared = Prepared(job, small()).run(range(6)).runs, Prepared(job, small())
+    assert same(whole, Runs.joined([prepared.run(range(4, 6)).runs, prepared.run(range(4)).runs]))
+
+
+@pytest.mark.parametrize("method", ["pca-4", "sift+dvs", "particle", "pbvs"])
+def test_a_controller_remembers_nothing_of_the_runs_before(method):
+    prepared = Prepared(Job(method, "lookat", "", "coffee", 4), small())
+    first = prepared.run(range(2)).runs
+    prepared.run(range(2, 4))
+    assert same(prepared.run(range(2)).runs, first)
 
 
 def test_what_is_asked_for_is_run_and_a_published_start_once():
@@ -212,7 +219,7 @@ def test_what_is_asked_for_is_run_and_a_published_start_once():
 
 
 def test_a_chunk_comes_back_from_its_file_and_no_other_file_is_one(tmp_path):
-    chunk = run_chunk(Job("dvs", "lookat", "", "coffee", 2), small(budget=2), range(2))
+    chunk = Prepared(Job("dvs", "lookat", "", "coffee", 2), small(budget=2)).run(range(2))
     chunk.save(tmp_path / "a.npz")
     assert same(Chunk.load(tmp_path / "a.npz").runs, chunk.runs) and Chunk.load(tmp_path / "a.npz").facts == chunk.facts
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])

@@ -282,3 +282,41 @@ def test_a_handoff_forgives_a_short_interruption(scene, other_scene):
     trajectory = servo(world, controller, goal, 60)
     assert (trajectory.stage[10:40] == 1).all()
     assert_home(trajectory, T_goal, 0.3)
+
+
+class Measured(Controller):
+    """Steers by a pose that it measures with noise of this many metres and radians, and drifts along x [m a step] besides."""
+
+    def __init__(self, world: Simulator, T_world_goal: torch.Tensor, noise: float, drift: float) -> None:
+        super().__init__(CAMERA)
+        self.world, self.T_world_goal, self.noise, self.drift = world, T_world_goal, noise, drift
+        self.generator = torch.Generator().manual_seed(0)
+
+    def _set_goal(self, goal: torch.Tensor) -> None: ...
+
+    def _velocity(self, image: torch.Tensor) -> torch.Tensor:
+        xi = self.noise * torch.randn(len(image), 6, generator=self.generator, dtype=torch.float64)
+        v_cam = control.pbvs(se3.inverse(self.T_world_goal) @ self.world.T_world_cam @ se3.exp(xi), self.gain)
+        v_cam[:, 0] += self.drift
+        return v_cam
+
+
+@pytest.mark.parametrize(("noise", "drift", "stops"), [(2e-5, 0.0, True), (2e-4, 0.0, True), (2e-5, 2e-5, True), (0.01, 0.0, False)])
+def test_a_run_that_only_trembles_has_settled(noise, drift, stops, scene):
+    """With a drift it stands still beside the goal, where its pull is as strong. Steps of over 0.1 mm are no rest."""
+    T_goal = sampling.fronto_parallel(0.6)
+    world = Simulator(scene, CAMERA, offset_from(T_goal.expand(3, 4, 4), (0.05, 0.1)))
+    trajectory = servo(world, Measured(world, T_goal, noise, drift), scene.render(CAMERA, T_goal), 300)
+    assert [reason == "settled but for noise" for reason in trajectory.reason] == [stops] * 3
+    if stops:
+        metres, radians = se3.distance(T_goal, trajectory.Ts_world_cam[-1])
+        assert (metres < 2 * noise + 10 * drift).all() and (radians < 2 * noise).all() and (trajectory.steps < 180).all()
+
+
+def test_a_run_that_creeps_has_not_settled(scene):
+    """A hundredth of a millimetre a step, all in one direction, and trembling: it goes on."""
+    T_goal = sampling.fronto_parallel(0.6)
+    world = Simulator(scene, CAMERA, T_goal)
+    controller = Measured(world, T_goal, 1e-6, 1e-5)
+    controller.gain = 1e-4
+    assert servo(world, controller, scene.render(CAMERA, T_goal), 100).reason == ["budget of 100 steps spent"]

@@ -3,6 +3,7 @@
 while the camera is not home:  image = world.observe();  v_cam = controller.velocity(image);  world.apply(v_cam, dt)
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +77,10 @@ class Trajectory:
 # 0.01 deg), because at gain 0.1 what is left to go is ten times the step.
 SETTLED = (3e-7, 1e-6)
 SETTLED_STEPS = 10
+# A run hovers when it has settled by the published rule and its steps no longer lead anywhere: their sum is a small share of their
+# lengths', of moving and of turning alike. A law that still converges has a share near 1; noise alone would have 0.18.
+HOVERING = (1e-4, math.radians(0.01))
+HOVERING_STEPS, HOVERING_SHARE = 30, 0.25
 
 
 @torch.no_grad()
@@ -87,7 +92,7 @@ def servo(
     dt: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trajectory:
-    """Steer every camera of `world` until it has settled or spent its budget; the controller's goal is set already.
+    """Steer every camera of `world` until it has settled, hovers, or has spent its budget; the controller's goal is set already.
 
     `goal` (1 or B images) is only for the reported image error. `progress(step, runs still going)` is called each step.
     """
@@ -95,33 +100,24 @@ def servo(
     image = world.observe()
     B = len(image)
     going, steps, reason = torch.arange(B), torch.zeros(B, dtype=torch.int64), [""] * B
-    pose, small = _poses(world, B), torch.zeros(B, dtype=torch.int64)
-    poses, times = [pose], []
-    twists: list[Tensor] = []
-    errors: list[Tensor] = []
-    stages: list[Tensor] = []
+    Ts, v = torch.empty(budget + 1, B, 4, 4, dtype=torch.float64), torch.zeros(budget, B, 6, dtype=torch.float64)
+    error, stage = torch.full((budget, B), torch.nan), torch.zeros(budget, B, dtype=torch.int8)
+    Ts[0], times = _poses(world, B), []
     for step in range(budget):
         start = time.perf_counter()
         v_cam = controller.velocity(image)
         times.append(1e3 * (time.perf_counter() - start))
         world.apply(v_cam, dt)
-        twist, error, stage = torch.zeros(B, 6, dtype=torch.float64), torch.full((B,), torch.nan), torch.zeros(B, dtype=torch.int8)
-        twist[going], stage[going] = v_cam.double(), controller.stage(len(going))
-        error[going] = _difference(image, goal if len(goal) == 1 else goal[going])
-        pose = pose.clone()
-        pose[going] = _poses(world, len(going))
-        poses.append(pose)
-        twists.append(twist)
-        errors.append(error)
-        stages.append(stage)
+        v[step, going], stage[step, going] = v_cam.double(), controller.stage(len(going))
+        error[step, going] = _difference(image, goal if len(goal) == 1 else goal[going])
+        Ts[step + 1] = Ts[step]
+        Ts[step + 1, going] = _poses(world, len(going))
         steps[going] += 1
-        still = (v_cam[:, :3].norm(dim=1) * dt < SETTLED[0]) & (v_cam[:, 3:].norm(dim=1) * dt < SETTLED[1])
-        small[going] = torch.where(still, small[going] + 1, 0)
-        done = small[going] >= SETTLED_STEPS
-        last = step == budget - 1
-        words = controller.evidence(len(going))
+        settled, hovering = _rests(v[max(0, step + 1 - HOVERING_STEPS) : step + 1, going] * dt)
+        done, last = settled | hovering, step == budget - 1
+        words = controller.evidence(len(going)) if last or done.any() else []
         for i in (torch.ones_like(done) if last else done).nonzero().flatten().tolist():
-            why = "settled" if done[i] else f"budget of {budget} steps spent"
+            why = "settled" if settled[i] else "settled but for noise" if hovering[i] else f"budget of {budget} steps spent"
             reason[int(going[i])] = f"{why}; {words[i]}" if words[i] else why
         if last or done.all():
             break
@@ -133,9 +129,23 @@ def servo(
         if progress:
             progress(step + 1, len(going))
         image = world.observe()
+    n = len(times)
     return Trajectory(
-        torch.stack(poses), torch.stack(twists), torch.stack(errors), torch.stack(stages), steps, reason, torch.tensor(times), dt, budget
-    )  # fmt: skip
+        Ts[: n + 1].clone(), v[:n].clone(), error[:n].clone(), stage[:n].clone(), steps, reason, torch.tensor(times), dt, budget
+    )
+
+
+def _rests(moves: Float[Tensor, "s b 6"]) -> tuple[Tensor, Tensor]:
+    """Which runs have settled, and which hover, after their last (at most HOVERING_STEPS) motions."""
+    metres, radians = moves[..., :3].norm(dim=-1), moves[..., 3:].norm(dim=-1)
+    settled = torch.zeros(moves.shape[1], dtype=torch.bool)
+    if len(moves) >= SETTLED_STEPS:
+        settled = ((metres < SETTLED[0]) & (radians < SETTLED[1]))[-SETTLED_STEPS:].all(0)
+    if len(moves) < HOVERING_STEPS:
+        return settled, torch.zeros_like(settled)
+    whole = moves.sum(0)
+    nowhere = (whole[:, :3].norm(dim=1) < HOVERING_SHARE * metres.sum(0)) & (whole[:, 3:].norm(dim=1) < HOVERING_SHARE * radians.sum(0))
+    return settled, nowhere & ((metres < HOVERING[0]) & (radians < HOVERING[1])).all(0)
 
 
 def _difference(images: Float[Tensor, "b c h w"], goals: Float[Tensor, "#b c h w"]) -> Float[Tensor, " b"]:

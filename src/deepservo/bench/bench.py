@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from deepservo.bench import metrics
 from deepservo.bench.page import write_bench_page
-from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Runs, row, run_chunk
+from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Prepared, Runs, row
 from deepservo.bench.tables import markdown
 from deepservo.checkpoint import replacing
 from deepservo.errors import InputError
@@ -89,11 +89,14 @@ def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
     rank, world = _rank()
     todo = [(job, numbers) for job in jobs for numbers in chunks_of(job)]
     mine = [each for i, each in enumerate(todo) if i % world == rank]
+    prepared: Prepared | None = None
     for done, (job, numbers) in enumerate(mine):
         path = kept_at(out, job, numbers)
         if not path.is_file():
             show(job, numbers.start, done, len(mine), 0)
-            run_chunk(job, bench, numbers, lambda step, going: show(job, numbers.start, done, len(mine), step)).save(path)  # noqa: B023
+            if prepared is None or prepared.job != job:
+                prepared = Prepared(job, bench)
+            prepared.run(numbers, lambda step, going: show(job, numbers.start, done, len(mine), step)).save(path)  # noqa: B023
     if world > 1:
         _gather(out, mine, rank)
 

@@ -183,33 +183,40 @@ def parts_of(name: str, bench: Bench) -> tuple[Part, ...]:
     return SETS[name]
 
 
-def run_chunk(job: Job, bench: Bench, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
-    """Steer the runs of a job that have these numbers, and judge them."""
-    metrics.reset_peak()
-    begin = time.perf_counter()
-    part = next(part for part in parts_of(job.set, bench) if part.label == job.part)
-    condition, distance = part.condition, part.distance or bench.distance
-    known = bench.known(job.scene)
-    Ts_cam, Ts_goal = part.draw(job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
-    runs = torch.tensor(numbers)
-    Ts_cam, Ts_goal = condition.poses(Ts_cam)[runs], condition.poses(Ts_goal)[runs]
-    camera, real = condition.camera(bench.camera), condition.scene(known.scene)
-    goal = condition.goals(real, camera, Ts_goal, bench.seed, runs)
-    controller = build(job.method, bench.camera, distance * condition.depth, known)
-    world = HardSimulator(real, camera, Ts_cam, condition, bench.seed, runs)
-    controller.set_goal(goal)
-    if isinstance(controller, TruePose):
-        controller.follow(world, Ts_goal)
-    trajectory = servo(world, controller, goal, bench.budget, progress=progress)
-    judged = metrics.judge(trajectory, Ts_goal, controller.gain)
-    start = metrics.errors(Ts_cam, Ts_goal)
-    T = se3.inverse(Ts_goal) @ trajectory.Ts_world_cam
-    path = torch.cat([T[..., :3, 3], se3.so3_log(T[..., :3, :3])], -1).float().transpose(0, 1)
-    last = trajectory.image_error[trajectory.steps - 1, torch.arange(len(runs))]
-    done = Runs(
-        **vars(judged), run=runs.numpy(), taken=trajectory.steps.numpy(), start_mm=(1e3 * start[0]).numpy(),
-        start_deg=start[1].rad2deg().numpy(), share=overlap(bench.camera, Ts_goal, Ts_cam).numpy(), image_error=last.numpy(),
-        reason=np.array(trajectory.reason), path=path.numpy(),
-    )  # fmt: skip
-    facts = {"gain": controller.gain, "dt": trajectory.dt, "budget": trajectory.budget}
-    return Chunk(done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb())
+class Prepared:
+    """What the chunks of a job share: the scene, the poses of all its runs, the controller (which may have learned something first)."""
+
+    def __init__(self, job: Job, bench: Bench) -> None:
+        self.job, self.bench = job, bench
+        part = next(part for part in parts_of(job.set, bench) if part.label == job.part)
+        self.condition, distance = part.condition, part.distance or bench.distance
+        known = bench.known(job.scene)
+        poses = part.draw(job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
+        self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts) for Ts in poses)
+        self.camera, self.scene = self.condition.camera(bench.camera), self.condition.scene(known.scene)
+        self.controller = build(job.method, bench.camera, distance * self.condition.depth, known)
+
+    def run(self, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
+        """Steer the runs that have these numbers, and judge them."""
+        metrics.reset_peak()
+        begin = time.perf_counter()
+        runs, controller, seed = torch.tensor(numbers), self.controller, self.bench.seed
+        Ts_cam, Ts_goal = self.Ts_cam[runs], self.Ts_goal[runs]
+        goal = self.condition.goals(self.scene, self.camera, Ts_goal, seed, runs)
+        world = HardSimulator(self.scene, self.camera, Ts_cam, self.condition, seed, runs)
+        controller.set_goal(goal)
+        if isinstance(controller, TruePose):
+            controller.follow(world, Ts_goal)
+        trajectory = servo(world, controller, goal, self.bench.budget, progress=progress)
+        judged = metrics.judge(trajectory, Ts_goal, controller.gain)
+        start = metrics.errors(Ts_cam, Ts_goal)
+        T = se3.inverse(Ts_goal) @ trajectory.Ts_world_cam
+        path = torch.cat([T[..., :3, 3], se3.so3_log(T[..., :3, :3])], -1).float().transpose(0, 1)
+        last = trajectory.image_error[trajectory.steps - 1, torch.arange(len(runs))]
+        done = Runs(
+            **vars(judged), run=runs.numpy(), taken=trajectory.steps.numpy(), start_mm=(1e3 * start[0]).numpy(),
+            start_deg=start[1].rad2deg().numpy(), share=overlap(self.bench.camera, Ts_goal, Ts_cam).numpy(), image_error=last.numpy(),
+            reason=np.array(trajectory.reason), path=path.numpy(),
+        )  # fmt: skip
+        facts = {"gain": controller.gain, "dt": trajectory.dt, "budget": trajectory.budget}
+        return Chunk(done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb())
