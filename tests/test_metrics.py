@@ -241,6 +241,7 @@ def test_a_reference_that_only_turns_is_compared_at_equal_share_of_the_turning()
     figures = row(turning, T_goal, 0.5)
     assert figures["ape_at"] == "path" and figures["converged"] == 1
     assert figures["ape_deg"] < 1e-3 and 0.1 < figures["ape_cm"] < 2, "the same turning, at another pace"
+    assert figures["length_ratio"] is None, "there is no length to compare with"
 
 
 def test_a_camera_that_starts_at_the_goal_has_finite_figures():

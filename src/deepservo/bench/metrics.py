@@ -101,12 +101,14 @@ def beside_reference(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean distance [m], [rad] of each run to its reference and the ratio of their lengths; `steps`: of each run until it stopped.
 
+    The ratio is NaN where the reference only turns.
+
     at "step": with the reference after as many steps. at "path": with the whole reference at equal share of the path, which is of
     its turning where the reference only turns.
     """
     true = reference(Ts[0], T_world_goal, len(Ts) - 1 if at == "step" else REFERENCE_STEPS)
     length = path_length(true, steps if at == "step" else None)
-    ratio = path_length(Ts) / length.clamp(min=1e-6)
+    ratio = torch.where(length > TURNS_ONLY, path_length(Ts) / length, torch.nan)
     if at == "step":
         apart, own = se3.distance(true, Ts), torch.arange(len(Ts))[:, None] <= steps  # not the poses repeated while other runs go on
     else:
@@ -181,7 +183,7 @@ POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
     "end_mm_median_all": lambda runs: float(np.median(runs.mm)),
     "ape_cm": lambda runs: _of(np.mean, runs.ape_cm[runs.home]),
     "ape_deg": lambda runs: _of(np.mean, runs.ape_deg[runs.home]),
-    "length_ratio": lambda runs: _of(np.mean, runs.length_ratio[runs.home]),
+    "length_ratio": lambda runs: _of(np.mean, runs.length_ratio[runs.home & np.isfinite(runs.length_ratio)]),
     "steps_median": lambda runs: _of(np.median, runs.steps[runs.home]),
 }
 
