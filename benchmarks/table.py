@@ -16,7 +16,7 @@ import tyro
 
 from deepservo.bench.metrics import wilson
 from deepservo.bench.sets import SETS
-from deepservo.bench.tables import ends, figure, home, table, unique
+from deepservo.bench.tables import beside_published, ends, figure, home, over_all, table, unique, who_wins
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
 from rows import Row, pooled
@@ -153,12 +153,26 @@ def speed_growth(rows: list[Row]) -> str:
     return table(["", "trajectory-steps a second", "ratio", "law %", "drawing %", "peak MB"], lines, 1)
 
 
+def classical(rows: list[Row]) -> str:
+    """The classical methods beside the published shares, picture by picture."""
+    each, whole = over_all(rows)
+    note = f"Home: by the published rule. {sum(row['time_s'] for row in each) / 60:.0f} minutes for all of it."
+    return f"{beside_published(each, whole)}\n\n{note}"
+
+
+def hard(rows: list[Row]) -> str:
+    """Who wins where."""
+    return who_wins(over_all(rows)[1])
+
+
 # By name: the file in results/ and the table made of its rows.
 TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "pictures": ("pictures", pictures),
     "dvs": ("dvs", dvs),
     "dvs-starts": ("dvs", dvs_starts),
     "antialias": ("antialias", antialias),
+    "classical": ("classical", classical),
+    "hard": ("hard", hard),
     "visp": ("visp", visp),
     "speed": ("speed", speed),
     "speed-growth": ("speed", speed_growth),

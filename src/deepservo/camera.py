@@ -46,6 +46,11 @@ class Camera:
         """`p / Z = K_inv p_px`, float64."""
         return torch.tensor([[1 / self.fx, 0, -self.cx / self.fx], [0, 1 / self.fy, -self.cy / self.fy], [0, 0, 1]], dtype=torch.float64)
 
+    @property
+    def intrinsics(self) -> Float[Tensor, "4"]:
+        """fx, fy, cx, cy, float32, as the C reads them."""
+        return torch.tensor([self.fx, self.fy, self.cx, self.cy], dtype=torch.float32)
+
     def xy(self, dtype: torch.dtype = torch.float32) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
         """Normalised coordinates of every pixel's centre."""
         x = (torch.arange(self.width, dtype=torch.float64) - self.cx) / self.fx

@@ -4,7 +4,7 @@ import json
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,17 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({folder} is a file); choose another place")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{path}: cannot be written (no permission in {folder}); choose another place")
+
+
+def check_folder(out: Path, ours: Collection[str]) -> None:
+    """InputError when `out` cannot be a folder of files `ours`: a file, a folder that holds others, or a place without permission."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the results")
+    unfinished = tuple(f".{name}." for name in ours)  # what a kill in the middle of writing leaves
+    others = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.name.startswith(unfinished)) if out.is_dir() else []
+    check_writable(out / "results.json")
+    if others:
+        raise InputError(f"{out}: holds other things ({', '.join(others[:3])}); give a new or an empty folder")
 
 
 def save(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from deepservo import pictures
+from deepservo import distributed, pictures
 from deepservo.bench import metrics
 from deepservo.bench.protocols import Starts, goal_pictures, measure, read_poses, sampled
 from deepservo.bench.report import RunSet, write_report
 from deepservo.camera_file import CalibratedCamera, read_camera
-from deepservo.checkpoint import check_writable
+from deepservo.checkpoint import check_folder
 from deepservo.errors import InputError
 from deepservo.learn import PAPER_CAMERA, check_scene, learn, make_scene
 from deepservo.methods import build
@@ -30,7 +30,7 @@ console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)  #
 
 def run_demo(out: Path, image: Path | None, minutes: float, starts: int, seed: int) -> None:
     """Learn a scene from one picture, bring cameras home to it, and show it all."""
-    check_folder(out)
+    check_folder(out, OURS)
     check_seed(seed)
     camera = CalibratedCamera(PAPER_CAMERA)
     name = image.stem if image else "coffee"
@@ -63,12 +63,15 @@ def run_learn(
     scene = make_scene(picture, camera, str(image), width, view, distance)
     if minutes is None and steps is None:
         minutes = 4.5
+    distributed.share_threads()
     with training_bar(f"learning {image.name}") as show:
         model = learn(
             picture, scene, camera, out, name=image.name, distance=distance, method=method, minutes=minutes, steps=steps, seed=seed,
             resume=resume, show=show,
         )  # fmt: skip
-    console.print(f"{out}: learned {image.name} in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
+    if distributed.first():
+        console.print(f"{out}: learned {image.name} in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
+    distributed.release()
 
 
 def run_servo(
@@ -84,7 +87,7 @@ def run_servo(
 ) -> None:
     """Simulated servoing with a learned model."""
     model = load_model(model_file)
-    check_folder(out)
+    check_folder(out, OURS)
     check_seed(seed)
     scene, scene_name = model.scene, model.picture
     if image:
@@ -150,17 +153,6 @@ def run_info(model_file: Path) -> None:
     )
 
 
-def check_folder(out: Path) -> None:
-    """InputError when `out` is no folder of ours: a file, a folder that holds other things, or a place without permission."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the results")
-    unfinished = tuple(f".{name}." for name in OURS)  # what a kill in the middle of writing leaves
-    others = sorted(p.name for p in out.iterdir() if p.name not in OURS and not p.name.startswith(unfinished)) if out.is_dir() else []
-    check_writable(out / OURS[0])
-    if others:
-        raise InputError(f"{out}: holds other things ({', '.join(others[:3])}); give a new or an empty folder")
-
-
 def check_seed(seed: int) -> None:
     """InputError when torch's generators do not take `seed`."""
     if not 0 <= seed < 2**63:
@@ -190,7 +182,13 @@ def _figure(value: float | None, form: str) -> str:
 
 @contextmanager
 def _bar(what: str, total: int | None, note: str = "") -> Iterator[Callable[[int, int, str], None]]:
-    """A bar to call with (done, of, note); where none can be drawn (a file, a pipe), a line now and then instead."""
+    """A bar to call with (done, of, note); where none can be drawn (a file, a pipe), a line now and then instead.
+
+    Of several processes the first draws it.
+    """
+    if not distributed.first():
+        yield lambda done, of, note: None
+        return
     if not console.is_terminal:
         said = time.monotonic()
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepservo import pictures
-from deepservo.bench.bench import first_process, open_together, release, run_all, share_threads, write_all
+from deepservo import distributed, pictures
+from deepservo.bench.bench import open_together, run_all, write_all
 from deepservo.bench.protocols import read_poses
 from deepservo.bench.runs import Bench, jobs
 from deepservo.bench.scenes import WIDTH, scene_of
@@ -47,15 +47,15 @@ def run_bench(
     bench = _bench(names, scenes, image, models, poses, seed, quick)
     work = jobs(names, wanted, bench, n or (QUICK_RUNS if quick else None))
     open_together(out, bench, resume)
-    share_threads()
+    distributed.share_threads()
     with bench_bar(len(work)) as show:
         run_all(work, bench, out, show)
-    if first_process():
+    if distributed.first():
         with console.status("drawing the report"):
             write_all(work, bench, out)
         console.print((out / "results.md").read_text())
         console.print(f"{out / 'report.html'}: open it in a browser")
-    release()
+    distributed.release()
 
 
 def run_compare(before: Path, after: Path) -> int:

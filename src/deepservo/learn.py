@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepservo import checkpoint
+from deepservo import checkpoint, distributed
 from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera
 from deepservo.data import PoseTask
@@ -95,13 +95,7 @@ def learn(
     if not 0 < (minutes or steps or 0) < float("inf"):
         raise InputError("training takes a positive number of minutes or steps")
     check_distance(distance)
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; give the model a file name, such as {out / 'model.safetensors'}")
-    checkpoint.check_writable(out)
-    finished = _finished(out)
     partial = out.with_name(out.name + ".partial")
-    if resume and not partial.is_file():
-        raise InputError(f"{partial}: there is nothing to resume; start without --resume")
     with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
         net = PoseNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -112,13 +106,11 @@ def learn(
         "batch": task.batch, "minutes": minutes, "net": {"width": net.width},
         "steps asked": steps,
     }  # fmt: skip
-    stopped = _stopped(partial, config)
-    resume = stopped is not None if resume is None else resume
-    if steps is None and resume:
-        steps = peek(partial)[1]  # of whatever settings: `train` says which of them differ
-    elif steps is None:
-        steps = stopped or finished.get(json.dumps(config))
-    steps = steps or steps_in(minutes or 0, net, task, seed)
+    processes = distributed.rank()[1]
+    if processes > 1:
+        config["processes"] = processes
+    resume, steps = distributed.decided(lambda: _known(out, partial, config, steps, resume))
+    steps = steps or _timed(minutes or 0, net, task, seed)
     progress = train(net, task, steps, seed, partial, config, resume, show)
     training: dict[str, Any] = {
         "method": method, "steps": steps, "seconds": round(progress.seconds, 1), "minutes": minutes, "batch": task.batch, "seed": seed,
@@ -126,10 +118,32 @@ def learn(
         "settings": config,
     }  # fmt: skip
     model = Model(method, net, scene, camera.camera, distance, name, training, camera.distortion, __version__)
-    with deferred_interrupt():
-        model.save(out)
-        partial.unlink(missing_ok=True)
+    if distributed.first():
+        with deferred_interrupt():
+            model.save(out)
+            partial.unlink(missing_ok=True)
     return model
+
+
+def _timed(minutes: float, net: PoseNet, task: PoseTask, seed: int) -> int:
+    """`steps_in`, as the first of all processes found."""
+    steps = steps_in(minutes, net, task, seed)
+    return distributed.decided(lambda: steps)
+
+
+def _known(out: Path, partial: Path, config: dict[str, Any], steps: int | None, resume: bool | None) -> tuple[bool, int | None]:
+    """Whether to go on from the checkpoint, and the number of steps where it is known; InputError when `out` cannot be written."""
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; give the model a file name, such as {out / 'model.safetensors'}")
+    checkpoint.check_writable(out)
+    finished = _finished(out)
+    if resume and not partial.is_file():
+        raise InputError(f"{partial}: there is nothing to resume; start without --resume")
+    stopped = _stopped(partial, config)
+    resume = stopped is not None if resume is None else resume
+    if steps is None and resume:
+        return resume, peek(partial)[1]  # of whatever settings: `train` says which of them differ
+    return resume, steps or stopped or finished.get(json.dumps(config))
 
 
 def _finished(out: Path) -> dict[str, int]:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from deepservo import checkpoint
+from deepservo import checkpoint, distributed
 from deepservo.errors import InputError
 
 CHECKPOINT_S = 15.0
@@ -53,17 +53,24 @@ def _optimizer(net: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
 
-def _advance(net: nn.Module, optimizer: torch.optim.Optimizer, task: Task, seed: int, step: int, steps: int) -> float:
-    """One step: cosine schedule after a linear warm-up."""
+def _advance(
+    net: nn.Module, optimizer: torch.optim.Optimizer, task: Task, seed: int, step: int, steps: int, stop: bool = False
+) -> tuple[float, bool]:
+    """One step: cosine schedule after a linear warm-up. The loss; whether to stop, which all processes must do after the same step.
+
+    Each of several processes learns from a batch of its own, and the gradient is the mean of theirs.
+    """
     warm = min(1.0, (step + 1) / min(WARMUP, max(1, steps // 5)))
     for group in optimizer.param_groups:
         group["lr"] = LEARNING_RATE * warm * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-6
-    loss = task.loss(net, seed, step)
+    number, processes = distributed.rank()
+    loss = task.loss(net, seed, step * processes + number)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    mean_loss, stops = distributed.mean(net, loss.item(), float(stop))
     nn.utils.clip_grad_norm_(net.parameters(), CLIP)
     optimizer.step()
-    return loss.item()
+    return mean_loss, stops > 0
 
 
 def steps_in(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
@@ -75,9 +82,9 @@ def steps_in(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
     optimizer, times, begin = _optimizer(net), [], time.perf_counter()
     for step in range(TIMED):
         start = time.perf_counter()
-        _advance(net, optimizer, task, seed, step, TIMED)
+        _, enough = _advance(net, optimizer, task, seed, step, TIMED, step >= 2 and start - begin > TIMING_SHARE * 60 * minutes)
         times.append(time.perf_counter() - start)
-        if step >= 2 and time.perf_counter() - begin > TIMING_SHARE * 60 * minutes:
+        if enough:
             break
     left = 60 * minutes - (time.perf_counter() - begin)
     return max(1, round(left / statistics.fmean(times[len(times) // 3 :])))  # the first ones also warm caches up
@@ -109,21 +116,19 @@ def train(
 
     With `resume`, goes on from `partial`, whose `config` must be this one (else InputError). `show` is called every step.
     Ctrl-C ends the step, keeps a checkpoint of it and raises KeyboardInterrupt. Raises InputError when the loss is no longer
-    finite.
+    finite. Of several processes the first keeps checkpoints.
     """
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train()
     optimizer = _optimizer(net)
     progress = Progress(0, steps, 0.0)
     with deferred_interrupt() as interrupted:
-        if resume:
-            _restore(net, optimizer, progress, partial, config)
-        else:
-            _keep(net, optimizer, progress, partial, config)
+        progress = distributed.decided(lambda: _begin(net, optimizer, progress, partial, config, resume))
+        distributed.same(net, optimizer)
         before, start, kept = progress.seconds, time.perf_counter(), time.perf_counter()
         every = max(1, steps // 200)
         while progress.step < steps:
-            loss = _advance(net, optimizer, task, seed, progress.step, steps)
+            loss, stop = _advance(net, optimizer, task, seed, progress.step, steps, interrupted())
             if not math.isfinite(loss):
                 raise InputError(f"training diverged at step {progress.step + 1}; the checkpoint before it is kept in {partial}")
             progress.step += 1
@@ -132,13 +137,21 @@ def train(
             now = time.perf_counter()
             progress.seconds = before + now - start
             show(progress)
-            stop = interrupted()
-            if stop or now - kept > CHECKPOINT_S:
+            stop = stop or (interrupted() and distributed.rank()[1] == 1)
+            if distributed.first() and (stop or now - kept > CHECKPOINT_S):
                 _keep(net, optimizer, progress, partial, config)
                 kept = now
             if stop:
                 raise KeyboardInterrupt(f"{partial} keeps step {progress.step} of {steps}")
     net.eval()
+    return progress
+
+
+def _begin(
+    net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, partial: Path, config: dict[str, Any], resume: bool
+) -> Progress:
+    """Restore a checkpoint, or keep the first."""
+    (_restore if resume else _keep)(net, optimizer, progress, partial, config)
     return progress
 
 

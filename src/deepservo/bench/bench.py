@@ -1,21 +1,19 @@
 """`deepservo bench`: every method on every set, run by run, and what is written of it."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.distributed as dist
 
+from deepservo import distributed
 from deepservo.bench import metrics
-from deepservo.bench.page import write_bench_page
+from deepservo.bench.page import Group, write_bench_page
 from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Prepared, Runs, row
-from deepservo.bench.tables import markdown
-from deepservo.checkpoint import replacing
+from deepservo.bench.tables import ALL, markdown
+from deepservo.checkpoint import check_folder, replacing
 from deepservo.errors import InputError
 from deepservo.version import __version__
 
@@ -39,11 +37,7 @@ def settings_of(bench: Bench) -> dict[str, Any]:
 
 def open_folder(out: Path, bench: Bench, resume: bool) -> None:
     """Make the folder, or go on in one that the same settings made; InputError for any other."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the results")
-    others = sorted(p.name for p in out.iterdir() if p.name not in FILES and not p.name.startswith(".")) if out.is_dir() else []
-    if others:
-        raise InputError(f"{out}: holds other things ({', '.join(others[:3])}); give a new or an empty folder")
+    check_folder(out, FILES)
     settings, kept = settings_of(bench), out / "bench.json"
     if kept.is_file():
         if not resume:
@@ -64,12 +58,11 @@ def open_folder(out: Path, bench: Bench, resume: bool) -> None:
 
 def open_together(out: Path, bench: Bench, resume: bool) -> None:
     """`open_folder` in each of several processes: the first decides, the others, which may have a disk of their own, follow."""
-    rank, world = _rank()
-    if rank == 0:
+    first = distributed.first()
+    if first:
         open_folder(out, bench, resume)
-    if world > 1:
-        dist.barrier()
-    if rank > 0:
+    distributed.wait()
+    if not first:
         open_folder(out, bench, resume=True)
 
 
@@ -86,7 +79,7 @@ def kept_at(out: Path, job: Job, numbers: range) -> Path:
 
 def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
     """Run what is not kept yet: this process's share where `torchrun` started several."""
-    rank, world = _rank()
+    rank, world = distributed.rank()
     todo = [(job, numbers) for job in jobs for numbers in chunks_of(job)]
     mine = [each for i, each in enumerate(todo) if i % world == rank]
     prepared: Prepared | None = None
@@ -98,23 +91,12 @@ def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
                 prepared = Prepared(job, bench)
             prepared.run(numbers, lambda step, going: show(job, numbers.start, done, len(mine), step)).save(path)  # noqa: B023
     if world > 1:
-        _gather(out, mine, rank)
+        _gather(out, mine)
 
 
-def _rank() -> tuple[int, int]:
-    """This process's number, and how many there are."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo")
-    return (dist.get_rank(), world) if world > 1 else (0, 1)
-
-
-def _gather(out: Path, mine: list[tuple[Job, range]], rank: int) -> None:
+def _gather(out: Path, mine: list[tuple[Job, range]]) -> None:
     """Send every chunk to the first process, which may be on another machine."""
-    files = [(kept_at(out, *each).name, kept_at(out, *each).read_bytes()) for each in mine]
-    received: list[Any] | None = [None] * dist.get_world_size() if rank == 0 else None
-    dist.gather_object(files, received)
-    for part in received or []:
+    for part in distributed.gathered([(kept_at(out, *each).name, kept_at(out, *each).read_bytes()) for each in mine]):
         for name, content in part:
             path = out / "chunks" / name
             if not path.is_file():
@@ -135,8 +117,9 @@ def collect(jobs: list[Job], bench: Bench, out: Path) -> tuple[list[dict[str, An
 def write_all(jobs: list[Job], bench: Bench, out: Path) -> list[dict[str, Any]]:
     """results.json, runs.npz, results.md and report.html from the chunks that are kept; the rows."""
     rows, runs = collect(jobs, bench, out)
-    whole = pooled(rows, runs)
-    metrics.write_results(out / "results.json", rows)
+    joined = over_scenes(runs)
+    whole = pooled(rows, joined)
+    metrics.write_results(out / "results.json", rows + [row for row in whole if row["scene"] == ALL])
     with replacing(out / "runs.npz") as beside, beside.open("wb") as file:
         arrays = {
             f"{'|'.join((job.set, job.part, job.scene, job.method))}|{name}": value
@@ -146,37 +129,29 @@ def write_all(jobs: list[Job], bench: Bench, out: Path) -> list[dict[str, Any]]:
         np.savez_compressed(file, **arrays)
     with replacing(out / "results.md") as beside:
         beside.write_text(markdown(rows, whole) + "\n")
-    write_bench_page(out / "report.html", rows, whole, runs, bench)
+    write_bench_page(out / "report.html", whole, joined, bench)
     return rows
 
 
-def pooled(rows: list[dict[str, Any]], runs: dict[Job, Runs]) -> list[dict[str, Any]]:
-    """One row a set, part and method, over the runs on all scenes."""
-    groups: dict[tuple[str, str, str], list[tuple[dict[str, Any], Runs]]] = {}
-    for found, (job, each) in zip(rows, runs.items(), strict=True):
-        groups.setdefault((job.set, job.part, job.method), []).append((found, each))
-    whole = []
-    for group in groups.values():
-        first, parts = group[0][0], [each for _, each in group]
-        ms = float(np.median([found["ms_per_step_p50"] for found, _ in group]))
-        figures = metrics.figures(Runs.joined(parts))
-        whole.append({**first, **figures, "scene": "all", "n": sum(len(each.run) for each in parts), "ms_per_step_p50": ms})
+def over_scenes(runs: dict[Job, Runs]) -> dict[Group, Runs]:
+    """The runs of each set, part and method, on all scenes."""
+    groups: dict[Group, list[Runs]] = {}
+    for job, each in runs.items():
+        groups.setdefault((job.set, job.part, job.method), []).append(each)
+    return {group: Runs.joined(parts) for group, parts in groups.items()}
+
+
+def pooled(rows: list[dict[str, Any]], joined: dict[Group, Runs]) -> list[dict[str, Any]]:
+    """One row a set, part and method, over the runs on all scenes; where there is one scene, its own."""
+    whole: list[dict[str, Any]] = []
+    for (name, part, method), runs in joined.items():
+        mine = [row for row in rows if (row["set"], row["part"], row["method"]) == (name, part, method)]
+        if len(mine) == 1:
+            whole += mine
+            continue
+        totals = {"time_s": sum(row["time_s"] for row in mine), "peak_mb": max(row["peak_mb"] for row in mine)}
+        totals["steps_per_s"] = float(runs.taken.sum()) / max(totals["time_s"], 1e-9)
+        ms = {k: float(np.median([row[k] for row in mine])) for k in ("ms_per_step_p50", "ms_per_step_p99")}
+        image = float(np.median(runs.image_error))
+        whole.append({**mine[0], **metrics.figures(runs), "scene": ALL, "n": len(runs.run), **totals, **ms, "image_error_median": image})
     return whole
-
-
-def first_process() -> bool:
-    """Whether this process writes: the only one, or the first of several."""
-    return not dist.is_initialized() or dist.get_rank() == 0
-
-
-def release() -> None:
-    """Leave the group of processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def share_threads() -> None:
-    """Share the cores with the processes beside this one on the machine."""
-    world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if world > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))

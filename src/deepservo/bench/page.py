@@ -9,7 +9,7 @@ import numpy as np
 from deepservo.bench.landscape import AXES, REACH, landscapes
 from deepservo.bench.metrics import wilson
 from deepservo.bench.report import even, write_page
-from deepservo.bench.runs import Bench, Job, Runs
+from deepservo.bench.runs import Bench, Runs
 from deepservo.bench.tables import published
 from deepservo.methods import build
 from deepservo.methods.direct import FeatureServo
@@ -21,15 +21,17 @@ PATHS = 40  # drawn of one method
 PATH_POINTS = 30
 
 
-def write_bench_page(
-    path: Path, rows: Sequence[Mapping[str, Any]], pooled: Sequence[Mapping[str, Any]], runs: Mapping[Job, Runs], bench: Bench
-) -> None:
-    """Write the page to `path`, all at once. rows, pooled: of results.json; runs: by job, in the order of the rows."""
-    methods, sets = (list(dict.fromkeys(row[key] for row in rows)) for key in ("method", "set"))
+Group = tuple[str, str, str]
+"""A set, a part of it, a method."""
+
+
+def write_bench_page(path: Path, pooled: Sequence[Mapping[str, Any]], runs: Mapping[Group, Runs], bench: Bench) -> None:
+    """Write the page to `path`, all at once. pooled: rows over all scenes; runs: those behind each of them."""
+    sets, _, methods = (list(dict.fromkeys(names)) for names in zip(*runs, strict=True))
     total = sum(len(each.run) for each in runs.values())
     data = {
         "pooled": [{**row, "published": published(row["set"], row["method"])} for row in pooled],
-        "groups": [_group(name, part, runs) for name, part in dict.fromkeys((job.set, job.part) for job in runs)],
+        "groups": [_group(name, part, runs) for name, part in dict.fromkeys((name, part) for name, part, _ in runs)],
         "axes": [
             {"name": name, "reach": reach * (bench.distance / 0.6 if i < 3 else 1)}
             for i, (name, reach) in enumerate(zip(AXES, REACH, strict=True))
@@ -52,13 +54,9 @@ def _sentence(pooled: Sequence[Mapping[str, Any]], total: int) -> str:
     return f"{best} came home most often: {100 * means[best]:.1f} %, the mean over {len(shares[best])} conditions; {total} runs in all."
 
 
-def _group(name: str, part: str, runs: Mapping[Job, Runs]) -> dict[str, Any]:
-    """All that is drawn of one part of a set, by method and pooled over its scenes."""
-    mine: dict[str, list[Runs]] = {}
-    for job, each in runs.items():
-        if (job.set, job.part) == (name, part):
-            mine.setdefault(job.method, []).append(each)
-    joined = {method: Runs.joined(parts) for method, parts in mine.items()}
+def _group(name: str, part: str, runs: Mapping[Group, Runs]) -> dict[str, Any]:
+    """All that is drawn of one part of a set, by method."""
+    joined = {method: each for (its_name, its_part, method), each in runs.items() if (its_name, its_part) == (name, part)}
     farthest = max(float(each.start_mm.max()) for each in joined.values())
     edges = np.linspace(0, farthest * 1.0001, FARTHEST_BINS + 1)
     return {

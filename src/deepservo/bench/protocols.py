@@ -14,7 +14,7 @@ from torch import Tensor
 from deepservo.bench import metrics
 from deepservo.bench.sets import SETS
 from deepservo.camera import Camera
-from deepservo.errors import InputError
+from deepservo.errors import InputError, unknown
 from deepservo.loop import Simulator, Trajectory, servo
 from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
@@ -39,7 +39,7 @@ class Starts:
 def sampled(name: str, n: int, seed: int, scene: PlanarScene, camera: Camera, distance: float) -> Starts:
     """n starts of a set that asks nothing of the views, scaled to `distance`; InputError names the sets there are."""
     if name not in SET_NAMES:
-        raise InputError(f"there is no set {name!r}; choose one of {', '.join(SET_NAMES)}")
+        raise unknown("set", name, SET_NAMES)
     if not 1 <= n <= MOST:
         raise InputError(f"{n} starts cannot be run at once; ask for 1 to {MOST}")
     (part,) = SETS[name]

@@ -8,6 +8,7 @@ import numpy as np
 from deepservo.bench.published import PUBLISHED
 
 Figures = Mapping[str, Any]
+ALL = "all"  # in place of a scene: pooled over the scenes
 
 
 def unique(values: Iterable[Any]) -> list[Any]:
@@ -46,6 +47,14 @@ def published(name: str, method: str) -> tuple[str, str]:
     """Per cent and end error [mm] that a paper prints, or dashes."""
     known = PUBLISHED.get((name, method.removesuffix("+dvs")))
     return ("-", "-") if known is None else (f"{known[0]:.1f}", f"{known[1]:g}")
+
+
+def over_all(rows: Sequence[Figures]) -> tuple[list[Figures], list[Figures]]:
+    """Rows of results.json: those of one scene each, and one a set, part and method, over all its scenes."""
+    each = [row for row in rows if row["scene"] != ALL]
+    key = ("set", "part", "method")
+    whole = {tuple(row[k] for k in key): row for row in (*each, *(row for row in rows if row["scene"] == ALL))}
+    return each, list(whole.values())
 
 
 def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:

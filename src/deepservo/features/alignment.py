@@ -134,10 +134,9 @@ def step(pairs: Pairs, Hs: Float[Tensor, "b 3 3"], centre: Float[Tensor, "b 3"],
     if lib is None:
         return step_reference(pairs, Hs, centre, scale, fit)
     goals, views, B = pairs.goals, pairs.views, len(pairs.views)
-    camera, (view_h, view_w), (h, w) = goals.camera, views.shape[-2:], goals.image.shape[-2:]
+    intrinsics, (view_h, view_w), (h, w) = goals.camera.intrinsics, views.shape[-2:], goals.image.shape[-2:]
     homographies, dets = Hs.float().contiguous(), torch.linalg.det(Hs).abs().float().contiguous()
     centres = _scaled(centre, goals).expand(B, 3).float().contiguous()
-    intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
     scales = scale.float().expand(B, 1).clone(memory_format=torch.contiguous_format)
     fits = torch.zeros(B, 3) if fit is None else fit.clone()
     costs, H, g = torch.zeros(B, 2), torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)

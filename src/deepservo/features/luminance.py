@@ -83,9 +83,8 @@ class NormalEquations:
     """
 
     def __init__(self, features: Luminance, depth: float) -> None:
-        camera = features.camera
         self.features, self.depth = features, depth
-        self.intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
+        self.intrinsics = features.camera.intrinsics
         self.of_moments = _of_moments(1 / depth)
 
     def __call__(

@@ -44,10 +44,10 @@ class Projection:
         lib = native.library() if images.device.type == "cpu" and len(depth) == 1 and images.shape[-1] <= WIDEST else None
         if lib is None:
             return self.reference(images, depth)
-        B, (h, w), columns, camera = len(images), images.shape[-2:], self.columns.shape[1], self.luminance.camera
+        B, (h, w), columns = len(images), images.shape[-2:], self.columns.shape[1]
         images, out = images.float().contiguous(), torch.empty(B, 7, columns)
         inverse_depth = (1 / depth).float().expand(1, h, w).contiguous()
-        intrinsics = torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy])
+        intrinsics = self.luminance.camera.intrinsics
         arguments = Arguments(
             images=images.data_ptr(), basis=self.columns.data_ptr(), inverse_depth=inverse_depth.data_ptr(), camera=intrinsics.data_ptr(),
             out=out.data_ptr(), runs=B, columns=columns, w=w, h=h, border=self.luminance.border,

@@ -1,0 +1,94 @@
+"""Several processes, on one machine or many, that `torchrun` started: who is who, and what they must agree on."""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from deepservo.errors import InputError
+
+T = TypeVar("T")
+
+
+def rank() -> tuple[int, int]:
+    """This process's number, and how many there are; 0 of 1 without torchrun."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo")
+    return (dist.get_rank(), world) if world > 1 else (0, 1)
+
+
+def first() -> bool:
+    """Whether this process writes: the only one, or the first of several."""
+    return rank()[0] == 0
+
+
+def release() -> None:
+    """Leave the group of processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def share_threads() -> None:
+    """Share the cores with the processes beside this one on the machine."""
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if beside > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if rank()[1] > 1:
+        dist.barrier()
+
+
+def decided(work: Callable[[], T]) -> T:
+    """What `work` gives in the first process, in all of them; an InputError too. The others do not do it."""
+    number, world = rank()
+    if world == 1:
+        return work()
+    answer: list[Any] = [None, None]
+    if number == 0:
+        try:
+            answer = [work(), None]
+        except InputError as error:
+            answer = [None, error]
+    dist.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
+    return cast(T, answer[0])
+
+
+def gathered(value: T) -> list[T]:
+    """Every process's value, in the first; nothing in the others."""
+    number, world = rank()
+    received: list[T | None] | None = [None] * world if number == 0 else None
+    dist.gather_object(value, received)
+    return [each for each in received or [] if each is not None]
+
+
+def same(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Give all processes the first one's weights and optimizer."""
+    if rank()[1] > 1:
+        weights, state = decided(lambda: (net.state_dict(), optimizer.state_dict()))
+        net.load_state_dict(weights)
+        optimizer.load_state_dict(state)
+
+
+def mean(net: nn.Module, *values: float) -> list[float]:
+    """Make the gradients of `net` the mean over all processes, and give the means of these values."""
+    world = rank()[1]
+    if world == 1:
+        return list(values)
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    flat = torch.cat([torch.tensor(values), *(g.reshape(-1).float() for g in gradients)])
+    dist.all_reduce(flat)
+    flat /= world
+    start = len(values)
+    for g in gradients:
+        g.copy_(flat[start : start + g.numel()].view(g.shape))
+        start += g.numel()
+    return [float(x) for x in flat[: len(values)]]

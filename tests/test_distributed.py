@@ -1,0 +1,96 @@
+"""Training shared by two processes, as torchrun starts them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from deepservo import PlanarScene, load_model, pictures
+from deepservo.train import train
+
+STEPS, STOP = 9, 4
+
+
+class Fit:
+    """Points of a curve, another batch at every draw."""
+
+    def loss(self, net: torch.nn.Module, seed: int, step: int) -> torch.Tensor:
+        x = torch.rand(16, 2, generator=torch.Generator().manual_seed(1000 * seed + step))
+        return (net(x)[:, 0] - torch.sin(3 * x[:, 0]) * x[:, 1]).square().mean()
+
+
+class Both(Fit):
+    """The draws of two processes in one batch."""
+
+    def loss(self, net: torch.nn.Module, seed: int, step: int) -> torch.Tensor:
+        return (super().loss(net, seed, 2 * step) + super().loss(net, seed, 2 * step + 1)) / 2
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from safetensors.torch import save_file
+from deepservo import distributed
+from deepservo.train import train
+from test_distributed import STEPS, STOP, Fit, network
+
+out, net = Path(sys.argv[1]), network()
+number, world = distributed.rank()
+
+def strike(progress):
+    if number == 1 and progress.step == STOP:  # Ctrl-C reaches one of them alone
+        os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    train(net, Fit(), STEPS, 5, out / "partial", {{}}, False, strike)
+except KeyboardInterrupt:
+    print(f"process {{number}} stopped", flush=True)
+distributed.wait()
+net = network() if number == 0 else network().apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
+train(net, Fit(), STEPS, 5, out / "partial", {{}}, True, lambda progress: None)
+save_file(net.state_dict(), out / f"net{{number}}.safetensors")
+distributed.release()
+"""
+
+
+def torchrun(*args: str, port: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+def test_two_processes_learn_what_one_does_from_both_their_batches(tmp_path):
+    """Stopped by one of them and gone on from the first one's checkpoint."""
+    (tmp_path / "script.py").write_text(SCRIPT.format(here=str(Path(__file__).parent)))
+    done = torchrun(str(tmp_path / "script.py"), str(tmp_path), port=29578)
+    assert "process 0 stopped" in done.stdout and "process 1 stopped" in done.stdout, "both stop where one is asked to"
+    alone = network()
+    train(alone, Both(), STEPS, 5, tmp_path / "alone", {}, False, lambda progress: None)
+    for number in (0, 1):
+        for name, weights in load_file(tmp_path / f"net{number}.safetensors").items():
+            torch.testing.assert_close(weights, alone.state_dict()[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [["--steps", "3"], ["--minutes", "0.02"]])
+def test_learn_under_torchrun_writes_one_model(tmp_path, length):
+    picture = pictures.bundled("coffee")[0]
+    from skimage.io import imsave
+
+    imsave(tmp_path / "coffee.png", (picture * 255).byte().numpy(), check_contrast=False)
+    out = tmp_path / "model.safetensors"
+    done = torchrun("-m", "deepservo", "learn", str(tmp_path / "coffee.png"), "--out", str(out), *length, port=29579)
+    assert done.stdout.count("learned coffee.png") == 1
+    model = load_model(out)
+    assert model.training["settings"]["processes"] == 2 and isinstance(model.scene, PlanarScene)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["coffee.png", "model.safetensors"]
