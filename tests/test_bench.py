@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import resource
 import subprocess
 import sys
 from dataclasses import fields
@@ -362,3 +363,34 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, capfd):
     capfd.readouterr()
     assert main([*args, "--resume"]) == 2
     assert "holds other things (mine.txt)" in capfd.readouterr().err
+
+
+def test_a_full_disk_leaves_the_earlier_results_whole(tmp_path, capfd):
+    out = tmp_path / "out"
+    args = ["bench", "--sets", "lookat", "--scenes", "coffee", "--n", "1", "--quick", "--out", str(out), "--methods"]
+    assert main([*args, "dvs"]) == 0
+    before, whole = json.loads((out / "results.json").read_text())["rows"], (out / "report.html").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    capfd.readouterr()
+    try:
+        assert main([*args, "dvs,pbvs", "--resume"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    err = capfd.readouterr().err
+    assert "report.html: cannot be written" in err and "free some space" in err and "Traceback" not in err
+    assert (out / "report.html").read_bytes() == whole and not list(out.glob(".*"))
+    assert main([*args, "dvs,pbvs", "--resume"]) == 0
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["dvs", "pbvs"] and rows[0]["end_mm_median_all"] == before[0]["end_mm_median_all"]
+
+
+def test_a_trained_method_runs_where_it_was_trained(files, tmp_path, capfd):
+    args = ["bench", "--models", str(files / "model.safetensors"), "--n", "1", "--quick", "--sets", "hard-texture"]
+    assert main([*args, "--methods", "dvs,cnn", "--out", str(tmp_path / "both")]) == 0
+    rows = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == {"dvs"} and len(rows) == len(SETS["hard-texture"][0].scenes) + 1
+    capfd.readouterr()
+    assert main([*args, "--methods", "cnn", "--out", str(tmp_path / "none")]) == 2
+    assert "cnn: the models given were not trained on the pictures of hard-texture" in capfd.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -43,15 +43,21 @@ def write_bench_page(path: Path, pooled: Sequence[Mapping[str, Any]], runs: Mapp
 
 
 def _sentence(pooled: Sequence[Mapping[str, Any]], total: int) -> str:
-    """The best method by the mean share home over all sets and parts."""
+    """The best methods by the mean share home over all sets and parts; of equals, the one that ends nearest."""
     shares: dict[str, list[float]] = {}
+    ends: dict[str, list[float]] = {}
     for row in pooled:
         shares.setdefault(row["method"], []).append(row["converged"])
+        ends.setdefault(row["method"], []).append(row["end_mm_median_all"])
     means = {method: float(np.mean(values)) for method, values in shares.items()}
-    best = max(means, key=lambda method: means[method])
+    most = max(means.values())
+    best = [method for method in means if means[method] == most]
     if len(means) == 1:
-        return f"{best} brought {100 * means[best]:.1f} % of {total} cameras home."
-    return f"{best} came home most often: {100 * means[best]:.1f} %, the mean over {len(shares[best])} conditions; {total} runs in all."
+        return f"{best[0]} brought {100 * most:.1f} % of {total} cameras home."
+    nearest = min(best, key=lambda method: float(np.mean(ends[method])))
+    words = f"{', '.join(best[:-1])} and {best[-1]}" if len(best) > 1 else best[0]
+    close = f" {nearest} ends nearest." if len(best) > 1 else ""
+    return f"{words} came home most often: {100 * most:.1f} %, the mean over {len(shares[nearest])} conditions; {total} runs in all.{close}"
 
 
 def _group(name: str, part: str, runs: Mapping[Group, Runs]) -> dict[str, Any]:

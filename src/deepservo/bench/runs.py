@@ -28,7 +28,7 @@ from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods import build
 from deepservo.methods.true_pose import TruePose
-from deepservo.model import Model
+from deepservo.model import TRAINED, Model
 from deepservo.scene import PlanarScene
 
 CHUNK = 25  # runs that go together: the most that a kill can lose
@@ -164,13 +164,14 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
 
 
 def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int | None) -> list[Job]:
-    """Every row that is asked for, in the order of sets, parts, scenes, methods."""
+    """Every row that is asked for, in the order of sets, parts, scenes, methods; a trained method only on scenes that it has learned."""
     found = []
     for name in sets:
         for part in parts_of(name, bench):
             for scene in part.scenes or bench.scenes:
                 count = 1 if part.n == 1 else n or part.n  # one published start is the same however often
-                found += [Job(method, name, part.label, scene, count) for method in methods]
+                able = [m for m in methods if m.removesuffix("+dvs") not in TRAINED or scene in bench.models]
+                found += [Job(method, name, part.label, scene, count) for method in able]
     return found
 
 

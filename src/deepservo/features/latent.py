@@ -1,0 +1,40 @@
+"""Features of a picture that a network has learned: s = z(I), L = (dz/dI) L_I, in one pass (AEVS Eq. 10, 11)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from deepservo.camera import Camera
+from deepservo.features.luminance import Luminance
+from deepservo.nets.resnet import pictures_of
+from deepservo.nets.tangent import with_tangents
+
+BORDER = 5  # pixels: there the derivative of the picture would reach beyond it
+
+
+class Latent:
+    """What an encoder makes of the picture inside a border of BORDER pixels. encoder: `folded`, for inputs of size x size."""
+
+    def __init__(self, camera: Camera, encoder: nn.Module, size: int) -> None:
+        self.luminance = Luminance(camera, BORDER)
+        self.encoder, self.size = encoder, size
+
+    def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
+        """z alone."""
+        return self.encoder(pictures_of(images, self.size, BORDER))
+
+    def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
+        """L_z alone."""
+        return self.measure(images, depth)[1]
+
+    def measure(
+        self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
+        """z and L_z, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth).
+
+        The six columns of L_I are pictures, and are made the network's input as the picture is: both steps are linear.
+        """
+        rows, columns = self.luminance.x.shape
+        tangents = self.luminance.columns(images, depth).unflatten(2, (rows, columns))
+        small = torch.nn.functional.interpolate(tangents, (self.size, self.size), mode="bilinear", antialias=True)
+        return with_tangents(self.encoder, pictures_of(images, self.size, BORDER), small[:, :, None])

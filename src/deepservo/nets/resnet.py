@@ -1,0 +1,169 @@
+"""Residual encoders of a picture into a few numbers, and their mirror image as a decoder (AEVS, MLVS).
+
+As AEVS has it, weight norm stands for batch norm and a grouped convolution for the average pool; both can be had as in the original
+ResNet (He et al. 2016), to compare.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from deepservo.errors import InputError
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+"""Residual blocks of each stage; a stage has half the resolution and twice the channels of the one before."""
+Norm = Literal["weight", "batch"]
+Pool = Literal["grouped", "average"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of an encoder. layers: 18 or 34. width: channels of the first stage (64 in ResNet). size: of the square picture [px].
+
+    blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b).
+    """
+
+    layers: int = 18
+    width: int = 64
+    latent: int = 32
+    size: int = 224
+    blocks: int | None = None
+    norm: Norm = "weight"
+    pool: Pool = "grouped"
+
+    def __post_init__(self) -> None:
+        if self.layers not in BLOCKS:
+            raise InputError(f"an encoder of {self.layers} layers is not known; choose one of {', '.join(map(str, BLOCKS))}")
+        if self.width < 1 or self.latent < 6:
+            raise InputError(f"width {self.width}, latent {self.latent}: give at least one channel, and 6 numbers to steer six axes by")
+        if self.size < 32 or self.size % 32:
+            raise InputError(f"pictures of {self.size} pixels do not halve five times; give a multiple of 32")
+        if self.blocks is not None and not 1 <= self.blocks <= sum(BLOCKS[self.layers]):
+            raise InputError(f"ResNet-{self.layers} has {sum(BLOCKS[self.layers])} residual blocks; {self.blocks} cannot be kept")
+
+    def stages(self) -> list[tuple[int, int, int]]:
+        """(channels in, channels out, stride) of each residual block that is kept."""
+        found, c_in = [], self.width
+        for stage, count in enumerate(BLOCKS[self.layers]):
+            for k in range(count):
+                c_out = self.width * 2**stage
+                found.append((c_in, c_out, 2 if stage and not k else 1))
+                c_in = c_out
+        return found[: self.blocks]
+
+    def last(self) -> tuple[int, int]:
+        """Channels of the last block, and pixels of a side there."""
+        stages = self.stages()
+        side = self.size // 4
+        for _, _, stride in stages:
+            side //= stride
+        return stages[-1][1], side
+
+
+def _conv(c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, gain: float = 1.0, groups: int = 1) -> list[nn.Module]:
+    """A convolution that keeps the size (over the stride), normalised in one way or the other."""
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=norm == "weight")
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    if norm == "batch":
+        return [conv, nn.BatchNorm2d(c_out)]
+    with torch.no_grad():
+        conv.weight *= gain
+        assert conv.bias is not None
+        conv.bias.zero_()
+    return [parametrizations.weight_norm(conv)]
+
+
+class Block(nn.Module):
+    """`relu(x + f(x))`, f two convolutions; at a stride or another width the x is projected."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, norm: Norm, gain: float = 1.0) -> None:
+        super().__init__()
+        first, second = _conv(c_in, c_out, 3, stride, norm), _conv(c_out, c_out, 3, 1, norm, gain)
+        self.residual = nn.Sequential(*first, nn.ReLU(inplace=True), *second)
+        same = stride == 1 and c_in == c_out
+        self.skip = nn.Identity() if same else nn.Sequential(*_conv(c_in, c_out, 1, stride, norm, 0.5**0.5))
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return self.relu(self.skip(x) + self.residual(x))
+
+
+class Encoder(nn.Sequential):
+    """(B, 1, size, size) in [0, 1] -> (B, latent): ResNet-18 or -34, changed as AEVS did."""
+
+    def __init__(self, shape: Shape) -> None:
+        channels, side = shape.last()
+        stages = shape.stages()
+        gain = len(stages) ** -0.5  # without batch norm the residuals would add up
+        if shape.pool == "grouped":
+            pool: nn.Module = nn.Conv2d(channels, channels, side, groups=channels)
+            if shape.norm == "weight":
+                pool = parametrizations.weight_norm(pool)
+        else:
+            pool = nn.AdaptiveAvgPool2d(1)
+        super().__init__(
+            *_conv(1, shape.width, 7, 2, shape.norm),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+            *(Block(c_in, c_out, stride, shape.norm, gain) for c_in, c_out, stride in stages),
+            pool,
+            nn.Flatten(),
+            nn.Linear(channels, shape.latent),
+        )
+        self.shape = shape
+
+
+class Decoder(nn.Sequential):
+    """(B, latent) -> (B, 1, size, size), as logits: the encoder's stages flipped, with upsampling for strides."""
+
+    def __init__(self, shape: Shape) -> None:
+        channels, side = shape.last()
+        stages = shape.stages()
+        gain = len(stages) ** -0.5
+        layers: list[nn.Module] = [
+            nn.Linear(shape.latent, channels * side * side),
+            nn.Unflatten(1, (channels, side, side)),
+            nn.ReLU(inplace=True),
+        ]
+        for c_out, c_in, stride in reversed(stages):  # what came out goes in
+            if stride == 2:
+                layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
+            layers.append(Block(c_in, c_out, 1, shape.norm, gain))
+        layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_conv(shape.width, shape.width, 3, 1, shape.norm), nn.ReLU(inplace=True)]
+        layers += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(shape.width, 1, 3, padding=1)]
+        super().__init__(*layers)
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """The same function for inference: weight norm multiplied out, batch norm drawn into the convolution before it.
+
+    Works in place, on a module of which a copy was made, and returns it in evaluation mode.
+    """
+    module.eval()
+    for part in module.modules():
+        if parametrize.is_parametrized(part, "weight"):
+            parametrize.remove_parametrizations(part, "weight")
+    for part in list(module.modules()):
+        if isinstance(part, nn.Sequential):
+            _fuse(part)
+    return module.requires_grad_(False)
+
+
+def _fuse(layers: nn.Sequential) -> None:
+    """Draw each batch norm into the convolution before it."""
+    for i in range(len(layers) - 1):
+        conv, norm = layers[i], layers[i + 1]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[i], layers[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+
+
+def pictures_of(images: Float[Tensor, "b 1 h w"], size: int, border: int) -> Float[Tensor, "b 1 s s"]:
+    """What the encoder sees: the picture without its border, resized by area to its input."""
+    inside = images[..., border : images.shape[-2] - border, border : images.shape[-1] - border]
+    return torch.nn.functional.interpolate(inside, (size, size), mode="bilinear", antialias=True)

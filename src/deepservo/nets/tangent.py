@@ -1,0 +1,107 @@
+"""Forward differentiation through a network: its answer and how that changes along given directions, in one pass (AEVS Eq. 11, 16, 17).
+
+Six tangent pictures travel with the picture as one batch. A convolution treats them as pictures, but without its bias; a ReLU or a
+maximum lets through of each tangent what it lets through of the picture. `torch.func.jvp` is the slow plain twin.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from deepservo.nets.resnet import Block
+
+Rule = Callable[[nn.Module, Tensor, int], Tensor]
+
+
+def with_tangents(
+    net: nn.Module, images: Float[Tensor, "b c h w"], tangents: Float[Tensor, "b n c h w"]
+) -> tuple[Float[Tensor, "b *k"], Float[Tensor, "b *k n"]]:
+    """The network's answer, and its derivative along each of the n tangents. The network is in evaluation mode, best `folded`.
+
+    Raises TypeError, naming it, for a layer that has no rule in RULES.
+    """
+    B, n = tangents.shape[:2]
+    both = torch.cat([images[None], tangents.transpose(0, 1)]).flatten(0, 1)  # picture b, then its n tangents, each B apart
+    out = _push(net, both, B).unflatten(0, (n + 1, B))
+    return out[0], out[1:].movedim(0, -1)
+
+
+def _push(module: nn.Module, both: Tensor, B: int) -> Tensor:
+    rule = RULES.get(type(module))
+    if rule is not None:
+        return rule(module, both, B)
+    if isinstance(module, nn.Sequential):
+        for layer in module:
+            both = _push(layer, both, B)
+        return both
+    raise TypeError(f"{type(module).__name__} has no rule for tangents: add one to RULES of deepservo.nets.tangent")
+
+
+def _linear(call: Callable[[nn.Module, Tensor], Tensor]) -> Rule:
+    """Of a linear map with a bias: the bias is for the pictures alone."""
+
+    def rule(module: nn.Module, both: Tensor, B: int) -> Tensor:
+        out, bias = call(module, both), module.bias
+        if isinstance(bias, Tensor):
+            out[:B] += bias.view(-1, *[1] * (out.ndim - 2))
+        return out
+
+    return rule
+
+
+def _matrix(module: nn.Module, both: Tensor) -> Tensor:
+    assert isinstance(module, nn.Linear)
+    return both @ module.weight.mT
+
+
+def _conv(module: nn.Module, both: Tensor) -> Tensor:
+    assert isinstance(module, nn.Conv2d)
+    return torch.nn.functional.conv2d(both, module.weight, None, module.stride, module.padding, module.dilation, module.groups)
+
+
+def _batch_norm(module: nn.Module, both: Tensor, B: int) -> Tensor:
+    assert isinstance(module, nn.BatchNorm2d) and module.running_var is not None and module.running_mean is not None
+    scale = module.weight / (module.running_var + module.eps).sqrt()
+    out = both * scale[:, None, None]
+    out[:B] += (module.bias - module.running_mean * scale)[:, None, None]
+    return out
+
+
+def _relu(_: nn.Module, both: Tensor, B: int) -> Tensor:
+    passes = both[:B] > 0
+    return both.unflatten(0, (-1, B)).mul_(passes).flatten(0, 1)
+
+
+def _max_pool(module: nn.Module, both: Tensor, B: int) -> Tensor:
+    assert isinstance(module, nn.MaxPool2d)
+    largest, where = torch.nn.functional.max_pool2d(both[:B], module.kernel_size, module.stride, module.padding, return_indices=True)
+    index = where.flatten(2).repeat(len(both) // B - 1, 1, 1)
+    carried = both[B:].flatten(2).gather(2, index).unflatten(2, largest.shape[2:])
+    return torch.cat([largest, carried])
+
+
+def _block(module: nn.Module, both: Tensor, B: int) -> Tensor:
+    assert isinstance(module, Block)
+    return _relu(module.relu, _push(module.skip, both, B) + _push(module.residual, both, B), B)
+
+
+def _same(module: nn.Module, both: Tensor, _: int) -> Tensor:
+    return module(both)
+
+
+RULES: dict[type[nn.Module], Rule] = {
+    nn.Conv2d: _linear(_conv),
+    nn.Linear: _linear(_matrix),
+    nn.BatchNorm2d: _batch_norm,
+    nn.ReLU: _relu,
+    nn.MaxPool2d: _max_pool,
+    Block: _block,
+    nn.Identity: _same,
+    nn.Flatten: _same,
+    nn.AdaptiveAvgPool2d: _same,
+    nn.AvgPool2d: _same,
+    nn.Upsample: _same,
+}
+"""What a layer does to pictures and tangents, by its type."""

@@ -1,0 +1,124 @@
+"""Encoders, and the interaction matrix of a network against `torch.func.jvp` and against rendered motion."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from deepservo import PlanarScene
+from deepservo.errors import InputError
+from deepservo.features.latent import Latent
+from deepservo.geometry import se3
+from deepservo.nets.resnet import BLOCKS, Decoder, Encoder, Shape, folded
+from deepservo.nets.tangent import RULES, with_tangents
+from deepservo.scene import sampling
+
+
+def small(**changes: object) -> Shape:
+    return Shape(**{"layers": 18, "width": 4, "latent": 8, "size": 64, **changes})  # type: ignore[arg-type]
+
+
+def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
+    """With biases and statistics that are not those of the first day."""
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = 0.3 * torch.randn(module.running_mean.shape, generator=generator)
+            module.running_var = 0.5 + torch.rand(module.running_var.shape, generator=generator)
+    return net.eval()
+
+
+SHAPES = [
+    small(), small(layers=34), small(norm="batch"), small(pool="average"), small(norm="batch", pool="average"), small(blocks=1),
+    small(blocks=5), small(layers=34, blocks=9, norm="batch"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_tangents_are_those_of_jvp(shape, generator):
+    """In float64, before and after folding: the slow twin differentiates the network as it was."""
+    net = lived_in(Encoder(shape), generator).double()
+    images = torch.rand(2, 1, shape.size, shape.size, generator=generator, dtype=torch.float64)
+    tangents = torch.randn(2, 6, 1, shape.size, shape.size, generator=generator, dtype=torch.float64)
+    z = net(images)
+    twin = torch.stack([torch.func.jvp(net, (images,), (tangents[:, k],))[1] for k in range(6)], -1)
+    plain = folded(copy.deepcopy(net))
+    for each in (plain,) if shape.norm == "weight" else (plain, net):
+        found, L = with_tangents(each, images, tangents)
+        torch.testing.assert_close(found, z, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(L, twin, rtol=1e-9, atol=1e-9)
+
+
+def test_in_single_precision_they_agree_to_a_hundred_thousandth(generator):
+    net = folded(lived_in(Encoder(small(width=16)), generator))
+    images, tangents = torch.rand(3, 1, 64, 64, generator=generator), torch.randn(3, 6, 1, 64, 64, generator=generator)
+    _, L = with_tangents(net, images, tangents)
+    twin = torch.stack([torch.func.jvp(net, (images,), (tangents[:, k],))[1] for k in range(6)], -1)
+    assert (L - twin).abs().max() < 1e-5 * twin.abs().max()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(3, 6, 3, 2, 1, groups=3), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Upsample(scale_factor=2), nn.BatchNorm2d(3), nn.ReLU()],
+)
+def test_every_rule_is_that_of_jvp(layer, generator):
+    layer = lived_in(layer, generator)
+    images, tangents = torch.randn(2, 3, 8, 8, generator=generator), torch.randn(2, 6, 3, 8, 8, generator=generator)
+    z, L = with_tangents(layer, images.clone(), tangents)
+    torch.testing.assert_close(z, layer(images.clone()))
+    for k in range(6):
+        torch.testing.assert_close(L[..., k], torch.func.jvp(layer, (images.clone(),), (tangents[:, k],))[1])
+
+
+def test_a_layer_without_a_rule_is_named():
+    with pytest.raises(TypeError, match="GELU has no rule for tangents"):
+        with_tangents(nn.Sequential(nn.Flatten(), nn.GELU()), torch.rand(1, 1, 2, 2), torch.rand(1, 6, 1, 2, 2))
+    assert nn.GELU not in RULES
+
+
+def test_resnet_18_and_34_are_their_sizes():
+    """Convolutions and the linear layer as in the original (He et al. 2016, Table 1), for one grey channel and 1000 answers."""
+    for layers, parameters in ((18, 11_689_512), (34, 21_797_672)):
+        net = Encoder(Shape(layers=layers, latent=1000, norm="batch", pool="average"))
+        assert sum(p.numel() for p in net.parameters()) == parameters - 2 * 64 * 49, "grey and not red, green, blue"
+        assert sum(BLOCKS[layers]) == len(Shape(layers=layers).stages())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_decoder_gives_a_picture_back(shape, generator):
+    z = torch.randn(2, shape.latent, generator=generator)
+    assert Decoder(shape)(z).shape == (2, 1, shape.size, shape.size)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"layers": 50}, "choose one of 18, 34"),
+        ({"latent": 5}, "6 numbers to steer"),
+        ({"size": 100}, "multiple of 32"),
+        ({"blocks": 9}, "has 8 residual blocks"),
+    ],
+)
+def test_impossible_encoders_are_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        small(**changes)
+
+
+def test_L_z_against_rendered_motion(paper_camera, generator):
+    """Moves the camera along each axis and looks: a smooth scene, an encoder that nobody taught."""
+    v, u = torch.meshgrid(torch.linspace(0, 1, 480), torch.linspace(0, 1, 640), indexing="ij")
+    scene = PlanarScene((0.5 + 0.2 * torch.sin(23 * u + 5 * v) + 0.2 * torch.cos(17 * v - 8 * u))[None])
+    torch.manual_seed(0)
+    features = Latent(paper_camera, folded(Encoder(small(width=8, latent=16))), 64)
+    T = sampling.look_at(
+        torch.tensor([[0.02, 0.01, -0.5]]).double(), torch.tensor([[0.02, 0.03, 0.0]]).double(), torch.tensor([0.4]).double()
+    )
+    _, L = features.measure(scene.render(paper_camera, T), scene.depth(paper_camera, T).float())
+    step = 1e-4 * torch.eye(6, dtype=torch.float64)
+    ahead, behind = (features.s(scene.render(paper_camera, T @ se3.exp(sign * step))) for sign in (1, -1))
+    numeric = ((ahead - behind) / 2e-4).mT
+    error = (numeric - L[0]).norm(dim=0) / numeric.norm(dim=0)
+    assert error.median() < 0.05, error
