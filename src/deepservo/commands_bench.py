@@ -47,7 +47,9 @@ def run_bench(
     bench = _bench(names, scenes, image, models, poses, seed, quick)
     work = jobs(names, wanted, bench, n or (QUICK_RUNS if quick else None))
     if not work:
-        raise InputError(f"{', '.join(names)}: the models given were not trained on the pictures of {', '.join(wanted)}; train some on those")
+        raise InputError(
+            f"{', '.join(names)}: the models given were not trained on the pictures of {', '.join(wanted)}; train some on those"
+        )
     open_together(out, bench, resume)
     distributed.share_threads()
     with bench_bar(len(work)) as show:
