@@ -1,6 +1,7 @@
 """Encoders, and the interaction matrix of a network against `torch.func.jvp` and against rendered motion."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from deepservo import PlanarScene
 from deepservo.errors import InputError
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
+from deepservo.nets.metric import ACTIVATIONS, PoseEncoder
 from deepservo.nets.resnet import BLOCKS, Decoder, Encoder, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
 from deepservo.scene import sampling
@@ -62,7 +64,15 @@ def test_in_single_precision_they_agree_to_a_hundred_thousandth(generator):
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.Conv2d(3, 6, 3, 2, 1, groups=3), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Upsample(scale_factor=2), nn.BatchNorm2d(3), nn.ReLU()],
+    [
+        nn.Conv2d(3, 6, 3, 2, 1, groups=3),
+        nn.MaxPool2d(2),
+        nn.AvgPool2d(2),
+        nn.Upsample(scale_factor=2),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.SiLU(),
+    ],
 )
 def test_every_rule_is_that_of_jvp(layer, generator):
     layer = lived_in(layer, generator)
@@ -122,3 +132,20 @@ def test_L_z_against_rendered_motion(paper_camera, generator):
     numeric = ((ahead - behind) / 2e-4).mT
     error = (numeric - L[0]).norm(dim=0) / numeric.norm(dim=0)
     assert error.median() < 0.05, error
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_L_of_a_pose_against_motion(activation, generator):
+    """Rolls about half a turn among them, where theta u would jump."""
+    torch.manual_seed(0)
+    phi = PoseEncoder(16, activation).double()
+    T = sampling.workspace(6, generator)
+    half = torch.zeros(2, 3, dtype=torch.float64)
+    half[:, 2] = math.pi * torch.tensor([1 - 1e-9, -1 + 1e-9], dtype=torch.float64)
+    T[:2, :3, :3], T[1, :3, 3] = se3.so3_exp(half), T[0, :3, 3]
+    z, L = phi.measure(T.view(2, 3, 4, 4))
+    assert (z[0, 0] - z[0, 1]).abs().max() < 1e-7, "a hair more or less than half a turn is the same"
+    step = 1e-6 * torch.eye(6, dtype=torch.float64)
+    with torch.no_grad():
+        numeric = (phi(T[:, None] @ se3.exp(step)) - phi(T[:, None] @ se3.exp(-step))).mT / 2e-6
+    torch.testing.assert_close(L.view(6, 16, 6), numeric, rtol=1e-5, atol=1e-8)

@@ -167,3 +167,15 @@ def pictures_of(images: Float[Tensor, "b 1 h w"], size: int, border: int) -> Flo
     """What the encoder sees: the picture without its border, resized by area to its input."""
     inside = images[..., border : images.shape[-2] - border, border : images.shape[-1] - border]
     return torch.nn.functional.interpolate(inside, (size, size), mode="bilinear", antialias=True)
+
+
+class AutoEncoder(nn.Module):
+    """An encoder and the decoder that it is trained with; answers logits of the picture."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Encoder(shape), Decoder(shape)
+
+    def forward(self, images: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 1 s s"]:
+        """See the class."""
+        return self.decoder(self.encoder(images))

@@ -74,6 +74,13 @@ def _relu(_: nn.Module, both: Tensor, B: int) -> Tensor:
     return both.unflatten(0, (-1, B)).mul_(passes).flatten(0, 1)
 
 
+def _silu(_: nn.Module, both: Tensor, B: int) -> Tensor:
+    x, gate = both[:B], both[:B].sigmoid()
+    both = both.unflatten(0, (-1, B)) * (gate * (1 + x * (1 - gate)))
+    both[0] = x * gate
+    return both.flatten(0, 1)
+
+
 def _max_pool(module: nn.Module, both: Tensor, B: int) -> Tensor:
     assert isinstance(module, nn.MaxPool2d)
     largest, where = torch.nn.functional.max_pool2d(both[:B], module.kernel_size, module.stride, module.padding, return_indices=True)
@@ -96,6 +103,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.Linear: _linear(_matrix),
     nn.BatchNorm2d: _batch_norm,
     nn.ReLU: _relu,
+    nn.SiLU: _silu,
     nn.MaxPool2d: _max_pool,
     Block: _block,
     nn.Identity: _same,
