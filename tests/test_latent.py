@@ -3,16 +3,19 @@
 import copy
 import math
 
+import numpy as np
 import pytest
+import scipy.fft
 import torch
 from torch import nn
 
 from deepservo import PlanarScene
+from deepservo.data_latent import AutoEncoderTask, MetricTask, frequency_loss, pairwise_distance
 from deepservo.errors import InputError
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
-from deepservo.nets.metric import ACTIVATIONS, PoseEncoder
-from deepservo.nets.resnet import BLOCKS, Decoder, Encoder, Shape, folded
+from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
+from deepservo.nets.resnet import BLOCKS, AutoEncoder, Decoder, Encoder, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
 from deepservo.scene import sampling
 
@@ -149,3 +152,66 @@ def test_L_of_a_pose_against_motion(activation, generator):
     with torch.no_grad():
         numeric = (phi(T[:, None] @ se3.exp(step)) - phi(T[:, None] @ se3.exp(-step))).mT / 2e-6
     torch.testing.assert_close(L.view(6, 16, 6), numeric, rtol=1e-5, atol=1e-8)
+
+
+# what is learned
+
+
+def dct_loss_slowly(difference: np.ndarray) -> float:
+    """AEVS Eq. 9 as it is written, with SciPy's DCT."""
+    n, total = difference.shape[-1], 0.0
+    for picture in difference[:, 0]:
+        F = scipy.fft.dctn(picture, norm="ortho")
+        total += sum(abs(F[i, j]) / (i + j + 1) for i in range(n) for j in range(n)) / n**2
+    return total / len(difference)
+
+
+def test_the_frequency_loss_is_equation_9(generator):
+    difference = torch.randn(3, 1, 16, 16, generator=generator)
+    assert float(frequency_loss(difference)) == pytest.approx(dct_loss_slowly(difference.double().numpy()), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss_of", ["frequency", "pixel"])
+def test_an_autoencoder_learns_a_batch(loss_of, scene, paper_camera):
+    torch.manual_seed(0)
+    net, task = AutoEncoder(small(size=32, width=8)), AutoEncoderTask(scene, paper_camera, 0.6, batch=8, loss_of=loss_of, perturb=False)
+    optimizer, least = torch.optim.Adam(net.parameters(), 3e-3), {"frequency": 0.0, "pixel": 0.55}[loss_of]
+    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(150)]
+    assert losses[-1] - least < 0.6 * (losses[0] - least)
+
+
+def test_pictures_and_poses_learn_to_meet(scene, paper_camera):
+    torch.manual_seed(0)
+    net, task = MetricNet(small(size=32, width=8)), MetricTask(scene, paper_camera, 0.6, anchors=8, pool=256)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    losses = learned(net, task, optimizer, 0, 60)
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def learned(net, task, optimizer, seed: int, steps: int) -> list[float]:
+    losses = []
+    for step in range(steps):
+        loss = task.loss(net, seed, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_a_batch_holds_the_nearest_neighbours_of_its_first_poses(scene, paper_camera, generator):
+    task = MetricTask(scene, paper_camera, 0.6, anchors=4, neighbours=3)
+    pool = sampling.workspace(64, generator)
+    found = task._near_each_other(pool).view(4, 4, 4, 4)
+    assert torch.equal(found[:, 0], pool[:4])
+    metres, radians = (se3.distance(pool[:4, None], pool[None])[i] for i in (0, 1))
+    apart = metres / 0.6 / task.scales[0] + radians / task.scales[1]
+    for k in range(4):
+        assert torch.equal(found[k], pool[apart[k].argsort()[:4]])
+
+
+def test_distances_between_all_pairs_are_those_of_each(generator):
+    a, b = sampling.workspace(5, generator), sampling.workspace(7, generator)
+    found, slow = pairwise_distance(a, b), se3.distance(a[:, None], b[None])
+    for one, other in zip(found, slow, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)

@@ -20,13 +20,13 @@ def generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
-def perturbed(images: Float[Tensor, "b 1 h w"], g: torch.Generator) -> Float[Tensor, "b 1 h w"]:
-    """Some of the images under spots of light, dimmed or brightened, partly covered, noisy; the others as they are."""
+def perturbed(images: Float[Tensor, "b 1 h w"], g: torch.Generator, share: float = PERTURBED) -> Float[Tensor, "b 1 h w"]:
+    """A share of the images under spots of light, dimmed or brightened, partly covered, noisy; the others as they are."""
     n = len(images)
     grey = torch.rand(n, 1, 1, 1, generator=g) * (torch.rand(n, 1, 1, 1, generator=g) < 0.5)
     worse = perturb.contrast(perturb.brightness(perturb.lights(images, g), g), g)
     worse = perturb.noise(perturb.erase(worse, g, fill=grey), g, 0.06 * torch.rand(n, 1, 1, 1, generator=g) ** 2)
-    return torch.where(torch.rand(n, 1, 1, 1, generator=g) < PERTURBED, worse, images)
+    return torch.where(torch.rand(n, 1, 1, 1, generator=g) < share, worse, images)
 
 
 @dataclass(frozen=True)

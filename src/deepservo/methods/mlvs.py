@@ -1,0 +1,71 @@
+"""MLVS (Felton 2023): pictures and poses meet in one latent space; the error is that of pictures, its interaction matrix that of poses."""
+
+import copy
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import control
+from deepservo.camera import Camera
+from deepservo.features.latent import BORDER
+from deepservo.geometry import se3
+from deepservo.methods.base import Controller
+from deepservo.nets.metric import MetricNet, PoseEncoder
+from deepservo.nets.resnet import folded, pictures_of
+from deepservo.scene import sampling
+
+BANK = 20_000  # poses all over the workspace, among which the search for a pose begins
+BEGUN, ITERATIONS, DAMPING = 4, 6, 1e-3  # of that search: from so many poses of the bank, so many steps, Levenberg-Marquardt
+
+Weights = Literal["inverse", "printed"]
+
+
+class PoseSearch:
+    """The poses whose embedding is nearest to a given one, by Gauss-Newton on phi from the nearest of a small bank.
+
+    It takes the place of MLVS's bank of a million poses. Poses are `T_ref_cam` in units of the scene's distance.
+    """
+
+    def __init__(self, phi: PoseEncoder, seed: int = 0) -> None:
+        self.phi = phi
+        self.poses = sampling.workspace(BANK, torch.Generator().manual_seed(seed), 1.0)
+        self.poses[:, 2, 3] += 1
+        self.embedded = phi(self.poses)
+
+    def __call__(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b 4 4"]:
+        """The poses found."""
+        nearest = torch.cdist(z, self.embedded).topk(BEGUN, largest=False).indices
+        T = self.poses[nearest].flatten(0, 1)
+        wanted = z.repeat_interleave(BEGUN, 0)
+        for _ in range(ITERATIONS):
+            found, L = self.phi.measure(T)
+            H, g = L.mT @ L, (L.mT @ (found - wanted)[..., None])[..., 0]
+            T = T @ se3.exp(control.levenberg_marquardt(H.double(), g.double(), 1.0, DAMPING))
+        best = (self.phi(T) - wanted).norm(dim=1).view(-1, BEGUN).argmin(1)
+        return T.view(-1, BEGUN, 4, 4)[torch.arange(len(z)), best]
+
+
+class MetricServo(Controller):
+    """`v = -gain L^+ (z_I - z_goal)` (Eq. 14), L that of the pose that looks most like the picture."""
+
+    def __init__(self, camera: Camera, net: MetricNet, distance: float, gain: float = 0.1) -> None:
+        super().__init__(camera)
+        self.size, self.distance, self.gain = net.images.shape.size, distance, gain
+        self.psi, self.phi = folded(copy.deepcopy(net.images)), copy.deepcopy(net.poses).eval().requires_grad_(False)
+        self.search = PoseSearch(self.phi)
+
+    def _set_goal(self, goal: Tensor) -> None:
+        self.state = {"z": self._embedded(goal)}
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        z = self._embedded(image)
+        _, L = self.phi.measure(self.search(z))
+        L = L.double()
+        L[..., :3] /= self.distance
+        e = (z - self.state["z"]).double()
+        return control.gauss_newton(L.mT @ L, (L.mT @ e[..., None])[..., 0], self.gain)
+
+    def _embedded(self, images: Tensor) -> Float[Tensor, "b k"]:
+        return self.psi(pictures_of(images, self.size, BORDER))
