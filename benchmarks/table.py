@@ -172,6 +172,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "dvs-starts": ("dvs", dvs_starts),
     "antialias": ("antialias", antialias),
     "classical": ("classical", classical),
+    "six": ("six", classical),
     "hard": ("hard", hard),
     "visp": ("visp", visp),
     "speed": ("speed", speed),

@@ -137,7 +137,7 @@ LEARN_OPTIONS = {
     "--distance inf": "distance", "--distance 1e-300": "distance", "--minutes 0": "positive number of minutes", "--minutes -1": "positive",
     "--minutes nan": "positive", "--minutes inf": "positive", "--steps 0": "positive", "--steps -5": "positive",
     "--steps 3 --minutes 1": "either --minutes or --steps", "--seed -1": "the seed must be", f"--seed {2**64}": "the seed must be",
-    "--method warp": "no method 'warp' to learn; choose one of cnn", "--method dvs": "no method 'dvs' to learn",
+    "--method warp": "no trained method 'warp'; choose one of cnn", "--method dvs": "no trained method 'dvs'",
     "--resume": "m.safetensors.partial: there is nothing to resume",
 }  # fmt: skip
 

@@ -110,7 +110,7 @@ def test_a_decoder_gives_a_picture_back(shape, generator):
     ("changes", "words"),
     [
         ({"layers": 50}, "choose one of 18, 34"),
-        ({"latent": 5}, "6 numbers to steer"),
+        ({"latent": 5}, "6 numbers or more"),
         ({"size": 100}, "multiple of 32"),
         ({"blocks": 9}, "has 8 residual blocks"),
     ],

@@ -127,6 +127,8 @@ def test_demo_goes_on_where_it_was_stopped(files: Path, tmp_path: Path, monkeypa
 class Clock:
     """Stands for the module `time`: one step after the other takes as long as told."""
 
+    rate = 1e-3
+
     def __init__(self, *durations: float) -> None:
         self.now, self.durations, self.steps = 0.0, durations, 0
 
@@ -163,6 +165,8 @@ def test_little_is_lost_to_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_divergence_is_said(tmp_path: Path) -> None:
     class Task:
+        rate = 1e-3
+
         def loss(self, net: torch.nn.Module, seed: int, step: int) -> torch.Tensor:
             return net(torch.ones(1, 2)).sum() * (torch.nan if step == 2 else 1)
 

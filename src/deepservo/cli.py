@@ -49,9 +49,11 @@ class Learn:
     camera: Path | None = None
     """Camera file (OpenCV or ROS YAML); the published experiments' camera when not given."""
     method: str = "cnn"
-    """What to train."""
+    """What to train: cnn, aevs, mlvs."""
+    preset: str = "cpu"
+    """cpu: minutes on two cores; paper: as published, for a GPU."""
     minutes: float | None = None
-    """Training time on this machine; 4.5 when neither this nor --steps is given."""
+    """Training time on this machine; when neither this nor --steps is given, 4.5 for cnn and 20 for the others."""
     steps: int | None = None
     """Training steps, exactly."""
     seed: int = 0
@@ -64,8 +66,8 @@ class Learn:
         from deepservo.commands import run_learn
 
         run_learn(
-            self.image, self.out, self.width, self.view, self.distance, self.camera, self.method, self.minutes, self.steps, self.seed,
-            self.resume,
+            self.image, self.out, self.width, self.view, self.distance, self.camera, self.method, self.preset, self.minutes,
+            self.steps, self.seed, self.resume,
         )  # fmt: skip
 
 

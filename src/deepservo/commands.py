@@ -17,7 +17,7 @@ from deepservo.bench.report import RunSet, write_report
 from deepservo.camera_file import CalibratedCamera, read_camera
 from deepservo.checkpoint import check_folder
 from deepservo.errors import InputError
-from deepservo.learn import PAPER_CAMERA, check_scene, learn, make_scene
+from deepservo.learn import PAPER_CAMERA, check_scene, learn, make_scene, recipe
 from deepservo.methods import build
 from deepservo.model import Model, load_model, texture_of
 from deepservo.scene import PlanarScene
@@ -51,6 +51,7 @@ def run_learn(
     distance: float,
     camera_file: Path | None,
     method: str,
+    preset: str,
     minutes: float | None,
     steps: int | None,
     seed: int,
@@ -62,12 +63,12 @@ def run_learn(
     camera = read_camera(camera_file) if camera_file else CalibratedCamera(PAPER_CAMERA)
     scene = make_scene(picture, camera, str(image), width, view, distance)
     if minutes is None and steps is None:
-        minutes = 4.5
+        minutes = recipe(method, preset).minutes
     distributed.share_threads()
     with training_bar(f"learning {image.name}") as show:
         model = learn(
-            picture, scene, camera, out, name=image.name, distance=distance, method=method, minutes=minutes, steps=steps, seed=seed,
-            resume=resume, show=show,
+            picture, scene, camera, out, name=image.name, distance=distance, method=method, preset=preset, minutes=minutes,
+            steps=steps, seed=seed, resume=resume, show=show,
         )  # fmt: skip
     if distributed.first():
         console.print(f"{out}: learned {image.name} in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
@@ -143,7 +144,7 @@ def run_info(model_file: Path) -> None:
     lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
     loss = f"{training['loss'][-1][1]:.3f}" if training["loss"] else "unknown"
     console.print(
-        f"{model_file}: {model.method}, a pose network of {training['parameters']:,} parameters for one scene\n"
+        f"{model_file}: {model.method}, a network of {training['parameters']:,} parameters for one scene\n"
         f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x {model.scene.height:.4g} m, "
         f"reference distance {model.distance:g} m\n"
         f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, centre ({camera.cx:g}, {camera.cy:g}){lens}\n"

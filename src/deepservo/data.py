@@ -37,6 +37,7 @@ class PoseTask:
     camera: Camera
     distance: float
     batch: int = 64
+    rate: float = 2e-3
 
     def loss(self, net: PoseNet, seed: int, step: int) -> Tensor:
         """Mean negative log-likelihood of the cells' points under 2D Laplace errors of the width the network tells."""

@@ -2,29 +2,70 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepservo import checkpoint, distributed
 from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera
 from deepservo.data import PoseTask
-from deepservo.errors import InputError
-from deepservo.model import TRAINED, Model, load_model, texture_of
+from deepservo.data_latent import AutoEncoderTask, MetricTask
+from deepservo.errors import InputError, unknown
+from deepservo.model import Model, load_model, texture_of
+from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
+from deepservo.nets.resnet import AutoEncoder, Shape
 from deepservo.scene import PlanarScene
-from deepservo.train import Progress, deferred_interrupt, peek, steps_in, train
+from deepservo.train import Progress, Task, deferred_interrupt, peek, steps_in, train
 from deepservo.version import __version__
 
 # 234 x 234, fx = fy = 300, centre (124, 114), its border of 5 pixels cropped: the published experiments' camera.
 PAPER_CAMERA = Camera(224, 224, 300.0, 300.0, 119.0, 109.0)
 NEAREST, FARTHEST = 1e-4, 1e4  # metres between which a distance is one
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a method trains, on what, and what of it the model file keeps. minutes: on two cores, where nobody asks for another time."""
+
+    net: Callable[[], nn.Module]
+    task: Callable[[PlanarScene, Camera, float], Any]
+    minutes: float
+    kept: Callable[[Any], Any] = lambda net: net
+
+
+def _encoder(net: AutoEncoder) -> nn.Module:
+    return net.encoder
+
+
+RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
+    {
+        ("cnn", "cpu"): Recipe(PoseNet, PoseTask, 4.5),
+        ("aevs", "cpu"): Recipe(lambda: AutoEncoder(Shape(18, 16, 32, 96)), AutoEncoderTask, 20, _encoder),
+        ("aevs", "paper"): Recipe(lambda: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
+        ("mlvs", "cpu"): Recipe(lambda: MetricNet(Shape(18, 16, 32, 96)), MetricTask, 20),
+        ("mlvs", "paper"): Recipe(lambda: MetricNet(Shape(34)), partial(MetricTask, anchors=64, copies=2, rate=1e-4), 480),
+    }
+)
+"""By method and preset: `cpu` for two cores, `paper` as it was published, for a GPU."""
+
+
+def recipe(method: str, preset: str) -> Recipe:
+    """The recipe of that name; InputError where there is none."""
+    methods, presets = (list(dict.fromkeys(names)) for names in zip(*RECIPES, strict=True))
+    if method not in methods:
+        raise unknown("trained method", method, methods)
+    if (method, preset) not in RECIPES:
+        raise unknown(f"preset of {method}", preset, [p for p in presets if (method, p) in RECIPES])
+    return RECIPES[method, preset]
 
 
 def make_scene(
@@ -76,6 +117,7 @@ def learn(
     name: str,
     distance: float = 0.6,
     method: str = "cnn",
+    preset: str = "cpu",
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -88,8 +130,7 @@ def learn(
     the recorded number. `resume` None goes on from the checkpoint if there is one with these settings, and starts anew if not.
     Raises InputError for impossible options, a checkpoint made with other settings, or when `out` is some other file.
     """
-    if method not in TRAINED:
-        raise InputError(f"there is no method {method!r} to learn; choose one of {', '.join(TRAINED)}")
+    chosen = recipe(method, preset)
     if (minutes is None) == (steps is None):
         raise InputError("give either --minutes or --steps, not both")
     if not 0 < (minutes or steps or 0) < float("inf"):
@@ -98,14 +139,16 @@ def learn(
     partial = out.with_name(out.name + ".partial")
     with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
-        net = PoseNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    task = PoseTask(scene, camera.camera, distance)
+        net = chosen.net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    task, kept = chosen.task(scene, camera.camera, distance), chosen.kept(net)
     config = {
         "method": method, "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest(), "camera": asdict(camera.camera),
         "distortion": list(camera.distortion), "width": scene.width, "distance": distance, "seed": seed,
-        "batch": task.batch, "minutes": minutes, "net": {"width": net.width},
+        "batch": task.batch, "minutes": minutes, "net": kept.config(),
         "steps asked": steps,
     }  # fmt: skip
+    if preset != "cpu":
+        config["preset"] = preset
     processes = distributed.rank()[1]
     if processes > 1:
         config["processes"] = processes
@@ -114,10 +157,10 @@ def learn(
     progress = train(net, task, steps, seed, partial, config, resume, show)
     training: dict[str, Any] = {
         "method": method, "steps": steps, "seconds": round(progress.seconds, 1), "minutes": minutes, "batch": task.batch, "seed": seed,
-        "parameters": sum(p.numel() for p in net.parameters()), "loss": progress.loss, "picture": name, "threads": torch.get_num_threads(),
+        "parameters": sum(p.numel() for p in kept.parameters()), "loss": progress.loss, "picture": name, "threads": torch.get_num_threads(),
         "settings": config,
     }  # fmt: skip
-    model = Model(method, net, scene, camera.camera, distance, name, training, camera.distortion, __version__)
+    model = Model(method, kept, scene, camera.camera, distance, name, training, camera.distortion, __version__)
     if distributed.first():
         with deferred_interrupt():
             model.save(out)
@@ -125,7 +168,7 @@ def learn(
     return model
 
 
-def _timed(minutes: float, net: PoseNet, task: PoseTask, seed: int) -> int:
+def _timed(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
     """`steps_in`, as the first of all processes found."""
     steps = steps_in(minutes, net, task, seed)
     return distributed.decided(lambda: steps)

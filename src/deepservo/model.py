@@ -10,11 +10,10 @@ import torch
 from deepservo import checkpoint
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.nets.pose import PoseNet
+from deepservo.nets import NETS
 from deepservo.scene import PlanarScene
 
-TRAINED = ("cnn",)
-WIDEST = 4096  # channels that a file may ask for
+TRAINED = tuple(NETS)
 TOLD = ("parameters", "steps", "batch", "seconds", "threads", "seed")  # numbers that every model tells of its training
 
 
@@ -27,7 +26,8 @@ class Model:
     """
 
     method: str
-    net: PoseNet
+    net: Any
+    """Of NETS[method]."""
     scene: PlanarScene
     camera: Camera
     distance: float
@@ -41,7 +41,7 @@ class Model:
         return {
             "version": self.version,
             "method": self.method,
-            "net": {"width": self.net.width},
+            "net": self.net.config(),
             "camera": asdict(self.camera),
             "distortion": list(self.distortion),
             "scene": {"width": self.scene.width, "background": self.scene.background, "distance": self.distance},
@@ -62,9 +62,9 @@ def load_model(path: str | Path) -> Model:
         raise InputError(f"{path}: is the checkpoint of a training that has not ended; end it with deepservo learn --resume")
     try:
         camera = Camera(**config["camera"])
-        scene_config, distance, width = config["scene"], float(config["scene"]["distance"]), int(config["net"]["width"])
-        if config["method"] not in TRAINED or not 0 < distance < math.inf or not 2 <= width <= WIDEST:
-            raise ValueError(f"method {config['method']!r} of width {width} at {distance} m")
+        scene_config, distance = config["scene"], float(config["scene"]["distance"])
+        if config["method"] not in TRAINED or not 0 < distance < math.inf:
+            raise ValueError(f"method {config['method']!r} at {distance} m")
         distortion = tuple(float(d) for d in config["distortion"])
         if not all(math.isfinite(d) for d in distortion):
             raise ValueError("the lens's distortion")
@@ -76,7 +76,7 @@ def load_model(path: str | Path) -> Model:
         training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
         scene = PlanarScene(_texture(tensors.pop("texture")), float(scene_config["width"]), background)
         with torch.device("meta"):
-            net = PoseNet(width)
+            net = NETS[config["method"]](config["net"])
         weights = {k.removeprefix("net."): v for k, v in tensors.items()}
     except InputError as error:
         raise InputError(f"{path}: its description is wrong ({error}); train the model anew") from None

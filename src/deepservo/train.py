@@ -25,7 +25,7 @@ from deepservo import checkpoint, distributed
 from deepservo.errors import InputError
 
 CHECKPOINT_S = 15.0
-LEARNING_RATE, WEIGHT_DECAY, CLIP = 2e-3, 1e-2, 5.0
+WEIGHT_DECAY, CLIP = 1e-2, 5.0
 WARMUP = 200  # steps
 TIMED = 30  # steps that are timed to turn minutes into steps,
 TIMING_SHARE = 0.2  # and the share of the minutes that this may take
@@ -33,6 +33,11 @@ TIMING_SHARE = 0.2  # and the share of the minutes that this may take
 
 class Task(Protocol):
     """Something to learn: the loss of one batch, a function of the seed and the step."""
+
+    @property
+    def rate(self) -> float:
+        """Learning rate at its highest."""
+        ...
 
     def loss(self, net: Any, seed: int, step: int) -> Tensor:
         """Of the batch of this step."""
@@ -50,7 +55,7 @@ class Progress:
 
 
 def _optimizer(net: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    return torch.optim.AdamW(net.parameters(), weight_decay=WEIGHT_DECAY)
 
 
 def _advance(
@@ -62,7 +67,7 @@ def _advance(
     """
     warm = min(1.0, (step + 1) / min(WARMUP, max(1, steps // 5)))
     for group in optimizer.param_groups:
-        group["lr"] = LEARNING_RATE * warm * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-6
+        group["lr"] = task.rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-6
     number, processes = distributed.rank()
     loss = task.loss(net, seed, step * processes + number)
     optimizer.zero_grad(set_to_none=True)

@@ -136,4 +136,3 @@ at("#pick").onchange = everything;
 at("#method").onchange = everything;
 at("#scene").onchange = at("#axes").onchange = everything;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", everything);
-everything();

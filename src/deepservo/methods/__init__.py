@@ -10,20 +10,41 @@ from typing import Any
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
+from deepservo.methods.aevs import latent_servo
 from deepservo.methods.base import Controller
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
 from deepservo.methods.handoff import Handoff, Still
 from deepservo.methods.keypoint import HomographyServo, PointServo
+from deepservo.methods.mlvs import MetricServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.methods.true_pose import TruePose
+from deepservo.nets.metric import MetricNet
+from deepservo.nets.pose import PoseNet
+from deepservo.nets.resnet import Encoder
+
+
+def _trained(name: str, camera: Camera, model: Any) -> Any:
+    """The model's network; InputError where there is none for this method and camera."""
+    if getattr(model, "net", None) is None:
+        raise InputError(f"{name}: this method is trained for a scene; make a model with deepservo learn --method {name}, and load it")
+    if not isinstance(model.net, NETWORKS[name]):
+        raise InputError(f"{name}: the model was trained for another method; make one with deepservo learn --method {name}")
+    if camera != model.camera:
+        raise InputError(f"{name}: the model was trained for {model.camera}, not for {camera}; learn the scene again with this camera")
+    return model.net
+
+
+def _aevs(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
+    return latent_servo(camera, _trained("aevs", camera, model), depth)
+
+
+def _mlvs(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
+    return MetricServo(camera, _trained("mlvs", camera, model), model.distance)
 
 
 def _cnn(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = False) -> Controller:
-    if getattr(model, "net", None) is None:
-        raise InputError("cnn: this method is trained for a scene; make a model with deepservo learn, and load it")
-    if camera != model.camera:
-        raise InputError(f"cnn: the model was trained for {model.camera}, not for {camera}; learn the scene again with this camera")
+    _trained("cnn", camera, model)
     if not finish:
         return PoseServo(camera, model.net, model.distance)
     return Handoff(PoseServo(camera, model.net, model.distance, model.scene), depth)
@@ -44,10 +65,15 @@ METHODS: dict[str, Callable[..., Controller]] = {
     "particle": lambda camera, depth=0.6, model=None: ParticleServo(camera, depth),
     "pbvs": lambda camera, depth=0.6, model=None: TruePose(camera),
     "cnn": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model),
+    "aevs": _aevs,
+    "mlvs": _mlvs,
     "photometric": lambda camera, depth=0.6, model=None: Handoff(Still(camera), depth),
     "sift+dvs": lambda camera, depth=0.6, model=None: Handoff(HomographyServo(camera, depth), depth),
     "cnn+dvs": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model, finish=True),
+    "aevs+dvs": lambda camera, depth=0.6, model=None: Handoff(_aevs(camera, depth, model), depth),
+    "mlvs+dvs": lambda camera, depth=0.6, model=None: Handoff(_mlvs(camera, depth, model), depth),
 }
+NETWORKS: dict[str, type] = {"cnn": PoseNet, "aevs": Encoder, "mlvs": MetricNet}
 NUMBERED = ("dct", "pca")  # whose name may end in how many numbers they take of a picture
 
 

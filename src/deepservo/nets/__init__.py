@@ -1,1 +1,29 @@
 """Networks: definitions only. Building one touches no disk and no network."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from torch import nn
+
+from deepservo.nets.metric import MetricNet
+from deepservo.nets.pose import PoseNet
+from deepservo.nets.resnet import Encoder, Shape
+
+
+class Described(Protocol):
+    """A network that says how it was built, in words that JSON has."""
+
+    def config(self) -> dict[str, Any]:
+        """What NETS builds it from."""
+        ...
+
+
+def _mlvs(config: Mapping[str, Any]) -> nn.Module:
+    return MetricNet(Shape(**config["shape"]), config["activation"])
+
+
+NETS: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyType(
+    {"cnn": lambda config: PoseNet(**config), "aevs": lambda config: Encoder(Shape(**config)), "mlvs": _mlvs}
+)
+"""The network in a model file, from its `config()`, by the method that it serves."""

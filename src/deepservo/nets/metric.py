@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -57,3 +58,7 @@ class MetricNet(nn.Module):
         super().__init__()
         self.images, self.poses = Encoder(shape), PoseEncoder(shape.latent, activation)
         self.activation = activation
+
+    def config(self) -> dict[str, Any]:
+        """What it was built from."""
+        return {"shape": self.images.config(), "activation": self.activation}

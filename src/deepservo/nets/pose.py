@@ -6,13 +6,17 @@ shift-equivariant question, so the network learns from 64 answers a picture inst
 picture spoils the cells it covers.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from deepservo.camera import Camera
+from deepservo.errors import InputError
 
 GRID = 8
+WIDEST = 4096  # channels that a model file may ask for
 
 
 def _conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> list[nn.Module]:
@@ -30,11 +34,17 @@ class PoseNet(nn.Module):
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
+        if not 2 <= width <= WIDEST:
+            raise InputError(f"a pose network of width {width}; give 2 to {WIDEST} channels")
         self.width, half = width, width // 2
         self.stem = nn.Sequential(*_conv(2, 24, 5, 2), *_conv(24, half, 3, 2), *_conv(half, half), *_conv(half, width, 3, 2, relu=False))
         self.blocks = nn.ModuleList(nn.Sequential(nn.ReLU(), *_conv(width, width), *_conv(width, width, relu=False)) for _ in range(2))
         self.whole = nn.Linear(4 * width, width)  # what the whole picture says, told to every cell
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Conv2d(width, 3, 1))
+
+    def config(self) -> dict[str, Any]:
+        """What it was built from."""
+        return {"width": self.width}
 
     def forward(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 3 g g"]:
         """See the class."""

@@ -4,8 +4,8 @@ As AEVS has it, weight norm stands for batch norm and a grouped convolution for 
 ResNet (He et al. 2016), to compare.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from deepservo.errors import InputError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Residual blocks of each stage; a stage has half the resolution and twice the channels of the one before."""
+WIDEST = 4096  # channels, numbers or pixels that a model file may ask for
 Norm = Literal["weight", "batch"]
 Pool = Literal["grouped", "average"]
 
@@ -39,10 +40,14 @@ class Shape:
     def __post_init__(self) -> None:
         if self.layers not in BLOCKS:
             raise InputError(f"an encoder of {self.layers} layers is not known; choose one of {', '.join(map(str, BLOCKS))}")
-        if self.width < 1 or self.latent < 6:
-            raise InputError(f"width {self.width}, latent {self.latent}: give at least one channel, and 6 numbers to steer six axes by")
-        if self.size < 32 or self.size % 32:
+        if not 1 <= self.width <= WIDEST or not 6 <= self.latent <= WIDEST:
+            raise InputError(f"width {self.width}, latent {self.latent}: give 1 to {WIDEST} channels, and 6 numbers or more for six axes")
+        if not 32 <= self.size <= WIDEST or self.size % 32:
             raise InputError(f"pictures of {self.size} pixels do not halve five times; give a multiple of 32")
+        if self.norm not in get_args(Norm) or self.pool not in get_args(Pool):
+            raise InputError(
+                f"norm {self.norm!r}, pool {self.pool!r}: choose of {', '.join(get_args(Norm))}; of {', '.join(get_args(Pool))}"
+            )
         if self.blocks is not None and not 1 <= self.blocks <= sum(BLOCKS[self.layers]):
             raise InputError(f"ResNet-{self.layers} has {sum(BLOCKS[self.layers])} residual blocks; {self.blocks} cannot be kept")
 
@@ -117,6 +122,10 @@ class Encoder(nn.Sequential):
             nn.Linear(channels, shape.latent),
         )
         self.shape = shape
+
+    def config(self) -> dict[str, Any]:
+        """What it was built from."""
+        return asdict(self.shape)
 
 
 class Decoder(nn.Sequential):
