@@ -15,6 +15,7 @@ import torch
 import tyro
 
 from deepservo.bench.metrics import wilson
+from deepservo.bench.published import PUBLISHED
 from deepservo.bench.sets import SETS
 from deepservo.bench.tables import beside_published, ends, figure, home, over_all, table, unique, who_wins
 from deepservo.geometry import se3
@@ -156,7 +157,15 @@ def speed_growth(rows: list[Row]) -> str:
 def classical(rows: list[Row]) -> str:
     """The classical methods beside the published shares, picture by picture."""
     each, whole = over_all(rows)
+    between = []
+    for row in whole:
+        known = PUBLISHED.get((row["set"], row["method"]))
+        shares = [100 * r["converged"] for r in each if (r["set"], r["method"]) == (row["set"], row["method"])]
+        if known and len(shares) > 1:
+            between.append(min(shares) <= known[0] <= max(shares))
     note = f"Home: by the published rule. {sum(row['time_s'] for row in each) / 60:.0f} minutes for all of it."
+    if between:
+        note += f" In {sum(between)} of {len(between)} rows the published share lies between our pictures' least and most."
     return f"{beside_published(each, whole)}\n\n{note}"
 
 
