@@ -9,7 +9,9 @@ import scipy.fft
 import torch
 from torch import nn
 
-from deepservo import PlanarScene
+import deepservo
+from deepservo import PlanarScene, load_model
+from deepservo.cli import main
 from deepservo.data_latent import AutoEncoderTask, MetricTask, frequency_loss, pairwise_distance
 from deepservo.errors import InputError
 from deepservo.features.latent import Latent
@@ -18,6 +20,7 @@ from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
 from deepservo.nets.resnet import BLOCKS, AutoEncoder, Decoder, Encoder, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
 from deepservo.scene import sampling
+from tiny import learn_args
 
 
 def small(**changes: object) -> Shape:
@@ -215,3 +218,31 @@ def test_distances_between_all_pairs_are_those_of_each(generator):
     found, slow = pairwise_distance(a, b), se3.distance(a[:, None], b[None])
     for one, other in zip(found, slow, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["aevs", "mlvs"])
+def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, capsys):
+    out = tmp_path / "model.safetensors"
+    assert main(learn_args(files, out, "--method", method, "--steps", "2")) == 0
+    model = load_model(out)
+    assert model.method == method and model.training["steps"] == 2
+    again = tmp_path / "again.safetensors"
+    model.save(again)
+    assert again.read_bytes() == out.read_bytes(), "nothing is lost on the way"
+    assert main(["info", str(out)]) == 0 and f"{method}, a network of" in capsys.readouterr().out
+    controller = deepservo.load(out, method)
+    image = model.scene.render(model.camera, sampling.fronto_parallel(model.distance))
+    controller.set_goal(image)
+    assert controller.velocity(image).abs().max() < 1e-6, "at home it stands still"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--method", "cnn", "--preset", "paper"], "no preset of cnn 'paper'; choose one of cpu"),
+        (["--method", "aves"], "did you mean aevs?"),
+    ],
+)
+def test_recipes_that_are_not_there(options, words, files, tmp_path, capsys):
+    assert main(["learn", str(files / "picture.png"), "--out", str(tmp_path / "m.safetensors"), "--steps", "2", *options]) == 2
+    assert words in capsys.readouterr().err and not list(tmp_path.iterdir())

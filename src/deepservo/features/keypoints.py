@@ -45,14 +45,19 @@ def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of mutual nearest neighbours between two sets of descriptors: bytes are compared bit by bit."""
     if len(a) == 0 or len(b) == 0:
         return np.zeros(0, int), np.zeros(0, int)
-    if a.dtype == np.uint8:
-        matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(a, b)
-        return np.array([m.queryIdx for m in matches], int), np.array([m.trainIdx for m in matches], int)
-    first, second = torch.from_numpy(a), torch.from_numpy(b)  # SIFT's entries are whole numbers: float32 holds their products exactly
+    first, second = _vectors(a), _vectors(b)
     apart = first.square().sum(1)[:, None] + second.square().sum(1) - 2 * (first @ second.mT)
     there, back = apart.argmin(1), apart.argmin(0)
     mutual = (back[there] == torch.arange(len(a))).nonzero().flatten()
     return mutual.numpy(), there[mutual].numpy()
+
+
+def _vectors(descriptors: np.ndarray) -> Float[Tensor, "n d"]:
+    """Descriptors whose squared distance is SIFT's, or the number of bits in which ORB's bytes differ.
+
+    Either way all numbers are whole, and float32 holds their sums exactly.
+    """
+    return torch.from_numpy(np.unpackbits(descriptors, axis=1) if descriptors.dtype == np.uint8 else descriptors).float()
 
 
 def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> Matched | None:
