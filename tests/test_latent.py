@@ -179,8 +179,8 @@ def test_an_autoencoder_learns_a_batch(loss_of, scene, paper_camera):
     torch.manual_seed(0)
     net, task = AutoEncoder(small(size=32, width=8)), AutoEncoderTask(scene, paper_camera, 0.6, batch=8, loss_of=loss_of, perturb=False)
     optimizer, least = torch.optim.Adam(net.parameters(), 3e-3), {"frequency": 0.0, "pixel": 0.55}[loss_of]
-    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(150)]
-    assert losses[-1] - least < 0.6 * (losses[0] - least)
+    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(60)]
+    assert losses[-1] - least < 0.8 * (losses[0] - least)
 
 
 def test_pictures_and_poses_learn_to_meet(scene, paper_camera):

@@ -289,3 +289,14 @@ def test_benchmarks_pool_the_same_steps_and_ends():
     assert "| 22 |" in table.pictures([one])
     lost = {**row(trajectory_to(T_goal, END[2:]), T_goal), "runs": {k: v[2:] for k, v in one["runs"].items()}}
     assert rows.pooled([lost])["steps_median"] is None and "| - |" in table.pictures([lost])
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-3, 0.8, 3.1])
+def test_the_reference_is_its_slow_twin_step_by_step(angle, generator):
+    axis = torch.nn.functional.normalize(torch.randn(5, 3, generator=generator, dtype=torch.float64), dim=1)
+    T_goal = sampling.gaussian_goals(5, generator)
+    T = T_goal @ se3.transform(se3.so3_exp(angle * axis), torch.randn(5, 3, generator=generator, dtype=torch.float64))
+    fast = metrics.reference(T, T_goal, 60)
+    for k in range(61):
+        assert (fast[k] - T).abs().max() < 1e-11, k
+        T = T @ se3.exp(control.pbvs(se3.inverse(T_goal) @ T, metrics.REFERENCE_GAIN))
