@@ -23,7 +23,6 @@ from deepservo.learn import PAPER_CAMERA
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLISHED_DVS = {"lookat": 59.0, "screw": 79.4}  # per cent home, as AEVS's tables have DVS
 
 
 def pictures(rows: list[Row]) -> str:
@@ -58,7 +57,7 @@ def dvs(rows: list[Row]) -> str:
         scenes = {row["scene"]: row for row in mine}
         each = [f"{100 * r['converged']:.0f}" for r in scenes.values()]
         total = pooled(mine)
-        published = f"{PUBLISHED_DVS[name]:.1f}" if method == "dvs" else "-"
+        published = f"{PUBLISHED[name, method][0]:.1f}" if method == "dvs" else "-"
         lines.append([name, f"`{method}`", variant, str(total["n"]), home(total), published, ", ".join(each), *ends(total)[:2]])
     head = [
         "set",

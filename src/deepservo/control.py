@@ -23,6 +23,13 @@ def pose_of_pbvs(v_cam: Float[Tensor, "*batch 6"], gain: float) -> Float[Tensor,
     return se3.transform(R, (R @ (-v_cam[..., :3, None] / gain))[..., 0])
 
 
+def normal_equations(
+    L: Float[Tensor, "*batch k 6"], e: Float[Tensor, "*batch k"]
+) -> tuple[Float[Tensor, "*batch 6 6"], Float[Tensor, "*batch 6"]]:
+    """`H = L^T L` and `g = L^T e`."""
+    return L.mT @ L, (L.mT @ e[..., None])[..., 0]
+
+
 def gauss_newton(H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], gain: float) -> Float[Tensor, "*batch 6"]:
     """`v = -gain L^+ e`, the pseudo-inverse by eigenvalues, so that directions nothing is seen of stay still."""
     return -gain * (torch.linalg.pinv(H.double(), hermitian=True, rtol=1e-9) @ g.double()[..., None])[..., 0]

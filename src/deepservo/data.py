@@ -20,6 +20,11 @@ def generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
+def half_precision() -> torch.autocast:
+    """bfloat16 where the processor has instructions for it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+
+
 def perturbed(images: Float[Tensor, "b 1 h w"], g: torch.Generator, share: float = PERTURBED) -> Float[Tensor, "b 1 h w"]:
     """A share of the images under spots of light, dimmed or brightened, partly covered, noisy; the others as they are."""
     n = len(images)
@@ -48,7 +53,7 @@ class PoseTask:
         images, coverage = self.scene.render_covered(self.camera.resize(net.size, net.size), T, background)
         points, slope = pnp.plane_points(cell_rays(self.camera), T)
         images = perturbed(images, g).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+        with half_precision():
             out = net(images)
         out = out.float().flatten(2)
         distance = (out[:, :2] - (points / self.distance).mT.float()).norm(dim=1)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.data import generator, perturbed
+from deepservo.data import generator, half_precision, perturbed
 from deepservo.features.latent import BORDER
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.resnet import AutoEncoder
@@ -39,7 +39,7 @@ class AutoEncoderTask:
         view = self.camera.crop(BORDER).resize(size, size)
         images = self.scene.render(view, sampling.workspace(self.batch, g, self.distance))
         seen = perturbed(images, g) if self.perturb else images
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+        with half_precision():
             logits = net(seen.contiguous(memory_format=torch.channels_last))
         logits = logits.float()
         if self.loss_of == "pixel":
@@ -91,7 +91,7 @@ class MetricTask:
         view = self.camera.crop(BORDER).resize(size, size)
         images = self.scene.render(view, Ts)
         seen = torch.cat([images, *(perturbed(images, g, 1.0) for _ in range(self.copies))])
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+        with half_precision():
             of_images = net.images(seen.contiguous(memory_format=torch.channels_last))
         of_images = of_images.float().unflatten(0, (1 + self.copies, len(Ts)))
         T = to_reference(Ts, self.distance)

@@ -39,12 +39,6 @@ def share_threads() -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
 
 
-def wait() -> None:
-    """Until all processes are here."""
-    if rank()[1] > 1:
-        dist.barrier()
-
-
 def decided(work: Callable[[], T]) -> T:
     """What `work` gives in the first process, in all of them; an InputError too. The others do not do it."""
     number, world = rank()

@@ -58,11 +58,8 @@ def open_folder(out: Path, bench: Bench, resume: bool) -> None:
 
 def open_together(out: Path, bench: Bench, resume: bool) -> None:
     """`open_folder` in each of several processes: the first decides, the others, which may have a disk of their own, follow."""
-    first = distributed.first()
-    if first:
-        open_folder(out, bench, resume)
-    distributed.wait()
-    if not first:
+    distributed.decided(lambda: open_folder(out, bench, resume))
+    if not distributed.first():
         open_folder(out, bench, resume=True)
 
 

@@ -79,7 +79,7 @@ class FeatureServo(Controller):
         s, L = self.features.measure(image, self.depth) if now else (self.features.s(image), torch.zeros(1))
         L = (now * L + there * self.state["L"]).double()
         e = (s - self.state["s"]).double()
-        return L.mT @ L, (L.mT @ e[..., None])[..., 0]
+        return control.normal_equations(L, e)
 
 
 class PhotometricServo(FeatureServo):

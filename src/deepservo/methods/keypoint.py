@@ -63,7 +63,7 @@ class PointServo(MatchServo):
                 s, s_goal = self._normalised(found.cam_px), self._normalised(found.goal_px)
                 depth = torch.tensor(self.depth, dtype=torch.float64)
                 L = (interaction.point(s[:, 0], s[:, 1], depth) + interaction.point(s_goal[:, 0], s_goal[:, 1], depth)).flatten(0, 1) / 2
-                v_cam[i] = control.gauss_newton(L.mT @ L, L.mT @ (s - s_goal).flatten(), self.gain)
+                v_cam[i] = control.gauss_newton(*control.normal_equations(L, (s - s_goal).flatten()), self.gain)
         return v_cam
 
     def _normalised(self, points: object) -> Tensor:

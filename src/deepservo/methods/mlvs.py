@@ -1,7 +1,6 @@
 """MLVS (Felton 2023): pictures and poses meet in one latent space; the error is that of pictures, its interaction matrix that of poses."""
 
 import copy
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
+from deepservo.data_latent import to_reference
 from deepservo.features.latent import BORDER
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
@@ -19,8 +19,6 @@ from deepservo.scene import sampling
 BANK = 20_000  # poses all over the workspace, among which the search for a pose begins
 BEGUN, ITERATIONS, DAMPING = 4, 6, 1e-3  # of that search: from so many poses of the bank, so many steps, Levenberg-Marquardt
 
-Weights = Literal["inverse", "printed"]
-
 
 class PoseSearch:
     """The poses whose embedding is nearest to a given one, by Gauss-Newton on phi from the nearest of a small bank.
@@ -30,8 +28,7 @@ class PoseSearch:
 
     def __init__(self, phi: PoseEncoder, seed: int = 0) -> None:
         self.phi = phi
-        self.poses = sampling.workspace(BANK, torch.Generator().manual_seed(seed), 1.0)
-        self.poses[:, 2, 3] += 1
+        self.poses = to_reference(sampling.workspace(BANK, torch.Generator().manual_seed(seed), 1.0), 1.0)
         self.embedded = phi(self.poses)
 
     def __call__(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b 4 4"]:
@@ -41,8 +38,7 @@ class PoseSearch:
         wanted = z.repeat_interleave(BEGUN, 0)
         for _ in range(ITERATIONS):
             found, L = self.phi.measure(T)
-            H, g = L.mT @ L, (L.mT @ (found - wanted)[..., None])[..., 0]
-            T = T @ se3.exp(control.levenberg_marquardt(H.double(), g.double(), 1.0, DAMPING))
+            T = T @ se3.exp(control.levenberg_marquardt(*control.normal_equations(L, found - wanted), 1.0, DAMPING))
         best = (self.phi(T) - wanted).norm(dim=1).view(-1, BEGUN).argmin(1)
         return T.view(-1, BEGUN, 4, 4)[torch.arange(len(z)), best]
 
@@ -64,8 +60,7 @@ class MetricServo(Controller):
         _, L = self.phi.measure(self.search(z))
         L = L.double()
         L[..., :3] /= self.distance
-        e = (z - self.state["z"]).double()
-        return control.gauss_newton(L.mT @ L, (L.mT @ e[..., None])[..., 0], self.gain)
+        return control.gauss_newton(*control.normal_equations(L, (z - self.state["z"]).double()), self.gain)
 
     def _embedded(self, images: Tensor) -> Float[Tensor, "b k"]:
         return self.psi(pictures_of(images, self.size, BORDER))
