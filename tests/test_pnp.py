@@ -95,3 +95,20 @@ def test_a_batch_is_its_runs(generator):
     together, _ = pnp.pose_from_plane_points(rays(), points, weights)
     alone = torch.cat([pnp.pose_from_plane_points(rays(), points[i : i + 1], weights[i : i + 1])[0] for i in range(4)])
     assert (together - alone).abs().max() < 1e-9
+
+
+def test_the_c_is_its_plain_twin(generator, monkeypatch):
+    """Exact points, noisy ones, wrong ones, none that count, and all the same one."""
+    true = sampling.workspace(60, generator)
+    points, slope = pnp.plane_points(rays(), true)
+    points[20:] += 0.02 * torch.randn(40, 64, 2, generator=generator, dtype=torch.float64)
+    wrong = torch.rand(60, 64, generator=generator) < 0.2
+    wrong[:40] = False
+    points = torch.where(wrong[..., None], 2 * torch.rand(60, 64, 2, generator=generator, dtype=torch.float64) - 1, points)
+    weights = (slope > 0.15).double()
+    weights[0], points[1] = 0, 0
+    fast, fast_cost = pnp.pose_from_plane_points(rays(), points, weights)
+    monkeypatch.setattr(pnp.native, "library", lambda: None)
+    plain, plain_cost = pnp.pose_from_plane_points(rays(), points, weights)
+    assert (fast - plain).abs().max() < 1e-7
+    assert torch.allclose(fast_cost[1:], plain_cost[1:], atol=1e-9)

@@ -73,7 +73,7 @@ def library() -> ctypes.CDLL | None:
     return lib
 
 
-KINDS = {"*": ctypes.c_void_p, "i32": ctypes.c_int32, "i64": ctypes.c_int64, "f32": ctypes.c_float}
+KINDS = {"*": ctypes.c_void_p, "i32": ctypes.c_int32, "i64": ctypes.c_int64, "f32": ctypes.c_float, "f64": ctypes.c_double}
 
 
 def fields(*lines: str) -> list[tuple[str, type]]:

@@ -1,13 +1,17 @@
 """The pose of a camera from the points of the plane z = 0 that its rays meet, robustly and in batches."""
 
+from ctypes import Structure
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deepservo import native
 from deepservo.geometry import se3
 
 STEEPEST = 0.05  # cosine between a ray and the plane's normal under which the meeting point is not to be trusted
 L1_FLOOR = 2e-3  # [m] residuals under this weigh alike
+ITERATIONS, FARTHEST = 12, 0.5  # of a step [m, rad]
 DRAWS = 16  # sets of four points: with a fifth of all points wrong, all sets are spoilt once in five thousand times
 
 
@@ -58,22 +62,43 @@ def _pose_of_homography(G: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 4 4"]:
     return se3.inverse(se3.transform(U @ Vh, M[:, :, 2]))
 
 
+class Arguments(Structure):
+    """`Posing` of plane_pose.c."""
+
+    _fields_ = native.fields("* rays points weights poses costs", "i32 n iterations", "f64 steepest floor farthest")
+
+
 def pose_from_plane_points(
-    rays: Float[Tensor, "n 3"], points: Float[Tensor, "b n 2"], weights: Float[Tensor, "b n"], iterations: int = 12
+    rays: Float[Tensor, "n 3"], points: Float[Tensor, "b n 2"], weights: Float[Tensor, "b n"]
 ) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
     """`T_world_cam` with the least weighted sum of distances between the points told and the points met, and that sum.
 
     A homography through the points that agree starts it; Levenberg-Marquardt on the pose, reweighted for the L1 norm, ends it.
     float64. Up to about a third of the points may be anywhere.
     """
-    rays, points, weights = rays.double(), points.double(), weights.double()
+    rays, points, weights = rays.double().contiguous(), points.double().contiguous(), weights.double().contiguous()
     T = _pose_of_homography(_first_homography(rays, points, weights))
     ahead = torch.eye(4, dtype=T.dtype)
     ahead[2, 3] = -1
     T = torch.where(((T[:, 2, 3] < -1e-3) & torch.isfinite(T).flatten(1).all(1))[:, None, None], T, ahead)
+    lib = native.library()
+    if lib is None:
+        best, cost = refined_reference(rays, points, weights, T)
+    else:
+        best, cost = T.contiguous(), torch.empty(len(T), dtype=T.dtype)
+        arguments = Arguments(
+            rays=rays.data_ptr(), points=points.data_ptr(), weights=weights.data_ptr(), poses=best.data_ptr(), costs=cost.data_ptr(),
+            n=len(rays), iterations=ITERATIONS, steepest=STEEPEST, floor=L1_FLOOR, farthest=FARTHEST,
+        )  # fmt: skip
+        native.run(lib.plane_pose_runs, arguments, len(T))
+    return best, cost / weights.sum(1)
+
+
+def refined_reference(rays: Tensor, points: Tensor, weights: Tensor, T: Float[Tensor, "b 4 4"]) -> tuple[Tensor, Tensor]:
+    """The iterations of `pose_from_plane_points` from these poses, in plain torch: poses, and the weighted sums of distances."""
     best, cost, mu = T, torch.full((len(T),), torch.inf, dtype=T.dtype), torch.full((len(T),), 1e-3, dtype=T.dtype)
     H, g = torch.zeros(len(T), 6, 6, dtype=T.dtype), torch.zeros(len(T), 6, dtype=T.dtype)
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         error, J = _residual(rays, T, points)
         distance = error.norm(dim=-1)
         now = (weights * distance).sum(1)
@@ -86,8 +111,8 @@ def pose_from_plane_points(
         diagonal = torch.diagonal(H, dim1=1, dim2=2)
         damped = H + torch.diag_embed(mu[:, None] * diagonal + 1e-9)
         step = -torch.linalg.solve(damped, g)
-        T = best @ se3.exp(step.clamp(-0.5, 0.5))
-    return best, cost / weights.sum(1)
+        T = best @ se3.exp(step.clamp(-FARTHEST, FARTHEST))
+    return best, cost
 
 
 def _residual(rays: Tensor, T: Tensor, points: Tensor) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n 2 6"]]:

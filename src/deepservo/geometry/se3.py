@@ -78,10 +78,10 @@ def transform(R: Float[Tensor, "*batch 3 3"], t: Float[Tensor, "*batch 3"]) -> F
 def exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
     """Rigid motion of a constant twist held for one second: `T_world_cam @ exp(v_cam * dt)` moves the camera."""
     v, w = twist[..., :3], twist[..., 3:]
-    _, b, c = _series((w * w).sum(-1))
+    a, b, c = (factor[..., None, None] for factor in _series((w * w).sum(-1)))
     k = hat(w)
-    V = torch.eye(3, dtype=twist.dtype, device=twist.device) + b[..., None, None] * k + c[..., None, None] * (k @ k)
-    return transform(so3_exp(w), (V @ v[..., None])[..., 0])
+    kk, eye = k @ k, torch.eye(3, dtype=twist.dtype, device=twist.device)
+    return transform(eye + a * k + b * kk, ((eye + b * k + c * kk) @ v[..., None])[..., 0])
 
 
 def log(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6"]:
