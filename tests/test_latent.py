@@ -1,7 +1,9 @@
 """Encoders, and the interaction matrix of a network against `torch.func.jvp` and against rendered motion."""
 
 import copy
+import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from deepservo.data_latent import AutoEncoderTask, MetricTask, frequency_loss, p
 from deepservo.errors import InputError
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
+from deepservo.methods.bank import REACH, Bank
+from deepservo.methods.mlvs import MetricServo
 from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
 from deepservo.nets.resnet import BLOCKS, AutoEncoder, Decoder, Encoder, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
@@ -41,7 +45,7 @@ def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
 
 SHAPES = [
     small(), small(layers=34), small(norm="batch"), small(pool="average"), small(norm="batch", pool="average"), small(blocks=1),
-    small(blocks=5), small(layers=34, blocks=9, norm="batch"),
+    small(blocks=5), small(layers=34, blocks=9, norm="batch"), small(even=True),
 ]  # fmt: skip
 
 
@@ -60,6 +64,15 @@ def test_tangents_are_those_of_jvp(shape, generator):
         torch.testing.assert_close(L, twin, rtol=1e-9, atol=1e-9)
 
 
+def test_folding_a_copy_leaves_the_original_and_other_copies(generator):
+    for norm in ("weight", "batch"):
+        net = lived_in(Encoder(small(norm=norm)), generator)
+        images = torch.rand(2, 1, 64, 64, generator=generator)
+        before, twice = net(images), [folded(copy.deepcopy(net))(images) for _ in range(2)]
+        for z in (*twice, net(images)):
+            torch.testing.assert_close(z, before)
+
+
 def test_in_single_precision_they_agree_to_a_hundred_thousandth(generator):
     net = folded(lived_in(Encoder(small(width=16)), generator))
     images, tangents = torch.rand(3, 1, 64, 64, generator=generator), torch.randn(3, 6, 1, 64, 64, generator=generator)
@@ -76,6 +89,7 @@ def test_in_single_precision_they_agree_to_a_hundred_thousandth(generator):
         nn.AvgPool2d(2),
         nn.Upsample(scale_factor=2),
         nn.BatchNorm2d(3),
+        nn.InstanceNorm2d(3),
         nn.ReLU(),
         nn.SiLU(),
     ],
@@ -234,6 +248,72 @@ def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, ca
     image = model.scene.render(model.camera, sampling.fronto_parallel(model.distance))
     controller.set_goal(image)
     assert controller.velocity(image).abs().max() < 1e-6, "at home it stands still"
+
+
+def test_two_methods_learned_on_one_picture_are_measured_side_by_side(files, tmp_path, capsys):
+    models = [tmp_path / "aevs.safetensors", tmp_path / "mlvs.safetensors"]
+    for out in models:
+        assert main(learn_args(files, out, "--method", out.stem, "--steps", "2")) == 0
+    both = ",".join(map(str, models))
+    args = ["bench", "--models", both, "--sets", "lookat", "--n", "1", "--quick", "--out", str(tmp_path / "out")]
+    assert main([*args, "--methods", "aevs,mlvs+dvs"]) == 0
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == {"aevs", "mlvs+dvs"}
+    capsys.readouterr()
+    assert main([*args, "--methods", "aevs,cnn+dvs"]) == 2
+    assert "cnn+dvs: none of --models was made with deepservo learn --method cnn" in capsys.readouterr().err
+
+
+# the bank of poses
+
+
+@pytest.fixture(scope="module")
+def bank():
+    torch.manual_seed(0)
+    phi = PoseEncoder(16).requires_grad_(False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("deepservo.methods.bank.NEAR", 150)  # one in a hundred, as in the whole bank
+        return Bank(phi, torch.eye(4, dtype=torch.float64), grid=5), phi
+
+
+def test_the_bank_finds_what_looking_at_all_of_it_finds(bank, generator):
+    kept, _ = bank
+    wanted = kept.embedded[torch.randint(len(kept.r), (50,), generator=generator)]
+    wanted = wanted + 0.1 * wanted.std() * torch.randn(wanted.shape, generator=generator)
+    found, apart = kept.nearest(wanted, 20, probed=64)  # 200 poses a neighbour; the whole bank looks at 600
+    exact, distances = kept.exact(wanted, 20)
+    recall = [len(set(a.tolist()) & set(b.tolist())) / 20 for a, b in zip(found, exact, strict=True)]
+    assert sum(recall) / len(recall) > 0.99
+    assert (apart[:, 0] - distances[:, 0]).abs().max() < 1e-3
+    assert all(len(set(row.tolist())) == 20 for row in found)
+
+
+def test_the_bank_holds_the_embeddings_of_its_poses_and_the_goal_is_in_its_middle(bank, generator):
+    _, phi = bank
+    T_goal = sampling.look_at(*(torch.tensor(x).double() for x in ([0.1, -0.2, -1.1], [0.0, 0.1, 0.0], 0.5)))
+    T_goal[2, 3] += 1
+    kept = Bank(phi, T_goal, grid=5)
+    assert len(kept.r) == 5**6 + 10_000
+    torch.testing.assert_close(phi(kept.poses(kept.r[::1000])), kept.embedded[::1000])
+    metres, radians = se3.distance(kept.poses(kept.r).double(), T_goal)
+    assert float((metres + radians).min()) < 0.02
+    assert bool(((kept.r - kept.r.mean(0)).abs() <= torch.tensor(REACH) + 1e-2).all())
+
+
+@pytest.mark.parametrize("weights", ["inverse", "printed"])
+def test_L_of_the_bank_is_equation_13(weights, scene, paper_camera, monkeypatch):
+    monkeypatch.setattr("deepservo.methods.mlvs.Bank", partial(Bank, grid=4))
+    torch.manual_seed(0)
+    net = MetricNet(small(size=32))
+    servo = MetricServo(paper_camera, net, 0.6, neighbours=7, weights=weights)
+    servo.set_goal(scene.render(paper_camera, sampling.fronto_parallel(0.6)))
+    z = servo.state["z"] + 0.01
+    exact, apart = servo.bank.exact(z, 7)
+    L = torch.zeros(z.shape[1], 6)
+    for j, d in zip(exact[0], apart[0], strict=True):
+        a = float(d) / float(apart.sum()) if weights == "printed" else (1 / float(d)) / float((1 / apart).sum())
+        L += a * net.poses.requires_grad_(False).measure(servo.bank.poses(servo.bank.r[j])[None])[1][0]
+    torch.testing.assert_close(servo._L(z)[0], L, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from deepservo.bench.tables import compared
 from deepservo.commands import bench_bar, check_seed, console
 from deepservo.errors import InputError, unknown
 from deepservo.learn import PAPER_CAMERA, check_scene
-from deepservo.methods import check_method
-from deepservo.model import TRAINED, Model, load_model, texture_of
+from deepservo.methods import check_method, trained_as
+from deepservo.model import Model, load_model, texture_of
 from deepservo.scene import PlanarScene
 
 DISTANCE = 0.6  # of the reference pose [m]
@@ -91,18 +91,21 @@ def _bench(
     given = [option for option, value in (("--scenes", scenes), ("--image", image), ("--models", models)) if value is not None]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} both name scenes; give one of them")
-    untrained = [name for name in methods if name.removesuffix("+dvs") in TRAINED]
+    untrained = [name for name in methods if trained_as(name)]
     if untrained and models is None:
         raise InputError(f"{untrained[0]}: is trained for a scene; give the models that deepservo learn wrote with --models")
-    camera, distance, learned, found = PAPER_CAMERA, DISTANCE, dict[str, Model](), dict[str, PlanarScene]()
+    camera, distance, learned, found = PAPER_CAMERA, DISTANCE, dict[tuple[str, str], Model](), dict[str, PlanarScene]()
     if models is not None:
-        learned = {model.picture: model for model in map(load_model, _names(models))}
+        learned = {(model.picture, model.method): model for model in map(load_model, _names(models))}
         first = next(iter(learned.values()))
+        lacking = [name for name in untrained if not any(trained_as(name) == method for _, method in learned)]
+        if lacking:
+            raise InputError(f"{lacking[0]}: none of --models was made with deepservo learn --method {trained_as(lacking[0])}; give one")
         camera, distance = first.camera, first.distance
-        odd = [name for name, model in learned.items() if (model.camera, model.distance) != (camera, distance)]
+        odd = [name for (name, _), model in learned.items() if (model.camera, model.distance) != (camera, distance)]
         if odd:
             raise InputError(f"--models: {odd[0]} was learned for another camera or distance than {first.picture}; run them one by one")
-        found = {name: model.scene for name, model in learned.items()}
+        found = {name: model.scene for (name, _), model in learned.items()}
     elif image is not None:
         found = {image.name: PlanarScene(texture_of(pictures.read_picture(image)), WIDTH)}
         check_scene(found[image.name], camera, distance, str(image))

@@ -27,7 +27,7 @@ def settings_of(bench: Bench) -> dict[str, Any]:
     scenes = {
         name: [scene.width, *scene.texture.shape, round(float(scene.texture.double().sum()), 3)] for name, scene in bench.scenes.items()
     }
-    models = {name: model.training for name, model in bench.models.items()}
+    models = {" ".join(key): model.training for key, model in bench.models.items()}
     poses = None if bench.poses is None else [round(float(T.sum()), 9) for T in bench.poses]
     return {
         "version": __version__, "camera": asdict(bench.camera), "distance": bench.distance, "scenes": scenes, "models": models,

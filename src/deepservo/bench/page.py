@@ -108,7 +108,7 @@ def _landscapes(methods: Sequence[str], bench: Bench) -> dict[str, dict[str, Any
     for name, scene in bench.scenes.items():
         for method in methods:
             if method.split("-")[0] in ("dvs", "dct", "pca"):
-                controller = build(method, bench.camera, bench.distance, bench.known(name))
+                controller = build(method, bench.camera, bench.distance, bench.known(name, method))
                 assert isinstance(controller, FeatureServo)
                 found.setdefault(name, {})[method] = landscapes(controller.features, scene, bench.camera, bench.distance)
     return found

@@ -26,9 +26,9 @@ from deepservo.checkpoint import replacing
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.loop import servo
-from deepservo.methods import build
+from deepservo.methods import build, trained_as
 from deepservo.methods.true_pose import TruePose
-from deepservo.model import TRAINED, Model
+from deepservo.model import Model
 from deepservo.scene import PlanarScene
 
 CHUNK = 25  # runs that go together: the most that a kill can lose
@@ -48,16 +48,16 @@ class Bench:
     camera: Camera
     distance: float
     scenes: dict[str, PlanarScene]
-    models: dict[str, Model]
-    """By scene."""
+    models: dict[tuple[str, str], Model]
+    """By scene and by what they are trained as."""
     seed: int
     budget: int | None = None
     poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
     """Of the set `poses`: the user's own."""
 
-    def known(self, scene: str) -> Any:
+    def known(self, scene: str, method: str) -> Any:
         """What a method may know of a scene: its model, or the scene alone."""
-        return self.models.get(scene) or _Known(self.scenes[scene] if scene in self.scenes else scene_of(scene))
+        return self.models.get((scene, trained_as(method) or "")) or _Known(self.scenes[scene] if scene in self.scenes else scene_of(scene))
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int |
         for part in parts_of(name, bench):
             for scene in part.scenes or bench.scenes:
                 count = 1 if part.n == 1 else n or part.n  # one published start is the same however often
-                able = [m for m in methods if m.removesuffix("+dvs") not in TRAINED or scene in bench.models]
+                able = [m for m in methods if trained_as(m) is None or (scene, trained_as(m)) in bench.models]
                 found += [Job(method, name, part.label, scene, count) for method in able]
     return found
 
@@ -191,7 +191,7 @@ class Prepared:
         self.job, self.bench = job, bench
         part = next(part for part in parts_of(job.set, bench) if part.label == job.part)
         self.condition, distance = part.condition, part.distance or bench.distance
-        known = bench.known(job.scene)
+        known = bench.known(job.scene, job.method)
         poses = part.draw(job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
         self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts) for Ts in poses)
         self.camera, self.scene = self.condition.camera(bench.camera), self.condition.scene(known.scene)

@@ -1,7 +1,8 @@
 """Every method by name: `METHODS[name](camera, depth=..., model=...)` builds its controller.
 
 A new method is one file and one line here. Those that are trained take a `model` (a `deepservo.model.Model`); `pca`, which learns
-as it is built, only needs its `scene`. `X+dvs` is X with the photometric finish. `dct-20` is `dct` with k = 20.
+as it is built, only needs its `scene`. `X+dvs` is X with the photometric finish. `dct-20` is `dct` with k = 20, `mlvs-50` is `mlvs` with
+a bank of poses and its 50 nearest neighbours.
 """
 
 import re
@@ -19,16 +20,14 @@ from deepservo.methods.keypoint import HomographyServo, PointServo
 from deepservo.methods.mlvs import MetricServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.methods.true_pose import TruePose
-from deepservo.nets.metric import MetricNet
-from deepservo.nets.pose import PoseNet
-from deepservo.nets.resnet import Encoder
+from deepservo.nets import NETS
 
 
 def _trained(name: str, camera: Camera, model: Any) -> Any:
     """The model's network; InputError where there is none for this method and camera."""
     if getattr(model, "net", None) is None:
         raise InputError(f"{name}: this method is trained for a scene; make a model with deepservo learn --method {name}, and load it")
-    if not isinstance(model.net, NETWORKS[name]):
+    if model.method != name:
         raise InputError(f"{name}: the model was trained for another method; make one with deepservo learn --method {name}")
     if camera != model.camera:
         raise InputError(f"{name}: the model was trained for {model.camera}, not for {camera}; learn the scene again with this camera")
@@ -39,8 +38,8 @@ def _aevs(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
     return latent_servo(camera, _trained("aevs", camera, model), depth)
 
 
-def _mlvs(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
-    return MetricServo(camera, _trained("mlvs", camera, model), model.distance)
+def _mlvs(camera: Camera, depth: float = 0.6, model: Any = None, k: int | None = None) -> Controller:
+    return MetricServo(camera, _trained("mlvs", camera, model), model.distance, neighbours=k)
 
 
 def _cnn(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = False) -> Controller:
@@ -73,8 +72,7 @@ METHODS: dict[str, Callable[..., Controller]] = {
     "aevs+dvs": lambda camera, depth=0.6, model=None: Handoff(_aevs(camera, depth, model), depth),
     "mlvs+dvs": lambda camera, depth=0.6, model=None: Handoff(_mlvs(camera, depth, model), depth),
 }
-NETWORKS: dict[str, type] = {"cnn": PoseNet, "aevs": Encoder, "mlvs": MetricNet}
-NUMBERED = ("dct", "pca")  # whose name may end in how many numbers they take of a picture
+NUMBERED = ("dct", "pca", "mlvs")  # whose name may end in how many numbers they take of a picture, or neighbours of a bank
 
 
 def build(name: str, camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
@@ -84,6 +82,12 @@ def build(name: str, camera: Camera, depth: float = 0.6, model: Any = None) -> C
         return METHODS[found[1]](camera, depth=depth, model=model, k=int(found[2]))
     check_method(name)
     return METHODS[name](camera, depth=depth, model=model)
+
+
+def trained_as(name: str) -> str | None:
+    """What a model must be trained as to serve this method: `mlvs` for `mlvs+dvs` and `mlvs-50`; None where it needs no training."""
+    base = re.sub(r"(\+dvs|-\d+)$", "", name)
+    return base if base in NETS else None
 
 
 def check_method(name: str) -> None:

@@ -1,6 +1,7 @@
 """MLVS (Felton 2023): pictures and poses meet in one latent space; the error is that of pictures, its interaction matrix that of poses."""
 
 import copy
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from deepservo.camera import Camera
 from deepservo.data_latent import to_reference
 from deepservo.features.latent import BORDER
 from deepservo.geometry import se3
+from deepservo.methods.bank import Bank
 from deepservo.methods.base import Controller
 from deepservo.nets.metric import MetricNet, PoseEncoder
 from deepservo.nets.resnet import folded, pictures_of
@@ -44,23 +46,47 @@ class PoseSearch:
 
 
 class MetricServo(Controller):
-    """`v = -gain L^+ (z_I - z_goal)` (Eq. 14), L that of the pose that looks most like the picture."""
+    """`v = -gain L^+ (z_I - z_goal)` (Eq. 14), L that of the pose that looks most like the picture.
 
-    def __init__(self, camera: Camera, net: MetricNet, distance: float, gain: float = 0.1) -> None:
+    neighbours: as published, L is the mean of that of so many nearest poses of a bank about the goal (Eq. 13). Weights are `inverse` to the
+    distances of the embeddings, as in the public code, or proportional to them, as `printed`.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        net: MetricNet,
+        distance: float,
+        gain: float = 0.1,
+        neighbours: int | None = None,
+        weights: Literal["inverse", "printed"] = "inverse",
+    ) -> None:
         super().__init__(camera)
         self.size, self.distance, self.gain = net.images.shape.size, distance, gain
+        self.neighbours, self.weights = neighbours, weights
         self.psi, self.phi = folded(copy.deepcopy(net.images)), copy.deepcopy(net.poses).eval().requires_grad_(False)
         self.search = PoseSearch(self.phi)
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state = {"z": self._embedded(goal)}
+        z = self._embedded(goal)
+        self.state = {"z": z}
+        if self.neighbours is not None:
+            self.bank = Bank(self.phi, self.search(z.mean(0, keepdim=True))[0])
 
     def _velocity(self, image: Tensor) -> Tensor:
         z = self._embedded(image)
-        _, L = self.phi.measure(self.search(z))
-        L = L.double()
+        L = self._L(z).double()
         L[..., :3] /= self.distance
         return control.gauss_newton(*control.normal_equations(L, (z - self.state["z"]).double()), self.gain)
+
+    def _L(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k 6"]:
+        """For lengths in units of the distance."""
+        if self.neighbours is None:
+            return self.phi.measure(self.search(z))[1]
+        index, apart = self.bank.nearest(z, self.neighbours)
+        weights = apart if self.weights == "printed" else 1 / apart.clamp(min=1e-9)
+        _, L = self.phi.measure(self.bank.poses(self.bank.r[index]))
+        return torch.einsum("bn,bnij->bij", weights / weights.sum(1, keepdim=True), L)
 
     def _embedded(self, images: Tensor) -> Float[Tensor, "b k"]:
         return self.psi(pictures_of(images, self.size, BORDER))

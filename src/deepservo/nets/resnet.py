@@ -26,7 +26,8 @@ Pool = Literal["grouped", "average"]
 class Shape:
     """Of an encoder. layers: 18 or 34. width: channels of the first stage (64 in ResNet). size: of the square picture [px].
 
-    blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b).
+    blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b). even: each picture first gets mean 0
+    and deviation 1, so that it does not matter how brightly or faintly a scene is lit.
     """
 
     layers: int = 18
@@ -36,6 +37,7 @@ class Shape:
     blocks: int | None = None
     norm: Norm = "weight"
     pool: Pool = "grouped"
+    even: bool = False
 
     def __post_init__(self) -> None:
         if self.layers not in BLOCKS:
@@ -113,6 +115,7 @@ class Encoder(nn.Sequential):
         else:
             pool = nn.AdaptiveAvgPool2d(1)
         super().__init__(
+            nn.InstanceNorm2d(1) if shape.even else nn.Identity(),
             *_conv(1, shape.width, 7, 2, shape.norm),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, 2, 1),
@@ -155,21 +158,26 @@ def folded(module: nn.Module) -> nn.Module:
     Works in place, on a module of which a copy was made, and returns it in evaluation mode.
     """
     module.eval()
-    for part in module.modules():
-        if parametrize.is_parametrized(part, "weight"):
-            parametrize.remove_parametrizations(part, "weight")
-    for part in list(module.modules()):
-        if isinstance(part, nn.Sequential):
-            _fuse(part)
+    for layers in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
+        for i, layer in enumerate(layers):
+            if isinstance(layer, nn.Conv2d) and parametrize.is_parametrized(layer):
+                layers[i] = _plain(layer)
+            elif isinstance(layer, nn.BatchNorm2d):
+                conv = layers[i - 1]
+                assert isinstance(conv, nn.Conv2d)
+                layers[i - 1], layers[i] = fuse_conv_bn_eval(conv, layer), nn.Identity()
     return module.requires_grad_(False)
 
 
-def _fuse(layers: nn.Sequential) -> None:
-    """Draw each batch norm into the convolution before it."""
-    for i in range(len(layers) - 1):
-        conv, norm = layers[i], layers[i + 1]
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            layers[i], layers[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+def _plain(conv: nn.Conv2d) -> nn.Conv2d:
+    """One without parametrizations: torch's way of removing them takes them from all copies of the convolution, which share a class."""
+    sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
+    plain = nn.Conv2d(*sizes, groups=conv.groups, bias=conv.bias is not None).to(conv.weight.dtype)  # type: ignore[arg-type]
+    with torch.no_grad():
+        plain.weight.copy_(conv.weight)
+        if plain.bias is not None and conv.bias is not None:
+            plain.bias.copy_(conv.bias)
+    return plain
 
 
 def pictures_of(images: Float[Tensor, "b 1 h w"], size: int, border: int) -> Float[Tensor, "b 1 s s"]:

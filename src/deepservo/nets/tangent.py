@@ -69,6 +69,15 @@ def _batch_norm(module: nn.Module, both: Tensor, B: int) -> Tensor:
     return out
 
 
+def _instance_norm(module: nn.Module, both: Tensor, B: int) -> Tensor:
+    assert isinstance(module, nn.InstanceNorm2d) and not module.affine and not module.track_running_stats
+    centred = both - both.mean((2, 3), keepdim=True)
+    x, t = centred[:B], centred[B:].unflatten(0, (-1, B))
+    variance = x.square().mean((2, 3), keepdim=True) + module.eps
+    carried = t - x * ((x * t).mean((3, 4), keepdim=True) / variance)
+    return torch.cat([x[None], carried]).div_(variance.sqrt()).flatten(0, 1)
+
+
 def _relu(_: nn.Module, both: Tensor, B: int) -> Tensor:
     passes = both[:B] > 0
     return both.unflatten(0, (-1, B)).mul_(passes).flatten(0, 1)
@@ -102,6 +111,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.Conv2d: _linear(_conv),
     nn.Linear: _linear(_matrix),
     nn.BatchNorm2d: _batch_norm,
+    nn.InstanceNorm2d: _instance_norm,
     nn.ReLU: _relu,
     nn.SiLU: _silu,
     nn.MaxPool2d: _max_pool,
