@@ -11,8 +11,7 @@ from deepservo.bench.metrics import wilson
 from deepservo.bench.report import even, write_page
 from deepservo.bench.runs import Bench, Runs
 from deepservo.bench.tables import published
-from deepservo.methods import build
-from deepservo.methods.direct import FeatureServo
+from deepservo.methods import build, trained_as
 
 FARTHEST_BINS = 8  # of the distance at the start
 SHARES = np.linspace(0, 1, 11)  # bins of the share of the goal that the start sees
@@ -103,12 +102,13 @@ def _rates(values: np.ndarray, home: np.ndarray, edges: np.ndarray) -> list[tupl
 
 
 def _landscapes(methods: Sequence[str], bench: Bench) -> dict[str, dict[str, Any]]:
-    """By scene and method, for the methods that descend a cost."""
+    """By scene and method, for the methods that descend a cost of features."""
     found: dict[str, dict[str, Any]] = {}
     for name, scene in bench.scenes.items():
         for method in methods:
-            if method.split("-")[0] in ("dvs", "dct", "pca"):
-                controller = build(method, bench.camera, bench.distance, bench.known(name, method))
-                assert isinstance(controller, FeatureServo)
-                found.setdefault(name, {})[method] = landscapes(controller.features, scene, bench.camera, bench.distance)
+            if trained_as(method) and (name, trained_as(method)) not in bench.models:
+                continue
+            features = getattr(build(method, bench.camera, bench.distance, bench.known(name, method)), "features", None)
+            if features is not None:
+                found.setdefault(name, {})[method] = landscapes(features, scene, bench.camera, bench.distance)
     return found

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deepservo.camera import Camera
-from deepservo.features.luminance import Luminance
+from deepservo.features.luminance import SHARP, Luminance
 from deepservo.nets.resnet import pictures_of
 from deepservo.nets.tangent import with_tangents
 
@@ -16,7 +16,8 @@ class Latent:
     """What an encoder makes of the picture inside a border of BORDER pixels. encoder: `folded`, for inputs of size x size."""
 
     def __init__(self, camera: Camera, encoder: nn.Module, size: int) -> None:
-        self.luminance = Luminance(camera, BORDER)
+        # A network reads detail that ViSP's derivative smooths away: with the sharp one L_z is nearer to what rendered motion says.
+        self.luminance = Luminance(camera, BORDER, SHARP)
         self.encoder, self.size = encoder, size
 
     def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:

@@ -12,8 +12,9 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import interaction
 
-# ViSP's derivative: seven taps, no smoothing beside its own.
+# ViSP's derivative: seven taps, which smooth. And one that hardly does: right to the fourth order.
 DERIVATIVE = torch.tensor([-112.0, -913.0, -2047.0, 0.0, 2047.0, 913.0, 112.0]) / 8418.0
+SHARP = torch.tensor([0.0, 1.0, -8.0, 0.0, 8.0, -1.0, 0.0]) / 12.0
 REACH = 3
 
 Where = Literal["current", "goal", "mean"]
@@ -21,23 +22,28 @@ Where = Literal["current", "goal", "mean"]
 SHARES: dict[Where, tuple[float, float]] = {"current": (1.0, 0.0), "goal": (0.0, 1.0), "mean": (0.5, 0.5)}
 
 
-def gradient(images: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+def gradient(
+    images: Float[Tensor, "b 1 h w"], taps: Float[Tensor, "7"] = DERIVATIVE
+) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
     """Derivatives along x and y per pixel; wrong within 3 pixels of the border, where the edge is repeated."""
-    taps = DERIVATIVE.to(images.device)
+    taps = taps.to(images.device)
     gx = torch.nn.functional.conv2d(torch.nn.functional.pad(images, (3, 3, 0, 0), mode="replicate"), taps[None, None, None, :])
     gy = torch.nn.functional.conv2d(torch.nn.functional.pad(images, (0, 0, 3, 3), mode="replicate"), taps[None, None, :, None])
     return gx[:, 0], gy[:, 0]
 
 
 class Luminance:
-    """s = the grey levels inside a border of at least 3 pixels, L = their interaction matrix (Collewet & Marchand 2011)."""
+    """s = the grey levels inside a border of at least 3 pixels, L = their interaction matrix (Collewet & Marchand 2011).
 
-    def __init__(self, camera: Camera, border: int = 10) -> None:
+    taps: the derivative of the picture that L is made of.
+    """
+
+    def __init__(self, camera: Camera, border: int = 10, taps: Float[Tensor, "7"] = DERIVATIVE) -> None:
         if border < REACH:
             raise InputError(f"luminance: the derivative reaches {REACH} pixels, so a border of {border} is too narrow")
         if min(camera.width, camera.height) <= 2 * border + 8:
             raise InputError(f"luminance: pictures of {camera.width} x {camera.height} leave nothing inside a border of {border} pixels")
-        self.camera, self.border = camera, border
+        self.camera, self.border, self.taps = camera, border, taps
         x, y = camera.xy()
         self.x, self.y = self._inside(x), self._inside(y)
 
@@ -61,7 +67,7 @@ class Luminance:
 
     def columns(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b 6 k"]:
         """`L` transposed: each of its columns is a picture."""
-        gx, gy = gradient(images)
+        gx, gy = gradient(images, self.taps)
         inside = depth if depth.shape[-1] == 1 else self._inside(depth)
         L = interaction.luminance(
             self._inside(gx) * self.camera.fx, self._inside(gy) * self.camera.fy, self.x, self.y, inside.to(images.dtype), axis=-3
@@ -77,6 +83,7 @@ class Arguments(Structure):
 
 class NormalEquations:
     """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, for one depth [m]: one pass over the picture in C, without L in memory.
+    The features' derivative is ViSP's.
 
     Element j of a pixel's L is `gx a_j(x, y) + gy b_j(x, y)`, polynomials in its place (`interaction.luminance`). So H and g are linear in
     the sums of gx gx, gx gy, gy gy, gx e, gy e times `x^k y^m`, and those are what the pass adds up.

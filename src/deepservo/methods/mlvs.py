@@ -10,12 +10,12 @@ from torch import Tensor
 from deepservo import control
 from deepservo.camera import Camera
 from deepservo.data_latent import to_reference
-from deepservo.features.latent import BORDER
+from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.methods.bank import Bank
 from deepservo.methods.base import Controller
 from deepservo.nets.metric import MetricNet, PoseEncoder
-from deepservo.nets.resnet import folded, pictures_of
+from deepservo.nets.resnet import folded
 from deepservo.scene import sampling
 
 BANK = 20_000  # poses all over the workspace, among which the search for a pose begins
@@ -62,19 +62,19 @@ class MetricServo(Controller):
         weights: Literal["inverse", "printed"] = "inverse",
     ) -> None:
         super().__init__(camera)
-        self.size, self.distance, self.gain = net.images.shape.size, distance, gain
-        self.neighbours, self.weights = neighbours, weights
-        self.psi, self.phi = folded(copy.deepcopy(net.images)), copy.deepcopy(net.poses).eval().requires_grad_(False)
+        self.distance, self.gain, self.neighbours, self.weights = distance, gain, neighbours, weights
+        self.features = Latent(camera, folded(copy.deepcopy(net.images)), net.images.shape.size)
+        self.phi = copy.deepcopy(net.poses).eval().requires_grad_(False)
         self.search = PoseSearch(self.phi)
 
     def _set_goal(self, goal: Tensor) -> None:
-        z = self._embedded(goal)
+        z = self.features.s(goal)
         self.state = {"z": z}
         if self.neighbours is not None:
             self.bank = Bank(self.phi, self.search(z.mean(0, keepdim=True))[0])
 
     def _velocity(self, image: Tensor) -> Tensor:
-        z = self._embedded(image)
+        z = self.features.s(image)
         L = self._L(z).double()
         L[..., :3] /= self.distance
         return control.gauss_newton(*control.normal_equations(L, (z - self.state["z"]).double()), self.gain)
@@ -87,6 +87,3 @@ class MetricServo(Controller):
         weights = apart if self.weights == "printed" else 1 / apart.clamp(min=1e-9)
         _, L = self.phi.measure(self.bank.poses(self.bank.r[index]))
         return torch.einsum("bn,bnij->bij", weights / weights.sum(1, keepdim=True), L)
-
-    def _embedded(self, images: Tensor) -> Float[Tensor, "b k"]:
-        return self.psi(pictures_of(images, self.size, BORDER))
