@@ -32,22 +32,23 @@ class PoseEncoder(nn.Module):
 
     def forward(self, T_ref_cam: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch k"]:
         """z_r of poses whose translation is in units of the scene's distance."""
-        return self.layers(_numbers(T_ref_cam).to(self._dtype()))
+        return self.layers(numbers(T_ref_cam).to(self._dtype()))
 
     def measure(self, T_ref_cam: Float[Tensor, "*batch 4 4"]) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k 6"]]:
         """z_r and its interaction matrix, for twists in the camera's frame with lengths in units of the scene's distance (Eq. 5)."""
         R, o = T_ref_cam[..., :3, :3], torch.zeros_like(T_ref_cam[..., :3, :3])
         turned = [-R @ se3.hat(torch.eye(3, dtype=R.dtype)[k]) for k in (0, 1)]  # R exp([w]x) changes column k by R [w]x e_k = -R [e_k]x w
         of_numbers = torch.cat([torch.cat([R, o], -1), *(torch.cat([o, each], -1) for each in turned)], -2)
-        numbers, tangents = (x.flatten(0, -k).to(self._dtype()) for x, k in ((_numbers(T_ref_cam), 2), (of_numbers.mT, 3)))
-        z, L = with_tangents(self.layers, numbers, tangents)
+        poses, tangents = (x.flatten(0, -k).to(self._dtype()) for x, k in ((numbers(T_ref_cam), 2), (of_numbers.mT, 3)))
+        z, L = with_tangents(self.layers, poses, tangents)
         return z.view(*R.shape[:-2], -1), L.view(*R.shape[:-2], -1, 6)
 
     def _dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 
 
-def _numbers(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 9"]:
+def numbers(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 9"]:
+    """A pose as t and the first two columns of R."""
     return torch.cat([T[..., :3, 3], T[..., :3, 0], T[..., :3, 1]], -1)
 
 

@@ -1,0 +1,259 @@
+"""The studies of AEVS and MLVS, one line each: networks that differ in one thing, learned for as many steps, measured on the same starts.
+
+    python benchmarks/studies.py losses        # AEVS Fig. 4: frequencies or pixels, five seeds
+    python benchmarks/studies.py size          # AEVS Fig. 5a: numbers in the latent space
+    python benchmarks/studies.py depth         # AEVS Fig. 5b: residual blocks that are kept
+    python benchmarks/studies.py norm          # weight norm or batch norm
+    python benchmarks/studies.py pool          # grouped convolution or average pool
+    python benchmarks/studies.py scenes        # one autoencoder of ten scenes, on another one
+    python benchmarks/studies.py regression    # MLVS, or the pose outright: the same encoder, pictures and steps
+    python benchmarks/studies.py draw          # what the results file has, as one page
+
+Killed, a study goes on: what is learned or measured is not done again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import plotly.graph_objects as go
+import torch
+import tyro
+from jaxtyping import Float
+from plotly.subplots import make_subplots
+from torch import Tensor, nn
+
+from deepservo import checkpoint, control
+from deepservo.bench.metrics import wilson
+from deepservo.bench.protocols import measure, sampled
+from deepservo.bench.scenes import scene_of
+from deepservo.checkpoint import replacing
+from deepservo.commands import servo_bar, training_bar
+from deepservo.data import generator, half_precision, perturbed
+from deepservo.data_latent import AutoEncoderTask, Loss, MetricTask, to_reference
+from deepservo.features.latent import BORDER, Latent
+from deepservo.geometry import se3
+from deepservo.learn import PAPER_CAMERA, recipe
+from deepservo.methods.aevs import latent_servo
+from deepservo.methods.base import Controller
+from deepservo.methods.mlvs import MetricServo
+from deepservo.nets.metric import numbers
+from deepservo.nets.resnet import AutoEncoder, Encoder, Norm, Pool, Shape, folded
+from deepservo.scene import PlanarScene, sampling
+from deepservo.train import Task, train
+from rows import ResultsFile, per_run, pooled
+
+Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "draw"]
+DISTANCE = 0.6
+LATENTS, SEEDS = (6, 8, 16, 32, 64, 128, 256), range(5)
+TEN = ("astronaut", "camera", "chelsea", "moon", "page", "clouds", "leaves", "strokes", "tiles", "mixed")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network of a study: how it is built, what it learns on a scene, how it steers, and on which sets."""
+
+    label: str
+    net: Callable[[], nn.Module]
+    task: Callable[[PlanarScene], Task]
+    controller: Callable[[Any], Controller]
+    sets: tuple[str, ...] = ("lookat", "screw")
+    seed: int = 0
+
+
+class InTurn:
+    """Tasks that take a step each, one after the other."""
+
+    def __init__(self, tasks: list[AutoEncoderTask]) -> None:
+        self.tasks, self.rate = tasks, tasks[0].rate
+
+    def loss(self, net: AutoEncoder, seed: int, step: int) -> Tensor:
+        """Of one batch."""
+        return self.tasks[step % len(self.tasks)].loss(net, seed, step)
+
+
+@dataclass(frozen=True)
+class RegressionTask:
+    """Teaches an encoder the pose outright, with the pictures that MetricTask has: L1 of t [distances] and two columns of R."""
+
+    like: MetricTask
+    rate: float
+
+    def loss(self, net: Encoder, seed: int, step: int) -> Tensor:
+        """Of one batch."""
+        g, size = generator(seed, step), net.shape.size
+        Ts = sampling.workspace(self.like.batch, g, DISTANCE)
+        images = perturbed(self.like.scene.render(PAPER_CAMERA.crop(BORDER).resize(size, size), Ts), g)
+        with half_precision():
+            found = net(images.contiguous(memory_format=torch.channels_last))
+        return (found.float() - numbers(to_reference(Ts, DISTANCE)).float()).abs().mean()
+
+
+class Regressed(Controller):
+    """PBVS between the poses that an encoder answers."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(PAPER_CAMERA)
+        self.features = Latent(PAPER_CAMERA, folded(encoder), encoder.shape.size)
+
+    def _set_goal(self, goal: Tensor) -> None:
+        self.state = {"T": self._pose(goal)}
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        return control.pbvs(se3.inverse(self.state["T"]) @ self._pose(image), self.gain)
+
+    def _pose(self, images: Tensor) -> Float[Tensor, "b 4 4"]:
+        t, first, second = self.features.s(images).double().split(3, 1)
+        x = nn.functional.normalize(first, dim=1)
+        y = nn.functional.normalize(second - (second * x).sum(1, keepdim=True) * x, dim=1)
+        return se3.transform(torch.stack([x, y, torch.linalg.cross(x, y)], -1), DISTANCE * t)
+
+
+def variants(study: Study, preset: str) -> list[Variant]:
+    """What a study compares."""
+    return _regression(preset) if study == "regression" else _autoencoders(study, preset)
+
+
+def _autoencoders(study: Study, preset: str) -> list[Variant]:
+    """AEVS, changed in one thing."""
+    base: AutoEncoder = recipe("aevs", preset).net()  # type: ignore[assignment]
+    shape = base.encoder.shape
+
+    def task(scene: PlanarScene) -> AutoEncoderTask:
+        return recipe("aevs", preset).task(scene, PAPER_CAMERA, DISTANCE)
+
+    def aevs(label: str, learned: Callable[[PlanarScene], Task] = task, seed: int = 0, **changes: Any) -> Variant:
+        changed = replace(shape, **changes)
+        return Variant(
+            label, lambda: AutoEncoder(changed), learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE), seed=seed
+        )
+
+    def losing(loss: Loss, seed: int) -> Variant:
+        return aevs(loss, lambda scene: replace(task(scene), loss_of=loss), seed)
+
+    ten = [task(scene_of(name)) for name in TEN] if study == "scenes" else []
+    return {
+        "losses": lambda: [losing(loss, seed) for loss in get_args(Loss) for seed in SEEDS],
+        "size": lambda: [aevs(f"{n} numbers", latent=n) for n in LATENTS],
+        "depth": lambda: [aevs(f"{n} blocks", blocks=n) for n in range(1, len(shape.stages()) + 1)],
+        "norm": lambda: [aevs(f"{norm} norm", norm=norm) for norm in get_args(Norm)],
+        "pool": lambda: [aevs(f"{pool} pool", pool=pool) for pool in get_args(Pool)],
+        "scenes": lambda: [aevs("this scene"), aevs("ten others", lambda scene: InTurn(ten))],
+    }[study]()
+
+
+def _regression(preset: str) -> list[Variant]:
+    """MLVS, and the pose outright."""
+    metric = recipe("mlvs", preset)
+    encoder: Shape = metric.net().images.shape  # type: ignore[union-attr,assignment]
+
+    def task(scene: PlanarScene) -> MetricTask:
+        return metric.task(scene, PAPER_CAMERA, DISTANCE)
+
+    def outright(scene: PlanarScene) -> RegressionTask:
+        return RegressionTask(task(scene), task(scene).rate)
+
+    sets = ("lookat-rz", "lookat-rz-perturbed")
+    return [
+        Variant("mlvs", metric.net, task, lambda net: MetricServo(PAPER_CAMERA, net, DISTANCE), sets),
+        Variant("regression", lambda: Encoder(replace(encoder, latent=9)), outright, Regressed, sets),
+    ]
+
+
+def learned(variant: Variant, scene: PlanarScene, steps: int, path: Path, what: str) -> tuple[nn.Module, float, float]:
+    """The network in `path`, or one learned now; its last loss and the seconds that it took."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(variant.seed)
+        net = variant.net()
+    if path.is_file():
+        weights, config = checkpoint.load(path)
+        net.load_state_dict(weights)
+        return net.eval(), config["loss"], config["seconds"]
+    partial = path.with_suffix(".partial")
+    with training_bar(what) as show:
+        progress = train(net, variant.task(scene), steps, variant.seed, partial, {"study": str(path)}, partial.is_file(), show)
+    loss = progress.loss[-1][1]
+    checkpoint.save(path, net.state_dict(), {"loss": loss, "seconds": progress.seconds})
+    partial.unlink()
+    return net, loss, progress.seconds
+
+
+def main(
+    study: tyro.conf.Positional[Study],
+    *,
+    scenes: tuple[str, ...] = ("coffee",),
+    steps: int = 2000,
+    n: int = 100,
+    seed: int = 0,
+    preset: str = "cpu",
+    models: Path = Path("out/studies"),
+    out: Path = Path("results/studies.json"),
+    page: Path = Path("out/studies.html"),
+) -> None:
+    """Learn and measure what a study compares, then draw it.
+
+    Args:
+        study: which one; `draw` measures nothing.
+        scenes: each network is learned on each.
+        steps: of each training.
+        n: starts of each set.
+        seed: of the starts.
+        preset: whose recipes are varied.
+        models: folder that keeps the networks.
+        out: the results file.
+        page: the drawing.
+    """
+    results = ResultsFile(out)
+    for scene_name in scenes if study != "draw" else ():
+        scene = scene_of(scene_name)
+        for variant in variants(study, preset):
+            name = f"{study}, {variant.label}, {scene_name}" + (f", seed {variant.seed}" if variant.seed else "")
+            path = models / preset / f"{name.replace(', ', '-').replace(' ', '_')}-{steps}.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            settings = {"study": study, "method": variant.label, "scene": scene_name, "preset": preset, "steps_trained": steps, "n": n}
+            settings |= {"seed": seed, "trained_seed": variant.seed}
+            wanted = [each for each in variant.sets if not results.has({**settings, "set": each})]
+            if not wanted:
+                continue
+            net, loss, seconds = learned(variant, scene, steps, path, name)
+            for each in wanted:
+                controller = variant.controller(net)
+                starts = sampled(each, n, seed, scene, PAPER_CAMERA, DISTANCE)
+                with servo_bar(f"{name}, {each}", controller.budget) as show:
+                    trajectory, row = measure(controller, variant.label, scene, scene_name, starts, progress=show)
+                row |= {"loss": loss, "trained_s": seconds, "parameters": sum(p.numel() for p in net.parameters())}
+                results.add({**row, "runs": per_run(trajectory, starts)}, {**settings, "set": each})
+                print(f"{name}: {each} {100 * row['converged']:.1f} % home, loss {loss:.4f}", flush=True)
+    draw(results.rows, page)
+
+
+def draw(rows: list[dict[str, Any]], page: Path) -> None:
+    """A panel a study and set: the share home of each variant, pooled over scenes and seeds, and its interval; dots are single networks."""
+    panels = list(dict.fromkeys((row["study"], row["set"]) for row in rows))
+    figure = make_subplots(rows=max(1, (len(panels) + 1) // 2), cols=2, subplot_titles=[f"{study}, {each}" for study, each in panels])
+    for k, (study, each) in enumerate(panels):
+        mine = [row for row in rows if (row["study"], row["set"]) == (study, each)]
+        labels = list(dict.fromkeys(row["method"] for row in mine))
+        where = {"row": k // 2 + 1, "col": k % 2 + 1}
+        totals = [pooled([row for row in mine if row["method"] == label]) for label in labels]
+        share = [100 * total["converged"] for total in totals]
+        low, high = zip(*[wilson(round(t["converged"] * t["n"]), t["n"]) for t in totals], strict=True)
+        bars = {"type": "data", "symmetric": False, "array": [100 * h - s for h, s in zip(high, share, strict=True)]}
+        bars["arrayminus"] = [s - 100 * w for w, s in zip(low, share, strict=True)]
+        figure.add_trace(go.Bar(x=labels, y=share, error_y=bars, marker_color="#4c78a8"), **where)
+        dots = go.Scatter(
+            x=[row["method"] for row in mine], y=[100 * row["converged"] for row in mine], mode="markers", marker_color="#222"
+        )
+        figure.add_trace(dots, **where)
+        figure.update_yaxes(range=[0, 100], title_text="% home", **where)
+    figure.update_layout(
+        showlegend=False, height=320 * max(1, (len(panels) + 1) // 2), template="plotly_white", title="Studies of latent servoing"
+    )
+    with replacing(page) as beside:
+        beside.write_text(figure.to_html(include_plotlyjs=True), "utf-8")
+    print(f"drawn: {page}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
