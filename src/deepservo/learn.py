@@ -52,7 +52,7 @@ RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
         ("aevs", "cpu"): Recipe(lambda: AutoEncoder(Shape(18, 16, 32, 96)), AutoEncoderTask, 20, _encoder),
         ("aevs", "paper"): Recipe(lambda: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
         ("mlvs", "cpu"): Recipe(lambda: MetricNet(Shape(18, 16, 32, 96)), MetricTask, 20),
-        ("mlvs", "paper"): Recipe(lambda: MetricNet(Shape(34)), partial(MetricTask, anchors=64, copies=2, rate=1e-4), 480),
+        ("mlvs", "paper"): Recipe(lambda: MetricNet(Shape(34)), partial(MetricTask, anchors=64, copies=2, rate=1e-4, published=True), 480),
     }
 )
 """By method and preset: `cpu` for two cores, `paper` as it was published, for a GPU."""
