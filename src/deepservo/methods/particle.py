@@ -13,11 +13,12 @@ from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.methods.direct import PhotometricServo
 from deepservo.sampler import build_pyramid, sample_covered
+from deepservo.scene import sampling
 
 SIZE = 56  # pixels of the small pictures' longer side, in which poses are tried
-PARTICLES = 200
-FIRST = (0.15, 0.15, 0.1, math.radians(15), math.radians(15), math.radians(45))  # deviations of the first poses [m at 0.6 m, rad]
-MOVE = 0.1  # of FIRST, from step to step, at the worst match; less where the match is better
+TRIED, PARTICLES = 4000, 200  # at the first step, all over the workspace; then
+# Deviations from step to step [m at 0.6 m, rad] at the worst match; less where the match is better.
+MOVE = (0.03, 0.03, 0.02, math.radians(3), math.radians(3), math.radians(9))
 SHARP = 20.0  # of the weights exp(-SHARP SSD / variance of the goal)
 NEAR = (0.01, math.radians(1.0))  # [m at 0.6 m, rad] under which DVS takes over
 
@@ -35,7 +36,7 @@ class ParticleServo(Controller):
         self.small = camera.resize(round(camera.width * scale), round(camera.height * scale))
         self.depth, self.gain, self.seed = depth, gain, seed
         unit = torch.tensor([depth / 0.6] * 3 + [1.0] * 3, dtype=torch.float64)
-        self.first = torch.tensor(FIRST, dtype=torch.float64) * unit
+        self.move = torch.tensor(MOVE, dtype=torch.float64) * unit
         self.near = (NEAR[0] * depth / 0.6, NEAR[1])
 
     def stage(self, n: int) -> Tensor:
@@ -54,7 +55,10 @@ class ParticleServo(Controller):
 
     def _velocity(self, image: Tensor) -> Tensor:
         if self.step == 0:
-            self.state["Ts_goal_cam"] = self._spread(self.first, torch.ones(1, 1, 1, dtype=torch.float64)).expand(len(image), -1, 4, 4)
+            first = sampling.workspace(TRIED, torch.Generator().manual_seed(self.seed), self.depth)
+            first = se3.inverse(sampling.fronto_parallel(self.depth)) @ first
+            first[0] = torch.eye(4, dtype=first.dtype)  # it may be home
+            self.state["Ts_goal_cam"] = first.expand(len(image), -1, 4, 4)
             self.state["v_cam"] = torch.zeros(len(image), 6, dtype=torch.float64)
             self.state["near"] = torch.zeros(len(image), dtype=torch.bool)
         state, v_cam = self.state, torch.zeros(len(image), 6, dtype=torch.float64)
@@ -81,21 +85,22 @@ class ParticleServo(Controller):
         weights = torch.softmax(-SHARP * cost.double(), 1)
         combs = ((torch.arange(PARTICLES) + 0.5) / PARTICLES).double().repeat(len(runs), 1)
         drawn = torch.searchsorted(weights.cumsum(1), combs)
-        drawn = drawn.clamp(max=PARTICLES - 1)
+        drawn = drawn.clamp(max=Ts.shape[1] - 1)
         drawn[:, 0] = best
         worst = cost.amin(1).double().clamp(max=1)[:, None, None]
-        state["Ts_goal_cam"] = state["Ts_goal_cam"].clone()
-        state["Ts_goal_cam"][runs] = Ts.gather(1, drawn[:, :, None, None].expand(-1, -1, 4, 4)) @ self._spread(MOVE * self.first, worst)
+        drawn_Ts = Ts.gather(1, drawn[:, :, None, None].expand(-1, -1, 4, 4)) @ self._spread(worst)
+        state["Ts_goal_cam"] = state["Ts_goal_cam"][:, :PARTICLES].clone()
+        state["Ts_goal_cam"][runs] = drawn_Ts
         metres, radians = se3.distance(T, torch.eye(4, dtype=torch.float64))
         state["near"] = state["near"].clone()
         state["near"][runs] = (metres < self.near[0]) & (radians < self.near[1])
         return control.pbvs(T, self.gain)
 
-    def _spread(self, deviation: Float[Tensor, "6"], share: Float[Tensor, "b 1 1"]) -> Float[Tensor, "b n 4 4"]:
+    def _spread(self, share: Float[Tensor, "b 1 1"]) -> Float[Tensor, "b n 4 4"]:
         """Small motions, the first of them none."""
         noise = torch.randn(PARTICLES, 6, generator=torch.Generator().manual_seed(self.seed + self.step), dtype=torch.float64)
         noise[0] = 0
-        return se3.exp(noise * deviation * share)
+        return se3.exp(noise * self.move * share)
 
     def _cost(self, image: Float[Tensor, "1 h w"], Ts: Float[Tensor, "n 4 4"], goal: Float[Tensor, "h w"]) -> Float[Tensor, " n"]:
         """Mean square difference of the image, as each particle sees it from the goal, in variances of the goal; 2 where it is not seen."""
