@@ -1,12 +1,11 @@
 """Features of a picture that a network has learned: s = z(I), L = (dz/dI) L_I, in one pass (AEVS Eq. 10, 11)."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from deepservo.camera import Camera
 from deepservo.features.luminance import SHARP, Luminance
-from deepservo.nets.resnet import pictures_of
+from deepservo.nets.pose import shrink
 from deepservo.nets.tangent import with_tangents
 
 BORDER = 5  # pixels: there the derivative of the picture would reach beyond it
@@ -22,7 +21,7 @@ class Latent:
 
     def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
         """z alone."""
-        return self.encoder(pictures_of(images, self.size, BORDER))
+        return self.encoder(self._input(images))
 
     def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
         """L_z alone."""
@@ -37,5 +36,8 @@ class Latent:
         """
         rows, columns = self.luminance.x.shape
         tangents = self.luminance.columns(images, depth).unflatten(2, (rows, columns))
-        small = torch.nn.functional.interpolate(tangents, (self.size, self.size), mode="bilinear", antialias=True)
-        return with_tangents(self.encoder, pictures_of(images, self.size, BORDER), small[:, :, None])
+        return with_tangents(self.encoder, self._input(images), shrink(tangents, self.size)[:, :, None])
+
+    def _input(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 s s"]:
+        """What the encoder sees: the picture without its border."""
+        return shrink(self.luminance.inside(images), self.size)

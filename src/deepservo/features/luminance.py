@@ -45,15 +45,16 @@ class Luminance:
             raise InputError(f"luminance: pictures of {camera.width} x {camera.height} leave nothing inside a border of {border} pixels")
         self.camera, self.border, self.taps = camera, border, taps
         x, y = camera.xy()
-        self.x, self.y = self._inside(x), self._inside(y)
+        self.x, self.y = self.inside(x), self.inside(y)
 
-    def _inside(self, maps: Tensor) -> Tensor:
+    def inside(self, maps: Tensor) -> Tensor:
+        """Maps (..., h, w) without the border."""
         b = self.border
         return maps[..., b : maps.shape[-2] - b, b : maps.shape[-1] - b]
 
     def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
         """The features alone."""
-        return self._inside(images[:, 0]).flatten(1)
+        return self.inside(images[:, 0]).flatten(1)
 
     def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
         """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
@@ -68,9 +69,9 @@ class Luminance:
     def columns(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b 6 k"]:
         """`L` transposed: each of its columns is a picture."""
         gx, gy = gradient(images, self.taps)
-        inside = depth if depth.shape[-1] == 1 else self._inside(depth)
+        inside = depth if depth.shape[-1] == 1 else self.inside(depth)
         L = interaction.luminance(
-            self._inside(gx) * self.camera.fx, self._inside(gy) * self.camera.fy, self.x, self.y, inside.to(images.dtype), axis=-3
+            self.inside(gx) * self.camera.fx, self.inside(gy) * self.camera.fy, self.x, self.y, inside.to(images.dtype), axis=-3
         )
         return L.flatten(2)
 

@@ -73,6 +73,6 @@ def cell_rays(camera: Camera) -> Float[Tensor, "n 3"]:
     return torch.stack([x.flatten(), y.flatten(), torch.ones(GRID * GRID, dtype=torch.float64)], -1)
 
 
-def shrink(images: Float[Tensor, "b 1 h w"], size: int) -> Float[Tensor, "b 1 s s"]:
+def shrink(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c s s"]:
     """Resize to the network's input, averaging what each of its pixels covers."""
     return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)

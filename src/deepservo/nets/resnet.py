@@ -180,12 +180,6 @@ def _plain(conv: nn.Conv2d) -> nn.Conv2d:
     return plain
 
 
-def pictures_of(images: Float[Tensor, "b 1 h w"], size: int, border: int) -> Float[Tensor, "b 1 s s"]:
-    """What the encoder sees: the picture without its border, resized by area to its input."""
-    inside = images[..., border : images.shape[-2] - border, border : images.shape[-1] - border]
-    return torch.nn.functional.interpolate(inside, (size, size), mode="bilinear", antialias=True)
-
-
 class AutoEncoder(nn.Module):
     """An encoder and the decoder that it is trained with; answers logits of the picture."""
 
