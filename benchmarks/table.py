@@ -173,6 +173,40 @@ def hard(rows: list[Row]) -> str:
     return who_wins(over_all(rows)[1])
 
 
+def tangents(rows: list[Row]) -> str:
+    """How far L_z is from rendered motion, and what it costs."""
+    found = [row for row in rows if "scene" in row]
+    error = table(
+        ["encoder of", "pictures of", "median relative error %", "x", "y", "z", "rx", "ry", "rz"],
+        ([r["model"], r["scene"], f"{100 * r['median']:.1f}", *[f"{100 * axis:.1f}" for axis in r["axes"]]] for r in found),
+        2,
+    )
+    cost = table(
+        ["width", "z and L_z a second", "against", "times as long"],
+        (
+            [str(r["width"]), f"{r['ours']:.1f}", r["against"], f"**{1 / r['ratio']:.2f}** [{1 / r['high']:.2f}, {1 / r['low']:.2f}]"]
+            for r in rows
+            if "width" in r
+        ),
+        0,
+    )
+    return f"{error}\n\n{cost}"
+
+
+def studies(rows: list[Row]) -> str:
+    """A line a study, variant and set, over scenes and seeds."""
+    lines = []
+    for study, name, method in unique((row["study"], row["set"], row["method"]) for row in rows):
+        mine = [row for row in rows if (row["study"], row["set"], row["method"]) == (study, name, method)]
+        total, steps = pooled(mine), unique(row["steps_trained"] for row in mine)
+        mean = {k: float(np.mean([row[k] for row in mine])) for k in ("loss", "trained_s", "parameters")}
+        trained = [f"{mean['loss']:.4f}", f"{mean['trained_s'] / 60:.1f}", f"{mean['parameters'] / 1e6:.2f}"]
+        lines.append([study, method, name, str(total["n"]), home(total), *ends(total)[:1], " ".join(map(str, steps)), *trained])
+    return table(
+        ["study", "variant", "set", "runs", "home % [95 %]", "end mm", "steps learned", "loss", "minutes", "million weights"], lines, 3
+    )
+
+
 # By name: the file in results/ and the table made of its rows.
 TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "pictures": ("pictures", pictures),
@@ -182,6 +216,10 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "classical": ("classical", classical),
     "six": ("six", classical),
     "hard": ("hard", hard),
+    "latent": ("latent", classical),
+    "latent-hard": ("latent-hard", hard),
+    "tangents": ("tangents", tangents),
+    "studies": ("studies", studies),
     "visp": ("visp", visp),
     "speed": ("speed", speed),
     "speed-growth": ("speed", speed_growth),
