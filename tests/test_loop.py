@@ -12,7 +12,7 @@ from deepservo.data_latent import to_reference
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.loop import Simulator, Trajectory, servo
-from deepservo.methods import METHODS, Controller, build
+from deepservo.methods import METHODS, Controller, build, trained_as
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.direct import PhotometricServo
 from deepservo.methods.handoff import PATIENCE, Handoff
@@ -69,7 +69,8 @@ def model_of(name: str, scene: PlanarScene, camera: Camera = CAMERA) -> SimpleNa
     torch.manual_seed(0)
     shape = Shape(18, 8, 16, 64)
     nets = {"aevs": lambda: Encoder(shape), "mlvs": lambda: MetricNet(shape, "silu")}
-    return SimpleNamespace(camera=camera, net=nets.get(name.removesuffix("+dvs"), lambda: PoseNet(16))(), distance=0.6, scene=scene)
+    method = trained_as(name) or "cnn"
+    return SimpleNamespace(method=method, camera=camera, net=nets.get(method, lambda: PoseNet(16))(), distance=0.6, scene=scene)
 
 
 def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal: torch.Tensor) -> Controller:
@@ -81,7 +82,7 @@ def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal:
     if isinstance(coarse, MetricServo):
         where = NearTruth(world, T_world_goal)
         coarse.search = lambda z: z.view(-1, 4, 4)
-        coarse._embedded = lambda images: to_reference(where(images), 0.6).flatten(1)
+        coarse.features.s = lambda images: to_reference(where(images), 0.6).flatten(1)
         coarse.phi.measure = lambda T: (None, straight(T))
     controller.set_goal(scene.render(CAMERA, T_world_goal))
     if isinstance(controller, TruePose):
