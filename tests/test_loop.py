@@ -230,7 +230,8 @@ def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), NEAR)), controller, goal, 3)
-    used = getattr(getattr(controller, "coarse", controller), "psi", model.net)  # mlvs has a copy
+    coarse = getattr(controller, "coarse", controller)
+    used = coarse.features.encoder if isinstance(coarse, MetricServo) else model.net  # mlvs has a copy
     assert torch.isfinite(trajectory.v_cam).all() and not used.training
 
 
