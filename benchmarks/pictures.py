@@ -10,12 +10,10 @@ from pathlib import Path
 import tyro
 
 from deepservo.bench.protocols import measure, sampled
-from deepservo.camera_file import CalibratedCamera
-from deepservo.commands import servo_bar, training_bar
-from deepservo.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.commands import servo_bar
 from deepservo.methods import build
-from deepservo.model import Model, load_model
-from deepservo.pictures import BUNDLED, bundled
+from deepservo.pictures import BUNDLED
+from models import learned
 from rows import ResultsFile, per_run
 
 METHODS = ("cnn+dvs", "cnn", "sift", "sift+dvs")
@@ -43,7 +41,7 @@ def main(
     """
     results = ResultsFile(out)
     for picture in pictures:
-        model = learned(picture, models / f"{picture}.safetensors", minutes)
+        model = learned(picture, "cnn", models, minutes)
         for name in SETS:
             for method in METHODS:
                 steps = model.training["steps"] if method.startswith("cnn") else None
@@ -57,17 +55,6 @@ def main(
                 seconds = model.training["seconds"] if steps else None
                 results.add({**row, "trained_s": seconds, "runs": per_run(trajectory, starts)}, settings)
                 print(f"{picture:10} {name:20} {method:9} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
-
-
-def learned(picture: str, path: Path, minutes: float) -> Model:
-    """The model of a bundled picture: the one in `path`, or one learned now (resumed where it was killed)."""
-    if path.is_file():
-        return load_model(path)
-    camera = CalibratedCamera(PAPER_CAMERA)
-    texture = bundled(picture)
-    with training_bar(f"learning {picture}") as show:
-        scene = make_scene(texture, camera, picture)
-        return learn(texture, scene, camera, path, name=picture, minutes=minutes, seed=0, resume=None, show=show)
 
 
 if __name__ == "__main__":

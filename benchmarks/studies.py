@@ -30,9 +30,9 @@ from deepservo.bench.protocols import measure, sampled
 from deepservo.bench.scenes import scene_of
 from deepservo.checkpoint import replacing
 from deepservo.commands import servo_bar, training_bar
-from deepservo.data import generator, half_precision, perturbed
-from deepservo.data_latent import AutoEncoderTask, Loss, MetricTask, to_reference
-from deepservo.features.latent import BORDER, Latent
+from deepservo.data import generator, half_precision
+from deepservo.data_latent import AutoEncoderTask, IsometryTask, Loss, pictures, to_reference
+from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA, recipe
 from deepservo.methods.aevs import latent_servo
@@ -75,18 +75,22 @@ class InTurn:
 
 @dataclass(frozen=True)
 class RegressionTask:
-    """Teaches an encoder the pose outright, with the pictures that MetricTask has: L1 of t [distances] and two columns of R."""
+    """Teaches an encoder the pose outright, with the pictures that `like` has: L1 of t [distances] and two columns of R."""
 
-    like: MetricTask
-    rate: float
+    like: IsometryTask
+
+    @property
+    def rate(self) -> float:
+        """The same."""
+        return self.like.rate
 
     def loss(self, net: Encoder, seed: int, step: int) -> Tensor:
         """Of one batch."""
-        g, size = generator(seed, step), net.shape.size
+        g = generator(seed, step)
         Ts = sampling.workspace(self.like.batch, g, DISTANCE)
-        images = perturbed(self.like.scene.render(PAPER_CAMERA.crop(BORDER).resize(size, size), Ts), g)
+        seen = self.like.spoil(pictures(self.like.scene, PAPER_CAMERA, net.shape.size, Ts), g)
         with half_precision():
-            found = net(images.contiguous(memory_format=torch.channels_last))
+            found = net(seen.contiguous(memory_format=torch.channels_last))
         return (found.float() - numbers(to_reference(Ts, DISTANCE)).float()).abs().mean()
 
 
@@ -148,11 +152,11 @@ def _regression(preset: str) -> list[Variant]:
     metric = recipe("mlvs", preset)
     encoder: Shape = metric.net().images.shape  # type: ignore[union-attr,assignment]
 
-    def task(scene: PlanarScene) -> MetricTask:
+    def task(scene: PlanarScene) -> IsometryTask:
         return metric.task(scene, PAPER_CAMERA, DISTANCE)
 
     def outright(scene: PlanarScene) -> RegressionTask:
-        return RegressionTask(task(scene), task(scene).rate)
+        return RegressionTask(task(scene))
 
     sets = ("lookat-rz", "lookat-rz-perturbed")
     return [

@@ -20,7 +20,7 @@ from deepservo.bench.conditions import BLUR, LIGHT, MODEL, OCCLUSION, PLAIN, SIZ
 from deepservo.bench.runs import Bench, Chunk, Job, Prepared, Runs, jobs
 from deepservo.bench.scenes import MADE, NAMES, scene_of
 from deepservo.bench.sets import SETS, gaussian, overlap
-from deepservo.bench.tables import compared
+from deepservo.bench.tables import compared, who_wins
 from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
@@ -394,3 +394,9 @@ def test_a_trained_method_runs_where_it_was_trained(files, tmp_path, capfd):
     assert main([*args, "--methods", "cnn", "--out", str(tmp_path / "none")]) == 2
     assert "cnn: the models given were not trained on the pictures of hard-texture" in capfd.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_method_that_ran_on_fewer_scenes_says_so():
+    rows = [{"method": m, "set": "hard-texture", "part": "", "n": n, "converged": 1.0, "converged_ci": [0.5, 1.0], "end_mm_median": 0.5}
+            for m, n in (("sift", 48), ("cnn", 12))]  # fmt: skip
+    assert "| **100** [50, 100], 0.5 mm | **100** [50, 100], 0.5 mm, of 12 only |" in who_wins(rows)

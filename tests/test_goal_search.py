@@ -5,7 +5,8 @@ import torch
 
 from deepservo.features.registration import fronto
 from deepservo.geometry import se3
-from deepservo.methods.cnn_vs import CLEAN, PoseServo
+from deepservo.methods.cnn_vs import PoseServo
+from deepservo.methods.located import CLEAN
 from deepservo.nets.pose import PoseNet
 from deepservo.pictures import bundled
 from deepservo.scene import PlanarScene, perturb, sampling

@@ -14,7 +14,16 @@ from torch import nn
 import deepservo
 from deepservo import PlanarScene, load_model
 from deepservo.cli import main
-from deepservo.data_latent import AutoEncoderTask, MetricTask, frequency_loss, pairwise_distance
+from deepservo.data_latent import (
+    AutoEncoderTask,
+    IsometryTask,
+    MetricTask,
+    frequency_loss,
+    pairwise_distance,
+    scales,
+    to_reference,
+    to_world,
+)
 from deepservo.errors import InputError
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
@@ -193,33 +202,48 @@ def test_an_autoencoder_learns_a_batch(loss_of, scene, paper_camera):
     torch.manual_seed(0)
     net, task = AutoEncoder(small(size=32, width=8)), AutoEncoderTask(scene, paper_camera, 0.6, batch=8, loss_of=loss_of, perturb=False)
     optimizer, least = torch.optim.Adam(net.parameters(), 3e-3), {"frequency": 0.0, "pixel": 0.55}[loss_of]
-    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(60)]
-    assert losses[-1] - least < 0.8 * (losses[0] - least)
+    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(150)]
+    assert losses[-1] - least < 0.6 * (losses[0] - least)
 
 
-@pytest.mark.parametrize("published", [True, False])
-def test_pictures_and_poses_learn_to_meet(published, scene, paper_camera):
+def test_pictures_and_poses_learn_to_meet(scene, paper_camera):
     torch.manual_seed(0)
-    net, task = MetricNet(small(size=32, width=8)), MetricTask(scene, paper_camera, 0.6, anchors=8, pool=256, published=published)
-    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
-    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(100)]
-    assert losses[-1] < 0.3 * losses[0]
+    net, task = MetricNet(small(size=32, width=8)), MetricTask(scene, paper_camera, 0.6, anchors=8, copies=1, pool=256)
+    losses = learned(net, task, torch.optim.Adam(net.parameters(), 3e-3), 0, 60)
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
-def test_where_the_poses_learn_alone_pictures_do_not_move_them(scene, paper_camera):
-    """The published loss draws poses to pictures; the other one leaves them where Eq. 9 has them."""
-    for published in (True, False):
-        torch.manual_seed(0)
-        net = MetricNet(small(size=32))
-        task = MetricTask(scene, paper_camera, 0.6, anchors=4, pool=64, published=published)
-        gradients = []
-        for scale in (1.0, 5.0):  # of what the pictures say
-            with torch.no_grad():
-                net.images[-1].weight *= scale
-            net.zero_grad()
-            task.loss(net, 0, 0).backward()
-            gradients.append(net.poses.layers[0].weight.grad.clone())
-        assert torch.equal(*gradients) == (not published)
+def test_the_poses_learn_an_isometry_and_the_pictures_follow(scene, paper_camera, generator):
+    torch.manual_seed(0)
+    net, task = MetricNet(small(size=32, width=8, even=True), "silu"), IsometryTask(scene, paper_camera, 0.6, batch=64)
+    optimizer = torch.optim.Adam(net.poses.parameters(), 1e-2)
+    for _ in range(600):
+        optimizer.zero_grad()
+        task._isometry(net.poses, to_reference(sampling.workspace(64, generator), 0.6), generator).backward()
+        optimizer.step()
+    unit = torch.tensor([scales()[0]] * 3 + [scales()[1]] * 3)
+    with torch.no_grad():
+        stretched = torch.linalg.svdvals(net.poses.measure(to_reference(sampling.workspace(50, generator), 0.6))[1] * unit)
+    assert stretched.median() == pytest.approx(1, abs=0.2), "a step or a turn as long as the unit is as long in the latent space"
+    assert stretched.quantile(0.05) > 0.4 and stretched.max() < 2
+    before = [p.clone() for p in net.poses.parameters()]
+    optimizer = torch.optim.Adam(net.images.parameters(), 3e-3)
+    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(map(torch.equal, before, net.poses.parameters()))
+
+
+def test_pictures_do_not_move_what_poses_learn(scene, paper_camera):
+    torch.manual_seed(0)
+    net, task = MetricNet(small(size=32), "silu"), IsometryTask(scene, paper_camera, 0.6, batch=32)
+    gradients = []
+    for scale in (1.0, 5.0):
+        with torch.no_grad():
+            net.images[-1].weight *= scale
+        net.zero_grad()
+        task.loss(net, 0, 0).backward()
+        gradients.append(net.poses.layers[0].weight.grad.clone())
+    assert torch.equal(*gradients)
 
 
 def learned(net, task, optimizer, seed: int, steps: int) -> list[float]:
@@ -239,7 +263,7 @@ def test_a_batch_holds_the_nearest_neighbours_of_its_first_poses(scene, paper_ca
     found = task._near_each_other(pool).view(4, 4, 4, 4)
     assert torch.equal(found[:, 0], pool[:4])
     metres, radians = (se3.distance(pool[:4, None], pool[None])[i] for i in (0, 1))
-    apart = metres / 0.6 / task.scales[0] + radians / task.scales[1]
+    apart = metres / 0.6 / scales()[0] + radians / scales()[1]
     for k in range(4):
         assert torch.equal(found[k], pool[apart[k].argsort()[:4]])
 
@@ -249,6 +273,14 @@ def test_distances_between_all_pairs_are_those_of_each(generator):
     found, slow = pairwise_distance(a, b), se3.distance(a[:, None], b[None])
     for one, other in zip(found, slow, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_to_the_reference_and_back(generator):
+    T = sampling.workspace(5, generator, 2.0)
+    there = to_reference(T, 2.0)
+    torch.testing.assert_close(to_world(there, 2.0), T)
+    facing = to_reference(sampling.fronto_parallel(2.0), 2.0)[0]
+    assert torch.equal(facing, torch.eye(4, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("method", ["aevs", "mlvs"])

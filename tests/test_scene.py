@@ -165,6 +165,7 @@ def test_the_workspace_holds_the_starts_and_lies_before_the_plane():
 
 PERTURBATIONS = {
     "brightness": perturb.brightness, "contrast": perturb.contrast, "noise": perturb.noise, "lights": perturb.lights,
+    "blur": lambda images, generator: perturb.blur(images, generator, probability=1.0),
     "erase": lambda images, generator: perturb.erase(images, generator, probability=1.0), "as_mlvs": perturb.as_mlvs,
 }  # fmt: skip
 
@@ -195,6 +196,15 @@ def test_erase_covers_the_stated_area_as_one_rectangle():
     assert erased.any(0).any(0).all() and erased.any(0).any(1).all(), "every row and column is covered now and then"
     half = perturb.erase(images, torch.Generator().manual_seed(0))[:, 0].eq(0).flatten(1).any(1).double().mean()
     assert 0.4 < half < 0.6
+
+
+def test_blur_softens_by_a_share_of_its_own_and_leaves_the_mean():
+    edge = (torch.arange(40) >= 20).float().expand(200, 1, 40, 40)
+    soft = perturb.blur(edge, torch.Generator().manual_seed(0))
+    step = soft[:, 0, 20, 20] - soft[:, 0, 20, 19]
+    assert 0.4 < (step == 1).double().mean() < 0.6, "half of them are left as they are"
+    assert step.min() > 0 and step.min() < 0.4, "others are softened over several pixels"
+    torch.testing.assert_close(soft.mean((1, 2, 3)), edge.mean((1, 2, 3)), rtol=1e-4, atol=1e-4)
 
 
 def test_brightness_and_contrast_use_their_whole_range():

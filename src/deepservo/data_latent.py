@@ -1,7 +1,9 @@
 """What the latent methods learn from: pictures to give back (AEVS), pictures and poses to tell apart (MLVS)."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -11,12 +13,21 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.data import generator, half_precision, perturbed
 from deepservo.features.latent import BORDER
-from deepservo.nets.metric import MetricNet
+from deepservo.geometry import se3
+from deepservo.nets.metric import MetricNet, PoseEncoder
 from deepservo.nets.resnet import AutoEncoder
-from deepservo.scene import PlanarScene, sampling
+from deepservo.scene import PlanarScene, perturb, sampling
 
 Loss = Literal["frequency", "pixel"]
-NEAR = 0.3  # of d_SE3, whose mean is 2: pairs much nearer than this weigh alike
+Images = Float[Tensor, "b 1 s s"]
+MOVED, OTHERS = 8, 4  # poses about each pose, and others of the batch, from which phi learns how far they are from it
+SMALLEST = 0.03  # how near the nearest of those about it are, where 1 is the workspace
+NEAR = 0.02  # of d: errors of pairs much nearer than this weigh alike
+
+
+def spoiled(images: Images, g: torch.Generator) -> Images:
+    """Some of them out of focus, as pictures of few pixels are too; a share of all `perturbed`."""
+    return perturbed(perturb.blur(images, g), g)
 
 
 @dataclass(frozen=True)
@@ -37,9 +48,8 @@ class AutoEncoderTask:
     def loss(self, net: AutoEncoder, seed: int, step: int) -> Tensor:
         """Of one batch."""
         g, size = generator(seed, step), net.encoder.shape.size
-        view = self.camera.crop(BORDER).resize(size, size)
-        images = self.scene.render(view, sampling.workspace(self.batch, g, self.distance))
-        seen = perturbed(images, g) if self.perturb else images
+        images = pictures(self.scene, self.camera, size, sampling.workspace(self.batch, g, self.distance))
+        seen = spoiled(images, g) if self.perturb else images
         with half_precision():
             logits = net(seen.contiguous(memory_format=torch.channels_last))
         logits = logits.float()
@@ -61,28 +71,19 @@ def frequency_loss(difference: Float[Tensor, "b 1 n n"]) -> Tensor:
 
 @dataclass(frozen=True)
 class MetricTask:
-    """Teaches a MetricNet: of `anchors` poses, each with its nearest neighbours, and pictures of them all, some spoiled (MLVS III-C).
+    """MLVS as published (III-C): of `anchors` poses, each with its nearest neighbours, and pictures of them all, some spoiled.
 
-    As published, the loss is the sum of Eq. 9, 10 and 11, the last one squared as the public code has it. That learns slowly: of a batch's
-    pairs only one in b says where a picture itself belongs, and the poses shrink towards what pictures can tell so far. Else the
-    poses learn from Eq. 9 alone, near pairs weigh more (NEAR), and each picture is drawn to its own pose.
-    scales: what a translation [in distances] and a rotation [rad] are divided by in the metric of poses, their means over the workspace.
+    The loss is the sum of Eq. 9, 10 and 11, the last one squared as the public code has it.
     """
 
     scene: PlanarScene
     camera: Camera
     distance: float
-    anchors: int = 16
+    anchors: int = 64
     neighbours: int = 3
-    copies: int = 1
+    copies: int = 2
     pool: int = 2048
-    rate: float = 1e-3
-    published: bool = False
-    scales: tuple[float, float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        metres, radians = pairwise_distance(to_reference(sampling.workspace(500, generator(0, 0), self.distance), self.distance))
-        object.__setattr__(self, "scales", (float(metres.mean()), float(radians.mean())))
+    rate: float = 1e-4
 
     @property
     def batch(self) -> int:
@@ -91,38 +92,86 @@ class MetricTask:
 
     def loss(self, net: MetricNet, seed: int, step: int) -> Tensor:
         """Of one batch."""
-        g, size = generator(seed, step), net.images.shape.size
+        g = generator(seed, step)
         Ts = self._near_each_other(sampling.workspace(self.pool, g, self.distance))
-        view = self.camera.crop(BORDER).resize(size, size)
-        images = self.scene.render(view, Ts)
+        images = pictures(self.scene, self.camera, net.images.shape.size, Ts)
         seen = torch.cat([images, *(perturbed(images, g, 1.0) for _ in range(self.copies))])
         with half_precision():
             of_images = net.images(seen.contiguous(memory_format=torch.channels_last))
         of_images = of_images.float().unflatten(0, (1 + self.copies, len(Ts)))
         T = to_reference(Ts, self.distance)
-        of_poses, wanted = net.poses(T), self._metric(T)
+        of_poses = net.poses(T)
         between = _apart(of_poses, of_poses)
-        weights = torch.ones_like(wanted) if self.published else 1 / (wanted + NEAR)
-        weights = weights / weights.mean()
-        poses = (weights * (wanted - between).square()).mean()
-        if not self.published:
-            of_poses, between = of_poses.detach(), between.detach()
-        both = (weights * (_apart(of_images.flatten(0, 1), of_poses).unflatten(0, (-1, len(Ts))) - between).square()).mean()
-        same = (of_images[:, None] - of_images[None]).square().sum(-1).mean()
-        own = 0.0 if self.published else (of_images - of_poses).square().sum(-1).mean()
-        return poses + both + same + own
+        poses = (self._metric(T) - between).square().mean()
+        both = (_apart(of_images.flatten(0, 1), of_poses).unflatten(0, (-1, len(Ts))) - between).square().mean()
+        return poses + both + (of_images[:, None] - of_images[None]).square().sum(-1).mean()
 
-    def _metric(self, T: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b b"]:
+    def _metric(self, T: Float[Tensor, "a 4 4"], other: Float[Tensor, "b 4 4"] | None = None) -> Float[Tensor, "a b"]:
         """`d_SE3` of all pairs (Eq. 8)."""
-        metres, radians = pairwise_distance(T)
-        return (metres / self.scales[0] + radians / self.scales[1]).float()
+        lengths, angles = scales()
+        metres, radians = pairwise_distance(T, other)
+        return (metres / lengths + radians / angles).float()
 
     def _near_each_other(self, pool: Float[Tensor, "p 4 4"]) -> Float[Tensor, "b 4 4"]:
         """The pool's first `anchors` poses, each with its nearest others."""
         T = to_reference(pool, self.distance)
-        metres, radians = pairwise_distance(T[: self.anchors], T)
-        nearest = (metres / self.scales[0] + radians / self.scales[1]).topk(1 + self.neighbours, largest=False).indices
+        nearest = self._metric(T[: self.anchors], T).topk(1 + self.neighbours, largest=False).indices
         return pool[nearest.flatten()]
+
+
+@dataclass(frozen=True)
+class IsometryTask:
+    """MLVS in minutes: phi learns from poses alone, psi where in the latent space the pose of its picture is.
+
+    The sum of a length and an angle (Eq. 8) is no Euclidean distance: a space that keeps it is crumpled, and an L that is read there says
+    little about a step to go. So d is the root of the sum of squares. Cameras that look at the scene turn as they move; poses that do not
+    occur there (MOVED, at all scales) teach phi to tell turns from steps, and errors count by their share of d. Each picture is drawn to
+    its own pose by the plain distance: of a batch's pairs only one in b says where a picture itself belongs.
+    """
+
+    scene: PlanarScene
+    camera: Camera
+    distance: float
+    batch: int = 128
+    anchors: int = 64
+    rate: float = 8e-3
+    spoil: Callable[[Images, torch.Generator], Images] = spoiled
+
+    def loss(self, net: MetricNet, seed: int, step: int) -> Tensor:
+        """Of one batch."""
+        g = generator(seed, step)
+        Ts = sampling.workspace(self.batch, g, self.distance)
+        seen = self.spoil(pictures(self.scene, self.camera, net.images.shape.size, Ts), g)
+        with half_precision():
+            of_images = net.images(seen.contiguous(memory_format=torch.channels_last))
+        T = to_reference(Ts, self.distance)
+        with torch.no_grad():
+            of_poses = net.poses(T)
+        return _length(of_images.float() - of_poses).mean() + self._isometry(net.poses, T[: self.anchors], g)
+
+    def _isometry(self, phi: PoseEncoder, T: Float[Tensor, "a 4 4"], g: torch.Generator) -> Tensor:
+        """How far the distances of embeddings are from those of poses, of these from others about them and from one another."""
+        lengths, angles = scales()
+        size = SMALLEST ** torch.rand(MOVED, len(T), 1, generator=g, dtype=torch.float64)
+        unit = torch.tensor([lengths] * 3 + [angles] * 3, dtype=torch.float64)
+        moved = T @ se3.exp(0.5 * size * unit * torch.randn(MOVED, len(T), 6, generator=g, dtype=torch.float64))
+        z = phi(T)
+        metres, radians = se3.distance(T, torch.cat([moved, _turned(T)]))
+        wanted = torch.hypot(metres / lengths, radians / angles).float()
+        found = _length(torch.cat([phi(moved), _turned(z)]) - z)
+        return ((found - wanted) / (wanted + NEAR)).square().mean()
+
+
+@cache
+def scales() -> tuple[float, float]:
+    """Means over pairs of poses of the workspace: of their distance, in units of the scene's distance, and of their angle [rad]."""
+    metres, radians = pairwise_distance(to_reference(sampling.workspace(500, generator(0, 0), 1.0), 1.0))
+    return float(metres.mean()), float(radians.mean())
+
+
+def pictures(scene: PlanarScene, camera: Camera, size: int, Ts_world_cam: Float[Tensor, "b 4 4"]) -> Images:
+    """What an encoder for pictures of size x size sees from these poses: the camera's view inside the border."""
+    return scene.render(camera.crop(BORDER).resize(size, size), Ts_world_cam)
 
 
 def to_reference(T_world_cam: Float[Tensor, "b 4 4"], distance: float) -> Float[Tensor, "b 4 4"]:
@@ -130,6 +179,14 @@ def to_reference(T_world_cam: Float[Tensor, "b 4 4"], distance: float) -> Float[
     T = T_world_cam.clone()
     T[:, 2, 3] += distance
     T[:, :3, 3] /= distance
+    return T
+
+
+def to_world(T_ref_cam: Float[Tensor, "b 4 4"], distance: float) -> Float[Tensor, "b 4 4"]:
+    """`T_world_cam`, back from `to_reference`."""
+    T = T_ref_cam.clone()
+    T[:, :3, 3] *= distance
+    T[:, 2, 3] -= distance
     return T
 
 
@@ -143,5 +200,15 @@ def pairwise_distance(
 
 
 def _apart(a: Float[Tensor, "a k"], b: Float[Tensor, "b k"]) -> Float[Tensor, "a b"]:
-    """Euclidean distances, smooth where they vanish."""
-    return ((a[:, None] - b[None]).square().sum(-1) + 1e-8).sqrt()
+    """Euclidean distances."""
+    return _length(a[:, None] - b[None])
+
+
+def _length(difference: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
+    """Euclidean, smooth where it vanishes."""
+    return (difference.square().sum(-1) + 1e-8).sqrt()
+
+
+def _turned(x: Float[Tensor, "b *shape"]) -> Float[Tensor, "n b *shape"]:
+    """OTHERS times, each time with another in the place of each."""
+    return torch.stack([x.roll(k, 0) for k in range(1, OTHERS + 1)])

@@ -17,7 +17,7 @@ from deepservo import checkpoint, distributed
 from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera
 from deepservo.data import PoseTask
-from deepservo.data_latent import AutoEncoderTask, MetricTask
+from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask
 from deepservo.errors import InputError, unknown
 from deepservo.model import Model, load_model, texture_of
 from deepservo.nets.metric import MetricNet
@@ -51,8 +51,8 @@ RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
         ("cnn", "cpu"): Recipe(PoseNet, PoseTask, 4.5),
         ("aevs", "cpu"): Recipe(lambda: AutoEncoder(Shape(18, 16, 32, 96)), AutoEncoderTask, 20, _encoder),
         ("aevs", "paper"): Recipe(lambda: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
-        ("mlvs", "cpu"): Recipe(lambda: MetricNet(Shape(18, 16, 32, 96)), MetricTask, 20),
-        ("mlvs", "paper"): Recipe(lambda: MetricNet(Shape(34)), partial(MetricTask, anchors=64, copies=2, rate=1e-4, published=True), 480),
+        ("mlvs", "cpu"): Recipe(lambda: MetricNet(Shape(18, 16, 32, 64, even=True), "silu"), IsometryTask, 20),
+        ("mlvs", "paper"): Recipe(lambda: MetricNet(Shape(34)), MetricTask, 480),
     }
 )
 """By method and preset: `cpu` for two cores, `paper` as it was published, for a GPU."""

@@ -11,12 +11,13 @@ const interval = ci => `${num(100 * ci[0])} to ${num(100 * ci[1])}`;
 function wins() {
   const head = make("tr", null, make("th", {scope: "col"}, "Set"), ...METHODS.map(m => make("th", {scope: "col"}, m)));
   const lines = [...new Set(D.pooled.map(name))].map(label => {
+    const most = Math.max(...D.pooled.filter(r => name(r) == label).map(r => r.n));  // a method runs on the scenes that it has learned
     const cells = METHODS.map(method => {
       const r = D.pooled.find(r => name(r) == label && r.method == method);
       if (!r) return make("td", {"data-name": method}, make("span", null, "–"));
       const shade = `background: color-mix(in srgb, var(--good) ${Math.round(55 * r.converged ** 2)}%, transparent)`;
       return make("td", {class: "cell", "data-name": method, style: shade}, make("span", null, make("b", null, num(100 * r.converged)),
-        small(interval(r.converged_ci)), small(r.end_mm_median == null ? "none home" : num(r.end_mm_median, 2) + "\u00a0mm")));
+        small(interval(r.converged_ci) + (r.n < most ? `, of ${r.n} only` : "")), small(r.end_mm_median == null ? "none home" : num(r.end_mm_median, 2) + "\u00a0mm")));
     });
     return make("tr", null, make("td", {"data-name": "Set"}, make("span", null, label)), ...cells);
   });

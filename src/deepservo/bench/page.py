@@ -11,7 +11,7 @@ from deepservo.bench.metrics import wilson
 from deepservo.bench.report import even, write_page
 from deepservo.bench.runs import Bench, Runs
 from deepservo.bench.tables import published
-from deepservo.methods import build, trained_as
+from deepservo.methods import build
 
 FARTHEST_BINS = 8  # of the distance at the start
 SHARES = np.linspace(0, 1, 11)  # bins of the share of the goal that the start sees
@@ -106,7 +106,7 @@ def _landscapes(methods: Sequence[str], bench: Bench) -> dict[str, dict[str, Any
     found: dict[str, dict[str, Any]] = {}
     for name, scene in bench.scenes.items():
         for method in methods:
-            if trained_as(method) and (name, trained_as(method)) not in bench.models:
+            if not bench.able(method, name):
                 continue
             features = getattr(build(method, bench.camera, bench.distance, bench.known(name, method)), "features", None)
             if features is not None:

@@ -55,6 +55,10 @@ class Bench:
     poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
     """Of the set `poses`: the user's own."""
 
+    def able(self, method: str, scene: str) -> bool:
+        """Whether the method needs no training, or has learned the scene."""
+        return trained_as(method) is None or (scene, trained_as(method)) in self.models
+
     def known(self, scene: str, method: str) -> Any:
         """What a method may know of a scene: its model, or the scene alone."""
         return self.models.get((scene, trained_as(method) or "")) or _Known(self.scenes[scene] if scene in self.scenes else scene_of(scene))
@@ -170,8 +174,7 @@ def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int |
         for part in parts_of(name, bench):
             for scene in part.scenes or bench.scenes:
                 count = 1 if part.n == 1 else n or part.n  # one published start is the same however often
-                able = [m for m in methods if trained_as(m) is None or (scene, trained_as(m)) in bench.models]
-                found += [Job(method, name, part.label, scene, count) for method in able]
+                found += [Job(method, name, part.label, scene, count) for method in methods if bench.able(method, scene)]
     return found
 
 

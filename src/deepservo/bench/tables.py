@@ -87,12 +87,16 @@ def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
 
 
 def who_wins(pooled: Sequence[Figures]) -> str:
-    """Conditions down, methods across: the share home with its interval, and the median end error [mm]; the best share is bold."""
+    """Conditions down, methods across: the share home with its interval, and the median end error [mm]; the best share is bold.
+
+    A method that ran on fewer scenes than another, having learned no more, has its count of runs beside.
+    """
     methods = unique(row["method"] for row in pooled)
     lines = []
     for name, part in unique((row["set"], row["part"]) for row in pooled):
         mine = {row["method"]: row for row in pooled if (row["set"], row["part"]) == (name, part)}
         best = max(row["converged"] for row in mine.values())
+        most = max(row["n"] for row in mine.values())
         cells = []
         for method in methods:
             if method not in mine:
@@ -102,7 +106,8 @@ def who_wins(pooled: Sequence[Figures]) -> str:
             share = f"{100 * row['converged']:.0f}"
             low, high = row["converged_ci"]
             bold = f"**{share}**" if row["converged"] == best > 0 else share
-            cells.append(f"{bold} [{100 * low:.0f}, {100 * high:.0f}], {figure(row['end_mm_median'])} mm")
+            of = f", of {row['n']} only" if row["n"] < most else ""
+            cells.append(f"{bold} [{100 * low:.0f}, {100 * high:.0f}], {figure(row['end_mm_median'])} mm{of}")
         lines.append([name, part or "all", *cells])
     return table(["set", "condition", *[f"`{method}`" for method in methods]], lines, 2)
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.data_latent import to_reference
+from deepservo.data_latent import to_reference, to_world
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.methods.bank import Bank
-from deepservo.methods.base import Controller
+from deepservo.methods.located import Located
 from deepservo.nets.metric import MetricNet, PoseEncoder
 from deepservo.nets.resnet import folded
-from deepservo.scene import sampling
+from deepservo.scene import PlanarScene, sampling
 
 BANK = 20_000  # poses all over the workspace, among which the search for a pose begins
 BEGUN, ITERATIONS, DAMPING = 4, 6, 1e-3  # of that search: from so many poses of the bank, so many steps, Levenberg-Marquardt
@@ -45,11 +45,12 @@ class PoseSearch:
         return T.view(-1, BEGUN, 4, 4)[torch.arange(len(z)), best]
 
 
-class MetricServo(Controller):
+class MetricServo(Located):
     """`v = -gain L^+ (z_I - z_goal)` (Eq. 14), L that of the pose that looks most like the picture.
 
     neighbours: as published, L is the mean of that of so many nearest poses of a bank about the goal (Eq. 13). Weights are `inverse` to the
-    distances of the embeddings, as in the public code, or proportional to them, as `printed`.
+    distances of the embeddings, as in the public code, or proportional to them, as `printed`. With `scene`, z_goal is that of what the
+    learned scene shows at the goal, where the goal's own picture is spoiled.
     """
 
     def __init__(
@@ -57,21 +58,27 @@ class MetricServo(Controller):
         camera: Camera,
         net: MetricNet,
         distance: float,
+        scene: PlanarScene | None = None,
         gain: float = 0.1,
         neighbours: int | None = None,
         weights: Literal["inverse", "printed"] = "inverse",
     ) -> None:
-        super().__init__(camera)
-        self.distance, self.gain, self.neighbours, self.weights = distance, gain, neighbours, weights
+        super().__init__(camera, distance, scene)
+        self.gain, self.neighbours, self.weights = gain, neighbours, weights
         self.features = Latent(camera, folded(copy.deepcopy(net.images)), net.images.shape.size)
         self.phi = copy.deepcopy(net.poses).eval().requires_grad_(False)
         self.search = PoseSearch(self.phi)
 
+    def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
+        """`T_world_cam` whose embedding is nearest to that of each picture."""
+        return to_world(self.search(self.features.s(images)), self.distance)
+
     def _set_goal(self, goal: Tensor) -> None:
-        z = self.features.s(goal)
-        self.state = {"z": z}
+        super()._set_goal(goal)
+        view = self.goal_view(goal)
+        self.state["z"] = self.features.s(goal if view is None else view[0])
         if self.neighbours is not None:
-            self.bank = Bank(self.phi, self.search(z.mean(0, keepdim=True))[0])
+            self.bank = Bank(self.phi, to_reference(self.state["T_world_goal"], self.distance)[0])
 
     def _velocity(self, image: Tensor) -> Tensor:
         z = self.features.s(image)

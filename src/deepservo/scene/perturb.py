@@ -33,6 +33,15 @@ def noise(images: Images, generator: torch.Generator, deviation: float | Tensor 
     return (images + deviation * torch.randn(images.shape, generator=generator)).clamp(0, 1)
 
 
+def blur(images: Images, generator: torch.Generator, probability: float = 0.5) -> Images:
+    """Mix each image, with a probability, with the mean of every pixel and its eight neighbours, by a share of its own, twice."""
+    share = _rand(images, generator, 0, 1) * (_rand(images, generator, 0, 1) < probability)
+    for _ in range(2):
+        mean = torch.nn.functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
+        images = images + share * (mean - images)
+    return images
+
+
 def erase(
     images: Images,
     generator: torch.Generator,

@@ -1,0 +1,55 @@
+"""Learn bundled pictures, for what is measured on them.
+
+    python benchmarks/models.py --method mlvs --pictures coffee moon
+
+A model that is there is not learned again; a training that was killed goes on.
+"""
+
+from pathlib import Path
+
+import tyro
+
+from deepservo.bench.scenes import scene_of
+from deepservo.camera_file import CalibratedCamera
+from deepservo.commands import training_bar
+from deepservo.learn import PAPER_CAMERA, learn, make_scene, recipe
+from deepservo.model import Model, load_model
+from deepservo.pictures import BUNDLED
+
+
+def main(
+    *, method: str = "cnn", pictures: tuple[str, ...] = BUNDLED, minutes: float | None = None, models: Path = Path("out/models")
+) -> None:
+    """Learn what is not learned yet.
+
+    Args:
+        method: what to train.
+        pictures: names of scenes.
+        minutes: of training a picture; the recipe's own when not given.
+        models: folder that keeps the models.
+    """
+    for picture in pictures:
+        model = learned(picture, method, models, minutes)
+        training = model.training
+        print(
+            f"{picture}: {training['steps']} steps of {training['batch']}, {training['seconds']:.0f} s, loss {training['loss'][-1][1]:.3f}",
+            flush=True,
+        )
+
+
+def learned(picture: str, method: str, models: Path, minutes: float | None = None) -> Model:
+    """The model of a scene: the one in the folder, or one learned now (resumed where it was killed)."""
+    path = models / (f"{picture}.safetensors" if method == "cnn" else f"{picture}-{method}.safetensors")
+    if path.is_file():
+        return load_model(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    camera = CalibratedCamera(PAPER_CAMERA)
+    texture = scene_of(picture).texture
+    minutes = recipe(method, "cpu").minutes if minutes is None else minutes
+    with training_bar(f"learning {picture}") as show:
+        scene = make_scene(texture, camera, picture)
+        return learn(texture, scene, camera, path, name=picture, method=method, minutes=minutes, seed=0, resume=None, show=show)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,122 @@
+"""What methods share that answer the camera's pose in a scene they have learned: the goal is looked for in the scene's picture."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.features.registration import ACQUIRE, AGREE, Registration, fronto
+from deepservo.geometry import se3
+from deepservo.methods.base import Controller
+from deepservo.scene import PlanarScene
+from deepservo.scene.sampling import fronto_parallel
+
+# How a goal is looked for, which is asked once and steers every step: how many poses are tried about each that is left, and how
+# far about, the (level, iterations) that refine them, the level at which they are compared, and how many are kept.
+SEARCH = (
+    (192, 1.5, ((3, 10),), 2, 16),
+    (1, 0.0, ((2, 10),), 1, 4),
+    (8, 0.5, ((2, 8),), 1, 4),
+    (1, 0.0, ((2, 2), (1, 6), (0, 4)), 1, 1),
+)
+SEEN = 0.1  # share of the learned picture that a goal must see
+AT_ONCE = 8  # goals, so that what is tried for them fits in memory
+CLEAN = 0.8  # agreement of a goal with the learned picture above which nothing is the matter with it
+# A goal shows something else where its agreement is below this share of what its noise leaves attainable: RECOGNISED + CHANCE / seen.
+RECOGNISED, CHANCE = 0.33, 0.02
+MAP_WIDTH = 512  # pixels of the map's long side at most
+
+
+class Located(Controller):
+    """A method that can `predict` where pictures of its scene were taken.
+
+    distance: the scene's unit of length [m], as it was trained. With `scene`, what is predicted can be registered to the learned picture.
+    """
+
+    def __init__(self, camera: Camera, distance: float, scene: PlanarScene | None = None) -> None:
+        super().__init__(camera)
+        self.distance, self.scene, self.map = distance, scene, None
+        if scene is not None:
+            view = _map_camera(camera, scene, distance)
+            self.map = Registration(camera, scene.render(view, fronto_parallel(distance)), fronto(distance), view)
+
+    def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
+        """The network's `T_world_cam` of each picture."""
+        raise NotImplementedError
+
+    def locate(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
+        """`T_world_cam` of each picture: registered to the learned picture where the two agree, else the network's."""
+        T = self.predict(images)
+        if self.map is None:
+            return T
+        T_world_ref, runs = fronto_parallel(self.distance), torch.arange(len(T))
+        views = self.map.views(images)
+        T_ref_cam = self.map.refine(views, se3.inverse(T_world_ref) @ T, ACQUIRE, runs)
+        agreement = self.map.agreement(views, T_ref_cam, runs).agreement
+        return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T)
+
+    def goal_view(self, goal: Float[Tensor, "g 1 h w"]) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
+        """The plane at each goal, and its picture: the goal itself where it is clean, else what the learned scene shows there."""
+        if self.scene is None:
+            return None
+        T, agreement, found = self.state["T_world_goal"], self.state["agreement"], self.state["found"]
+        learned, coverage = self.scene.render_covered(self.camera, T)
+        better = (found & (agreement < CLEAN))[:, None, None, None] & (coverage > 0.999)[:, None]
+        plane = torch.cat([T[:, 2, :3], -T[:, 2, 3:]], 1)
+        return torch.where(better, learned, goal), torch.where(found[:, None], plane, fronto(self.distance))
+
+    def evidence(self, n: int) -> list[str]:
+        """How well the goal agrees with the learned picture."""
+        if self.map is None:
+            return [""] * n
+        state = zip(self.state["found"].expand(n).tolist(), self.state["agreement"].expand(n).tolist(), strict=True)
+        return [f"goal {'' if found else 'not '}found in the learned picture, agreement {agreement:.2f}" for found, agreement in state]
+
+    def _set_goal(self, goal: Tensor) -> None:
+        T, agreement, found = self.predict(goal), torch.zeros(len(goal)), torch.zeros(len(goal), dtype=torch.bool)
+        if self.map is not None:
+            parts = [self._search(*part) for part in zip(goal.split(AT_ONCE), T.split(AT_ONCE), strict=True)]
+            T, agreement, found = (torch.cat(part) for part in zip(*parts, strict=True))
+        self.state = {"T_world_goal": T, "agreement": agreement, "found": found}
+
+    def _search(self, goal: Tensor, T_world_goal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The pose that agrees best with the learned picture, of many about the network's: a goal may be lit, noisy or covered."""
+        assert self.map is not None
+        T_world_ref = fronto_parallel(self.distance)
+        views, goals = self.map.views(goal), torch.arange(len(goal))
+        T = (se3.inverse(T_world_ref) @ T_world_goal)[:, None]
+        for tried, spread, schedule, level, kept in SEARCH:
+            T = T[:, :, None] @ _nearby(tried, spread, self.distance)
+            number = T[0].numel() // 16
+            runs = goals.repeat_interleave(number)
+            T = self.map.refine(views, T.reshape(-1, 4, 4), schedule, runs)
+            found = self.map.agreement(views, T, runs, level)
+            order = (found.agreement * (found.seen > SEEN)).view(-1, number).argsort(descending=True)
+            T = T.view(-1, number, 4, 4)[goals[:, None], order[:, :kept]]
+        found = self.map.agreement(views, T[:, 0], goals)
+        least = RECOGNISED + CHANCE / found.seen.clamp(min=1e-6)  # of many poses tried, one that sees little may agree by chance
+        return T_world_ref @ T[:, 0], found.agreement, found.agreement > least * found.attainable
+
+
+def _nearby(n: int, spread: float, distance: float) -> Float[Tensor, "n 4 4"]:
+    """Motions of a camera about where it is, first none, then wider and wider up to `spread` deviations.
+
+    Orbits about the point it looks at, which hardly move the picture and so are the least certain, turns, and steps along the axis.
+    """
+    normal = torch.randn(n, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    normal = normal * torch.linspace(0, spread, n, dtype=torch.float64)[:, None]
+    there, orbit, turn = torch.zeros(3, n, 6, dtype=torch.float64)
+    there[:, 2] = distance
+    orbit[:, 3:5] = normal[:, :2] * math.radians(8)
+    turn[:, 2] = normal[:, 2] * 0.07 * distance
+    turn[:, 3:] = normal[:, 3:] * torch.tensor([4.0, 4.0, 5.0], dtype=torch.float64).deg2rad()
+    return se3.exp(there) @ se3.exp(orbit) @ se3.exp(-there) @ se3.exp(turn)
+
+
+def _map_camera(camera: Camera, scene: PlanarScene, distance: float) -> Camera:
+    """A camera that sees the whole picture from `distance`, its pixels as large on the plane as the camera's."""
+    pitch = max(distance / camera.fx, max(scene.width, scene.height) / MAP_WIDTH)
+    w, h = max(64, 8 * round(scene.width / pitch / 8)), max(64, 8 * round(scene.height / pitch / 8))
+    return Camera(w, h, w * distance / scene.width, h * distance / scene.height, (w - 1) / 2, (h - 1) / 2)
