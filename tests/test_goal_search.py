@@ -7,7 +7,10 @@ from deepservo.features.registration import fronto
 from deepservo.geometry import se3
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.located import CLEAN
+from deepservo.methods.mlvs import MetricServo
+from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
+from deepservo.nets.resnet import Shape
 from deepservo.pictures import bundled
 from deepservo.scene import PlanarScene, perturb, sampling
 
@@ -65,3 +68,17 @@ def test_a_goal_of_another_scene_is_left_alone(controller, paper_camera, other_s
     picture, plane = controller.goal_view(goal)
     assert torch.equal(picture, goal) and torch.equal(plane, fronto(0.6))
     assert "not found" in controller.evidence(1)[0]
+
+
+def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(learned, paper_camera, T_world_goal, monkeypatch):
+    torch.manual_seed(0)
+    servo = MetricServo(paper_camera, MetricNet(Shape(18, 4, 8, 32), "silu"), 0.6, learned)
+    monkeypatch.setattr(servo, "predict", lambda images: T_world_goal[: len(images)] @ se3.exp(ASTRAY))
+    clean = learned.render(paper_camera, T_world_goal)
+    wanted = servo.features.s(clean)
+    servo.set_goal(clean)
+    assert torch.equal(servo.state["z"], wanted), "a clean goal's picture is the truth"
+    goal = perturb.as_mlvs(perturb.erase(clean, torch.Generator().manual_seed(3), probability=1.0), torch.Generator().manual_seed(5))
+    servo.set_goal(goal)
+    kept, spoiled = ((z - wanted).norm(dim=1) for z in (servo.state["z"], servo.features.s(goal)))
+    assert (kept <= spoiled).all() and kept.median() < 0.2 * spoiled.median()

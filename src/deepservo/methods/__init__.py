@@ -38,11 +38,8 @@ def _aevs(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
     return latent_servo(camera, _trained("aevs", camera, model), depth)
 
 
-def _mlvs(camera: Camera, depth: float = 0.6, model: Any = None, k: int | None = None, finish: bool = False) -> Controller:
-    net = _trained("mlvs", camera, model)
-    if not finish:
-        return MetricServo(camera, net, model.distance, neighbours=k)
-    return Handoff(MetricServo(camera, net, model.distance, model.scene), depth)
+def _mlvs(camera: Camera, depth: float = 0.6, model: Any = None, k: int | None = None) -> Controller:
+    return MetricServo(camera, _trained("mlvs", camera, model), model.distance, model.scene, neighbours=k)
 
 
 def _cnn(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = False) -> Controller:
@@ -73,7 +70,7 @@ METHODS: dict[str, Callable[..., Controller]] = {
     "sift+dvs": lambda camera, depth=0.6, model=None: Handoff(HomographyServo(camera, depth), depth),
     "cnn+dvs": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model, finish=True),
     "aevs+dvs": lambda camera, depth=0.6, model=None: Handoff(_aevs(camera, depth, model), depth),
-    "mlvs+dvs": lambda camera, depth=0.6, model=None: _mlvs(camera, depth, model, finish=True),
+    "mlvs+dvs": lambda camera, depth=0.6, model=None: Handoff(_mlvs(camera, depth, model), depth),
 }
 NUMBERED = ("dct", "pca", "mlvs")  # whose name may end in how many numbers they take of a picture, or neighbours of a bank
 

@@ -61,11 +61,17 @@ class Located(Controller):
         """The plane at each goal, and its picture: the goal itself where it is clean, else what the learned scene shows there."""
         if self.scene is None:
             return None
-        T, agreement, found = self.state["T_world_goal"], self.state["agreement"], self.state["found"]
-        learned, coverage = self.scene.render_covered(self.camera, T)
-        better = (found & (agreement < CLEAN))[:, None, None, None] & (coverage > 0.999)[:, None]
+        T, found = self.state["T_world_goal"], self.state["found"]
         plane = torch.cat([T[:, 2, :3], -T[:, 2, 3:]], 1)
-        return torch.where(better, learned, goal), torch.where(found[:, None], plane, fronto(self.distance))
+        return self.relearned(goal, CLEAN), torch.where(found[:, None], plane, fronto(self.distance))
+
+    def relearned(self, goal: Float[Tensor, "g 1 h w"], clean: float) -> Float[Tensor, "g 1 h w"]:
+        """What the learned scene shows at each goal that agrees with it less than `clean`, where it was found; the other goals' own."""
+        if self.scene is None:
+            return goal
+        learned, coverage = self.scene.render_covered(self.camera, self.state["T_world_goal"])
+        better = (self.state["found"] & (self.state["agreement"] < clean))[:, None, None, None] & (coverage > 0.999)[:, None]
+        return torch.where(better, learned, goal)
 
     def evidence(self, n: int) -> list[str]:
         """How well the goal agrees with the learned picture."""

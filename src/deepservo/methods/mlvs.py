@@ -19,6 +19,7 @@ from deepservo.nets.resnet import folded
 from deepservo.scene import PlanarScene, sampling
 
 BANK = 20_000  # poses all over the workspace, among which the search for a pose begins
+SPOTLESS = 0.9  # agreement with the learned picture above which a goal's own picture is embedded: what is seen there is the truth
 BEGUN, ITERATIONS, DAMPING = 4, 6, 1e-3  # of that search: from so many poses of the bank, so many steps, Levenberg-Marquardt
 
 
@@ -49,8 +50,8 @@ class MetricServo(Located):
     """`v = -gain L^+ (z_I - z_goal)` (Eq. 14), L that of the pose that looks most like the picture.
 
     neighbours: as published, L is the mean of that of so many nearest poses of a bank about the goal (Eq. 13). Weights are `inverse` to the
-    distances of the embeddings, as in the public code, or proportional to them, as `printed`. With `scene`, z_goal is that of what the
-    learned scene shows at the goal, where the goal's own picture is spoiled.
+    distances of the embeddings, as in the public code, or proportional to them, as `printed`. With `scene`, the goal is looked for
+    there, and z_goal is that of what the learned scene shows at its pose where the goal's own picture is lit, noisy or covered.
     """
 
     def __init__(
@@ -75,8 +76,7 @@ class MetricServo(Located):
 
     def _set_goal(self, goal: Tensor) -> None:
         super()._set_goal(goal)
-        view = self.goal_view(goal)
-        self.state["z"] = self.features.s(goal if view is None else view[0])
+        self.state["z"] = self.features.s(self.relearned(goal, SPOTLESS))
         if self.neighbours is not None:
             self.bank = Bank(self.phi, to_reference(self.state["T_world_goal"], self.distance)[0])
 
