@@ -13,6 +13,7 @@ from typing import Any
 import tyro
 
 from deepservo import METHODS, PlanarScene
+from deepservo.bench.metrics import judge
 from deepservo.bench.protocols import measure, sampled
 from deepservo.commands import servo_bar
 from deepservo.learn import PAPER_CAMERA
@@ -68,7 +69,7 @@ def main(
                     starts = sampled(name, n, seed, scene, PAPER_CAMERA, DEPTH)
                     with servo_bar(f"{method}, {name}, {picture}", steps) as show:
                         trajectory, row = measure(controller, method, scene, picture, starts, steps, show)
-                    results.add({**row, "runs": per_run(trajectory, starts)}, settings)
+                    results.add({**row, "runs": per_run(judge(trajectory, starts.Ts_world_goal, controller.gain))}, settings)
                     print(f"{picture:10} {name:7} {method:12} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tyro
 
+from deepservo.bench.metrics import judge
 from deepservo.bench.protocols import measure, sampled
 from deepservo.commands import servo_bar
 from deepservo.methods import build
@@ -53,7 +54,9 @@ def main(
                 with servo_bar(f"{method}, {name}, {picture}", controller.budget) as show:
                     trajectory, row = measure(controller, method, model.scene, picture, starts, progress=show)
                 seconds = model.training["seconds"] if steps else None
-                results.add({**row, "trained_s": seconds, "runs": per_run(trajectory, starts)}, settings)
+                results.add(
+                    {**row, "trained_s": seconds, "runs": per_run(judge(trajectory, starts.Ts_world_goal, controller.gain))}, settings
+                )
                 print(f"{picture:10} {name:20} {method:9} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
 
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from deepservo.bench import metrics
-from deepservo.bench.protocols import Starts
+from deepservo.bench.metrics import Judged
 from deepservo.checkpoint import replacing
-from deepservo.loop import Trajectory
 from deepservo.version import __version__
 
 Row = dict[str, Any]
@@ -36,17 +35,13 @@ class ResultsFile:
             beside.write_text(f'{head},\n "rows": [\n{body}\n ]\n}}\n')
 
 
-def per_run(trajectory: Trajectory, starts: Starts) -> dict[str, list[Any]]:
+def per_run(runs: Judged) -> dict[str, list[Any]]:
     """What pooling needs of each run, four significant digits: came home, end errors, steps to converge (null: did not)."""
-    assert starts.Ts_world_goal is not None
-    start, end = (metrics.errors(trajectory.Ts_world_cam[i], starts.Ts_world_goal) for i in (0, -1))
-    home = metrics.converged(start, end).tolist()
-    steps = metrics.steps_to_converge(trajectory.Ts_world_cam, starts.Ts_world_goal).tolist()
     return {
-        "home": [int(good) for good in home],
-        "end_mm": [float(f"{x:.4g}") for x in (1e3 * end[0]).tolist()],
-        "end_deg": [float(f"{x:.4g}") for x in end[1].rad2deg().tolist()],
-        "steps": [count if good else None for count, good in zip(steps, home, strict=True)],
+        "home": runs.home.astype(int).tolist(),
+        "end_mm": [float(f"{x:.4g}") for x in runs.mm.tolist()],
+        "end_deg": [float(f"{x:.4g}") for x in runs.deg.tolist()],
+        "steps": [int(count) if good else None for count, good in zip(runs.steps.tolist(), runs.home, strict=True)],
     }
 
 

@@ -7,6 +7,7 @@
     python benchmarks/studies.py pool          # grouped convolution or average pool
     python benchmarks/studies.py scenes        # one autoencoder of ten scenes, on another one
     python benchmarks/studies.py regression    # MLVS, or the pose outright: the same encoder, pictures and steps
+    python benchmarks/studies.py spoiled       # MLVS, taught clean pictures, lit and covered ones, and ones out of focus too
     python benchmarks/studies.py draw          # what the results file has, as one page
 
 Killed, a study goes on: what is learned or measured is not done again.
@@ -26,12 +27,13 @@ from torch import Tensor, nn
 
 from deepservo import checkpoint, control
 from deepservo.bench.metrics import wilson
-from deepservo.bench.protocols import measure, sampled
+from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.bench.scenes import scene_of
+from deepservo.bench.sets import SETS
 from deepservo.checkpoint import replacing
 from deepservo.commands import servo_bar, training_bar
-from deepservo.data import generator, half_precision
-from deepservo.data_latent import AutoEncoderTask, IsometryTask, Loss, pictures, to_reference
+from deepservo.data import generator, half_precision, perturbed
+from deepservo.data_latent import AutoEncoderTask, IsometryTask, Loss, pictures, spoiled, to_reference
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA, recipe
@@ -44,7 +46,7 @@ from deepservo.scene import PlanarScene, sampling
 from deepservo.train import Task, train
 from rows import ResultsFile, per_run, pooled
 
-Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "draw"]
+Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "draw"]
 DISTANCE = 0.6
 LATENTS, SEEDS = (6, 8, 16, 32, 64, 128, 256), range(5)
 TEN = ("astronaut", "camera", "chelsea", "moon", "page", "clouds", "leaves", "strokes", "tiles", "mixed")
@@ -116,7 +118,7 @@ class Regressed(Controller):
 
 def variants(study: Study, preset: str) -> list[Variant]:
     """What a study compares."""
-    return _regression(preset) if study == "regression" else _autoencoders(study, preset)
+    return _metric(study, preset) if study in ("regression", "spoiled") else _autoencoders(study, preset)
 
 
 def _autoencoders(study: Study, preset: str) -> list[Variant]:
@@ -147,22 +149,28 @@ def _autoencoders(study: Study, preset: str) -> list[Variant]:
     }[study]()
 
 
-def _regression(preset: str) -> list[Variant]:
-    """MLVS, and the pose outright."""
+def _metric(study: Study, preset: str) -> list[Variant]:
+    """MLVS, and the pose outright; MLVS and what its pictures have been through."""
     metric = recipe("mlvs", preset)
     encoder: Shape = metric.net().images.shape  # type: ignore[union-attr,assignment]
 
     def task(scene: PlanarScene) -> IsometryTask:
         return metric.task(scene, PAPER_CAMERA, DISTANCE)
 
-    def outright(scene: PlanarScene) -> RegressionTask:
-        return RegressionTask(task(scene))
+    def mlvs(label: str, sets: tuple[str, ...], **changes: Any) -> Variant:
+        return Variant(
+            label, metric.net, lambda scene: replace(task(scene), **changes), lambda net: MetricServo(PAPER_CAMERA, net, DISTANCE), sets
+        )
 
+    if study == "spoiled":
+        sets = ("lookat-rz", "lookat-rz-perturbed", "hard-blur", "hard-size")
+        ways = {"clean": lambda images, g: images, "lit and covered": perturbed, "and out of focus": spoiled}
+        return [mlvs(label, sets, spoil=way) for label, way in ways.items()]
     sets = ("lookat-rz", "lookat-rz-perturbed")
-    return [
-        Variant("mlvs", metric.net, task, lambda net: MetricServo(PAPER_CAMERA, net, DISTANCE), sets),
-        Variant("regression", lambda: Encoder(replace(encoder, latent=9)), outright, Regressed, sets),
-    ]
+    outright = Variant(
+        "regression", lambda: Encoder(replace(encoder, latent=9)), lambda scene: RegressionTask(task(scene)), Regressed, sets
+    )
+    return [mlvs("mlvs", sets), outright]
 
 
 def learned(variant: Variant, scene: PlanarScene, steps: int, path: Path, what: str) -> tuple[nn.Module, float, float]:
@@ -211,25 +219,32 @@ def main(
     results = ResultsFile(out)
     for scene_name in scenes if study != "draw" else ():
         scene = scene_of(scene_name)
+        bench = Bench(PAPER_CAMERA, DISTANCE, {scene_name: scene}, {}, seed)
         for variant in variants(study, preset):
             name = f"{study}, {variant.label}, {scene_name}" + (f", seed {variant.seed}" if variant.seed else "")
             path = models / preset / f"{name.replace(', ', '-').replace(' ', '_')}-{steps}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             settings = {"study": study, "method": variant.label, "scene": scene_name, "preset": preset, "steps_trained": steps, "n": n}
             settings |= {"seed": seed, "trained_seed": variant.seed}
-            wanted = [each for each in variant.sets if not results.has({**settings, "set": each})]
+            jobs = [Job(variant.label, each, part.label, scene_name, n) for each in variant.sets for part in SETS[each]]
+            wanted = [job for job in jobs if not results.has({**settings, **where(job)})]
             if not wanted:
                 continue
             net, loss, seconds = learned(variant, scene, steps, path, name)
-            for each in wanted:
+            facts = {"loss": loss, "trained_s": seconds, "parameters": sum(p.numel() for p in net.parameters())}
+            for job in wanted:
                 controller = variant.controller(net)
-                starts = sampled(each, n, seed, scene, PAPER_CAMERA, DISTANCE)
-                with servo_bar(f"{name}, {each}", controller.budget) as show:
-                    trajectory, row = measure(controller, variant.label, scene, scene_name, starts, progress=show)
-                row |= {"loss": loss, "trained_s": seconds, "parameters": sum(p.numel() for p in net.parameters())}
-                results.add({**row, "runs": per_run(trajectory, starts)}, {**settings, "set": each})
-                print(f"{name}: {each} {100 * row['converged']:.1f} % home, loss {loss:.4f}", flush=True)
+                with servo_bar(f"{name}, {job.set}", controller.budget) as show:
+                    chunk = Prepared(job, bench, controller).run(range(n), show)
+                found = {**row(job, [chunk], bench), **facts, "runs": per_run(chunk.runs)}
+                results.add(found, {**settings, **where(job)})
+                print(f"{name}: {job.set} {job.part} {100 * found['converged']:.1f} % home, loss {loss:.4f}", flush=True)
     draw(results.rows, page)
+
+
+def where(job: Job) -> dict[str, str]:
+    """The part of a set that a row is about."""
+    return {"set": job.set, "part": job.part}
 
 
 def draw(rows: list[dict[str, Any]], page: Path) -> None:

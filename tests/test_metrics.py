@@ -14,7 +14,7 @@ import torch
 
 from deepservo import METHODS, control
 from deepservo.bench import metrics
-from deepservo.bench.protocols import Starts, measure, sampled
+from deepservo.bench.protocols import measure, sampled
 from deepservo.camera import Camera
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
@@ -278,8 +278,7 @@ def test_benchmarks_pool_the_same_steps_and_ends():
     """Runs of two rows pooled say what one row of all of them would; a run that did not converge has no steps."""
     T_goal = sampling.fronto_parallel(0.6)
     trajectory = trajectory_to(T_goal, END)
-    starts = Starts("s", trajectory.Ts_world_cam[0], T_goal.expand(3, 4, 4), torch.zeros(1, 1, 48, 64), 3)
-    one = {**row(trajectory, T_goal), "runs": rows.per_run(trajectory, starts)}
+    one = {**row(trajectory, T_goal), "runs": rows.per_run(metrics.judge(trajectory, T_goal, 0.1))}
     assert one["runs"]["home"] == [1, 1, 0] and one["runs"]["steps"] == [22, 22, None]
     json.dumps(one, allow_nan=False)
     total = rows.pooled([one, one])

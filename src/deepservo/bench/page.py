@@ -16,7 +16,7 @@ from deepservo.methods import build
 FARTHEST_BINS = 8  # of the distance at the start
 SHARES = np.linspace(0, 1, 11)  # bins of the share of the goal that the start sees
 CURVE = 80  # points of an error curve
-PATHS = 40  # drawn of one method
+PATHS, ALL_PATHS, FEWEST = 40, 2000, 6  # drawn of one method at most; of all together about; and of one method at least
 PATH_POINTS = 30
 
 
@@ -28,9 +28,10 @@ def write_bench_page(path: Path, pooled: Sequence[Mapping[str, Any]], runs: Mapp
     """Write the page to `path`, all at once. pooled: rows over all scenes; runs: those behind each of them."""
     sets, _, methods = (list(dict.fromkeys(names)) for names in zip(*runs, strict=True))
     total = sum(len(each.run) for each in runs.values())
+    paths = min(PATHS, max(FEWEST, ALL_PATHS // len(runs)))
     data = {
         "pooled": [{**row, "published": published(row["set"], row["method"])} for row in pooled],
-        "groups": [_group(name, part, runs) for name, part in dict.fromkeys((name, part) for name, part, _ in runs)],
+        "groups": [_group(name, part, runs, paths) for name, part in dict.fromkeys((name, part) for name, part, _ in runs)],
         "axes": [
             {"name": name, "reach": reach * (bench.distance / 0.6 if i < 3 else 1)}
             for i, (name, reach) in enumerate(zip(AXES, REACH, strict=True))
@@ -59,19 +60,19 @@ def _sentence(pooled: Sequence[Mapping[str, Any]], total: int) -> str:
     return f"{words} came home most often: {100 * most:.1f} %, the mean over {len(shares[nearest])} conditions; {total} runs in all.{close}"
 
 
-def _group(name: str, part: str, runs: Mapping[Group, Runs]) -> dict[str, Any]:
+def _group(name: str, part: str, runs: Mapping[Group, Runs], paths: int) -> dict[str, Any]:
     """All that is drawn of one part of a set, by method."""
     joined = {method: each for (its_name, its_part, method), each in runs.items() if (its_name, its_part) == (name, part)}
     farthest = max(float(each.start_mm.max()) for each in joined.values())
     edges = np.linspace(0, farthest * 1.0001, FARTHEST_BINS + 1)
     return {
         "label": f"{name}, {part}" if part else name,
-        "methods": {method: _method(each, edges) for method, each in joined.items()},
+        "methods": {method: _method(each, edges, paths) for method, each in joined.items()},
     }
 
 
-def _method(runs: Runs, edges: np.ndarray) -> dict[str, Any]:
-    drawn = np.unique(np.linspace(0, len(runs.run) - 1, min(PATHS, len(runs.run))).round().astype(int))
+def _method(runs: Runs, edges: np.ndarray, paths: int) -> dict[str, Any]:
+    drawn = np.unique(np.linspace(0, len(runs.run) - 1, min(paths, len(runs.run))).round().astype(int))
     steps = np.unique(np.geomspace(1, runs.path.shape[1], CURVE).round().astype(int)) - 1
     mm = 1e3 * np.linalg.norm(runs.path[..., :3], axis=-1)
     return {

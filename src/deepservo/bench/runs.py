@@ -27,6 +27,7 @@ from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods import build, trained_as
+from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
 from deepservo.model import Model
 from deepservo.scene import PlanarScene
@@ -188,9 +189,12 @@ def parts_of(name: str, bench: Bench) -> tuple[Part, ...]:
 
 
 class Prepared:
-    """What the chunks of a job share: the scene, the poses of all its runs, the controller (which may have learned something first)."""
+    """What the chunks of a job share: the scene, the poses of all its runs, the controller (which may have learned something first).
 
-    def __init__(self, job: Job, bench: Bench) -> None:
+    controller: in the place of the one that the job's method names.
+    """
+
+    def __init__(self, job: Job, bench: Bench, controller: Controller | None = None) -> None:
         self.job, self.bench = job, bench
         part = next(part for part in parts_of(job.set, bench) if part.label == job.part)
         self.condition, distance = part.condition, part.distance or bench.distance
@@ -198,7 +202,7 @@ class Prepared:
         poses = part.draw(job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
         self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts) for Ts in poses)
         self.camera, self.scene = self.condition.camera(bench.camera), self.condition.scene(known.scene)
-        self.controller = build(job.method, bench.camera, distance * self.condition.depth, known)
+        self.controller = controller or build(job.method, bench.camera, distance * self.condition.depth, known)
 
     def run(self, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
         """Steer the runs that have these numbers, and judge them."""
