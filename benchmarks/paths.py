@@ -23,7 +23,7 @@ SHOWN = 60  # poses of a run
 def main(
     *,
     model: Path,
-    set: str = "lookat-rz",  # the name of the option
+    set: str = "lookat-rz",
     n: int = 40,
     seed: int = 0,
     page: Path = Path("out/paths.html"),
@@ -45,7 +45,7 @@ def main(
     starts = sampled(set, n, seed, known.scene, known.camera, known.distance)
     with servo_bar(f"{known.method}, {set}", controller.budget) as show:
         trajectory, row = measure(controller, known.method, known.scene, known.picture, starts, progress=show)
-    steps = torch.linspace(0, 1, SHOWN)[:, None] * trajectory.steps
+    steps = torch.linspace(0, 1, SHOWN)[:, None] ** 2 * trajectory.steps  # a run goes most of its way in its first steps
     Ts = trajectory.Ts_world_cam[steps.round().long(), torch.arange(n)].flatten(0, 1)
     with torch.no_grad():
         z = torch.cat([features.s(known.scene.render(known.camera, part)) for part in Ts.split(100)])
@@ -65,7 +65,8 @@ def main(
     figure.update_layout(title=words, showlegend=False, template="plotly_white", width=1100, height=560)
     figure.update_xaxes(title_text=f"first axis, {100 * share[0]:.0f} % of the variance", col=1)
     figure.update_yaxes(title_text=f"second axis, {100 * share[1]:.0f} %", col=1)
-    figure.update_yaxes(scaleanchor="x2", col=2)
+    for col, axis in ((1, "x"), (2, "x2")):
+        figure.update_yaxes(scaleanchor=axis, col=col)
     with replacing(page) as beside:
         beside.write_text(figure.to_html(include_plotlyjs=True), "utf-8")
     print(f"{words}; drawn: {page}")
