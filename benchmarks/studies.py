@@ -101,7 +101,7 @@ class Regressed(Controller):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(PAPER_CAMERA)
-        self.features = Latent(PAPER_CAMERA, folded(encoder), encoder.shape.size)
+        self.features = Latent(PAPER_CAMERA, folded(encoder))
 
     def _set_goal(self, goal: Tensor) -> None:
         self.state = {"T": self._pose(goal)}

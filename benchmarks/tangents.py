@@ -82,7 +82,7 @@ def main(*, models: tuple[Path, ...] = (), repeats: int = 7, seed: int = 0, out:
     rows: list[dict[str, Any]] = []
     for path in models:
         model = load_model(path)
-        features = Latent(PAPER_CAMERA, folded(model.net), model.net.shape.size)
+        features = Latent(PAPER_CAMERA, folded(model.net))
         for name, scene in ((model.picture, model.scene), ("smooth", smooth_scene())):
             found = errors(features, scene, model.distance, seed)
             each = found.median(0).values.tolist()

@@ -1,6 +1,7 @@
 """Encoders, and the interaction matrix of a network against `torch.func.jvp` and against rendered motion."""
 
 import copy
+import dataclasses
 import json
 import math
 from functools import partial
@@ -25,7 +26,7 @@ from deepservo.data_latent import (
     to_world,
 )
 from deepservo.errors import InputError
-from deepservo.features.latent import Latent
+from deepservo.features.latent import Latent, seen_by
 from deepservo.geometry import se3
 from deepservo.methods.bank import REACH, Bank
 from deepservo.methods.mlvs import MetricServo
@@ -54,7 +55,7 @@ def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
 
 SHAPES = [
     small(), small(layers=34), small(norm="batch"), small(pool="average"), small(norm="batch", pool="average"), small(blocks=1),
-    small(blocks=5), small(layers=34, blocks=9, norm="batch"), small(even=True),
+    small(blocks=5), small(layers=34, blocks=9, norm="batch"), small(even=True), small(smooth=True),
 ]  # fmt: skip
 
 
@@ -146,21 +147,41 @@ def test_impossible_encoders_are_refused(changes, words):
         small(**changes)
 
 
-def test_L_z_against_rendered_motion(paper_camera, generator):
-    """Moves the camera along each axis and looks: a smooth scene, an encoder that nobody taught."""
+@pytest.mark.parametrize(("smooth", "by"), [(False, 1e-4), (True, 1e-3)])
+def test_L_z_against_rendered_motion(smooth, by, paper_camera, generator):
+    """Moves the camera along each axis and looks: a smooth scene, an encoder that nobody taught.
+
+    Untaught, a smooth one hardly answers, so that a step of 1e-4 drowns in rounding.
+    """
     v, u = torch.meshgrid(torch.linspace(0, 1, 480), torch.linspace(0, 1, 640), indexing="ij")
     scene = PlanarScene((0.5 + 0.2 * torch.sin(23 * u + 5 * v) + 0.2 * torch.cos(17 * v - 8 * u))[None])
     torch.manual_seed(0)
-    features = Latent(paper_camera, folded(Encoder(small(width=8, latent=16))), 64)
+    features = Latent(paper_camera, folded(Encoder(small(width=8, latent=16, smooth=smooth))))
     T = sampling.look_at(
         torch.tensor([[0.02, 0.01, -0.5]]).double(), torch.tensor([[0.02, 0.03, 0.0]]).double(), torch.tensor([0.4]).double()
     )
     _, L = features.measure(scene.render(paper_camera, T), scene.depth(paper_camera, T).float())
-    step = 1e-4 * torch.eye(6, dtype=torch.float64)
+    step = by * torch.eye(6, dtype=torch.float64)
     ahead, behind = (features.s(scene.render(paper_camera, T @ se3.exp(sign * step))) for sign in (1, -1))
-    numeric = ((ahead - behind) / 2e-4).mT
+    numeric = ((ahead - behind) / (2 * by)).mT
     error = (numeric - L[0]).norm(dim=0) / numeric.norm(dim=0)
     assert error.median() < 0.05, error
+
+
+def test_z_of_a_smooth_encoder_is_the_mean_of_what_five_cameras_see(scene, paper_camera, generator):
+    """Each window is a camera of its own: the picture it would take, embedded. The middle one is what the encoder is trained on."""
+    torch.manual_seed(0)
+    encoder = folded(Encoder(small(width=8, latent=16, smooth=True)))
+    features = Latent(paper_camera, encoder)
+    T = sampling.workspace(4, generator, 0.6)
+    pixel, middle = 218 / 66, seen_by(paper_camera, 64)
+    cameras = [dataclasses.replace(middle, cx=middle.cx + x, cy=middle.cy + y) for x, y in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    assert middle.fx == pytest.approx(paper_camera.fx / pixel) and (middle.width, middle.height) == (64, 64)
+    slowly = torch.stack([encoder(scene.render(camera, T)) for camera in cameras]).mean(0)
+    found = features.s(scene.render(paper_camera, T))
+    assert (found - slowly).norm() < 0.02 * (slowly - slowly.mean(0)).norm()
+    one_off = encoder(scene.render(cameras[1], T))
+    assert (one_off - slowly).norm() > 5 * (found - slowly).norm(), "windows that are off by a pixel would be noticed"
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.data import generator, half_precision, perturbed
-from deepservo.features.latent import BORDER
+from deepservo.features.latent import seen_by
 from deepservo.geometry import se3
 from deepservo.nets.metric import MetricNet, PoseEncoder
 from deepservo.nets.resnet import AutoEncoder
@@ -170,8 +170,8 @@ def scales() -> tuple[float, float]:
 
 
 def pictures(scene: PlanarScene, camera: Camera, size: int, Ts_world_cam: Float[Tensor, "b 4 4"]) -> Images:
-    """What an encoder for pictures of size x size sees from these poses: the camera's view inside the border."""
-    return scene.render(camera.crop(BORDER).resize(size, size), Ts_world_cam)
+    """What an encoder for pictures of size x size sees from these poses: see `seen_by`."""
+    return scene.render(seen_by(camera, size), Ts_world_cam)
 
 
 def to_reference(T_world_cam: Float[Tensor, "b 4 4"], distance: float) -> Float[Tensor, "b 4 4"]:

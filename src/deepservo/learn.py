@@ -51,7 +51,7 @@ RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
         ("cnn", "cpu"): Recipe(PoseNet, PoseTask, 4.5),
         ("aevs", "cpu"): Recipe(lambda: AutoEncoder(Shape(18, 16, 32, 96)), AutoEncoderTask, 20, _encoder),
         ("aevs", "paper"): Recipe(lambda: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
-        ("mlvs", "cpu"): Recipe(lambda: MetricNet(Shape(18, 16, 32, 64, even=True), "silu"), IsometryTask, 20),
+        ("mlvs", "cpu"): Recipe(lambda: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True), "silu"), IsometryTask, 20),
         ("mlvs", "paper"): Recipe(lambda: MetricNet(Shape(34)), MetricTask, 480),
     }
 )

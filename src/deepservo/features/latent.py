@@ -1,27 +1,38 @@
 """Features of a picture that a network has learned: s = z(I), L = (dz/dI) L_I, in one pass (AEVS Eq. 10, 11)."""
 
+import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.luminance import SHARP, Luminance
+from deepservo.features.luminance import REACH, SHARP, Luminance
 from deepservo.nets.pose import shrink
+from deepservo.nets.resnet import Encoder
 from deepservo.nets.tangent import with_tangents
 
-BORDER = 5  # pixels: there the derivative of the picture would reach beyond it
+WINDOWS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # pixels of the network's input: the middle, and one to each side
+
+
+def seen_by(camera: Camera, size: int) -> Camera:
+    """What of the camera's view an encoder for pictures of size x size sees: that without REACH pixels and one of its own all around."""
+    return camera.crop(REACH).resize(size + 2, size + 2).crop(1)
 
 
 class Latent:
-    """What an encoder makes of the picture inside a border of BORDER pixels. encoder: `folded`, for inputs of size x size."""
+    """What an encoder makes of the picture inside a border. encoder: `folded`.
 
-    def __init__(self, camera: Camera, encoder: nn.Module, size: int) -> None:
+    What a `smooth` one answers is the mean over five windows, a pixel of its input apart: each trembles in its own way.
+    """
+
+    def __init__(self, camera: Camera, encoder: Encoder) -> None:
         # A network reads detail that ViSP's derivative smooths away: with the sharp one L_z is nearer to what rendered motion says.
-        self.luminance = Luminance(camera, BORDER, SHARP)
-        self.encoder, self.size = encoder, size
+        self.luminance = Luminance(camera, REACH, SHARP)
+        self.encoder, self.size = encoder, encoder.shape.size
+        self.windows = WINDOWS if encoder.shape.smooth else WINDOWS[:1]
 
     def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
         """z alone."""
-        return self.encoder(self._input(images))
+        return self._mean(self.encoder(self._input(self.luminance.inside(images)).flatten(0, 1)), len(images))
 
     def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
         """L_z alone."""
@@ -36,8 +47,15 @@ class Latent:
         """
         rows, columns = self.luminance.x.shape
         tangents = self.luminance.columns(images, depth).unflatten(2, (rows, columns))
-        return with_tangents(self.encoder, self._input(images), shrink(tangents, self.size)[:, :, None])
+        both = torch.cat([self.luminance.inside(images), tangents], 1)
+        inputs = self._input(both).flatten(0, 1)[:, :, None]
+        z, L = with_tangents(self.encoder, inputs[:, 0], inputs[:, 1:])
+        return self._mean(z, len(images)), self._mean(L, len(images))
 
-    def _input(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 s s"]:
-        """What the encoder sees: the picture without its border."""
-        return shrink(self.luminance.inside(images), self.size)
+    def _input(self, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c s s"]:
+        """What the encoder sees of these, through each of the windows."""
+        small = shrink(pictures, self.size + 2)
+        return torch.stack([small[..., y : y + self.size, x : x + self.size] for y, x in self.windows], 1)
+
+    def _mean(self, answers: Tensor, n: int) -> Tensor:
+        return answers.unflatten(0, (n, -1)).mean(1)

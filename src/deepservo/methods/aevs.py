@@ -11,5 +11,5 @@ from deepservo.nets.resnet import Encoder, folded
 
 def latent_servo(camera: Camera, encoder: Encoder, depth: float = 0.6, interaction: Where = "mean") -> FeatureServo:
     """The law of `dvs` on z and L_z; interaction: L_z at the current picture, the goal's, or their mean."""
-    features = Latent(camera, folded(copy.deepcopy(encoder)), encoder.shape.size)
+    features = Latent(camera, folded(copy.deepcopy(encoder)))
     return FeatureServo(camera, features, depth, interaction)

@@ -5,7 +5,7 @@ ResNet (He et al. 2016), to compare.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 WIDEST = 4096  # channels, numbers or pixels that a model file may ask for
 Norm = Literal["weight", "batch"]
 Pool = Literal["grouped", "average"]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Shape:
     """Of an encoder. layers: 18 or 34. width: channels of the first stage (64 in ResNet). size: of the square picture [px].
 
     blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b). even: each picture first gets mean 0
-    and deviation 1, so that it does not matter how brightly or faintly a scene is lit.
+    and deviation 1, so that it does not matter how brightly or faintly a scene is lit. smooth: SiLU and a mean in place of ReLU and the
+    maximum, so that z trembles less as the picture moves from pixel to pixel.
     """
 
     layers: int = 18
@@ -38,6 +40,7 @@ class Shape:
     norm: Norm = "weight"
     pool: Pool = "grouped"
     even: bool = False
+    smooth: bool = False
 
     def __post_init__(self) -> None:
         if self.layers not in BLOCKS:
@@ -63,6 +66,10 @@ class Shape:
                 c_in = c_out
         return found[: self.blocks]
 
+    def activation(self) -> nn.Module:
+        """Between convolutions."""
+        return nn.SiLU() if self.smooth else nn.ReLU(inplace=True)
+
     def last(self) -> tuple[int, int]:
         """Channels of the last block, and pixels of a side there."""
         stages = self.stages()
@@ -86,19 +93,20 @@ def _conv(c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, gain: flo
 
 
 class Block(nn.Module):
-    """`relu(x + f(x))`, f two convolutions; at a stride or another width the x is projected."""
+    """`a(x + f(x))`, f two convolutions, a the shape's activation; at a stride or another width the x is projected."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int, norm: Norm, gain: float = 1.0) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, shape: Shape) -> None:
         super().__init__()
+        norm, gain = shape.norm, len(shape.stages()) ** -0.5  # without batch norm the residuals would add up
         first, second = _conv(c_in, c_out, 3, stride, norm), _conv(c_out, c_out, 3, 1, norm, gain)
-        self.residual = nn.Sequential(*first, nn.ReLU(inplace=True), *second)
+        self.residual = nn.Sequential(*first, shape.activation(), *second)
         same = stride == 1 and c_in == c_out
         self.skip = nn.Identity() if same else nn.Sequential(*_conv(c_in, c_out, 1, stride, norm, 0.5**0.5))
-        self.relu = nn.ReLU(inplace=True)
+        self.activation = shape.activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return self.relu(self.skip(x) + self.residual(x))
+        return self.activation(self.skip(x) + self.residual(x))
 
 
 class Encoder(nn.Sequential):
@@ -107,7 +115,6 @@ class Encoder(nn.Sequential):
     def __init__(self, shape: Shape) -> None:
         channels, side = shape.last()
         stages = shape.stages()
-        gain = len(stages) ** -0.5  # without batch norm the residuals would add up
         if shape.pool == "grouped":
             pool: nn.Module = nn.Conv2d(channels, channels, side, groups=channels)
             if shape.norm == "weight":
@@ -117,9 +124,9 @@ class Encoder(nn.Sequential):
         super().__init__(
             nn.InstanceNorm2d(1) if shape.even else nn.Identity(),
             *_conv(1, shape.width, 7, 2, shape.norm),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2, 1),
-            *(Block(c_in, c_out, stride, shape.norm, gain) for c_in, c_out, stride in stages),
+            shape.activation(),
+            nn.AvgPool2d(3, 2, 1) if shape.smooth else nn.MaxPool2d(3, 2, 1),
+            *(Block(c_in, c_out, stride, shape) for c_in, c_out, stride in stages),
             pool,
             nn.Flatten(),
             nn.Linear(channels, shape.latent),
@@ -137,22 +144,21 @@ class Decoder(nn.Sequential):
     def __init__(self, shape: Shape) -> None:
         channels, side = shape.last()
         stages = shape.stages()
-        gain = len(stages) ** -0.5
         layers: list[nn.Module] = [
             nn.Linear(shape.latent, channels * side * side),
             nn.Unflatten(1, (channels, side, side)),
-            nn.ReLU(inplace=True),
+            shape.activation(),
         ]
         for c_out, c_in, stride in reversed(stages):  # what came out goes in
             if stride == 2:
                 layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
-            layers.append(Block(c_in, c_out, 1, shape.norm, gain))
-        layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_conv(shape.width, shape.width, 3, 1, shape.norm), nn.ReLU(inplace=True)]
+            layers.append(Block(c_in, c_out, 1, shape))
+        layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_conv(shape.width, shape.width, 3, 1, shape.norm), shape.activation()]
         layers += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(shape.width, 1, 3, padding=1)]
         super().__init__(*layers)
 
 
-def folded(module: nn.Module) -> nn.Module:
+def folded(module: Module) -> Module:
     """The same function for inference: weight norm multiplied out, batch norm drawn into the convolution before it.
 
     Works in place, on a module of which a copy was made, and returns it in evaluation mode.

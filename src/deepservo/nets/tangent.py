@@ -100,7 +100,7 @@ def _max_pool(module: nn.Module, both: Tensor, B: int) -> Tensor:
 
 def _block(module: nn.Module, both: Tensor, B: int) -> Tensor:
     assert isinstance(module, Block)
-    return _relu(module.relu, _push(module.skip, both, B) + _push(module.residual, both, B), B)
+    return _push(module.activation, _push(module.skip, both, B) + _push(module.residual, both, B), B)
 
 
 def _same(module: nn.Module, both: Tensor, _: int) -> Tensor:
