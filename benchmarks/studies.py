@@ -33,10 +33,10 @@ from deepservo.bench.sets import SETS
 from deepservo.checkpoint import replacing
 from deepservo.commands import servo_bar, training_bar
 from deepservo.data import generator, half_precision, perturbed
-from deepservo.data_latent import AutoEncoderTask, IsometryTask, Loss, pictures, spoiled, to_reference
+from deepservo.data_latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, pictures, spoiled, to_reference
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
-from deepservo.learn import PAPER_CAMERA, recipe
+from deepservo.learn import FEW, PAPER_CAMERA, recipe
 from deepservo.methods.aevs import latent_servo
 from deepservo.methods.base import Controller
 from deepservo.methods.mlvs import MetricServo
@@ -57,7 +57,7 @@ class Variant:
     """One network of a study: how it is built, what it learns on a scene, how it steers, and on which sets."""
 
     label: str
-    net: Callable[[], nn.Module]
+    net: Callable[[Any], nn.Module]
     task: Callable[[PlanarScene], Task]
     controller: Callable[[Any], Controller]
     sets: tuple[str, ...] = ("lookat", "screw")
@@ -73,6 +73,10 @@ class InTurn:
     def loss(self, net: AutoEncoder, seed: int, step: int) -> Tensor:
         """Of one batch."""
         return self.tasks[step % len(self.tasks)].loss(net, seed, step)
+
+    def beginning(self, size: int) -> Tensor:
+        """As many of each."""
+        return torch.cat([task.beginning(size, BEGINNING // len(self.tasks)) for task in self.tasks])
 
 
 @dataclass(frozen=True)
@@ -123,17 +127,18 @@ def variants(study: Study, preset: str) -> list[Variant]:
 
 def _autoencoders(study: Study, preset: str) -> list[Variant]:
     """AEVS, changed in one thing."""
-    base: AutoEncoder = recipe("aevs", preset).net()  # type: ignore[assignment]
-    shape = base.encoder.shape
+    shape = Shape(18) if preset == "paper" else FEW
 
     def task(scene: PlanarScene) -> AutoEncoderTask:
         return recipe("aevs", preset).task(scene, PAPER_CAMERA, DISTANCE)
 
     def aevs(label: str, learned: Callable[[PlanarScene], Task] = task, seed: int = 0, **changes: Any) -> Variant:
         changed = replace(shape, **changes)
-        return Variant(
-            label, lambda: AutoEncoder(changed), learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE), seed=seed
-        )
+
+        def net(task: AutoEncoderTask | InTurn) -> AutoEncoder:
+            return AutoEncoder(changed, task.beginning(changed.size) if changed.linear else None)
+
+        return Variant(label, net, learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE), seed=seed)
 
     def losing(loss: Loss, seed: int) -> Variant:
         return aevs(loss, lambda scene: replace(task(scene), loss_of=loss), seed)
@@ -152,7 +157,7 @@ def _autoencoders(study: Study, preset: str) -> list[Variant]:
 def _metric(study: Study, preset: str) -> list[Variant]:
     """MLVS, and the pose outright; MLVS and what its pictures have been through."""
     metric = recipe("mlvs", preset)
-    encoder: Shape = metric.net().images.shape  # type: ignore[union-attr,assignment]
+    encoder: Shape = metric.net(None).images.shape  # type: ignore[union-attr,assignment]
 
     def task(scene: PlanarScene) -> IsometryTask:
         return metric.task(scene, PAPER_CAMERA, DISTANCE)
@@ -168,23 +173,24 @@ def _metric(study: Study, preset: str) -> list[Variant]:
         return [mlvs(label, sets, spoil=way) for label, way in ways.items()]
     sets = ("lookat-rz", "lookat-rz-perturbed")
     outright = Variant(
-        "regression", lambda: Encoder(replace(encoder, latent=9)), lambda scene: RegressionTask(task(scene)), Regressed, sets
+        "regression", lambda task: Encoder(replace(encoder, latent=9)), lambda scene: RegressionTask(task(scene)), Regressed, sets
     )
     return [mlvs("mlvs", sets), outright]
 
 
 def learned(variant: Variant, scene: PlanarScene, steps: int, path: Path, what: str) -> tuple[nn.Module, float, float]:
     """The network in `path`, or one learned now; its last loss and the seconds that it took."""
+    task = variant.task(scene)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(variant.seed)
-        net = variant.net()
+        net = variant.net(task)
     if path.is_file():
         weights, config = checkpoint.load(path)
         net.load_state_dict(weights)
         return net.eval(), config["loss"], config["seconds"]
     partial = path.with_suffix(".partial")
     with training_bar(what) as show:
-        progress = train(net, variant.task(scene), steps, variant.seed, partial, {"study": str(path)}, partial.is_file(), show)
+        progress = train(net, task, steps, variant.seed, partial, {"study": str(path)}, partial.is_file(), show)
     loss = progress.loss[-1][1]
     checkpoint.save(path, net.state_dict(), {"loss": loss, "seconds": progress.seconds})
     partial.unlink()

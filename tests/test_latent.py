@@ -2,43 +2,25 @@
 
 import copy
 import dataclasses
-import json
 import math
 from functools import partial
 
-import numpy as np
 import pytest
-import scipy.fft
 import torch
 from torch import nn
 
-import deepservo
-from deepservo import PlanarScene, load_model
+from deepservo import PlanarScene
 from deepservo.cli import main
-from deepservo.data_latent import (
-    AutoEncoderTask,
-    IsometryTask,
-    MetricTask,
-    frequency_loss,
-    pairwise_distance,
-    scales,
-    to_reference,
-    to_world,
-)
 from deepservo.errors import InputError
 from deepservo.features.latent import Latent, seen_by
 from deepservo.geometry import se3
 from deepservo.methods.bank import REACH, Bank
 from deepservo.methods.mlvs import MetricServo
 from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
-from deepservo.nets.resnet import BLOCKS, AutoEncoder, Decoder, Encoder, Shape, folded
+from deepservo.nets.resnet import BLOCKS, Decoder, Encoder, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
 from deepservo.scene import sampling
-from tiny import learn_args
-
-
-def small(**changes: object) -> Shape:
-    return Shape(**{"layers": 18, "width": 4, "latent": 8, "size": 64, **changes})  # type: ignore[arg-type]
+from tiny import small
 
 
 def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
@@ -56,6 +38,7 @@ def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
 SHAPES = [
     small(), small(layers=34), small(norm="batch"), small(pool="average"), small(norm="batch", pool="average"), small(blocks=1),
     small(blocks=5), small(layers=34, blocks=9, norm="batch"), small(even=True), small(smooth=True),
+    small(even=True, smooth=True, linear=True),
 ]  # fmt: skip
 
 
@@ -199,142 +182,6 @@ def test_L_of_a_pose_against_motion(activation, generator):
     with torch.no_grad():
         numeric = (phi(T[:, None] @ se3.exp(step)) - phi(T[:, None] @ se3.exp(-step))).mT / 2e-6
     torch.testing.assert_close(L.view(6, 16, 6), numeric, rtol=1e-5, atol=1e-8)
-
-
-# what is learned
-
-
-def dct_loss_slowly(difference: np.ndarray) -> float:
-    """AEVS Eq. 9 as it is written, with SciPy's DCT."""
-    n, total = difference.shape[-1], 0.0
-    for picture in difference[:, 0]:
-        F = scipy.fft.dctn(picture, norm="ortho")
-        total += sum(abs(F[i, j]) / (i + j + 1) for i in range(n) for j in range(n)) / n**2
-    return total / len(difference)
-
-
-def test_the_frequency_loss_is_equation_9(generator):
-    difference = torch.randn(3, 1, 16, 16, generator=generator)
-    assert float(frequency_loss(difference)) == pytest.approx(dct_loss_slowly(difference.double().numpy()), rel=1e-5)
-
-
-@pytest.mark.parametrize("loss_of", ["frequency", "pixel"])
-def test_an_autoencoder_learns_a_batch(loss_of, scene, paper_camera):
-    torch.manual_seed(0)
-    net, task = AutoEncoder(small(size=32, width=8)), AutoEncoderTask(scene, paper_camera, 0.6, batch=8, loss_of=loss_of, perturb=False)
-    optimizer, least = torch.optim.Adam(net.parameters(), 3e-3), {"frequency": 0.0, "pixel": 0.55}[loss_of]
-    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(150)]
-    assert losses[-1] - least < 0.6 * (losses[0] - least)
-
-
-def test_pictures_and_poses_learn_to_meet(scene, paper_camera):
-    torch.manual_seed(0)
-    net, task = MetricNet(small(size=32, width=8)), MetricTask(scene, paper_camera, 0.6, anchors=8, copies=1, pool=256)
-    losses = learned(net, task, torch.optim.Adam(net.parameters(), 3e-3), 0, 60)
-    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
-
-
-def test_the_poses_learn_an_isometry_and_the_pictures_follow(scene, paper_camera, generator):
-    torch.manual_seed(0)
-    net, task = MetricNet(small(size=32, width=8, even=True), "silu"), IsometryTask(scene, paper_camera, 0.6, batch=64)
-    optimizer = torch.optim.Adam(net.poses.parameters(), 1e-2)
-    for _ in range(600):
-        optimizer.zero_grad()
-        task._isometry(net.poses, to_reference(sampling.workspace(64, generator), 0.6), generator).backward()
-        optimizer.step()
-    unit = torch.tensor([scales()[0]] * 3 + [scales()[1]] * 3)
-    with torch.no_grad():
-        stretched = torch.linalg.svdvals(net.poses.measure(to_reference(sampling.workspace(50, generator), 0.6))[1] * unit)
-    assert stretched.median() == pytest.approx(1, abs=0.2), "a step or a turn as long as the unit is as long in the latent space"
-    assert stretched.quantile(0.05) > 0.4 and stretched.max() < 2
-    before = [p.clone() for p in net.poses.parameters()]
-    optimizer = torch.optim.Adam(net.images.parameters(), 3e-3)
-    losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(60)]
-    assert losses[-1] < 0.5 * losses[0]
-    assert all(map(torch.equal, before, net.poses.parameters()))
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "moved"), [(MetricTask, {"anchors": 4, "pool": 64}, True), (IsometryTask, {"batch": 32}, False)]
-)
-def test_pictures_move_the_poses_of_the_published_loss_alone(kind, options, moved, scene, paper_camera):
-    torch.manual_seed(0)
-    net, task = MetricNet(small(size=32), "silu"), kind(scene, paper_camera, 0.6, **options)
-    gradients = []
-    for scale in (1.0, 5.0):  # of what the pictures say
-        with torch.no_grad():
-            net.images[-1].weight *= scale
-        net.zero_grad()
-        task.loss(net, 0, 0).backward()
-        gradients.append(net.poses.layers[0].weight.grad.clone())
-    assert torch.equal(*gradients) != moved
-
-
-def learned(net, task, optimizer, seed: int, steps: int) -> list[float]:
-    losses = []
-    for step in range(steps):
-        loss = task.loss(net, seed, step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def test_a_batch_holds_the_nearest_neighbours_of_its_first_poses(scene, paper_camera, generator):
-    task = MetricTask(scene, paper_camera, 0.6, anchors=4, neighbours=3)
-    pool = sampling.workspace(64, generator)
-    found = task._near_each_other(pool).view(4, 4, 4, 4)
-    assert torch.equal(found[:, 0], pool[:4])
-    metres, radians = (se3.distance(pool[:4, None], pool[None])[i] for i in (0, 1))
-    apart = metres / 0.6 / scales()[0] + radians / scales()[1]
-    for k in range(4):
-        assert torch.equal(found[k], pool[apart[k].argsort()[:4]])
-
-
-def test_distances_between_all_pairs_are_those_of_each(generator):
-    a, b = sampling.workspace(5, generator), sampling.workspace(7, generator)
-    found, slow = pairwise_distance(a, b), se3.distance(a[:, None], b[None])
-    for one, other in zip(found, slow, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
-
-
-def test_to_the_reference_and_back(generator):
-    T = sampling.workspace(5, generator, 2.0)
-    there = to_reference(T, 2.0)
-    torch.testing.assert_close(to_world(there, 2.0), T)
-    facing = to_reference(sampling.fronto_parallel(2.0), 2.0)[0]
-    assert torch.equal(facing, torch.eye(4, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("method", ["aevs", "mlvs"])
-def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, capsys):
-    out = tmp_path / "model.safetensors"
-    assert main(learn_args(files, out, "--method", method, "--steps", "2")) == 0
-    model = load_model(out)
-    assert model.method == method and model.training["steps"] == 2
-    again = tmp_path / "again.safetensors"
-    model.save(again)
-    assert again.read_bytes() == out.read_bytes(), "nothing is lost on the way"
-    assert main(["info", str(out)]) == 0 and f"{method}, a network of" in capsys.readouterr().out
-    controller = deepservo.load(out, method)
-    image = model.scene.render(model.camera, sampling.fronto_parallel(model.distance))
-    controller.set_goal(image)
-    assert controller.velocity(image).abs().max() < 1e-6, "at home it stands still"
-
-
-def test_two_methods_learned_on_one_picture_are_measured_side_by_side(files, tmp_path, capsys):
-    models = [tmp_path / "aevs.safetensors", tmp_path / "mlvs.safetensors"]
-    for out in models:
-        assert main(learn_args(files, out, "--method", out.stem, "--steps", "2")) == 0
-    both = ",".join(map(str, models))
-    args = ["bench", "--models", both, "--sets", "lookat", "--n", "1", "--quick", "--out", str(tmp_path / "out")]
-    assert main([*args, "--methods", "aevs,mlvs+dvs"]) == 0
-    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
-    assert {row["method"] for row in rows} == {"aevs", "mlvs+dvs"}
-    capsys.readouterr()
-    assert main([*args, "--methods", "aevs,cnn+dvs"]) == 2
-    assert "cnn+dvs: none of --models was made with deepservo learn --method cnn" in capsys.readouterr().err
 
 
 # the bank of poses

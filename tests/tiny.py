@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deepservo import train
 from deepservo.cli import main
+from deepservo.nets.resnet import Shape
 
 CAMERA = """%YAML:1.0
 ---
@@ -71,6 +72,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from deepservo import checkpoint, commands, train
 {before}
 from deepservo.cli import main
+from deepservo.nets.resnet import Shape
 sys.exit(main({args!r}))
 """
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -85,3 +87,8 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable =
         return advance(*args)
 
     monkeypatch.setattr(train, "_advance", struck)
+
+
+def small(**changes: object) -> Shape:
+    """An encoder that a test can afford."""
+    return Shape(**{"layers": 18, "width": 4, "latent": 8, "size": 64, **changes})  # type: ignore[arg-type]

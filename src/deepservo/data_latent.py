@@ -22,6 +22,10 @@ Loss = Literal["frequency", "pixel"]
 Images = Float[Tensor, "b 1 s s"]
 MOVED, OTHERS = 8, 4  # poses about each pose, and others of the batch, from which phi learns how far they are from it
 SMALLEST = 0.03  # how near the nearest of those about it are, where 1 is the workspace
+NEAREST = 0.05  # how near to the middle one of three pictures the others are taken,
+GIVEN_BACK = 400.0  # against how straight: times this, the loss of a picture begins near 1
+BEGINNING = 1000  # pictures whose principal components an autoencoder begins with
+FAINT = 1e-6  # of a pixel, so that its cross-entropy is finite
 NEAR = 0.02  # of d: errors of pairs much nearer than this weigh alike
 
 
@@ -34,7 +38,12 @@ def spoiled(images: Images, g: torch.Generator) -> Images:
 class AutoEncoderTask:
     """Teaches an AutoEncoder to give pictures back, from anywhere in the workspace, clean where `perturb` spoiled them.
 
-    loss: L1 of DCT coefficients under weights 1 / (i + j + 1) (AEVS Eq. 9), or cross-entropy of pixels (Eq. 8).
+    loss_of: L1 of DCT coefficients under weights 1 / (i + j + 1) (AEVS Eq. 9), or cross-entropy of pixels (Eq. 8).
+
+    straight: how much it matters that z moves straight and evenly while the camera does. To give back what it sees an encoder need not tell
+    which way to go: where the way of z is bent, L_z, read at one point of it, points elsewhere. Pictures come in threes: one a motion ahead
+    of the one in the middle, one as far behind. The middle one is given back, and `|z_ahead + z_behind - 2 z|` over
+    `|z_ahead - z| + |z_behind - z|`, 0 on a straight way and 1 on one that turns back, is to be small. No pose is told.
     """
 
     scene: PlanarScene
@@ -43,19 +52,38 @@ class AutoEncoderTask:
     batch: int = 32
     loss_of: Loss = "frequency"
     perturb: bool = True
+    straight: float = 0.0
     rate: float = 1e-3
 
     def loss(self, net: AutoEncoder, seed: int, step: int) -> Tensor:
         """Of one batch."""
         g, size = generator(seed, step), net.encoder.shape.size
-        images = pictures(self.scene, self.camera, size, sampling.workspace(self.batch, g, self.distance))
+        middle = self.batch // 3 if self.straight else self.batch
+        T = sampling.workspace(middle, g, self.distance)
+        if self.straight:
+            ahead = motions(NEAREST, (middle,), g, self.distance)
+            T = torch.cat([T, T @ se3.exp(ahead), T @ se3.exp(-ahead)])
+        images = pictures(self.scene, self.camera, size, T)
         seen = spoiled(images, g) if self.perturb else images
         with half_precision():
-            logits = net(seen.contiguous(memory_format=torch.channels_last))
-        logits = logits.float()
+            z = net.encoder(seen.contiguous(memory_format=torch.channels_last))
+            found = net.decode(z[:middle])
+        loss = self._given_back(found, images[:middle])
+        return loss + self.straight * bent(*z.float().unflatten(0, (3, middle))) / GIVEN_BACK if self.straight else loss
+
+    def beginning(self, size: int, n: int = BEGINNING) -> Images:
+        """Pictures whose principal components a network may begin with."""
+        return pictures(self.scene, self.camera, size, sampling.workspace(n, generator(0, 0), self.distance))
+
+    def _given_back(self, found: Images, images: Images) -> Tensor:
         if self.loss_of == "pixel":
-            return torch.nn.functional.binary_cross_entropy_with_logits(logits, images)
-        return frequency_loss(logits.sigmoid() - images)
+            return torch.nn.functional.binary_cross_entropy(found.clamp(FAINT, 1 - FAINT), images)
+        return frequency_loss(found - images)
+
+
+def bent(z: Float[Tensor, "b k"], ahead: Float[Tensor, "b k"], behind: Float[Tensor, "b k"]) -> Tensor:
+    """0 where z is the middle of a straight way, 1 where the way turns back there; the mean over the batch."""
+    return (_length(ahead + behind - 2 * z) / (_length(ahead - z) + _length(behind - z))).mean()
 
 
 def frequency_loss(difference: Float[Tensor, "b 1 n n"]) -> Tensor:
@@ -152,14 +180,20 @@ class IsometryTask:
     def _isometry(self, phi: PoseEncoder, T: Float[Tensor, "a 4 4"], g: torch.Generator) -> Tensor:
         """How far the distances of embeddings are from those of poses, of these from others about them and from one another."""
         lengths, angles = scales()
-        size = SMALLEST ** torch.rand(MOVED, len(T), 1, generator=g, dtype=torch.float64)
-        unit = torch.tensor([lengths] * 3 + [angles] * 3, dtype=torch.float64)
-        moved = T @ se3.exp(0.5 * size * unit * torch.randn(MOVED, len(T), 6, generator=g, dtype=torch.float64))
+        moved = T @ se3.exp(motions(SMALLEST, (MOVED, len(T)), g))
         z = phi(T)
         metres, radians = se3.distance(T, torch.cat([moved, _turned(T)]))
         wanted = torch.hypot(metres / lengths, radians / angles).float()
         found = _length(torch.cat([phi(moved), _turned(z)]) - z)
         return ((found - wanted) / (wanted + NEAR)).square().mean()
+
+
+def motions(smallest: float, shape: tuple[int, ...], g: torch.Generator, distance: float = 1.0) -> Float[Tensor, "*shape 6"]:
+    """In any direction, at all scales from `smallest` to 1, where 1 is the workspace; lengths are in the unit of the distance."""
+    lengths, angles = scales()
+    size = smallest ** torch.rand(*shape, 1, generator=g, dtype=torch.float64)
+    unit = torch.tensor([lengths * distance] * 3 + [angles] * 3, dtype=torch.float64)
+    return 0.5 * size * unit * torch.randn(*shape, 6, generator=g, dtype=torch.float64)
 
 
 @cache

@@ -34,9 +34,12 @@ NEAREST, FARTHEST = 1e-4, 1e4  # metres between which a distance is one
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a method trains, on what, and what of it the model file keeps. minutes: on two cores, where nobody asks for another time."""
+    """What a method trains, on what, and what of it the model file keeps.
 
-    net: Callable[[], nn.Module]
+    net: made for a task. minutes: on two cores, where nobody asks for another time.
+    """
+
+    net: Callable[[Any], nn.Module]
     task: Callable[[PlanarScene, Camera, float], Any]
     minutes: float
     kept: Callable[[Any], Any] = lambda net: net
@@ -46,13 +49,15 @@ def _encoder(net: AutoEncoder) -> nn.Module:
     return net.encoder
 
 
+FEW = Shape(18, 16, 32, 64, smooth=True, linear=True)
+STRAIGHT = partial(AutoEncoderTask, batch=96, perturb=False, straight=5, rate=3e-3)
 RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
     {
-        ("cnn", "cpu"): Recipe(PoseNet, PoseTask, 4.5),
-        ("aevs", "cpu"): Recipe(lambda: AutoEncoder(Shape(18, 16, 32, 96)), AutoEncoderTask, 20, _encoder),
-        ("aevs", "paper"): Recipe(lambda: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
-        ("mlvs", "cpu"): Recipe(lambda: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True), "silu"), IsometryTask, 20),
-        ("mlvs", "paper"): Recipe(lambda: MetricNet(Shape(34)), MetricTask, 480),
+        ("cnn", "cpu"): Recipe(lambda task: PoseNet(), PoseTask, 4.5),
+        ("aevs", "cpu"): Recipe(lambda task: AutoEncoder(FEW, task.beginning(FEW.size)), STRAIGHT, 20, _encoder),
+        ("aevs", "paper"): Recipe(lambda task: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
+        ("mlvs", "cpu"): Recipe(lambda task: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True), "silu"), IsometryTask, 20),
+        ("mlvs", "paper"): Recipe(lambda task: MetricNet(Shape(34)), MetricTask, 480),
     }
 )
 """By method and preset: `cpu` for two cores, `paper` as it was published, for a GPU."""
@@ -137,10 +142,11 @@ def learn(
         raise InputError("training takes a positive number of minutes or steps")
     check_distance(distance)
     partial = out.with_name(out.name + ".partial")
+    task = chosen.task(scene, camera.camera, distance)
     with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
-        net = chosen.net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    task, kept = chosen.task(scene, camera.camera, distance), chosen.kept(net)
+        net = chosen.net(task).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    kept = chosen.kept(net)
     config = {
         "method": method, "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest(), "camera": asdict(camera.camera),
         "distortion": list(camera.distortion), "width": scene.width, "distance": distance, "seed": seed,

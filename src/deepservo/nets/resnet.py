@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepservo.errors import InputError
+from deepservo.features.projection import pca_basis
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Residual blocks of each stage; a stage has half the resolution and twice the channels of the one before."""
@@ -29,7 +30,7 @@ class Shape:
 
     blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b). even: each picture first gets mean 0
     and deviation 1, so that it does not matter how brightly or faintly a scene is lit. smooth: SiLU and a mean in place of ReLU and the
-    maximum, so that z trembles less as the picture moves from pixel to pixel.
+    maximum, so that z trembles less as the picture moves from pixel to pixel. linear: beside the network a linear map of the picture.
     """
 
     layers: int = 18
@@ -41,6 +42,7 @@ class Shape:
     pool: Pool = "grouped"
     even: bool = False
     smooth: bool = False
+    linear: bool = False
 
     def __post_init__(self) -> None:
         if self.layers not in BLOCKS:
@@ -109,6 +111,29 @@ class Block(nn.Module):
         return self.activation(self.skip(x) + self.residual(x))
 
 
+class Beside(nn.Module):
+    """The sum of a linear map and of what a network makes of the same input."""
+
+    def __init__(self, linear: nn.Sequential, network: nn.Sequential) -> None:
+        super().__init__()
+        self.linear, self.network = linear, network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return self.linear(x) + self.network(x)
+
+    def begin(self, weight: Tensor, bias: Tensor) -> None:
+        """With this map, and a network that adds nothing to it yet."""
+        *_, linear = (layer for layer in self.linear if isinstance(layer, nn.Linear))
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear | nn.Conv2d) and last.bias is not None
+        with torch.no_grad():
+            linear.weight.copy_(weight)
+            linear.bias.copy_(bias)
+            last.weight.zero_()
+            last.bias.zero_()
+
+
 class Encoder(nn.Sequential):
     """(B, 1, size, size) in [0, 1] -> (B, latent): ResNet-18 or -34, changed as AEVS did."""
 
@@ -121,8 +146,8 @@ class Encoder(nn.Sequential):
                 pool = parametrizations.weight_norm(pool)
         else:
             pool = nn.AdaptiveAvgPool2d(1)
-        super().__init__(
-            nn.InstanceNorm2d(1) if shape.even else nn.Identity(),
+        even = nn.InstanceNorm2d(1) if shape.even else nn.Identity()
+        layers = [
             *_conv(1, shape.width, 7, 2, shape.norm),
             shape.activation(),
             nn.AvgPool2d(3, 2, 1) if shape.smooth else nn.MaxPool2d(3, 2, 1),
@@ -130,7 +155,10 @@ class Encoder(nn.Sequential):
             pool,
             nn.Flatten(),
             nn.Linear(channels, shape.latent),
-        )
+        ]
+        if shape.linear:
+            layers = [Beside(nn.Sequential(nn.Flatten(), nn.Linear(shape.size**2, shape.latent)), nn.Sequential(*layers))]
+        super().__init__(even, *layers)
         self.shape = shape
 
     def config(self) -> dict[str, Any]:
@@ -139,7 +167,7 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """(B, latent) -> (B, 1, size, size), as logits: the encoder's stages flipped, with upsampling for strides."""
+    """(B, latent) -> (B, 1, size, size): the encoder's stages flipped, with upsampling for strides; a linear map for its linear map."""
 
     def __init__(self, shape: Shape) -> None:
         channels, side = shape.last()
@@ -155,6 +183,9 @@ class Decoder(nn.Sequential):
             layers.append(Block(c_in, c_out, 1, shape))
         layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_conv(shape.width, shape.width, 3, 1, shape.norm), shape.activation()]
         layers += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(shape.width, 1, 3, padding=1)]
+        if shape.linear:
+            pixels = nn.Sequential(nn.Linear(shape.latent, shape.size**2), nn.Unflatten(1, (1, shape.size, shape.size)))
+            layers = [Beside(pixels, nn.Sequential(*layers))]
         super().__init__(*layers)
 
 
@@ -187,12 +218,31 @@ def _plain(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class AutoEncoder(nn.Module):
-    """An encoder and the decoder that it is trained with; answers logits of the picture."""
+    """An encoder and the decoder that it is trained with; answers the picture, within (0, 1) where the shape is not `linear`.
 
-    def __init__(self, shape: Shape) -> None:
+    A linear one begins with the principal components of `beginning`, scaled so that the first has deviation 1, and learns what is better.
+    """
+
+    def __init__(self, shape: Shape, beginning: Float[Tensor, "n 1 s s"] | None = None) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(shape), Decoder(shape)
+        if beginning is not None:
+            self._begin(beginning)
 
     def forward(self, images: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 1 s s"]:
         """See the class."""
-        return self.decoder(self.encoder(images))
+        return self.decode(self.encoder(images))
+
+    def decode(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b 1 s s"]:
+        """The picture of these numbers."""
+        pictures = self.decoder(z).float()
+        return pictures if self.encoder.shape.linear else pictures.sigmoid()
+
+    def _begin(self, pictures: Tensor) -> None:
+        encoder, decoder = self.encoder[-1], self.decoder[-1]
+        assert isinstance(encoder, Beside) and isinstance(decoder, Beside)
+        grey = self.encoder[0](pictures).flatten(1)
+        basis, mean = pca_basis(grey, self.encoder.shape.latent)
+        scale = ((grey - mean) @ basis[0]).std()
+        encoder.begin(basis / scale, -(basis @ mean) / scale)
+        decoder.begin(basis.mT * scale, mean)

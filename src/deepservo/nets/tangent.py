@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deepservo.nets.resnet import Block
+from deepservo.nets.resnet import Beside, Block
 
 Rule = Callable[[nn.Module, Tensor, int], Tensor]
 
@@ -103,6 +103,11 @@ def _block(module: nn.Module, both: Tensor, B: int) -> Tensor:
     return _push(module.activation, _push(module.skip, both, B) + _push(module.residual, both, B), B)
 
 
+def _beside(module: nn.Module, both: Tensor, B: int) -> Tensor:
+    assert isinstance(module, Beside)
+    return _push(module.linear, both, B) + _push(module.network, both, B)
+
+
 def _same(module: nn.Module, both: Tensor, _: int) -> Tensor:
     return module(both)
 
@@ -116,6 +121,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.SiLU: _silu,
     nn.MaxPool2d: _max_pool,
     Block: _block,
+    Beside: _beside,
     nn.Identity: _same,
     nn.Flatten: _same,
     nn.AdaptiveAvgPool2d: _same,
