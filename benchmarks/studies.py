@@ -33,7 +33,7 @@ from deepservo.bench.sets import SETS
 from deepservo.checkpoint import replacing
 from deepservo.commands import servo_bar, training_bar
 from deepservo.data import generator, half_precision, perturbed
-from deepservo.data_latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, pictures, spoiled, to_reference
+from deepservo.data_latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, begun, pictures, spoiled, to_reference
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.learn import FEW, PAPER_CAMERA, recipe
@@ -136,7 +136,7 @@ def _autoencoders(study: Study, preset: str) -> list[Variant]:
         changed = replace(shape, **changes)
 
         def net(task: AutoEncoderTask | InTurn) -> AutoEncoder:
-            return AutoEncoder(changed, task.beginning(changed.size) if changed.linear else None)
+            return begun(changed, task.beginning(changed.size)) if changed.linear else AutoEncoder(changed)
 
         return Variant(label, net, learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE), seed=seed)
 

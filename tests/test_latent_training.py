@@ -14,6 +14,7 @@ from deepservo.data_latent import (
     AutoEncoderTask,
     IsometryTask,
     MetricTask,
+    begun,
     bent,
     frequency_loss,
     pairwise_distance,
@@ -55,7 +56,7 @@ def test_an_autoencoder_begins_with_the_principal_components(scene, paper_camera
     torch.manual_seed(0)
     task = AutoEncoderTask(scene, paper_camera, 0.6)
     seen = task.beginning(32, 60)
-    net = AutoEncoder(small(size=32, smooth=True, linear=True), seen)
+    net = begun(small(size=32, smooth=True, linear=True), seen)
     x = seen.flatten(1).double().numpy()
     mean = x.mean(0)
     _, _, V = np.linalg.svd(x - mean, full_matrices=False)
@@ -78,7 +79,7 @@ def test_a_way_is_bent_as_much_as_its_chord_is_short(generator):
 def test_an_autoencoder_learns_to_move_straight(scene, paper_camera):
     torch.manual_seed(0)
     task = AutoEncoderTask(scene, paper_camera, 0.6, batch=24, perturb=False, straight=20)
-    net = AutoEncoder(small(size=32, width=8, smooth=True, linear=True), task.beginning(32))
+    net = begun(small(size=32, width=8, smooth=True, linear=True), task.beginning(32))
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(150)]
     assert losses[-1] < 0.6 * losses[0]

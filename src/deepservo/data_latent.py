@@ -13,9 +13,10 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.data import generator, half_precision, perturbed
 from deepservo.features.latent import seen_by
+from deepservo.features.projection import pca_basis
 from deepservo.geometry import se3
 from deepservo.nets.metric import MetricNet, PoseEncoder
-from deepservo.nets.resnet import AutoEncoder
+from deepservo.nets.resnet import AutoEncoder, Shape
 from deepservo.scene import PlanarScene, perturb, sampling
 
 Loss = Literal["frequency", "pixel"]
@@ -79,6 +80,15 @@ class AutoEncoderTask:
         if self.loss_of == "pixel":
             return torch.nn.functional.binary_cross_entropy(found.clamp(FAINT, 1 - FAINT), images)
         return frequency_loss(found - images)
+
+
+def begun(shape: Shape, seen: Images) -> AutoEncoder:
+    """One that begins as the principal components of these pictures, the first of deviation 1, and learns what is better."""
+    net = AutoEncoder(shape)
+    grey = net.encoder[0](seen).flatten(1)
+    basis, mean = pca_basis(grey, shape.latent)
+    net.begin(basis, mean, float(((grey - mean) @ basis[0]).std()))
+    return net
 
 
 def bent(z: Float[Tensor, "b k"], ahead: Float[Tensor, "b k"], behind: Float[Tensor, "b k"]) -> Tensor:

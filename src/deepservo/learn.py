@@ -17,7 +17,7 @@ from deepservo import checkpoint, distributed
 from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera
 from deepservo.data import PoseTask
-from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask
+from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask, begun
 from deepservo.errors import InputError, unknown
 from deepservo.model import Model, load_model, texture_of
 from deepservo.nets.metric import MetricNet
@@ -54,7 +54,7 @@ STRAIGHT = partial(AutoEncoderTask, batch=96, perturb=False, straight=5, rate=3e
 RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
     {
         ("cnn", "cpu"): Recipe(lambda task: PoseNet(), PoseTask, 4.5),
-        ("aevs", "cpu"): Recipe(lambda task: AutoEncoder(FEW, task.beginning(FEW.size)), STRAIGHT, 20, _encoder),
+        ("aevs", "cpu"): Recipe(lambda task: begun(FEW, task.beginning(FEW.size)), STRAIGHT, 20, _encoder),
         ("aevs", "paper"): Recipe(lambda task: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
         ("mlvs", "cpu"): Recipe(lambda task: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True), "silu"), IsometryTask, 20),
         ("mlvs", "paper"): Recipe(lambda task: MetricNet(Shape(34)), MetricTask, 480),

@@ -14,7 +14,6 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deepservo.errors import InputError
-from deepservo.features.projection import pca_basis
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Residual blocks of each stage; a stage has half the resolution and twice the channels of the one before."""
@@ -218,16 +217,11 @@ def _plain(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class AutoEncoder(nn.Module):
-    """An encoder and the decoder that it is trained with; answers the picture, within (0, 1) where the shape is not `linear`.
+    """An encoder and the decoder that it is trained with; answers the picture, within (0, 1) where the shape is not `linear`."""
 
-    A linear one begins with the principal components of `beginning`, scaled so that the first has deviation 1, and learns what is better.
-    """
-
-    def __init__(self, shape: Shape, beginning: Float[Tensor, "n 1 s s"] | None = None) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(shape), Decoder(shape)
-        if beginning is not None:
-            self._begin(beginning)
 
     def forward(self, images: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 1 s s"]:
         """See the class."""
@@ -238,11 +232,9 @@ class AutoEncoder(nn.Module):
         pictures = self.decoder(z).float()
         return pictures if self.encoder.shape.linear else pictures.sigmoid()
 
-    def _begin(self, pictures: Tensor) -> None:
+    def begin(self, basis: Float[Tensor, "k p"], mean: Float[Tensor, " p"], deviation: float) -> None:
+        """As a linear shape may: z are the directions of `basis` (orthonormal) in units of `deviation`. The networks add nothing yet."""
         encoder, decoder = self.encoder[-1], self.decoder[-1]
         assert isinstance(encoder, Beside) and isinstance(decoder, Beside)
-        grey = self.encoder[0](pictures).flatten(1)
-        basis, mean = pca_basis(grey, self.encoder.shape.latent)
-        scale = ((grey - mean) @ basis[0]).std()
-        encoder.begin(basis / scale, -(basis @ mean) / scale)
-        decoder.begin(basis.mT * scale, mean)
+        encoder.begin(basis / deviation, -(basis @ mean) / deviation)
+        decoder.begin(basis.mT * deviation, mean)
