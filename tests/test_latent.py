@@ -151,14 +151,18 @@ def test_L_z_against_rendered_motion(smooth, by, paper_camera, generator):
     assert error.median() < 0.05, error
 
 
-def test_z_of_a_smooth_encoder_is_the_mean_of_what_five_cameras_see(scene, paper_camera, generator):
+MOVED = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+
+
+@pytest.mark.parametrize("windows", [5, 9])
+def test_z_of_a_smooth_encoder_is_the_mean_of_what_several_cameras_see(windows, scene, paper_camera, generator):
     """Each window is a camera of its own: the picture it would take, embedded. The middle one is what the encoder is trained on."""
     torch.manual_seed(0)
     encoder = folded(Encoder(small(width=8, latent=16, smooth=True)))
-    features = Latent(paper_camera, encoder)
+    features = Latent(paper_camera, encoder, windows)
     T = sampling.workspace(4, generator, 0.6)
     pixel, middle = 218 / 66, seen_by(paper_camera, 64)
-    cameras = [dataclasses.replace(middle, cx=middle.cx + x, cy=middle.cy + y) for x, y in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    cameras = [dataclasses.replace(middle, cx=middle.cx + x, cy=middle.cy + y) for x, y in MOVED[:windows]]
     assert middle.fx == pytest.approx(paper_camera.fx / pixel) and (middle.width, middle.height) == (64, 64)
     slowly = torch.stack([encoder(scene.render(camera, T)) for camera in cameras]).mean(0)
     found = features.s(scene.render(paper_camera, T))

@@ -10,7 +10,8 @@ from deepservo.nets.pose import shrink
 from deepservo.nets.resnet import Encoder
 from deepservo.nets.tangent import with_tangents
 
-WINDOWS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))  # pixels of the network's input: the middle, and one to each side
+# In pixels of the network's input: the middle, one to each side, and to each corner.
+WINDOWS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2), (0, 0), (0, 2), (2, 0), (2, 2))
 
 
 def seen_by(camera: Camera, size: int) -> Camera:
@@ -21,14 +22,14 @@ def seen_by(camera: Camera, size: int) -> Camera:
 class Latent:
     """What an encoder makes of the picture inside a border. encoder: `folded`.
 
-    What a `smooth` one answers is the mean over five windows, a pixel of its input apart: each trembles in its own way.
+    What a `smooth` one answers is the mean over the first `windows` of nine, a pixel of its input apart: each trembles in its own way.
     """
 
-    def __init__(self, camera: Camera, encoder: Encoder) -> None:
+    def __init__(self, camera: Camera, encoder: Encoder, windows: int = 5) -> None:
         # A network reads detail that ViSP's derivative smooths away: with the sharp one L_z is nearer to what rendered motion says.
         self.luminance = Luminance(camera, REACH, SHARP)
         self.encoder, self.size = encoder, encoder.shape.size
-        self.windows = WINDOWS if encoder.shape.smooth else WINDOWS[:1]
+        self.windows = WINDOWS[: windows if encoder.shape.smooth else 1]
 
     def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
         """z alone."""

@@ -66,7 +66,7 @@ class MetricServo(Located):
     ) -> None:
         super().__init__(camera, distance, scene)
         self.gain, self.neighbours, self.weights = gain, neighbours, weights
-        self.features = Latent(camera, folded(copy.deepcopy(net.images)))
+        self.features = Latent(camera, folded(copy.deepcopy(net.images)), windows=9)
         self.phi = copy.deepcopy(net.poses).eval().requires_grad_(False)
         self.search = PoseSearch(self.phi)
 
