@@ -17,7 +17,7 @@ from deepservo.geometry import se3
 from deepservo.methods.bank import REACH, Bank
 from deepservo.methods.mlvs import MetricServo
 from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
-from deepservo.nets.resnet import BLOCKS, Decoder, Encoder, Shape, folded
+from deepservo.nets.resnet import BLOCKS, Decoder, Encoder, Halve, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
 from deepservo.scene import sampling
 from tiny import small
@@ -79,7 +79,7 @@ def test_in_single_precision_they_agree_to_a_hundred_thousandth(generator):
     [
         nn.Conv2d(3, 6, 3, 2, 1, groups=3),
         nn.MaxPool2d(2),
-        nn.AvgPool2d(2),
+        Halve(),
         nn.Upsample(scale_factor=2),
         nn.BatchNorm2d(3),
         nn.InstanceNorm2d(3),
@@ -94,6 +94,14 @@ def test_every_rule_is_that_of_jvp(layer, generator):
     torch.testing.assert_close(z, layer(images.clone()))
     for k in range(6):
         torch.testing.assert_close(L[..., k], torch.func.jvp(layer, (images.clone(),), (tangents[:, k],))[1])
+
+
+def test_halving_is_an_average_pool_and_its_gradient_too(generator):
+    images = torch.randn(2, 3, 8, 12, generator=generator, dtype=torch.float64, requires_grad=True)
+    found, wanted = Halve()(images), nn.functional.avg_pool2d(images, 3, 2, 1)
+    torch.testing.assert_close(found, wanted)
+    weights = torch.randn(wanted.shape, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(*(torch.autograd.grad(each, images, weights) for each in (found, wanted)))
 
 
 def test_a_layer_without_a_rule_is_named():

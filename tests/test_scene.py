@@ -207,6 +207,20 @@ def test_blur_softens_by_a_share_of_its_own_and_leaves_the_mean():
     torch.testing.assert_close(soft.mean((1, 2, 3)), edge.mean((1, 2, 3)), rtol=1e-4, atol=1e-4)
 
 
+def test_blur_and_lights_are_those_of_their_plain_twins(generator):
+    images = torch.rand(6, 1, 20, 31, generator=generator)
+    mean = torch.nn.functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
+    torch.testing.assert_close(perturb._mean_about(images), mean)
+    lit = perturb.lights(images, torch.Generator().manual_seed(3))
+    g = torch.Generator().manual_seed(3)
+    gain, cx, cy = (torch.rand(3, 6, 3, 1, generator=g) * 2 - 1).unbind(0)
+    sx, sy = (0.2 + 0.8 * torch.rand(2, 6, 3, 1, generator=g)).unbind(0)
+    for i in range(6):
+        y, x = torch.meshgrid(torch.linspace(-1, 1, 20), torch.linspace(-1, 1, 31), indexing="ij")
+        spots = sum(gain[i, k] * torch.exp(-(((x - cx[i, k]) / sx[i, k]) ** 2) - ((y - cy[i, k]) / sy[i, k]) ** 2) for k in range(3))
+        torch.testing.assert_close(lit[i, 0], (images[i, 0] * (1 + 0.6 * spots)).clamp(0, 1))
+
+
 def test_brightness_and_contrast_use_their_whole_range():
     flat = torch.full((500, 1, 8, 8), 0.5)
     factor = perturb.brightness(flat, torch.Generator().manual_seed(0)).mean((1, 2, 3)) / 0.5

