@@ -142,7 +142,7 @@ def run_info(model_file: Path) -> None:
     camera, training = model.camera, model.training
     h, w = model.scene.texture.shape[1:]
     lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
-    loss = f"{training['loss'][-1][1]:.3f}" if training["loss"] else "unknown"
+    loss = f"{training['loss'][-1][1]:.3g}" if training["loss"] else "unknown"
     console.print(
         f"{model_file}: {model.method}, a network of {training['parameters']:,} parameters for one scene\n"
         f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x {model.scene.height:.4g} m, "
@@ -213,7 +213,7 @@ def training_bar(what: str) -> Iterator[Any]:
     with _bar(what, None, "timing the first steps") as bar:
 
         def show(progress: Any) -> None:
-            note = f"step {progress.step} of {progress.steps}" + (f", loss {progress.loss[-1][1]:.2f}" if progress.loss else "")
+            note = f"step {progress.step} of {progress.steps}" + (f", loss {progress.loss[-1][1]:.3g}" if progress.loss else "")
             bar(progress.step, progress.steps, note)
 
         yield show

@@ -138,7 +138,7 @@ def train(
                 raise InputError(f"training diverged at step {progress.step + 1}; the checkpoint before it is kept in {partial}")
             progress.step += 1
             if progress.step % every == 0 or progress.step == steps:
-                progress.loss.append((progress.step, round(loss, 4)))
+                progress.loss.append((progress.step, float(f"{loss:.4g}")))
             now = time.perf_counter()
             progress.seconds = before + now - start
             show(progress)

@@ -43,6 +43,14 @@ function table() {
       ...COLUMNS.map(([title, cell]) => make("td", {"data-name": title}, make("span", null, ...cell(r)))))))));
 }
 
+function pairs() {
+  const titles = ["Set", "One", "Other", "Home by the one alone", "By the other alone", "p"];
+  at("#pairs .scroll").append(make("table", null,
+    make("thead", null, make("tr", null, ...titles.map(title => make("th", {scope: "col"}, title)))),
+    make("tbody", null, ...D.pairs.map(each => make("tr", null,
+      ...each.map((text, i) => make("td", {"data-name": titles[i]}, make("span", null, String(text)))))))));
+}
+
 // --- one part of a set ---
 const legend = {showlegend: true, legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom"}, margin: {l: 8, r: 8, t: 44, b: 8}};
 function rates(group) {
@@ -125,6 +133,7 @@ const group = () => D.groups[+at("#pick").value || 0];
 const everything = () => run([...rates(group()), ...errors(group()), ...basin(group()), ...landscape()]);
 wins();
 table();
+pairs();
 options("#pick", D.groups.map((g, k) => [k, g.label]));
 options("#method", METHODS.map(m => [m, m]));
 const scenes = Object.keys(D.landscapes), first = D.axes.map(a => a.name);
@@ -132,6 +141,7 @@ options("#scene", scenes.map(s => [s, s]));
 options("#axes", first.flatMap((a, i) => first.slice(i + 1).map(b => [`${a} ${b}`, `${a} and ${b}`])));
 at("#table details").open = innerWidth > 720; // on a phone it would be many screens
 at("#landscape").hidden = !scenes.length;
+at("#pairs").hidden = !D.pairs.length;
 at(".pick").hidden = D.groups.length < 2;
 at("#pick").onchange = everything;
 at("#method").onchange = everything;

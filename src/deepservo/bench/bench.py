@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,8 @@ def write_all(jobs: list[Job], bench: Bench, out: Path) -> list[dict[str, Any]]:
     rows, runs = collect(jobs, bench, out)
     joined = over_scenes(runs)
     whole = pooled(rows, joined)
+    for each in whole:
+        each["paired"] = paired(each, runs)
     metrics.write_results(out / "results.json", rows + [row for row in whole if row["scene"] == ALL])
     with replacing(out / "runs.npz") as beside, beside.open("wb") as file:
         arrays = {
@@ -136,6 +138,20 @@ def over_scenes(runs: dict[Job, Runs]) -> dict[Group, Runs]:
     for job, each in runs.items():
         groups.setdefault((job.set, job.part, job.method), []).append(each)
     return {group: Runs.joined(parts) for group, parts in groups.items()}
+
+
+def paired(row: dict[str, Any], runs: dict[Job, Runs]) -> dict[str, list[int]]:
+    """By the name of each other method that ran from the same starts: how many came home by this method alone, and by that alone."""
+    found: dict[str, list[int]] = {}
+    for job, mine in runs.items():
+        if (job.set, job.part, job.method) != (row["set"], row["part"], row["method"]):
+            continue
+        for other, its in runs.items():
+            if other.method != job.method and replace(other, method=job.method) == job:
+                counts = found.setdefault(other.method, [0, 0])
+                counts[0] += int((mine.home & ~its.home).sum())
+                counts[1] += int((~mine.home & its.home).sum())
+    return found
 
 
 def pooled(rows: list[dict[str, Any]], joined: dict[Group, Runs]) -> list[dict[str, Any]]:

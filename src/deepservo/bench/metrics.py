@@ -57,6 +57,15 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
 
 
+def mcnemar(won: int, lost: int) -> float:
+    """Exact two-sided p of McNemar's test: how likely such a split is of the runs that only one of two methods brought home, were
+    they alike. `won` of those are the one's, `lost` the other's; 1 where there are none.
+    """
+    n = won + lost
+    tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1))
+    return min(1.0, tail / 2 ** (n - 1)) if n else 1.0
+
+
 def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float] | None:
     """95 % interval of a mean by resampling; None of nothing."""
     if len(values) == 0:

@@ -10,7 +10,7 @@ from deepservo.bench.landscape import AXES, REACH, landscapes
 from deepservo.bench.metrics import wilson
 from deepservo.bench.report import even, write_page
 from deepservo.bench.runs import Bench, Runs
-from deepservo.bench.tables import published
+from deepservo.bench.tables import pairs, probability, published
 from deepservo.methods import build
 
 FARTHEST_BINS = 8  # of the distance at the start
@@ -31,6 +31,7 @@ def write_bench_page(path: Path, pooled: Sequence[Mapping[str, Any]], runs: Mapp
     paths = min(PATHS, max(FEWEST, ALL_PATHS // len(runs)))
     data = {
         "pooled": [{**row, "published": published(row["set"], row["method"])} for row in pooled],
+        "pairs": [(*each[:5], probability(each[5])) for each in pairs(pooled)],
         "groups": [_group(name, part, runs, paths) for name, part in dict.fromkeys((name, part) for name, part, _ in runs)],
         "axes": [
             {"name": name, "reach": reach * (bench.distance / 0.6 if i < 3 else 1)}

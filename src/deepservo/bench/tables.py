@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from deepservo.bench.metrics import mcnemar
 from deepservo.bench.published import PUBLISHED
 
 Figures = Mapping[str, Any]
@@ -112,10 +113,39 @@ def who_wins(pooled: Sequence[Figures]) -> str:
     return table(["set", "condition", *[f"`{method}`" for method in methods]], lines, 2)
 
 
+def pairs(pooled: Sequence[Figures]) -> list[tuple[str, str, str, int, int, float]]:
+    """Of each set and two methods that ran from the same starts: set, one, other, how many runs the one alone brought home over all
+    parts, how many the other alone, and McNemar's p.
+    """
+    found: list[tuple[str, str, str, int, int, float]] = []
+    for name in unique(row["set"] for row in pooled):
+        counts: dict[tuple[str, str], list[int]] = {}
+        for row in pooled:
+            for other, both in row.get("paired", {}).items() if row["set"] == name else ():
+                counts[row["method"], other] = [a + b for a, b in zip(counts.get((row["method"], other), (0, 0)), both, strict=True)]
+        for (one, other), (won, lost) in counts.items():
+            if (name, other, one) not in {each[:3] for each in found}:
+                found.append((name, one, other, won, lost, mcnemar(won, lost)))
+    return found
+
+
+def run_by_run(pooled: Sequence[Figures]) -> str:
+    """Two methods a line, from the same starts."""
+    lines = ([name, f"`{a}`", f"`{b}`", str(won), str(lost), probability(p)] for name, a, b, won, lost, p in pairs(pooled))
+    return table(["set", "one", "other", "home by the one alone", "by the other alone", "p (McNemar)"], lines, 3)
+
+
+def probability(p: float) -> str:
+    """Four decimals."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
 def markdown(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
     """The page results.md."""
     note = "Home: by the published rule. End errors, length and steps: medians and means over the runs that came home."
-    return f"# Results\n\n{beside_published(rows, pooled)}\n\n{note}\n\n## Who wins where\n\n{who_wins(pooled)}"
+    parts = {"Who wins where": who_wins(pooled), "Run by run": run_by_run(pooled)}
+    more = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
+    return f"# Results\n\n{beside_published(rows, pooled)}\n\n{note}\n\n{more}"
 
 
 def compared(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[str, bool]:
