@@ -193,6 +193,21 @@ def tangents(rows: list[Row]) -> str:
     return f"{error}\n\n{cost}"
 
 
+def bank(rows: list[Row]) -> str:
+    """The bank of poses: what it holds, and what a query costs."""
+    return table(
+        ["scene", "poses", "MB", "seconds to build", "recall of 50", "queries a second", "against", "times as fast"],
+        (
+            [
+                r["scene"], str(r["poses"]), f"{r['mb']:.0f}", f"{r['built_s']:.1f}", f"{r['recall']:.4f}", f"{r['ours']:.0f}",
+                r["against"], f"**{r['ratio']:.1f}** [{r['low']:.1f}, {r['high']:.1f}]",
+            ]
+            for r in rows
+        ),
+        1,
+    )  # fmt: skip
+
+
 def studies(rows: list[Row]) -> str:
     """A line a study, variant and set, over scenes and seeds."""
     lines = []
@@ -219,6 +234,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "latent": ("latent", classical),
     "latent-hard": ("latent-hard", hard),
     "tangents": ("tangents", tangents),
+    "bank": ("bank", bank),
     "studies": ("studies", studies),
     "visp": ("visp", visp),
     "speed": ("speed", speed),

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from deepservo import control
+from deepservo.data_latent import AutoEncoderTask, begun
 from deepservo.features.registration import fronto
 from deepservo.geometry import se3
+from deepservo.methods.aevs import LatentPlace
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.located import CLEAN
 from deepservo.methods.mlvs import MetricServo
@@ -82,3 +85,26 @@ def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(learned, pap
     servo.set_goal(goal)
     kept, spoiled = ((z - wanted).norm(dim=1) for z in (servo.state["z"], servo.features.s(goal)))
     assert (kept <= spoiled).all() and kept.median() < 0.2 * spoiled.median()
+
+
+def test_aevs_recognises_where_a_picture_was_taken(learned, paper_camera):
+    """From all over the workspace, by principal components alone; some steps of each run are steered without the others."""
+    torch.manual_seed(0)
+    task = AutoEncoderTask(learned, paper_camera, 0.6)
+    shape = Shape(18, 4, 32, 64, smooth=True, linear=True)
+    place = LatentPlace(paper_camera, begun(shape, task.beginning(64)).encoder, 0.6, learned, 0.6)
+    T = sampling.workspace(20, torch.Generator().manual_seed(7), 0.6)
+    images = learned.render(paper_camera, T)
+    metres, radians = se3.distance(place.locate(images), T)
+    near = (metres < 5e-3) & (radians < 0.01)
+    assert near.sum() >= 17
+    T_goal = sampling.fronto_parallel(0.6)
+    place.set_goal(learned.render(paper_camera, T_goal))
+    straight = control.pbvs(se3.inverse(T_goal) @ T, place.gain)
+    v_cam = place.velocity(images)
+    assert (v_cam - straight)[near].abs().max() < 2e-3, "straight home from where it was recognised"
+    part = torch.tensor([3, 11])
+    torch.testing.assert_close(place.velocity_of(images[part], part, 20), v_cam[part], atol=1e-5, rtol=0)
+    assert torch.isfinite(v_cam).all()
+    blank = place.velocity(torch.full((1, 1, 224, 224), 0.5))
+    assert torch.isfinite(blank).all()

@@ -11,7 +11,7 @@ from typing import Any
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
-from deepservo.methods.aevs import latent_servo
+from deepservo.methods.aevs import LatentPlace, latent_servo
 from deepservo.methods.base import Controller
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
@@ -34,8 +34,11 @@ def _trained(name: str, camera: Camera, model: Any) -> Any:
     return model.net
 
 
-def _aevs(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
-    return latent_servo(camera, _trained("aevs", camera, model), depth)
+def _aevs(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = False) -> Controller:
+    encoder = _trained("aevs", camera, model)
+    if not finish:
+        return latent_servo(camera, encoder, depth)
+    return Handoff(LatentPlace(camera, encoder, model.distance, model.scene, depth), depth)
 
 
 def _mlvs(camera: Camera, depth: float = 0.6, model: Any = None, k: int | None = None) -> Controller:
@@ -69,7 +72,7 @@ METHODS: dict[str, Callable[..., Controller]] = {
     "photometric": lambda camera, depth=0.6, model=None: Handoff(Still(camera), depth),
     "sift+dvs": lambda camera, depth=0.6, model=None: Handoff(HomographyServo(camera, depth), depth),
     "cnn+dvs": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model, finish=True),
-    "aevs+dvs": lambda camera, depth=0.6, model=None: Handoff(_aevs(camera, depth, model), depth),
+    "aevs+dvs": lambda camera, depth=0.6, model=None: _aevs(camera, depth, model, finish=True),
     "mlvs+dvs": lambda camera, depth=0.6, model=None: Handoff(_mlvs(camera, depth, model), depth),
 }
 NUMBERED = ("dct", "pca", "mlvs")  # whose name may end in how many numbers they take of a picture, or neighbours of a bank

@@ -1,6 +1,6 @@
 """MLVS's bank: embeddings of a million poses about the goal's, among which a picture's nearest neighbours are looked up.
 
-The bank is cut into cells of a k-means clustering, and only the cells nearest to a query are searched. docs/methods/mlvs.md compares this
+The bank is cut into cells of a k-means clustering, and only the cells nearest to a query are searched. `benchmarks/bank.py` compares this
 with searching all of it, and with finding the pose without a bank (`PoseSearch`).
 """
 
@@ -58,8 +58,8 @@ class Bank:
 
     def exact(self, z: Float[Tensor, "b k"], K: int) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n"]]:
         """`nearest` by looking at all of them."""
-        found = torch.cdist(z, self.embedded).topk(K, largest=False)
-        return found.indices, found.values
+        found = (self.squares - 2 * z @ self.embedded.mT).topk(K, largest=False)
+        return found.indices, (found.values + z.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
 
 
 def _clustered(embedded: Float[Tensor, "n k"]) -> Float[Tensor, "c k"]:

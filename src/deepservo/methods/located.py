@@ -51,11 +51,19 @@ class Located(Controller):
         T = self.predict(images)
         if self.map is None:
             return T
-        T_world_ref, runs = fronto_parallel(self.distance), torch.arange(len(T))
-        views = self.map.views(images)
-        T_ref_cam = self.map.refine(views, se3.inverse(T_world_ref) @ T, ACQUIRE, runs)
-        agreement = self.map.agreement(views, T_ref_cam, runs).agreement
-        return torch.where((agreement > AGREE)[:, None, None], T_world_ref @ T_ref_cam, T)
+        registered, agreement = self.registered(images, T)
+        return torch.where((agreement > AGREE)[:, None, None], registered, T)
+
+    def registered(
+        self, images: Float[Tensor, "b 1 h w"], T_world_cam: Float[Tensor, "b *n 4 4"]
+    ) -> tuple[Float[Tensor, "b *n 4 4"], Float[Tensor, "b *n"]]:
+        """Poses of each picture registered to the learned picture, and how far the two agree there."""
+        assert self.map is not None
+        T_world_ref, views, n = fronto_parallel(self.distance), self.map.views(images), T_world_cam[0].numel() // 16
+        runs = torch.arange(len(images)).repeat_interleave(n)
+        T = self.map.refine(views, (se3.inverse(T_world_ref) @ T_world_cam).reshape(-1, 4, 4), ACQUIRE, runs)
+        agreement = self.map.agreement(views, T, runs).agreement
+        return (T_world_ref @ T).view_as(T_world_cam), agreement.view(T_world_cam.shape[:-2])
 
     def goal_view(self, goal: Float[Tensor, "g 1 h w"]) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
         """The plane at each goal, and its picture: the goal itself where it is clean, else what the learned scene shows there."""
