@@ -1,19 +1,22 @@
 """A goal is found in the learned picture, however it was lit or covered; one that is somewhere else is not."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from deepservo import control
-from deepservo.data_latent import AutoEncoderTask, begun
+from deepservo.data_latent import AutoEncoderTask, begun, to_reference
 from deepservo.features.registration import fronto
 from deepservo.geometry import se3
-from deepservo.methods.aevs import LatentPlace
+from deepservo.methods import build
+from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.located import CLEAN
 from deepservo.methods.mlvs import MetricServo
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
-from deepservo.nets.resnet import Shape
+from deepservo.nets.resnet import Encoder, Shape
 from deepservo.pictures import bundled
 from deepservo.scene import PlanarScene, perturb, sampling
 
@@ -87,12 +90,17 @@ def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(learned, pap
     assert (kept <= spoiled).all() and kept.median() < 0.2 * spoiled.median()
 
 
-def test_aevs_recognises_where_a_picture_was_taken(learned, paper_camera):
-    """From all over the workspace, by principal components alone; some steps of each run are steered without the others."""
+@pytest.fixture(scope="module")
+def components(learned, paper_camera) -> Encoder:
+    """An encoder that nobody taught: principal components."""
     torch.manual_seed(0)
     task = AutoEncoderTask(learned, paper_camera, 0.6)
-    shape = Shape(18, 4, 32, 64, smooth=True, linear=True)
-    place = LatentPlace(paper_camera, begun(shape, task.beginning(64)).encoder, 0.6, learned, 0.6)
+    return begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
+
+
+def test_aevs_recognises_where_a_picture_was_taken(components, learned, paper_camera):
+    """From all over the workspace; some of many runs are steered without the others."""
+    place = AutoEncoderServo(paper_camera, components, 0.6, learned, recognise=True)
     T = sampling.workspace(20, torch.Generator().manual_seed(7), 0.6)
     images = learned.render(paper_camera, T)
     metres, radians = se3.distance(place.locate(images), T)
@@ -108,3 +116,24 @@ def test_aevs_recognises_where_a_picture_was_taken(learned, paper_camera):
     assert torch.isfinite(v_cam).all()
     blank = place.velocity(torch.full((1, 1, 224, 224), 0.5))
     assert torch.isfinite(blank).all()
+
+
+@pytest.mark.parametrize("name", ["aevs", "aevs+dvs", "mlvs", "mlvs+dvs"])
+def test_a_goal_like_nothing_that_was_learned_is_told_of(name, components, learned, paper_camera, other_scene):
+    """psi is in step with phi here: it embeds what it knows at the pose it was taken from, and else where no pose is."""
+    T = sampling.fronto_parallel(0.6)
+    net = components if name.startswith("aevs") else MetricNet(Shape(18, 4, 16, 64), "silu")
+    model = SimpleNamespace(method=name[:4], camera=paper_camera, net=net, distance=0.6, scene=learned)
+    controller = build(name, paper_camera, model=model)
+    coarse = getattr(controller, "coarse", controller)
+    if isinstance(coarse, MetricServo):
+        coarse.usual = torch.tensor([0.1, 0.2])
+        z = coarse.phi(to_reference(T, 0.6))
+    for scene, far, told in ((learned, 0.0, False), (other_scene, 5.0, True)):
+        if isinstance(coarse, MetricServo):
+            coarse.features.s = lambda images, far=far: (z + far).expand(len(images), -1)
+        controller.set_goal(scene.render(paper_camera, T))
+        controller.velocity(learned.render(paper_camera, T @ se3.exp(ASTRAY)))
+        words = controller.evidence(1)[0]
+        assert (" not found in the learned picture" in words) == told
+        assert ("like nothing that was learned" in words) == told or name.startswith("aevs"), "components tell little apart"

@@ -11,7 +11,7 @@ from typing import Any
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
-from deepservo.methods.aevs import LatentPlace, latent_servo
+from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.base import Controller
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
@@ -35,10 +35,8 @@ def _trained(name: str, camera: Camera, model: Any) -> Any:
 
 
 def _aevs(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = False) -> Controller:
-    encoder = _trained("aevs", camera, model)
-    if not finish:
-        return latent_servo(camera, encoder, depth)
-    return Handoff(LatentPlace(camera, encoder, model.distance, model.scene, depth), depth)
+    servo = AutoEncoderServo(camera, _trained("aevs", camera, model), model.distance, model.scene, depth, recognise=finish)
+    return Handoff(servo, depth) if finish else servo
 
 
 def _mlvs(camera: Camera, depth: float = 0.6, model: Any = None, k: int | None = None) -> Controller:

@@ -15,13 +15,32 @@ from deepservo.features.luminance import Where
 from deepservo.features.registration import AGREE
 from deepservo.geometry import se3
 from deepservo.methods.direct import FeatureServo
-from deepservo.methods.located import Located
+from deepservo.methods.located import Located, strangeness
 from deepservo.nets.resnet import Encoder, folded
 from deepservo.scene import PlanarScene, sampling
 
 HOLD, DECAY = 50, 0.9  # Damping is for the way: what z says of the directions in which it hardly moves is lost in it.
-BANK, AT_ONCE = 8192, 256  # pictures of the learned scene among which one is looked up, so many of them encoded together
+KNOWN, MORE = 8192, 128  # pictures of the learned scene that are encoded; more of them, to know how near the nearest usually is
+AT_ONCE = 256  # are encoded together
 TRIED = 8  # the nearest of them are tried
+
+
+class Gallery:
+    """Pictures of the learned scene from all over the workspace, encoded: among them another one is looked up by its z."""
+
+    def __init__(self, camera: Camera, features: Latent, scene: PlanarScene, distance: float) -> None:
+        self.poses, z = sampling.workspace(KNOWN + MORE, torch.Generator().manual_seed(0), distance), []
+        with torch.no_grad(), half_precision():
+            for part in self.poses.split(AT_ONCE):
+                seen = pictures(scene, camera, features.size, part)
+                z.append(features.encoder(seen.contiguous(memory_format=torch.channels_last)).float())
+        self.embedded, others = torch.cat(z).split([KNOWN, MORE])
+        self.usual = torch.cdist(others, self.embedded).amin(1)
+
+    def nearest(self, z: Float[Tensor, "b k"], n: int) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 4 4"]]:
+        """How far in z the n nearest pictures are, and their `T_world_cam`."""
+        apart, index = torch.cdist(z, self.embedded).topk(n, largest=False)
+        return apart, self.poses[index]
 
 
 def latent_servo(camera: Camera, encoder: Encoder, depth: float = 0.6, interaction: Where = "mean") -> FeatureServo:
@@ -30,40 +49,49 @@ def latent_servo(camera: Camera, encoder: Encoder, depth: float = 0.6, interacti
     return FeatureServo(camera, features, depth, interaction, hold=HOLD, decay=DECAY)
 
 
-class LatentPlace(Located):
-    """AEVS before a photometric finish: looked up where it can be recognised, steered by the latent law where not.
+class AutoEncoderServo(Located):
+    """`latent_servo` in its learned scene, where it says whether the goal is anything that the encoder has learned.
 
-    z tells far-away places apart where L_z, read at one point, no longer says which way to go. Pictures of the learned scene from all
-    over the workspace are encoded once; the nearest of them to a picture in z are where it may have been taken, and the one is believed
-    whose view of the learned scene agrees with it.
+    With `recognise`, which is for the way to a photometric finish, it steers by the law only where it does not know where it is. z tells
+    far-away places apart where L_z, read at one point, no longer says which way to go: the pictures of the gallery that are nearest in
+    z are where a picture may have been taken, and the one is believed whose view of the learned scene agrees with it. From there
+    it is PBVS.
     """
 
-    def __init__(self, camera: Camera, encoder: Encoder, distance: float, scene: PlanarScene, depth: float, gain: float = 0.1) -> None:
+    def __init__(
+        self, camera: Camera, encoder: Encoder, distance: float, scene: PlanarScene, depth: float = 0.6, recognise: bool = False
+    ) -> None:
         super().__init__(camera, distance, scene)
-        self.gain, self.law = gain, latent_servo(camera, encoder, depth)
-        self.poses = sampling.workspace(BANK, torch.Generator().manual_seed(0), distance)
+        self.law, self.recognise = latent_servo(camera, encoder, depth), recognise
+        if not recognise:
+            self.gain, self.budget = self.law.gain, self.law.budget
         features = self.law.features
         assert isinstance(features, Latent)
-        self.features, z = features, []
-        with torch.no_grad(), half_precision():
-            for part in self.poses.split(AT_ONCE):
-                seen = pictures(scene, camera, features.size, part)
-                z.append(features.encoder(seen.contiguous(memory_format=torch.channels_last)).float())
-        self.embedded = torch.cat(z)
+        self.features, self.gallery = features, Gallery(camera, features, scene, distance)
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """`T_world_cam` of each picture: of the nearest ones in z, registered to the learned picture, the one that agrees best."""
-        nearest = torch.cdist(self.features.s(images), self.embedded).topk(TRIED, largest=False).indices
-        T, agreement = self.registered(images, self.poses[nearest])
+        T, agreement = self.registered(images, self.gallery.nearest(self.features.s(images), TRIED)[1])
         return T[torch.arange(len(images)), agreement.argmax(1)]
 
+    def evidence(self, n: int) -> list[str]:
+        """How well the goal agrees with the learned picture, and whether its z is far from all that was learned."""
+        strange = strangeness(self.gallery.nearest(self.state["s"].expand(n, -1), 1)[0][:, 0], self.gallery.usual)
+        return [", ".join(filter(None, words)) for words in zip(super().evidence(n), strange, strict=True)]
+
     def _set_goal(self, goal: Tensor) -> None:
-        super()._set_goal(goal)
+        if self.recognise:
+            super()._set_goal(goal)
+        else:  # it does not steer by it
+            T, agreement = self.registered(goal, self.predict(goal))
+            self.state = {"T_world_goal": T, "agreement": agreement, "found": agreement > AGREE}
         self.law.set_goal(goal)
         self.state |= self.law.state
 
     def _velocity(self, image: Tensor) -> Tensor:
         self.law.state = {name: self.state[name] for name in self.law.state}  # of the runs that go on
+        if not self.recognise:
+            return self.law.velocity(image)
         T, agreement = self.registered(image, self.predict(image))
         placed = control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T, self.gain)
         known = (agreement > AGREE) & self.state["found"]

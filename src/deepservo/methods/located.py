@@ -114,6 +114,20 @@ class Located(Controller):
         return T_world_ref @ T[:, 0], found.agreement, found.agreement > least * found.attainable
 
 
+def strangeness(apart: Float[Tensor, " b"], usual: Float[Tensor, " n"]) -> list[str]:
+    """Words on goals whose embeddings are farther from all that is known than any of the learned scene's own pictures; else "".
+
+    apart: how far each is, usual: how far some of the scene's own pictures are, both in the units of the latent space.
+    """
+    most = float(usual.max())
+    return [
+        f"the goal looks like nothing that was learned: {far:.2f} latent units from the nearest, the scene's own within {most:.2f}"
+        if far > most
+        else ""
+        for far in apart.tolist()
+    ]
+
+
 def _nearby(n: int, spread: float, distance: float) -> Float[Tensor, "n 4 4"]:
     """Motions of a camera about where it is, first none, then wider and wider up to `spread` deviations.
 

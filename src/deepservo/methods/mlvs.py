@@ -13,13 +13,14 @@ from deepservo.data_latent import to_reference, to_world
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.methods.bank import Bank
-from deepservo.methods.located import Located
+from deepservo.methods.located import Located, strangeness
 from deepservo.nets.metric import MetricNet, PoseEncoder
 from deepservo.nets.resnet import folded
 from deepservo.scene import PlanarScene, sampling
 
 BANK = 20_000  # poses all over the workspace, among which the search for a pose begins
 SPOTLESS = 0.9  # agreement with the learned picture above which a goal's own picture is embedded: what is seen there is the truth
+OWN = 128  # pictures of the scene, to know how near the nearest pose's embedding usually is
 BEGUN, ITERATIONS, DAMPING = 4, 6, 1e-3  # of that search: from so many poses of the bank, so many steps, Levenberg-Marquardt
 
 
@@ -69,14 +70,32 @@ class MetricServo(Located):
         self.features = Latent(camera, folded(copy.deepcopy(net.images)), windows=9)
         self.phi = copy.deepcopy(net.poses).eval().requires_grad_(False)
         self.search = PoseSearch(self.phi)
+        self.usual = None if scene is None else self._apart(self._own_pictures(scene))
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """`T_world_cam` whose embedding is nearest to that of each picture."""
         return to_world(self.search(self.features.s(images)), self.distance)
 
+    def evidence(self, n: int) -> list[str]:
+        """How well the goal agrees with the learned picture, and whether it looks like anything that the encoders have learned."""
+        if self.usual is None:
+            return super().evidence(n)
+        strange = strangeness(self.state["apart"].expand(n), self.usual)
+        return [", ".join(filter(None, words)) for words in zip(super().evidence(n), strange, strict=True)]
+
+    def _own_pictures(self, scene: PlanarScene) -> Float[Tensor, "b k"]:
+        """z of some pictures of the scene."""
+        Ts = sampling.workspace(OWN, torch.Generator().manual_seed(1), self.distance)
+        return torch.cat([self.features.s(scene.render(self.camera, part)) for part in Ts.split(32)])
+
+    def _apart(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        """How far these are from the embedding of any pose."""
+        return (self.phi(self.search(z)) - z).norm(dim=1)
+
     def _set_goal(self, goal: Tensor) -> None:
         super()._set_goal(goal)
         self.state["z"] = self.features.s(self.relearned(goal, SPOTLESS))
+        self.state["apart"] = self._apart(self.state["z"])
         if self.neighbours is not None:
             self.bank = Bank(self.phi, to_reference(self.state["T_world_goal"], self.distance)[0])
 
