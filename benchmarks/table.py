@@ -17,7 +17,7 @@ import tyro
 from deepservo.bench.metrics import wilson
 from deepservo.bench.published import PUBLISHED
 from deepservo.bench.sets import SETS
-from deepservo.bench.tables import beside_published, ends, figure, home, over_all, table, unique, who_wins
+from deepservo.bench.tables import beside_published, ends, figure, home, over_all, run_by_run, table, unique, who_wins
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
 from rows import Row, pooled
@@ -168,9 +168,21 @@ def classical(rows: list[Row]) -> str:
     return f"{beside_published(each, whole)}\n\n{note}"
 
 
+def paired(rows: list[Row]) -> str:
+    """Two methods a line, run by run."""
+    return run_by_run(over_all(rows)[1])
+
+
 def hard(rows: list[Row]) -> str:
     """Who wins where."""
     return who_wins(over_all(rows)[1])
+
+
+def latent_hard(rows: list[Row]) -> str:
+    """The latent methods, and matches from the same starts, which another file has."""
+    sets = {row["set"] for row in rows}
+    rivals = json.loads((ROOT / "results" / "hard.json").read_text())["rows"]
+    return hard([row for row in rivals if row["method"] in ("sift", "sift+dvs") and row["set"] in sets] + rows)
 
 
 def tangents(rows: list[Row]) -> str:
@@ -231,8 +243,10 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "classical": ("classical", classical),
     "six": ("six", classical),
     "hard": ("hard", hard),
-    "latent": ("latent", classical),
-    "latent-hard": ("latent-hard", hard),
+    "mlvs": ("mlvs", classical),
+    "aevs": ("aevs", classical),
+    "aevs-paired": ("aevs", paired),
+    "latent-hard": ("latent-hard", latent_hard),
     "tangents": ("tangents", tangents),
     "bank": ("bank", bank),
     "studies": ("studies", studies),

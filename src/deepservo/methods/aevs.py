@@ -22,7 +22,8 @@ from deepservo.scene import PlanarScene, sampling
 HOLD, DECAY = 50, 0.9  # Damping is for the way: what z says of the directions in which it hardly moves is lost in it.
 KNOWN, MORE = 8192, 128  # pictures of the learned scene that are encoded; more of them, to know how near the nearest usually is
 AT_ONCE = 256  # are encoded together
-TRIED = 8  # the nearest of them are tried
+TRIED, TRIED_OF_GOAL = 32, 256  # the nearest of them are tried,
+ROUGHLY, KEPT = ((3, 8),), 4  # so at first, and those that agree best once more
 
 
 class Gallery:
@@ -71,8 +72,17 @@ class AutoEncoderServo(Located):
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """`T_world_cam` of each picture: of the nearest ones in z, registered to the learned picture, the one that agrees best."""
-        T, agreement = self.registered(images, self.gallery.nearest(self.features.s(images), TRIED)[1])
-        return T[torch.arange(len(images)), agreement.argmax(1)]
+        return self._recognised(images, TRIED)
+
+    def predict_goal(self, goal: Float[Tensor, "g 1 h w"]) -> Float[Tensor, "g 4 4"]:
+        """Of more of them."""
+        return torch.cat([self._recognised(part, TRIED_OF_GOAL) for part in goal.split(TRIED // 4)])
+
+    def _recognised(self, images: Float[Tensor, "b 1 h w"], tried: int) -> Float[Tensor, "b 4 4"]:
+        run = torch.arange(len(images))[:, None]
+        T, agreement = self.registered(images, self.gallery.nearest(self.features.s(images), tried)[1], ROUGHLY, ROUGHLY[0][0])
+        T, agreement = self.registered(images, T[run, agreement.topk(KEPT).indices])
+        return T[run[:, 0], agreement.argmax(1)]
 
     def evidence(self, n: int) -> list[str]:
         """How well the goal agrees with the learned picture, and whether its z is far from all that was learned."""
@@ -83,7 +93,7 @@ class AutoEncoderServo(Located):
         if self.recognise:
             super()._set_goal(goal)
         else:  # it does not steer by it
-            T, agreement = self.registered(goal, self.predict(goal))
+            T, agreement = self.registered(goal, self.predict_goal(goal))
             self.state = {"T_world_goal": T, "agreement": agreement, "found": agreement > AGREE}
         self.law.set_goal(goal)
         self.state |= self.law.state

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.registration import ACQUIRE, AGREE, Registration, fronto
+from deepservo.features.registration import ACQUIRE, AGREE, EVIDENCE, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene
@@ -46,6 +46,10 @@ class Located(Controller):
         """The network's `T_world_cam` of each picture."""
         raise NotImplementedError
 
+    def predict_goal(self, goal: Float[Tensor, "g 1 h w"]) -> Float[Tensor, "g 4 4"]:
+        """`predict` of what is asked once and may take its time."""
+        return self.predict(goal)
+
     def locate(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """`T_world_cam` of each picture: registered to the learned picture where the two agree, else the network's."""
         T = self.predict(images)
@@ -55,14 +59,18 @@ class Located(Controller):
         return torch.where((agreement > AGREE)[:, None, None], registered, T)
 
     def registered(
-        self, images: Float[Tensor, "b 1 h w"], T_world_cam: Float[Tensor, "b *n 4 4"]
+        self,
+        images: Float[Tensor, "b 1 h w"],
+        T_world_cam: Float[Tensor, "b *n 4 4"],
+        schedule: tuple[tuple[int, int], ...] = ACQUIRE,
+        level: int = EVIDENCE,
     ) -> tuple[Float[Tensor, "b *n 4 4"], Float[Tensor, "b *n"]]:
         """Poses of each picture registered to the learned picture, and how far the two agree there."""
         assert self.map is not None
         T_world_ref, views, n = fronto_parallel(self.distance), self.map.views(images), T_world_cam[0].numel() // 16
         runs = torch.arange(len(images)).repeat_interleave(n)
-        T = self.map.refine(views, (se3.inverse(T_world_ref) @ T_world_cam).reshape(-1, 4, 4), ACQUIRE, runs)
-        agreement = self.map.agreement(views, T, runs).agreement
+        T = self.map.refine(views, (se3.inverse(T_world_ref) @ T_world_cam).reshape(-1, 4, 4), schedule, runs)
+        agreement = self.map.agreement(views, T, runs, level).agreement
         return (T_world_ref @ T).view_as(T_world_cam), agreement.view(T_world_cam.shape[:-2])
 
     def goal_view(self, goal: Float[Tensor, "g 1 h w"]) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
@@ -89,7 +97,7 @@ class Located(Controller):
         return [f"goal {'' if found else 'not '}found in the learned picture, agreement {agreement:.2f}" for found, agreement in state]
 
     def _set_goal(self, goal: Tensor) -> None:
-        T, agreement, found = self.predict(goal), torch.zeros(len(goal)), torch.zeros(len(goal), dtype=torch.bool)
+        T, agreement, found = self.predict_goal(goal), torch.zeros(len(goal)), torch.zeros(len(goal), dtype=torch.bool)
         if self.map is not None:
             parts = [self._search(*part) for part in zip(goal.split(AT_ONCE), T.split(AT_ONCE), strict=True)]
             T, agreement, found = (torch.cat(part) for part in zip(*parts, strict=True))
