@@ -8,6 +8,7 @@
     python benchmarks/studies.py scenes        # one autoencoder of ten scenes, on another one
     python benchmarks/studies.py regression    # MLVS, or the pose outright: the same encoder, pictures and steps
     python benchmarks/studies.py spoiled       # MLVS, taught clean pictures, lit and covered ones, and ones out of focus too
+    python benchmarks/studies.py bank          # MLVS: L of the pose found on phi; of one neighbour or fifty, inversely weighted and as printed
     python benchmarks/studies.py draw          # what the results file has, as one page
 
 Killed, a study goes on: what is learned or measured is not done again.
@@ -46,7 +47,7 @@ from deepservo.scene import PlanarScene, sampling
 from deepservo.train import Task, train
 from rows import ResultsFile, per_run, pooled
 
-Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "draw"]
+Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "draw"]
 DISTANCE = 0.6
 LATENTS, SEEDS = (6, 8, 16, 32, 64, 128, 256), range(5)
 TEN = ("astronaut", "camera", "chelsea", "moon", "page", "clouds", "leaves", "strokes", "tiles", "mixed")
@@ -62,6 +63,8 @@ class Variant:
     controller: Callable[[Any], Controller]
     sets: tuple[str, ...] = ("lookat", "screw")
     seed: int = 0
+    learned_as: str = ""
+    """The label of the variant whose network it takes."""
 
 
 class InTurn:
@@ -122,7 +125,7 @@ class Regressed(Controller):
 
 def variants(study: Study, preset: str) -> list[Variant]:
     """What a study compares."""
-    return _metric(study, preset) if study in ("regression", "spoiled") else _autoencoders(study, preset)
+    return _metric(study, preset) if study in ("regression", "spoiled", "bank") else _autoencoders(study, preset)
 
 
 def _autoencoders(study: Study, preset: str) -> list[Variant]:
@@ -171,6 +174,16 @@ def _metric(study: Study, preset: str) -> list[Variant]:
         sets = ("lookat-rz", "lookat-rz-perturbed", "hard-blur", "hard-size")
         ways = {"clean": lambda images, g: images, "lit and covered": perturbed, "and out of focus": spoiled}
         return [mlvs(label, sets, spoil=way) for label, way in ways.items()]
+    if study == "bank":
+        laws: dict[str, dict[str, Any]] = {"search on phi": {}, "K = 1": {"neighbours": 1}, "K = 50": {"neighbours": 50}}
+        laws["K = 50, Eq. 13 as printed"] = {"neighbours": 50, "weights": "printed"}
+        return [
+            Variant(
+                label, metric.net, task, lambda net, law=law: MetricServo(PAPER_CAMERA, net, DISTANCE, **law), ("lookat-rz",),
+                learned_as="search on phi",
+            )
+            for label, law in laws.items()
+        ]  # fmt: skip
     sets = ("lookat-rz", "lookat-rz-perturbed")
     outright = Variant(
         "regression", lambda task: Encoder(replace(encoder, latent=9)), lambda scene: RegressionTask(task(scene)), Regressed, sets
@@ -228,7 +241,8 @@ def main(
         bench = Bench(PAPER_CAMERA, DISTANCE, {scene_name: scene}, {}, seed)
         for variant in variants(study, preset):
             name = f"{study}, {variant.label}, {scene_name}" + (f", seed {variant.seed}" if variant.seed else "")
-            path = models / preset / f"{name.replace(', ', '-').replace(' ', '_')}-{steps}.safetensors"
+            kept = name.replace(variant.label, variant.learned_as or variant.label)
+            path = models / preset / f"{kept.replace(', ', '-').replace(' ', '_')}-{steps}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             settings = {"study": study, "method": variant.label, "scene": scene_name, "preset": preset, "steps_trained": steps, "n": n}
             settings |= {"seed": seed, "trained_seed": variant.seed}

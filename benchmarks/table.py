@@ -196,13 +196,18 @@ def tangents(rows: list[Row]) -> str:
     cost = table(
         ["width", "z and L_z a second", "against", "times as long"],
         (
-            [str(r["width"]), f"{r['ours']:.1f}", r["against"], f"**{1 / r['ratio']:.2f}** [{1 / r['high']:.2f}, {1 / r['low']:.2f}]"]
+            [str(r["width"]), f"{r['ours']:.1f}", _against(r), f"**{1 / r['ratio']:.2f}** [{1 / r['high']:.2f}, {1 / r['low']:.2f}]"]
             for r in rows
             if "width" in r
         ),
         0,
     )
     return f"{error}\n\n{cost}"
+
+
+def _against(row: Row) -> str:
+    """What L_z is measured against, and how wrong that is where it is."""
+    return f"{row['against']}, wrong by {100 * row['L_error']:.1f} %" if "L_error" in row else str(row["against"])
 
 
 def bank(rows: list[Row]) -> str:

@@ -3,11 +3,12 @@
     python benchmarks/tangents.py --models out/models/coffee-aevs.safetensors ... && make table    # quiet machine
 
 L_z is held against z of pictures rendered a little to either side along each axis. Times are of one picture of 224 x 224, in turn with the
-network alone and with `torch.func.jvp`, six times.
+network alone, with `torch.func.jvp`, six times, and with itself in bfloat16, which errs.
 """
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import tyro
 
 from deepservo.bench import metrics
 from deepservo.checkpoint import replacing
+from deepservo.data import half_precision
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
@@ -62,12 +64,26 @@ def times(width: int, repeats: int) -> list[dict[str, Any]]:
         for k in range(6):
             torch.func.jvp(net, (image,), (tangents[:, k],))
 
-    def ours() -> float:
-        return rate(lambda: with_tangents(net, image, tangents), 1)
+    def both() -> tuple[torch.Tensor, torch.Tensor]:
+        return with_tangents(net, image, tangents)
 
+    def halved() -> tuple[torch.Tensor, torch.Tensor]:
+        with half_precision():
+            return both()
+
+    works: dict[str, Callable[[], object]] = {
+        "one forward pass": lambda: net(image),
+        "torch.func.jvp, six times": six_times,
+        "itself in bfloat16": halved,
+    }
     with torch.no_grad():
-        against = {"one forward pass": lambda: rate(lambda: net(image), 1), "torch.func.jvp, six times": lambda: rate(six_times, 1)}
-        return [{"width": width, "against": name, **paired(ours, other, repeats)} for name, other in against.items()]
+        rows = [
+            {"width": width, "against": name, **paired(lambda: rate(both, 1), lambda work=work: rate(work, 1), repeats)}  # type: ignore[misc]
+            for name, work in works.items()
+        ]
+        (_, exact), (_, half) = both(), halved()
+        rows[-1]["L_error"] = float((half.float() - exact).norm() / exact.norm())
+        return rows
 
 
 def main(*, models: tuple[Path, ...] = (), repeats: int = 7, seed: int = 0, out: Path = Path("results/tangents.json")) -> None:
@@ -90,8 +106,9 @@ def main(*, models: tuple[Path, ...] = (), repeats: int = 7, seed: int = 0, out:
             print(f"{model.picture:10} on {name:10} median relative error {100 * rows[-1]['median']:.2f} %", flush=True)
     for width in WIDTHS:
         rows += times(width, repeats)
-        for row in rows[-2:]:
-            print(f"width {width}: {row['ours']:.1f} a second, {1 / row['ratio']:.2f} times as long as {row['against']}", flush=True)
+        for row in rows[-3:]:
+            wrong = f", which is wrong by {100 * row['L_error']:.1f} %" if "L_error" in row else ""
+            print(f"width {width}: {row['ours']:.1f} a second, {1 / row['ratio']:.2f} times as long as {row['against']}{wrong}", flush=True)
     with replacing(out) as beside:
         beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1) + "\n")
     print(f"median over scenes {100 * statistics.median([r['median'] for r in rows if 'scene' in r] or [float('nan')]):.2f} %")

@@ -17,7 +17,7 @@ from deepservo.geometry import se3
 from deepservo.methods.bank import REACH, Bank
 from deepservo.methods.mlvs import MetricServo
 from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
-from deepservo.nets.resnet import BLOCKS, Decoder, Encoder, Halve, Shape, folded
+from deepservo.nets.resnet import BLOCKS, FAINTEST, Decoder, Encoder, Halve, Local, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
 from deepservo.scene import sampling
 from tiny import small
@@ -38,7 +38,7 @@ def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
 SHAPES = [
     small(), small(layers=34), small(norm="batch"), small(pool="average"), small(norm="batch", pool="average"), small(blocks=1),
     small(blocks=5), small(layers=34, blocks=9, norm="batch"), small(even=True), small(smooth=True),
-    small(even=True, smooth=True, linear=True),
+    small(even=True, smooth=True, linear=True), small(even=True, local=True),
 ]  # fmt: skip
 
 
@@ -102,6 +102,21 @@ def test_halving_is_an_average_pool_and_its_gradient_too(generator):
     torch.testing.assert_close(found, wanted)
     weights = torch.randn(wanted.shape, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(*(torch.autograd.grad(each, images, weights) for each in (found, wanted)))
+
+
+def test_what_is_locally_even_sees_a_faint_texture_as_well_as_a_strong_one(generator):
+    texture = torch.randn(1, 1, 64, 64, generator=generator, dtype=torch.float64)
+    bright = torch.where(torch.arange(64) < 20, 3.0, 0.4 * texture)
+    local, inside = Local(64).double(), (slice(None), slice(40, None))
+    (kept, found), (_, strong) = (local(each)[0] for each in (bright, texture))
+    assert torch.equal(kept, bright[0, 0])
+    assert float(found[inside].std()) == pytest.approx(float(strong[inside].std()), rel=0.05)
+    y, x = 30, 50
+    weights = torch.exp(-((torch.arange(64)[:, None] - y) ** 2 + (torch.arange(64) - x) ** 2) / (2 * 4.0**2)).double()
+    weights /= weights.sum()
+    mean = (weights * bright[0, 0]).sum()
+    deviation = ((weights * (bright[0, 0] - mean) ** 2).sum() + FAINTEST**2).sqrt()
+    assert float(found[y, x]) == pytest.approx(float((bright[0, 0, y, x] - mean) / deviation))
 
 
 def test_a_layer_without_a_rule_is_named():

@@ -17,6 +17,7 @@ from deepservo.errors import InputError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 """Residual blocks of each stage; a stage has half the resolution and twice the channels of the one before."""
+FAINTEST = 0.1  # of a picture whose deviation is 1
 WIDEST = 4096  # channels, numbers or pixels that a model file may ask for
 Norm = Literal["weight", "batch"]
 Pool = Literal["grouped", "average"]
@@ -30,6 +31,7 @@ class Shape:
     blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b). even: each picture first gets mean 0
     and deviation 1, so that it does not matter how brightly or faintly a scene is lit. smooth: SiLU and a mean in place of ReLU and the
     maximum, so that z trembles less as the picture moves from pixel to pixel. linear: beside the network a linear map of the picture.
+    local: the network sees beside the picture what `Local` makes of it.
     """
 
     layers: int = 18
@@ -42,6 +44,7 @@ class Shape:
     even: bool = False
     smooth: bool = False
     linear: bool = False
+    local: bool = False
 
     def __post_init__(self) -> None:
         if self.layers not in BLOCKS:
@@ -54,6 +57,8 @@ class Shape:
             raise InputError(
                 f"norm {self.norm!r}, pool {self.pool!r}: choose of {', '.join(get_args(Norm))}; of {', '.join(get_args(Pool))}"
             )
+        if self.linear and self.local:
+            raise InputError("a linear encoder begins with the picture itself; give linear or local, not both")
         if self.blocks is not None and not 1 <= self.blocks <= sum(BLOCKS[self.layers]):
             raise InputError(f"ResNet-{self.layers} has {sum(BLOCKS[self.layers])} residual blocks; {self.blocks} cannot be kept")
 
@@ -91,6 +96,37 @@ def _conv(c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, gain: flo
         assert conv.bias is not None
         conv.bias.zero_()
     return [parametrizations.weight_norm(conv)]
+
+
+class Local(nn.Module):
+    """(B, 1, size, size) -> (B, 2, size, size): the picture, and how far each pixel is from the mean about it, in deviations there.
+
+    A faint texture in the middle of a bright surround is as plain there as a strong one. A Gaussian window of a sixteenth of the side.
+    """
+
+    window: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        k = torch.arange(size)
+        window = torch.exp(-((k[:, None] - k) ** 2) / (2 * (size / 16) ** 2))
+        self.register_buffer("window", window / window.sum(1, keepdim=True), persistent=False)
+
+    def about(self, x: Tensor) -> Tensor:
+        """Means over the window about each pixel."""
+        window = self.window.to(x.dtype)
+        return window @ x @ window.mT
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x less its mean, and its deviation, about each pixel; what varies less than FAINTEST is flat."""
+        mean = self.about(x)
+        return x - mean, (self.about(x * x) - mean * mean).clamp(min=0).add(FAINTEST**2).sqrt()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        with torch.autocast(x.device.type, enabled=False):  # differences of squares
+            centred, deviation = self.moments(x.float() if x.dtype == torch.bfloat16 else x)
+        return torch.cat([x, (centred / deviation).to(x.dtype)], 1)
 
 
 class Halve(nn.Module):
@@ -159,7 +195,7 @@ class Encoder(nn.Sequential):
             pool = nn.AdaptiveAvgPool2d(1)
         even = nn.InstanceNorm2d(1) if shape.even else nn.Identity()
         layers = [
-            *_conv(1, shape.width, 7, 2, shape.norm),
+            *_conv(2 if shape.local else 1, shape.width, 7, 2, shape.norm),
             shape.activation(),
             Halve() if shape.smooth else nn.MaxPool2d(3, 2, 1),
             *(Block(c_in, c_out, stride, shape) for c_in, c_out, stride in stages),
@@ -169,7 +205,7 @@ class Encoder(nn.Sequential):
         ]
         if shape.linear:
             layers = [Beside(nn.Sequential(nn.Flatten(), nn.Linear(shape.size**2, shape.latent)), nn.Sequential(*layers))]
-        super().__init__(even, *layers)
+        super().__init__(nn.Sequential(even, Local(shape.size)) if shape.local else even, *layers)
         self.shape = shape
 
     def config(self) -> dict[str, Any]:

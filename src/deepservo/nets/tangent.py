@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deepservo.nets.resnet import Beside, Block, Halve
+from deepservo.nets.resnet import Beside, Block, Halve, Local
 
 Rule = Callable[[nn.Module, Tensor, int], Tensor]
 
@@ -78,6 +78,17 @@ def _instance_norm(module: nn.Module, both: Tensor, B: int) -> Tensor:
     return torch.cat([x[None], carried]).div_(variance.sqrt()).flatten(0, 1)
 
 
+def _local(module: nn.Module, both: Tensor, B: int) -> Tensor:
+    assert isinstance(module, Local)
+    x, t = both[:B], both[B:].unflatten(0, (-1, B))
+    centred, deviation = module.moments(x)
+    t_centred = t - module.about(t)
+    t_variance = 2 * (module.about(x * t) - (x - centred) * module.about(t))
+    found = centred / deviation
+    carried = (t_centred - found * t_variance / (2 * deviation)) / deviation
+    return torch.cat([both, torch.cat([found[None], carried]).flatten(0, 1)], 1)
+
+
 def _relu(_: nn.Module, both: Tensor, B: int) -> Tensor:
     passes = both[:B] > 0
     return both.unflatten(0, (-1, B)).mul_(passes).flatten(0, 1)
@@ -126,6 +137,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.Flatten: _same,
     nn.AdaptiveAvgPool2d: _same,
     Halve: _same,
+    Local: _local,
     nn.Upsample: _same,
 }
 """What a layer does to pictures and tangents, by its type."""
