@@ -8,7 +8,7 @@
     python benchmarks/studies.py scenes        # one autoencoder of ten scenes, on another one
     python benchmarks/studies.py regression    # MLVS, or the pose outright: the same encoder, pictures and steps
     python benchmarks/studies.py spoiled       # MLVS, taught clean pictures, lit and covered ones, and ones out of focus too
-    python benchmarks/studies.py bank          # MLVS: L of the pose found on phi, of one neighbour, of fifty, and of fifty weighted as printed
+    python benchmarks/studies.py bank          # MLVS: L of the pose found on phi, of one neighbour, of fifty, weighted two ways
     python benchmarks/studies.py draw          # what the results file has, as one page
 
 Killed, a study goes on: what is learned or measured is not done again.
