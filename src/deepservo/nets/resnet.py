@@ -5,6 +5,7 @@ ResNet (He et al. 2016), to compare.
 """
 
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -104,17 +105,9 @@ class Local(nn.Module):
     A faint texture in the middle of a bright surround is as plain there as a strong one. A Gaussian window of a sixteenth of the side.
     """
 
-    window: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        k = torch.arange(size)
-        window = torch.exp(-((k[:, None] - k) ** 2) / (2 * (size / 16) ** 2))
-        self.register_buffer("window", window / window.sum(1, keepdim=True), persistent=False)
-
     def about(self, x: Tensor) -> Tensor:
         """Means over the window about each pixel."""
-        window = self.window.to(x.dtype)
+        window = _window(x.shape[-1], x.dtype, x.device)
         return window @ x @ window.mT
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,6 +120,14 @@ class Local(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # differences of squares
             centred, deviation = self.moments(x.float() if x.dtype == torch.bfloat16 else x)
         return torch.cat([x, (centred / deviation).to(x.dtype)], 1)
+
+
+@cache
+def _window(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "s s"]:
+    """Row k: the weights of a line of pixels about pixel k."""
+    k = torch.arange(size, device=device)
+    weights = torch.exp(-((k[:, None] - k) ** 2) / (2 * (size / 16) ** 2))
+    return (weights / weights.sum(1, keepdim=True)).to(dtype)
 
 
 class Halve(nn.Module):
@@ -205,7 +206,7 @@ class Encoder(nn.Sequential):
         ]
         if shape.linear:
             layers = [Beside(nn.Sequential(nn.Flatten(), nn.Linear(shape.size**2, shape.latent)), nn.Sequential(*layers))]
-        super().__init__(nn.Sequential(even, Local(shape.size)) if shape.local else even, *layers)
+        super().__init__(nn.Sequential(even, Local()) if shape.local else even, *layers)
         self.shape = shape
 
     def config(self) -> dict[str, Any]:
