@@ -57,7 +57,7 @@ RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
         ("aevs", "cpu"): Recipe(lambda task: begun(FEW, task.beginning(FEW.size)), STRAIGHT, 15, _encoder),
         ("aevs", "paper"): Recipe(lambda task: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
         ("mlvs", "cpu"): Recipe(
-            lambda task: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True, local=True), "silu"), IsometryTask, 15
+            lambda task: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True, local=True), "silu"), IsometryTask, 10
         ),
         ("mlvs", "paper"): Recipe(lambda task: MetricNet(Shape(34)), MetricTask, 480),
     }

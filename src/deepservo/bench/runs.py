@@ -145,6 +145,7 @@ class Chunk:
 def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
     """The job's row of results.json, over all its runs."""
     runs, facts = Runs.joined([chunk.runs for chunk in chunks]), chunks[0].facts
+    model = bench.models.get((job.scene, trained_as(job.method) or ""))
     seconds, ms = sum(chunk.seconds for chunk in chunks), np.concatenate([chunk.step_ms for chunk in chunks])
     return {
         "method": job.method,
@@ -165,6 +166,8 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
         "dt": facts["dt"],
         "budget": facts["budget"],
         "seed": bench.seed,
+        "trained_s": model.training["seconds"] if model else None,
+        "trained_steps": model.training["steps"] if model else None,
     }
 
 
