@@ -160,7 +160,7 @@ def classical(rows: list[Row]) -> str:
     for row in whole:
         known = PUBLISHED.get((row["set"], row["method"]))
         shares = [100 * r["converged"] for r in each if (r["set"], r["method"]) == (row["set"], row["method"])]
-        if known and len(shares) > 1:
+        if known and len(shares) > 1 and not row.get("trained_s"):
             between.append(min(shares) <= known[0] <= max(shares))
     note = f"Home: by the published rule. {sum(row['time_s'] for row in each) / 60:.0f} minutes for all of it."
     if trained := sorted({(row["trained_s"] / 60, row["trained_steps"]) for row in each if row.get("trained_s")}):
