@@ -279,6 +279,17 @@ def test_two_processes_give_the_rows_of_one(tmp_path):
         assert one["end_mm_median_all"] == pytest.approx(two["end_mm_median_all"], abs=1e-3)
 
 
+def test_processes_share_runs_evenly_though_the_last_chunk_of_a_job_is_small():
+    todo = [
+        each for name in "abcdef" for each in ((Job(name, "s", "", "moon", 30), range(25)), (Job(name, "s", "", "moon", 30), range(25, 30)))
+    ]
+    shares = benching.shared_out(todo, 2)
+    assert sorted(each for share in shares for each in map(repr, share)) == sorted(map(repr, todo))
+    counts = [sum(len(numbers) for _, numbers in share) for share in shares]
+    assert sum(counts) == 180 and abs(counts[0] - counts[1]) <= 25
+    assert benching.shared_out(todo, 1) == [todo]
+
+
 def test_everything_is_written(tmp_path):
     bench = small()
     work = jobs(("dvs", "dct-20"), ("lookat", "published-starts"), bench, 1)

@@ -77,8 +77,7 @@ def kept_at(out: Path, job: Job, numbers: range) -> Path:
 def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
     """Run what is not kept yet: this process's share where `torchrun` started several."""
     rank, world = distributed.rank()
-    todo = [(job, numbers) for job in jobs for numbers in chunks_of(job)]
-    mine = [each for i, each in enumerate(todo) if i % world == rank]
+    mine = shared_out([(job, numbers) for job in jobs for numbers in chunks_of(job)], world)[rank]
     prepared: Prepared | None = None
     for done, (job, numbers) in enumerate(mine):
         path = kept_at(out, job, numbers)
@@ -89,6 +88,17 @@ def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
             prepared.run(numbers, lambda step, going: show(job, numbers.start, done, len(mine), step)).save(path)  # noqa: B023
     if world > 1:
         _gather(out, mine)
+
+
+def shared_out(todo: list[tuple[Job, range]], processes: int) -> list[list[tuple[Job, range]]]:
+    """A list for each process: the next chunk goes to the one that has the fewest runs so far, since the last chunk of a job is small."""
+    shares: list[list[tuple[Job, range]]] = [[] for _ in range(processes)]
+    runs = [0] * processes
+    for job, numbers in todo:
+        least = runs.index(min(runs))
+        shares[least].append((job, numbers))
+        runs[least] += len(numbers)
+    return shares
 
 
 def _gather(out: Path, mine: list[tuple[Job, range]]) -> None:
