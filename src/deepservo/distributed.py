@@ -27,8 +27,9 @@ def first() -> bool:
 
 
 def release() -> None:
-    """Leave the group of processes."""
+    """Leave the group of processes, all together: one that still listens to another that has left is aborted."""
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 
