@@ -180,8 +180,8 @@ def hard(rows: list[Row]) -> str:
     return who_wins(over_all(rows)[1])
 
 
-def latent_hard(rows: list[Row]) -> str:
-    """The latent methods, and matches from the same starts, which another file has."""
+def beside_matches(rows: list[Row]) -> str:
+    """Who wins where, and matches from the same starts, which another file has."""
     sets = {row["set"] for row in rows}
     rivals = json.loads((ROOT / "results" / "hard.json").read_text())["rows"]
     return hard([row for row in rivals if row["method"] in ("sift", "sift+dvs") and row["set"] in sets] + rows)
@@ -253,7 +253,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "mlvs": ("mlvs", classical),
     "aevs": ("aevs", classical),
     "aevs-paired": ("aevs", paired),
-    "latent-hard": ("latent-hard", latent_hard),
+    "mlvs-hard": ("mlvs-hard", beside_matches),
+    "aevs-hard": ("aevs-hard", beside_matches),
     "tangents": ("tangents", tangents),
     "bank": ("bank", bank),
     "studies": ("studies", studies),
