@@ -1,5 +1,6 @@
 """Several processes, on one machine or many, that `torchrun` started: who is who, and what they must agree on."""
 
+import gc
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -27,10 +28,14 @@ def first() -> bool:
 
 
 def release() -> None:
-    """Leave the group of processes, all together: one that still listens to another that has left is aborted."""
+    """Leave the group of processes.
+
+    gloo's threads let go of the last tensors a little later than it answers. One that does so while the interpreter is being torn down
+    aborts the process; so the group is gone, and its threads joined, before this returns.
+    """
     if dist.is_initialized():
-        dist.barrier()
         dist.destroy_process_group()
+        gc.collect()
 
 
 def share_threads() -> None:
