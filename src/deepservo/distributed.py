@@ -1,6 +1,6 @@
 """Several processes, on one machine or many, that `torchrun` started: who is who, and what they must agree on."""
 
-import gc
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -18,6 +18,8 @@ def rank() -> tuple[int, int]:
     """This process's number, and how many there are; 0 of 1 without torchrun."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
+        # Read later, as the first step of an optimizer does, its functions' defaults would hold the group for ever: see `release`.
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("gloo")
     return (dist.get_rank(), world) if world > 1 else (0, 1)
 
@@ -30,12 +32,11 @@ def first() -> bool:
 def release() -> None:
     """Leave the group of processes.
 
-    gloo's threads let go of the last tensors a little later than it answers. One that does so while the interpreter is being torn down
-    aborts the process; so the group is gone, and its threads joined, before this returns.
+    gloo's threads let go of the last tensors a little later than they answer. One that does so while the interpreter is being torn down
+    aborts the process; so they must end here, with the group.
     """
     if dist.is_initialized():
         dist.destroy_process_group()
-        gc.collect()
 
 
 def share_threads() -> None:
