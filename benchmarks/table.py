@@ -163,8 +163,8 @@ def classical(rows: list[Row]) -> str:
         if known and len(shares) > 1 and not row.get("trained_s"):
             between.append(min(shares) <= known[0] <= max(shares))
     note = f"Home: by the published rule. {sum(row['time_s'] for row in each) / 60:.0f} minutes for all of it."
-    if trained := sorted({(row["trained_s"] / 60, row["trained_steps"]) for row in each if row.get("trained_s")}):
-        note += f" Learned in {trained[0][0]:.0f} to {trained[-1][0]:.0f} minutes a scene on one core."
+    if trained := [row["trained_s"] / 60 for row in each if row.get("trained_s")]:
+        note += f" Learned in {min(trained):.0f} to {max(trained):.0f} minutes a scene on one core."
     if between:
         note += f" In {sum(between)} of {len(between)} rows the published share lies between our pictures' least and most."
     return f"{beside_published(each, whole)}\n\n{note}"

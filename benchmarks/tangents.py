@@ -105,8 +105,9 @@ def main(*, models: tuple[Path, ...] = (), repeats: int = 7, seed: int = 0, out:
             rows.append({"model": model.picture, "scene": name, "median": float(found.median()), "axes": each, "poses": POSES})
             print(f"{model.picture:10} on {name:10} median relative error {100 * rows[-1]['median']:.2f} %", flush=True)
     for width in WIDTHS:
-        rows += times(width, repeats)
-        for row in rows[-3:]:
+        timed = times(width, repeats)
+        rows += timed
+        for row in timed:
             wrong = f", which is wrong by {100 * row['L_error']:.1f} %" if "L_error" in row else ""
             print(f"width {width}: {row['ours']:.1f} a second, {1 / row['ratio']:.2f} times as long as {row['against']}{wrong}", flush=True)
     with replacing(out) as beside:

@@ -153,12 +153,14 @@ def over_scenes(runs: dict[Job, Runs]) -> dict[Group, Runs]:
 def paired(row: dict[str, Any], runs: dict[Job, Runs]) -> dict[str, list[int]]:
     """By the name of each other method that ran from the same starts: how many came home by this method alone, and by that alone."""
     found: dict[str, list[int]] = {}
+    methods = {job.method: None for job in runs if job.method != row["method"]}  # in their order
     for job, mine in runs.items():
         if (job.set, job.part, job.method) != (row["set"], row["part"], row["method"]):
             continue
-        for other, its in runs.items():
-            if other.method != job.method and replace(other, method=job.method) == job:
-                counts = found.setdefault(other.method, [0, 0])
+        for method in methods:
+            its = runs.get(replace(job, method=method))
+            if its is not None:
+                counts = found.setdefault(method, [0, 0])
                 counts[0] += int((mine.home & ~its.home).sum())
                 counts[1] += int((~mine.home & its.home).sum())
     return found

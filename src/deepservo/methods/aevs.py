@@ -15,13 +15,13 @@ from deepservo.features.luminance import Where
 from deepservo.features.registration import AGREE
 from deepservo.geometry import se3
 from deepservo.methods.direct import FeatureServo
-from deepservo.methods.located import Located, strangeness
+from deepservo.methods.located import AT_ONCE, Located, strangeness
 from deepservo.nets.resnet import Encoder, folded
 from deepservo.scene import PlanarScene, sampling
 
 HOLD, DECAY = 50, 0.9  # Damping is for the way: what z says of the directions in which it hardly moves is lost in it.
 KNOWN, MORE = 8192, 128  # pictures of the learned scene that are encoded; more of them, to know how near the nearest usually is
-AT_ONCE = 256  # are encoded together
+ENCODED = 256  # so many at once
 TRIED, TRIED_OF_GOAL = 32, 256  # the nearest of them are tried,
 ROUGHLY, KEPT = ((3, 8),), 4  # so at first, and those that agree best once more
 
@@ -32,7 +32,7 @@ class Gallery:
     def __init__(self, camera: Camera, features: Latent, scene: PlanarScene, distance: float) -> None:
         self.poses, z = sampling.workspace(KNOWN + MORE, torch.Generator().manual_seed(0), distance), []
         with torch.no_grad(), half_precision():
-            for part in self.poses.split(AT_ONCE):
+            for part in self.poses.split(ENCODED):
                 seen = pictures(scene, camera, features.size, part)
                 z.append(features.encoder(seen.contiguous(memory_format=torch.channels_last)).float())
         self.embedded, others = torch.cat(z).split([KNOWN, MORE])
@@ -76,7 +76,7 @@ class AutoEncoderServo(Located):
 
     def predict_goal(self, goal: Float[Tensor, "g 1 h w"]) -> Float[Tensor, "g 4 4"]:
         """Of more of them."""
-        return torch.cat([self._recognised(part, TRIED_OF_GOAL) for part in goal.split(TRIED // 4)])
+        return torch.cat([self._recognised(part, TRIED_OF_GOAL) for part in goal.split(AT_ONCE)])
 
     def _recognised(self, images: Float[Tensor, "b 1 h w"], tried: int) -> Float[Tensor, "b 4 4"]:
         run = torch.arange(len(images))[:, None]
@@ -84,10 +84,10 @@ class AutoEncoderServo(Located):
         T, agreement = self.registered(images, T[run, agreement.topk(KEPT).indices])
         return T[run[:, 0], agreement.argmax(1)]
 
-    def evidence(self, n: int) -> list[str]:
-        """How well the goal agrees with the learned picture, and whether its z is far from all that was learned."""
-        strange = strangeness(self.gallery.nearest(self.state["s"].expand(n, -1), 1)[0][:, 0], self.gallery.usual)
-        return [", ".join(filter(None, words)) for words in zip(super().evidence(n), strange, strict=True)]
+    def strange(self, n: int) -> list[str]:
+        """Whether the goal's z is far from all that was learned."""
+        apart, _ = self.gallery.nearest(self.state["s"].expand(n, -1), 1)
+        return strangeness(apart[:, 0], self.gallery.usual)
 
     def _set_goal(self, goal: Tensor) -> None:
         if self.recognise:

@@ -90,11 +90,16 @@ class Located(Controller):
         return torch.where(better, learned, goal)
 
     def evidence(self, n: int) -> list[str]:
-        """How well the goal agrees with the learned picture."""
+        """How well the goal agrees with the learned picture, and what is strange about it."""
         if self.map is None:
             return [""] * n
         state = zip(self.state["found"].expand(n).tolist(), self.state["agreement"].expand(n).tolist(), strict=True)
-        return [f"goal {'' if found else 'not '}found in the learned picture, agreement {agreement:.2f}" for found, agreement in state]
+        words = (f"goal {'' if found else 'not '}found in the learned picture, agreement {agreement:.2f}" for found, agreement in state)
+        return [", ".join(filter(None, both)) for both in zip(words, self.strange(n), strict=True)]
+
+    def strange(self, n: int) -> list[str]:
+        """What a method finds unlike all that it has learned about the goals, in words; empty where it finds nothing."""
+        return [""] * n
 
     def _set_goal(self, goal: Tensor) -> None:
         T, agreement, found = self.predict_goal(goal), torch.zeros(len(goal)), torch.zeros(len(goal), dtype=torch.bool)

@@ -76,12 +76,9 @@ class MetricServo(Located):
         """`T_world_cam` whose embedding is nearest to that of each picture."""
         return to_world(self.search(self.features.s(images)), self.distance)
 
-    def evidence(self, n: int) -> list[str]:
-        """How well the goal agrees with the learned picture, and whether it looks like anything that the encoders have learned."""
-        if self.usual is None:
-            return super().evidence(n)
-        strange = strangeness(self.state["apart"].expand(n), self.usual)
-        return [", ".join(filter(None, words)) for words in zip(super().evidence(n), strange, strict=True)]
+    def strange(self, n: int) -> list[str]:
+        """Whether the goal's embedding is far from that of any pose."""
+        return super().strange(n) if self.usual is None else strangeness(self.state["apart"].expand(n), self.usual)
 
     def _own_pictures(self, scene: PlanarScene) -> Float[Tensor, "b k"]:
         """z of some pictures of the scene."""
