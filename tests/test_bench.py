@@ -12,19 +12,15 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from browser import measured, needs_browser, opened
 from deepservo.bench import bench as benching
-from deepservo.bench import metrics, tables
 from deepservo.bench.bench import chunks_of, collect, open_folder, run_all, write_all
 from deepservo.bench.conditions import BLUR, LIGHT, MODEL, OCCLUSION, PLAIN, SIZE, HardSimulator, Shot, changed
 from deepservo.bench.runs import Bench, Chunk, Job, Prepared, Runs, jobs
 from deepservo.bench.scenes import MADE, NAMES, scene_of
 from deepservo.bench.sets import SETS, gaussian, overlap
-from deepservo.bench.tables import compared, who_wins
+from deepservo.bench.tables import who_wins
 from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
@@ -303,33 +299,6 @@ def test_everything_is_written(tmp_path):
     assert "59.0" in text and "`dct-20`" in text and len(rows) == len(work)
 
 
-def test_runs_are_paired_by_scene_and_number_over_all_parts():
-    """Against counting by hand: a method that ran on fewer scenes is held against the others on those alone."""
-
-    def runs(home: list[int]) -> Runs:
-        filled = {f.name: np.zeros((len(home), 1, 6) if f.name == "path" else len(home)) for f in fields(Runs)}
-        return Runs(**{**filled, "home": np.array(home, bool), "run": np.arange(len(home))})
-
-    all_runs = {
-        Job("a", "s", "one", "moon", 4): runs([1, 1, 1, 0]), Job("b", "s", "one", "moon", 4): runs([0, 0, 1, 1]),
-        Job("a", "s", "one", "page", 2): runs([1, 1]), Job("a", "s", "two", "moon", 2): runs([1, 0]),
-        Job("b", "s", "two", "moon", 2): runs([0, 0]),
-    }  # fmt: skip
-    rows = [{"set": "s", "part": part, "method": method} for part in ("one", "two") for method in "ab"]
-    for each in rows:
-        each["paired"] = benching.paired(each, all_runs)
-    assert [each["paired"] for each in rows] == [{"b": [2, 1]}, {"a": [1, 2]}, {"b": [1, 0]}, {"a": [0, 1]}]
-    assert tables.pairs(rows) == [("s", "a", "b", 3, 1, pytest.approx(0.625))]
-    assert "| s | `a` | `b` | 3 | 1 | 0.6250 |" in tables.run_by_run(rows)
-
-
-@given(st.integers(0, 300), st.integers(0, 300))
-def test_mcnemar_is_the_exact_binomial(won, lost):
-    if won + lost:
-        assert metrics.mcnemar(won, lost) == pytest.approx(binomtest(won, won + lost).pvalue, rel=1e-6)
-    assert metrics.mcnemar(0, 0) == 1
-
-
 @needs_browser
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_draws_everything_and_nothing_runs_over_its_card(tmp_path, width):
@@ -342,27 +311,6 @@ def test_the_page_draws_everything_and_nothing_runs_over_its_card(tmp_path, widt
     assert len(re.findall(r'class="[^"]*js-plotly-plot', opened(page, "1200,1000"))) == 7, "six plots, and the cost of dvs"
     found = measured(page, width)
     assert found["width"] == str(width) and not found["wide"]
-
-
-def test_compare_says_what_moved():
-    def row(share: float, low: float, high: float) -> dict:
-        return {
-            "method": "dvs",
-            "set": "lookat",
-            "part": "",
-            "scene": "moon",
-            "converged": share,
-            "converged_ci": (low, high),
-            "end_mm_median": 0.1,
-        }
-
-    for after, word, worse in (
-        (row(0.2, 0.1, 0.3), "fell", True),
-        (row(0.95, 0.9, 0.99), "rose", False),
-        (row(0.6, 0.5, 0.7), "within", False),
-    ):
-        table, fell = compared([row(0.6, 0.5, 0.7)], [after])
-        assert word in table and fell == worse
 
 
 # bad input
