@@ -216,6 +216,7 @@ def main(
     scenes: tuple[str, ...] = ("coffee",),
     steps: int = 2000,
     n: int = 100,
+    budget: int = 300,
     seed: int = 0,
     preset: str = "cpu",
     models: Path = Path("out/studies"),
@@ -229,6 +230,7 @@ def main(
         scenes: each network is learned on each.
         steps: of each training.
         n: starts of each set.
+        budget: steps that a run may take.
         seed: of the starts.
         preset: whose recipes are varied.
         models: folder that keeps the networks.
@@ -238,14 +240,14 @@ def main(
     results = ResultsFile(out)
     for scene_name in scenes if study != "draw" else ():
         scene = scene_of(scene_name)
-        bench = Bench(PAPER_CAMERA, DISTANCE, {scene_name: scene}, {}, seed)
+        bench = Bench(PAPER_CAMERA, DISTANCE, {scene_name: scene}, {}, seed, budget)
         for variant in variants(study, preset):
             name = f"{study}, {variant.label}, {scene_name}" + (f", seed {variant.seed}" if variant.seed else "")
             kept = name.replace(variant.label, variant.learned_as or variant.label)
             path = models / preset / f"{kept.replace(', ', '-').replace(' ', '_')}-{steps}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             settings = {"study": study, "method": variant.label, "scene": scene_name, "preset": preset, "steps_trained": steps, "n": n}
-            settings |= {"seed": seed, "trained_seed": variant.seed}
+            settings |= {"budget": budget, "seed": seed, "trained_seed": variant.seed}
             jobs = [Job(variant.label, each, part.label, scene_name, n) for each in variant.sets for part in SETS[each]]
             wanted = [job for job in jobs if not results.has({**settings, **where(job)})]
             if not wanted:

@@ -235,9 +235,12 @@ def studies(rows: list[Row]) -> str:
         total, steps = pooled(mine), unique(row["steps_trained"] for row in mine)
         mean = {k: float(np.mean([row[k] for row in mine])) for k in ("loss", "trained_s", "parameters")}
         trained = [f"{mean['loss']:.4f}", f"{mean['trained_s'] / 60:.1f}", f"{mean['parameters'] / 1e6:.2f}"]
-        lines.append([study, method, name, str(total["n"]), home(total), *ends(total)[:1], " ".join(map(str, steps)), *trained])
+        length = "-" if total["length_ratio"] is None else f"{total['length_ratio']:.2f}"
+        lines.append([study, method, name, str(total["n"]), home(total), *ends(total)[:1], length, " ".join(map(str, steps)), *trained])
     return table(
-        ["study", "variant", "set", "runs", "home % [95 %]", "end mm", "steps learned", "loss", "minutes", "million weights"], lines, 3
+        ["study", "variant", "set", "runs", "home % [95 %]", "end mm", "length", "steps learned", "loss", "minutes", "million weights"],
+        lines,
+        3,
     )
 
 

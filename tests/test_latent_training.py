@@ -21,6 +21,7 @@ from deepservo.data_latent import (
     scales,
     to_reference,
     to_world,
+    ways,
 )
 from deepservo.geometry import se3
 from deepservo.nets.metric import MetricNet
@@ -74,6 +75,21 @@ def test_a_way_is_bent_as_much_as_its_chord_is_short(generator):
     ahead, behind = z + step, z + torch.randn(6, 5, generator=generator)
     slowly = [(a + b - 2 * c).norm() / ((a - c).norm() + (b - c).norm()) for a, b, c in zip(ahead, behind, z, strict=True)]
     assert float(bent(z, ahead, behind)) == pytest.approx(float(sum(slowly)) / 6, rel=1e-3)
+
+
+def test_some_ways_hardly_move_the_picture_and_few_leave_the_scene(generator):
+    T = sampling.workspace(400, generator)
+    centre = -T[:, 2, 3] / T[:, 2, 2]
+    moved = T @ ways(T, generator, 0.6)
+    point = T[:, :3, 3] + centre[:, None] * T[:, :3, 2]
+    in_camera = torch.einsum("bji,bj->bi", moved[:, :3, :3], point - moved[:, :3, 3])
+    aside = (in_camera[:, :2] / in_camera[:, 2:]).norm(dim=1)
+    turned = se3.distance(T, moved)[1]
+    assert 0.5 < (aside < 0.01).double().mean() < 0.75 and turned[aside < 0.01].max() > 0.3, (
+        "far about the point, which stays in the middle"
+    )
+    assert (moved[:, 2, 3] < 0).double().mean() > 0.98, "before the plane"
+    assert (aside < 0.5).double().mean() > 0.99
 
 
 def test_an_autoencoder_learns_to_move_straight(scene, paper_camera):

@@ -228,3 +228,16 @@ def test_brightness_and_contrast_use_their_whole_range():
     assert (perturb.contrast(flat, torch.Generator().manual_seed(0)) - flat).abs().max() < 1e-6, "about the picture's own mean"
     noisy = perturb.noise(flat, torch.Generator().manual_seed(0))
     assert abs(float((noisy - flat).std()) - 0.05) < 0.002
+
+
+def test_an_orbit_goes_about_the_point_that_the_camera_looks_at(generator):
+    n, depth = 20, 0.3 + torch.rand(20, generator=generator, dtype=torch.float64)
+    orbit, nothing = 0.4 * torch.randn(n, 2, generator=generator, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
+    looked_at = torch.nn.functional.pad(depth[:, None], (2, 0))
+    moved = sampling.about(depth, orbit, nothing, nothing[:, None].expand(n, 3))
+    seen = torch.einsum("bji,bj->bi", moved[:, :3, :3], looked_at - moved[:, :3, 3])
+    assert (seen - looked_at).abs().max() < 1e-12, "it stays where it is in the picture"
+    angle = se3.so3_log(moved[:, :3, :3]).norm(dim=1)
+    assert (angle - orbit.norm(dim=1)).abs().max() < 1e-9
+    onward = sampling.about(depth, torch.zeros(n, 2, dtype=torch.float64), 0.1 + nothing, nothing[:, None].expand(n, 3))
+    assert (onward[:, :3, 3] - torch.tensor([0, 0, 0.1], dtype=torch.float64)).abs().max() < 1e-12, "along its axis"

@@ -23,7 +23,10 @@ Loss = Literal["frequency", "pixel"]
 Images = Float[Tensor, "b 1 s s"]
 MOVED, OTHERS = 8, 4  # poses about each pose, and others of the batch, from which phi learns how far they are from it
 SMALLEST = 0.03  # how near the nearest of those about it are, where 1 is the workspace
-NEAREST = 0.05  # how near to the middle one of three pictures the others are taken,
+# Of the ways that z is to go straight: deviations of the longest, about the point looked at [rad], along the axis [distances], of turns
+# aside and about the axis [rad]; how short the shortest are, where the longest is 1; the share of ways that each of the four has a part in.
+ORBIT, ALONG, ASIDE, ROLL = 0.35, 0.2, 0.15, 0.32
+SHORTEST, TAKES_PART = 0.05, 0.4
 GIVEN_BACK = 400.0  # against how straight: times this, the loss of a picture begins near 1
 BEGINNING = 1000  # pictures whose principal components an autoencoder begins with
 FAINT = 1e-6  # of a pixel, so that its cross-entropy is finite
@@ -62,8 +65,8 @@ class AutoEncoderTask:
         middle = self.batch // 3 if self.straight else self.batch
         T = sampling.workspace(middle, g, self.distance)
         if self.straight:
-            ahead = motions(NEAREST, (middle,), g, self.distance)
-            T = torch.cat([T, T @ se3.exp(ahead), T @ se3.exp(-ahead)])
+            way = ways(T, g, self.distance)
+            T = torch.cat([T, T @ way, T @ se3.inverse(way)])
         images = pictures(self.scene, self.camera, size, T)
         seen = spoiled(images, g) if self.perturb else images
         with half_precision():
@@ -80,6 +83,23 @@ class AutoEncoderTask:
         if self.loss_of == "pixel":
             return torch.nn.functional.binary_cross_entropy(found.clamp(FAINT, 1 - FAINT), images)
         return frequency_loss(found - images)
+
+
+def ways(Ts_world_cam: Float[Tensor, "b 4 4"], g: torch.Generator, distance: float) -> Float[Tensor, "b 4 4"]:
+    """A motion of each camera at all scales: of one kind or of several, each at its own.
+
+    In motions of any direction what moves the picture most is all that counts. To come home from the side a camera must turn about the
+    point it looks at, which hardly moves the picture: so some do only that. Rolls are short: z cannot go straight on a circle.
+    """
+    n = len(Ts_world_cam)
+    kinds = torch.rand(n, 4, generator=g) < TAKES_PART
+    kinds[:, 0] |= ~kinds.any(1)
+    size = kinds * SHORTEST ** torch.rand(n, 4, generator=g, dtype=torch.float64)
+    of_kind = torch.tensor([0, 0, 1, 2, 2, 3])
+    deviation = torch.tensor([ORBIT, ORBIT, ALONG * distance, ASIDE, ASIDE, ROLL], dtype=torch.float64)
+    orbit, along, turn = (size[:, of_kind] * deviation * torch.randn(n, 6, generator=g, dtype=torch.float64)).split([2, 1, 3], 1)
+    depth = -Ts_world_cam[:, 2, 3] / Ts_world_cam[:, 2, 2].clamp(min=0.2)
+    return sampling.about(depth, orbit, along[:, 0], turn)
 
 
 def begun(shape: Shape, seen: Images) -> AutoEncoder:
@@ -198,11 +218,11 @@ class IsometryTask:
         return ((found - wanted) / (wanted + NEAR)).square().mean()
 
 
-def motions(smallest: float, shape: tuple[int, ...], g: torch.Generator, distance: float = 1.0) -> Float[Tensor, "*shape 6"]:
-    """In any direction, at all scales from `smallest` to 1, where 1 is the workspace; lengths are in the unit of the distance."""
+def motions(smallest: float, shape: tuple[int, ...], g: torch.Generator) -> Float[Tensor, "*shape 6"]:
+    """In any direction, at all scales from `smallest` to 1, where 1 is the workspace; lengths are in units of the distance."""
     lengths, angles = scales()
     size = smallest ** torch.rand(*shape, 1, generator=g, dtype=torch.float64)
-    unit = torch.tensor([lengths * distance] * 3 + [angles] * 3, dtype=torch.float64)
+    unit = torch.tensor([lengths] * 3 + [angles] * 3, dtype=torch.float64)
     return 0.5 * size * unit * torch.randn(*shape, 6, generator=g, dtype=torch.float64)
 
 

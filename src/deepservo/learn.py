@@ -50,11 +50,11 @@ def _encoder(net: AutoEncoder) -> nn.Module:
 
 
 FEW = Shape(18, 16, 32, 64, smooth=True, linear=True)
-STRAIGHT = partial(AutoEncoderTask, batch=96, perturb=False, straight=5, rate=3e-3)
+STRAIGHT = partial(AutoEncoderTask, batch=96, perturb=False, straight=10, rate=3e-3)
 RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
     {
         ("cnn", "cpu"): Recipe(lambda task: PoseNet(), PoseTask, 4.5),
-        ("aevs", "cpu"): Recipe(lambda task: begun(FEW, task.beginning(FEW.size)), STRAIGHT, 15, _encoder),
+        ("aevs", "cpu"): Recipe(lambda task: begun(FEW, task.beginning(FEW.size)), STRAIGHT, 10, _encoder),
         ("aevs", "paper"): Recipe(lambda task: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), 180, _encoder),
         ("mlvs", "cpu"): Recipe(
             lambda task: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True, local=True), "silu"), IsometryTask, 10

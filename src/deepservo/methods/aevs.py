@@ -19,7 +19,9 @@ from deepservo.methods.located import AT_ONCE, Located, strangeness
 from deepservo.nets.resnet import Encoder, folded
 from deepservo.scene import PlanarScene, sampling
 
-HOLD, DECAY = 50, 0.9  # Damping is for the way: what z says of the directions in which it hardly moves is lost in it.
+# Damping is for the first steps of the way: what z says of the directions in which it hardly moves, such as about the point that the
+# camera looks at, is lost in it, and held longer it makes a camera creep aside until it sees the scene no more.
+MU, HOLD, DECAY = 3e-3, 5, 0.9
 KNOWN, MORE = 8192, 128  # pictures of the learned scene that are encoded; more of them, to know how near the nearest usually is
 ENCODED = 256  # so many at once
 TRIED, TRIED_OF_GOAL = 32, 256  # the nearest of them are tried,
@@ -47,7 +49,7 @@ class Gallery:
 def latent_servo(camera: Camera, encoder: Encoder, depth: float = 0.6, interaction: Where = "mean") -> FeatureServo:
     """The law of `dvs` on z and L_z, damped for HOLD steps; interaction: L_z at the current picture, the goal's, or their mean."""
     features = Latent(camera, folded(copy.deepcopy(encoder)))
-    return FeatureServo(camera, features, depth, interaction, hold=HOLD, decay=DECAY)
+    return FeatureServo(camera, features, depth, interaction, mu=MU, hold=HOLD, decay=DECAY)
 
 
 class AutoEncoderServo(Located):

@@ -11,7 +11,7 @@ from deepservo.features.registration import ACQUIRE, AGREE, EVIDENCE, Registrati
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene
-from deepservo.scene.sampling import fronto_parallel
+from deepservo.scene.sampling import about, fronto_parallel
 
 # How a goal is looked for, which is asked once and steers every step: how many poses are tried about each that is left, and how
 # far about, the (level, iterations) that refine them, the level at which they are compared, and how many are kept.
@@ -148,12 +148,9 @@ def _nearby(n: int, spread: float, distance: float) -> Float[Tensor, "n 4 4"]:
     """
     normal = torch.randn(n, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     normal = normal * torch.linspace(0, spread, n, dtype=torch.float64)[:, None]
-    there, orbit, turn = torch.zeros(3, n, 6, dtype=torch.float64)
-    there[:, 2] = distance
-    orbit[:, 3:5] = normal[:, :2] * math.radians(8)
-    turn[:, 2] = normal[:, 2] * 0.07 * distance
-    turn[:, 3:] = normal[:, 3:] * torch.tensor([4.0, 4.0, 5.0], dtype=torch.float64).deg2rad()
-    return se3.exp(there) @ se3.exp(orbit) @ se3.exp(-there) @ se3.exp(turn)
+    turn = normal[:, 3:] * torch.tensor([4.0, 4.0, 5.0], dtype=torch.float64).deg2rad()
+    depth = torch.full((n,), distance, dtype=torch.float64)
+    return about(depth, normal[:, :2] * math.radians(8), normal[:, 2] * 0.07 * distance, turn)
 
 
 def _map_camera(camera: Camera, scene: PlanarScene, distance: float) -> Camera:

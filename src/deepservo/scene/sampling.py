@@ -100,6 +100,20 @@ def _offsets(generator: torch.Generator, length: Tensor, angle: Tensor) -> Float
     return se3.transform(se3.so3_exp(axis * angle[:, None]), direction * length[:, None])
 
 
+def about(
+    depth: Float[Tensor, " n"], orbit: Float[Tensor, "n 2"], along: Float[Tensor, " n"], turn: Float[Tensor, "n 3"]
+) -> Float[Tensor, "n 4 4"]:
+    """Motions of a camera, each by what it does to the picture.
+
+    First about the point it looks at, `depth` [m] away: orbits [rad] about its x and y axes, which hardly move the picture. Then along its
+    axis [m], and turns where it stands [rad].
+    """
+    there, about_point, where_it_stands = torch.zeros(3, len(depth), 6, dtype=torch.float64)
+    there[:, 2], about_point[:, 3:5] = depth, orbit
+    where_it_stands[:, 2], where_it_stands[:, 3:] = along, turn
+    return se3.exp(there) @ se3.exp(about_point) @ se3.exp(-there) @ se3.exp(where_it_stands)
+
+
 def gaussian_goals(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> Float[Tensor, "n 4 4"]:
     """Goals of `gaussian`: within +-5 cm of the reference along each axis, tilted by up to +-5 deg about x and y."""
     T = fronto_parallel(distance, n)
