@@ -269,33 +269,27 @@ def where(job: Job) -> dict[str, str]:
     return {"set": job.set, "part": job.part}
 
 
-def broken(label: str) -> str:
-    """Into lines, as the space under a bar is narrow."""
-    return label.replace(", ", ",<br>")
-
-
 def draw(rows: list[dict[str, Any]], page: Path) -> None:
     """A panel a study and set: the share home of each variant, pooled over scenes and seeds, and its interval; dots are single networks."""
     panels = list(dict.fromkeys((row["study"], row["set"]) for row in rows))
-    figure = make_subplots(rows=max(1, (len(panels) + 1) // 2), cols=2, subplot_titles=[f"{study}, {each}" for study, each in panels])
+    figure = make_subplots(rows=max(1, len(panels)), subplot_titles=[f"{study}, {each}" for study, each in panels])
     for k, (study, each) in enumerate(panels):
         mine = [row for row in rows if (row["study"], row["set"]) == (study, each)]
         labels = list(dict.fromkeys(row["method"] for row in mine))
-        where = {"row": k // 2 + 1, "col": k % 2 + 1}
+        where = {"row": k + 1, "col": 1}
         totals = [pooled([row for row in mine if row["method"] == label]) for label in labels]
         share = [100 * total["converged"] for total in totals]
         low, high = zip(*[wilson(round(t["converged"] * t["n"]), t["n"]) for t in totals], strict=True)
         bars = {"type": "data", "symmetric": False, "array": [100 * h - s for h, s in zip(high, share, strict=True)]}
         bars["arrayminus"] = [s - 100 * w for w, s in zip(low, share, strict=True)]
-        figure.add_trace(go.Bar(x=[broken(label) for label in labels], y=share, error_y=bars, marker_color="#4c78a8"), **where)
+        figure.add_trace(go.Bar(x=labels, y=share, error_y=bars, marker_color="#4c78a8"), **where)
         dots = go.Scatter(
-            x=[broken(row["method"]) for row in mine], y=[100 * row["converged"] for row in mine], mode="markers", marker_color="#222"
+            x=[row["method"] for row in mine], y=[100 * row["converged"] for row in mine], mode="markers", marker_color="#222"
         )
         figure.add_trace(dots, **where)
+        figure.update_xaxes(tickvals=labels, ticktext=[label.replace(", ", ",<br>") for label in labels], **where)
         figure.update_yaxes(range=[0, 104], title_text="% home", **where)
-    figure.update_layout(
-        showlegend=False, height=320 * max(1, (len(panels) + 1) // 2), template="plotly_white", title="Studies of latent servoing"
-    )
+    figure.update_layout(showlegend=False, height=320 * max(1, len(panels)), template="plotly_white", title="Studies of latent servoing")
     with replacing(page) as beside:
         beside.write_text(figure.to_html(include_plotlyjs=True), "utf-8")
     print(f"drawn: {page}")

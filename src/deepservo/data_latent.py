@@ -27,7 +27,7 @@ SMALLEST = 0.03  # how near the nearest of those about it are, where 1 is the wo
 # aside and about the axis [rad]; how short the shortest are, where the longest is 1; the share of ways that each of the four has a part in.
 ORBIT, ALONG, ASIDE, ROLL = 0.35, 0.2, 0.15, 0.32
 SHORTEST, TAKES_PART = 0.05, 0.4
-GIVEN_BACK = 400.0  # against how straight: times this, the loss of a picture begins near 1
+GIVEN_BACK = 400.0  # times this, the loss of a picture begins near 1, as that of how straight z goes does
 BEGINNING = 1000  # pictures whose principal components an autoencoder begins with
 FAINT = 1e-6  # of a pixel, so that its cross-entropy is finite
 NEAR = 0.02  # of d: errors of pairs much nearer than this weigh alike
