@@ -12,7 +12,7 @@ import tyro
 from deepservo.bench.scenes import scene_of
 from deepservo.camera_file import CalibratedCamera
 from deepservo.commands import training_bar
-from deepservo.learn import PAPER_CAMERA, learn, make_scene, recipe
+from deepservo.learn import PAPER_CAMERA, learn, make_scene
 from deepservo.model import Model, load_model
 from deepservo.pictures import BUNDLED
 
@@ -25,7 +25,7 @@ def main(
     Args:
         method: what to train.
         pictures: names of scenes.
-        minutes: of training a picture; the recipe's own when not given.
+        minutes: of training a picture; as long as the recipe says when not given.
         models: folder that keeps the models.
     """
     for picture in pictures:
@@ -45,7 +45,6 @@ def learned(picture: str, method: str, models: Path, minutes: float | None = Non
     path.parent.mkdir(parents=True, exist_ok=True)
     camera = CalibratedCamera(PAPER_CAMERA)
     texture = scene_of(picture).texture
-    minutes = recipe(method, "cpu").minutes if minutes is None else minutes
     with training_bar(f"learning {picture}") as show:
         scene = make_scene(texture, camera, picture)
         return learn(texture, scene, camera, path, name=picture, method=method, minutes=minutes, seed=0, resume=None, show=show)

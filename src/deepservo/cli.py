@@ -53,7 +53,7 @@ class Learn:
     preset: str = "cpu"
     """cpu: minutes on two cores; paper: as published, for a GPU."""
     minutes: float | None = None
-    """Training time on this machine; when neither this nor --steps is given, 4.5 for cnn and 20 for the others."""
+    """Training time on this machine; when neither this nor --steps is given, 4.5 for cnn, 10 for mlvs; aevs takes 1000 steps."""
     steps: int | None = None
     """Training steps, exactly."""
     seed: int = 0

@@ -17,7 +17,7 @@ from deepservo.bench.report import RunSet, write_report
 from deepservo.camera_file import CalibratedCamera, read_camera
 from deepservo.checkpoint import check_folder
 from deepservo.errors import InputError
-from deepservo.learn import PAPER_CAMERA, check_scene, learn, make_scene, recipe
+from deepservo.learn import PAPER_CAMERA, check_scene, learn, make_scene
 from deepservo.methods import build
 from deepservo.model import Model, load_model, texture_of
 from deepservo.scene import PlanarScene
@@ -62,8 +62,6 @@ def run_learn(
     picture = pictures.read_picture(image)
     camera = read_camera(camera_file) if camera_file else CalibratedCamera(PAPER_CAMERA)
     scene = make_scene(picture, camera, str(image), width, view, distance)
-    if minutes is None and steps is None:
-        minutes = recipe(method, preset).minutes
     distributed.share_threads()
     with training_bar(f"learning {image.name}") as show:
         model = learn(
@@ -213,8 +211,8 @@ def training_bar(what: str) -> Iterator[Any]:
     with _bar(what, None, "timing the first steps") as bar:
 
         def show(progress: Any) -> None:
-            note = f"step {progress.step} of {progress.steps}" + (f", loss {progress.loss[-1][1]:.3g}" if progress.loss else "")
-            bar(progress.step, progress.steps, note)
+            loss = f", loss {progress.loss[-1][1]:.3g}" if progress.loss else ""
+            bar(progress.step, progress.steps, f"{progress.doing}step {progress.step} of {progress.steps}{loss}")
 
         yield show
 

@@ -52,6 +52,7 @@ class Progress:
     steps: int
     seconds: float
     loss: list[tuple[int, float]] = field(default_factory=list)
+    doing: str = ""
 
 
 def _optimizer(net: nn.Module) -> torch.optim.Optimizer:

@@ -209,6 +209,16 @@ class Encoder(nn.Sequential):
         super().__init__(nn.Sequential(even, Local()) if shape.local else even, *layers)
         self.shape = shape
 
+    def mix(self, W: Float[Tensor, "k k"]) -> None:
+        """From now on it answers W z, in place."""
+        last = self[-1]
+        layers = [*last.linear, last.network[-1]] if isinstance(last, Beside) else [last]
+        with torch.no_grad():
+            for layer in layers:
+                if isinstance(layer, nn.Linear):
+                    layer.weight.copy_(W @ layer.weight)
+                    layer.bias.copy_(W @ layer.bias)
+
     def config(self) -> dict[str, Any]:
         """What it was built from."""
         return asdict(self.shape)

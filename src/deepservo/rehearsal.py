@@ -1,0 +1,60 @@
+"""An encoder is rehearsed: how much each direction of z is to count is tried on ways home in the learned scene.
+
+Taught to move straight, z grows in the two or three directions in which that is easiest, and |z - z*| is all but theirs. On some scenes
+that is the way home; on others what the faint directions say is not heard, and is needed. No loss tells which, a few runs do.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.data import generator
+from deepservo.data_latent import AutoEncoderTask, Images
+from deepservo.geometry import se3
+from deepservo.loop import Simulator, servo
+from deepservo.methods.aevs import latent_servo
+from deepservo.nets.resnet import Encoder
+from deepservo.scene import sampling
+
+POWERS = (0.0, 0.25)  # of the covariance of z: left as they are, or each at the root of its deviation
+RUNS, STEPS, SEED = 24, 150, 1  # of each set; the seed is another than that of the pictures it learned from
+NEAR = 0.02  # of the distance, and as many radians: home, or on the straight way there
+FAINTEST = 1e-5  # deviation that counts, of the greatest
+
+
+def balance(encoder: Encoder, task: AutoEncoderTask, steps: int, show: Callable[[int, int], None]) -> None:
+    """Mix z, in place, as most of the runs come home by it. `steps` a run, at most STEPS; show: called with the step, and of how many."""
+    steps, seen = min(steps, STEPS), task.beginning(encoder.shape.size)
+    mixes = [scaling(encoder, seen, power) for power in POWERS]
+    homes: list[int] = []
+
+    def progress(step: int, going: int) -> None:
+        show(len(homes) * steps + step, len(mixes) * steps)
+
+    for W in mixes:
+        tried = copy.deepcopy(encoder)
+        tried.mix(W)
+        homes.append(came_home(tried, task, steps, progress))
+    encoder.mix(mixes[homes.index(max(homes))])
+
+
+def scaling(encoder: Encoder, seen: Images, power: float) -> Float[Tensor, "k k"]:
+    """`C^-power`, C the covariance of z over these pictures."""
+    with torch.no_grad():
+        z = encoder(seen.contiguous(memory_format=torch.channels_last)).double()
+    variances, directions = torch.linalg.eigh(torch.cov(z.mT))
+    return ((directions * variances.clamp(min=FAINTEST**2 * variances[-1]) ** -power) @ directions.mT).float()
+
+
+def came_home(encoder: Encoder, task: AutoEncoderTask, steps: int, progress: Callable[[int, int], None]) -> int:
+    """How many of RUNS starts of `lookat`, and as many of `screw`, this encoder brings home in its scene. progress: as in `servo`."""
+    g, camera, distance = generator(SEED, 0), task.camera, task.distance
+    Ts_cam, Ts_goal = (torch.cat(both) for both in zip(sampling.lookat(RUNS, g, distance), sampling.screw(RUNS, g, distance), strict=True))
+    law, goal = latent_servo(camera, encoder, distance), task.scene.render(camera, Ts_goal)
+    law.set_goal(goal)
+    ended = servo(Simulator(task.scene, camera, Ts_cam), law, goal, steps, progress=progress).Ts_world_cam[-1]
+    metres, radians = se3.distance(Ts_goal, ended)
+    return int(((metres < NEAR * distance) & (radians < NEAR)).sum())

@@ -1,0 +1,75 @@
+"""An encoder is rehearsed: what scaling does to z, what counts as home, and that the better of two ways to count is kept."""
+
+import copy
+
+import pytest
+import torch
+
+from deepservo import rehearsal
+from deepservo.data_latent import AutoEncoderTask, begun
+from deepservo.nets.resnet import AutoEncoder, Shape
+from deepservo.scene import PlanarScene
+from tiny import small
+
+
+@pytest.fixture(scope="module")
+def task(paper_camera) -> AutoEncoderTask:
+    y, x = torch.meshgrid(torch.linspace(-3, 3, 300), torch.linspace(-3, 3, 300), indexing="ij")
+    smooth = 0.5 + 0.2 * torch.sin(x + 0.4 * y) + 0.2 * torch.cos(1.3 * y - 0.5 * x)
+    return AutoEncoderTask(PlanarScene(smooth[None].clamp(0, 1), 2.0), paper_camera, 0.6)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_mixed_encoder_answers_the_mix(linear, generator):
+    torch.manual_seed(0)
+    encoder = AutoEncoder(small(size=32, smooth=True, linear=linear)).encoder.eval()
+    seen, W = torch.rand(5, 1, 32, 32, generator=generator), torch.randn(8, 8, generator=generator)
+    with torch.no_grad():
+        wanted = encoder(seen) @ W.mT
+        encoder.mix(W)
+        assert torch.allclose(encoder(seen), wanted, atol=1e-4)
+
+
+def test_scaling_leaves_each_direction_the_root_of_its_deviation(task):
+    torch.manual_seed(0)
+    seen = task.beginning(32, 200)
+    encoder = begun(small(size=32, smooth=True, linear=True), seen).encoder.eval()
+    with torch.no_grad():
+        before = torch.linalg.eigvalsh(torch.cov(encoder(seen).mT)).sqrt()
+        encoder.mix(rehearsal.scaling(encoder, seen, 0.25))
+        after = torch.linalg.eigvalsh(torch.cov(encoder(seen).mT)).sqrt()
+    assert torch.allclose(after, before.sqrt(), rtol=1e-2)
+    assert torch.allclose(rehearsal.scaling(encoder, seen, 0.0), torch.eye(8), atol=1e-5), "power 0 changes nothing"
+
+
+def test_who_sees_the_scene_comes_home_and_who_sees_noise_does_not(task, monkeypatch):
+    monkeypatch.setattr(rehearsal, "RUNS", 4)
+    torch.manual_seed(0)
+    encoder = begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
+    blind = copy.deepcopy(encoder)
+    blind.mix(torch.zeros(32, 32).fill_diagonal_(1.0).roll(1, 0) * (torch.arange(32) > 29))
+    steps: list[int] = []
+    assert rehearsal.came_home(encoder, task, 60, lambda step, going: steps.append(step)) >= 6
+    assert rehearsal.came_home(blind, task, 60, lambda step, going: None) <= 2
+    assert steps == list(range(1, len(steps) + 1))
+
+
+@pytest.mark.parametrize("better", [0, 1])
+def test_the_better_of_both_is_kept(better, task, monkeypatch):
+    torch.manual_seed(0)
+    seen = task.beginning(32)
+    encoder = begun(small(size=32, smooth=True, linear=True), seen).encoder.eval()
+    power = rehearsal.POWERS[better]
+    with torch.no_grad():
+        wanted = encoder(seen[:9]) @ rehearsal.scaling(encoder, seen, power).mT
+    homes, shown = iter([3 + (better == k) for k in range(2)]), []
+
+    def came_home(encoder, task, steps, progress):
+        progress(steps, 1)
+        return next(homes)
+
+    monkeypatch.setattr(rehearsal, "came_home", came_home)
+    rehearsal.balance(encoder, task, 1000, lambda step, of: shown.append((step, of)))
+    with torch.no_grad():
+        assert torch.allclose(encoder(seen[:9]), wanted, atol=1e-4)
+    assert shown == [(150, 300), (300, 300)], "it tells how far it is"
