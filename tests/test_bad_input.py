@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import deepservo
-from deepservo import train
+from deepservo import model, train
 from deepservo.cli import main
 from deepservo.methods.handoff import Handoff
 from deepservo.model import Model
@@ -310,6 +310,7 @@ DESCRIPTIONS = {
     "scene without width": {"scene": {"width": 0, "background": 1.0, "distance": 0.6}},
     "NaN distortion": {"distortion": [float("nan")]}, "distortion of words": {"distortion": "ab"}, "training of words": {"training": "ab"},
     "training without steps": {"training": {"loss": []}},
+    "rehearsed in words": {"training": {**dict.fromkeys(model.TOLD, 1), "loss": [], "rehearsed": "well"}},
     "NaN background": {"scene": {"width": 0.8, "background": float("nan"), "distance": 0.6}},
 }  # fmt: skip
 

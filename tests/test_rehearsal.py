@@ -69,7 +69,8 @@ def test_the_better_of_both_is_kept(better, task, monkeypatch):
         return next(homes)
 
     monkeypatch.setattr(rehearsal, "came_home", came_home)
-    rehearsal.balance(encoder, task, 1000, lambda step, of: shown.append((step, of)))
+    found = rehearsal.balance(encoder, task, 1000, lambda step, of: shown.append((step, of)))
     with torch.no_grad():
         assert torch.allclose(encoder(seen[:9]), wanted, atol=1e-4)
+    assert found == {"rehearsed": {"power": power, "home": 4, "runs": 48}}
     assert shown == [(150, 300), (300, 300)], "it tells how far it is"

@@ -141,13 +141,15 @@ def run_info(model_file: Path) -> None:
     h, w = model.scene.texture.shape[1:]
     lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
     loss = f"{training['loss'][-1][1]:.3g}" if training["loss"] else "unknown"
+    tried = training.get("rehearsed")
+    rehearsed = f"rehearsed {tried['home']} of {tried['runs']} runs came home in the learned scene\n" if tried else ""
     console.print(
         f"{model_file}: {model.method}, a network of {training['parameters']:,} parameters for one scene\n"
         f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x {model.scene.height:.4g} m, "
         f"reference distance {model.distance:g} m\n"
         f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, centre ({camera.cx:g}, {camera.cy:g}){lens}\n"
         f"training  {training['steps']} steps of {training['batch']} pictures in {training['seconds']:.0f} s "
-        f"on {training['threads']} threads, seed {training['seed']}, loss {loss}\n"
+        f"on {training['threads']} threads, seed {training['seed']}, loss {loss}\n{rehearsed}"
         f"made by   deepservo {model.version}"
     )
 

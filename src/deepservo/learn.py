@@ -39,13 +39,14 @@ class Recipe:
     """What a method trains, on what, and what of it the model file keeps.
 
     net: made for a task. minutes (on two cores) or steps: how long, where nobody asks for another length.
-    finish: changes what is kept, at the end: given the task, the steps it was trained, and what to call with the step and of how many.
+    finish: changes what is kept, at the end, and tells what of it to record; given the task, the steps that the training took, and what
+    to call with its own step and of how many.
     """
 
     net: Callable[[Any], nn.Module]
     task: Callable[[PlanarScene, Camera, float], Any]
     kept: Callable[[Any], Any] = lambda net: net
-    finish: Callable[[Any, Any, int, Callable[[int, int], None]], None] = lambda kept, task, steps, show: None
+    finish: Callable[[Any, Any, int, Callable[[int, int], None]], dict[str, Any]] = lambda kept, task, steps, show: {}
     minutes: float | None = None
     steps: int | None = None
 
@@ -175,12 +176,12 @@ def learn(
     steps = steps or _timed(minutes or 0, net, task, seed)
     progress = train(net, task, steps, seed, partial, config, resume, show)
     trained = time.perf_counter()
-    chosen.finish(kept, task, steps, lambda step, of: show(replace(progress, step=step, steps=of, doing="rehearsing: ")))
+    facts = chosen.finish(kept, task, steps, lambda step, of: show(replace(progress, step=step, steps=of, doing="rehearsing: ")))
     progress.seconds += time.perf_counter() - trained
     training: dict[str, Any] = {
         "method": method, "steps": steps, "seconds": round(progress.seconds, 1), "minutes": minutes, "batch": task.batch, "seed": seed,
         "parameters": sum(p.numel() for p in kept.parameters()), "loss": progress.loss, "picture": name, "threads": torch.get_num_threads(),
-        "settings": config,
+        "settings": config, **facts,
     }  # fmt: skip
     model = Model(method, kept, scene, camera.camera, distance, name, training, camera.distortion, __version__)
     if distributed.first():

@@ -74,6 +74,8 @@ def load_model(path: str | Path) -> Model:
         training = {**config["training"]}
         training |= {k: training[k] + 0 for k in TOLD}
         training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
+        if "rehearsed" in training:
+            training["rehearsed"] = {k: training["rehearsed"][k] + 0 for k in ("power", "home", "runs")}
         scene = PlanarScene(_texture(tensors.pop("texture")), float(scene_config["width"]), background)
         with torch.device("meta"):
             net = NETS[config["method"]](config["net"])

@@ -6,6 +6,7 @@ that is the way home; on others what the faint directions say is not heard, and 
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,8 +26,11 @@ NEAR = 0.02  # of the distance, and as many radians: home, or on the straight wa
 FAINTEST = 1e-5  # deviation that counts, of the greatest
 
 
-def balance(encoder: Encoder, task: AutoEncoderTask, steps: int, show: Callable[[int, int], None]) -> None:
-    """Mix z, in place, as most of the runs come home by it. `steps` a run, at most STEPS; show: called with the step, and of how many."""
+def balance(encoder: Encoder, task: AutoEncoderTask, steps: int, show: Callable[[int, int], None]) -> dict[str, Any]:
+    """Mix z, in place, as most of the runs come home by it; the power that does it, how many come home, and of how many.
+
+    `steps` a run, at most STEPS; show: called with the step, and of how many.
+    """
     steps, seen = min(steps, STEPS), task.beginning(encoder.shape.size)
     mixes = [scaling(encoder, seen, power) for power in POWERS]
     homes: list[int] = []
@@ -38,7 +42,9 @@ def balance(encoder: Encoder, task: AutoEncoderTask, steps: int, show: Callable[
         tried = copy.deepcopy(encoder)
         tried.mix(W)
         homes.append(came_home(tried, task, steps, progress))
-    encoder.mix(mixes[homes.index(max(homes))])
+    best = homes.index(max(homes))
+    encoder.mix(mixes[best])
+    return {"rehearsed": {"power": POWERS[best], "home": homes[best], "runs": 2 * RUNS}}
 
 
 def scaling(encoder: Encoder, seen: Images, power: float) -> Float[Tensor, "k k"]:
