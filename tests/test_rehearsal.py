@@ -1,12 +1,14 @@
 """An encoder is rehearsed: what scaling does to z, what counts as home, and that the better of two ways to count is kept."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from deepservo import rehearsal
 from deepservo.data_latent import AutoEncoderTask, begun
+from deepservo.loop import Simulator
 from deepservo.nets.resnet import AutoEncoder, Shape
 from deepservo.scene import PlanarScene
 from tiny import small
@@ -52,6 +54,18 @@ def test_who_sees_the_scene_comes_home_and_who_sees_noise_does_not(task, monkeyp
     assert rehearsal.came_home(encoder, task, 60, lambda step, going: steps.append(step)) >= 6
     assert rehearsal.came_home(blind, task, 60, lambda step, going: None) <= 2
     assert steps == list(range(1, len(steps) + 1))
+
+
+def test_a_large_camera_is_rehearsed_small(task, paper_camera, monkeypatch):
+    monkeypatch.setattr(rehearsal, "RUNS", 4)
+    torch.manual_seed(0)
+    encoder = begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
+    homes, cameras = [], []
+    monkeypatch.setattr(rehearsal, "Simulator", lambda scene, camera, T: cameras.append(camera) or Simulator(scene, camera, T))
+    for camera in (paper_camera, paper_camera.resize(2240, 2240)):
+        homes.append(rehearsal.came_home(encoder, replace(task, camera=camera), 60, lambda step, going: None))
+    assert cameras == [paper_camera, paper_camera.resize(256, 256)]
+    assert abs(homes[0] - homes[1]) <= 1
 
 
 @pytest.mark.parametrize("better", [0, 1])

@@ -22,6 +22,7 @@ from deepservo.scene import sampling
 
 POWERS = (0.0, 0.25)  # of the covariance of z: left as they are, or each at the root of its deviation
 RUNS, STEPS, SEED = 24, 150, 1  # of each set; the seed is another than that of the pictures it learned from
+SMALL = 256  # pixels of the longer side: runs through a larger camera would take as long as the training, and longer
 NEAR = 0.02  # of the distance, and as many radians: home, or on the straight way there
 FAINTEST = 1e-5  # deviation that counts, of the greatest
 
@@ -58,6 +59,8 @@ def scaling(encoder: Encoder, seen: Images, power: float) -> Float[Tensor, "k k"
 def came_home(encoder: Encoder, task: AutoEncoderTask, steps: int, progress: Callable[[int, int], None]) -> int:
     """How many of RUNS starts of `lookat`, and as many of `screw`, this encoder brings home in its scene. progress: as in `servo`."""
     g, camera, distance = generator(SEED, 0), task.camera, task.distance
+    if (scale := SMALL / max(camera.width, camera.height)) < 1:
+        camera = camera.resize(round(scale * camera.width), round(scale * camera.height))
     Ts_cam, Ts_goal = (torch.cat(both) for both in zip(sampling.lookat(RUNS, g, distance), sampling.screw(RUNS, g, distance), strict=True))
     law, goal = latent_servo(camera, encoder, distance), task.scene.render(camera, Ts_goal)
     law.set_goal(goal)
