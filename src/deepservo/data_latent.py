@@ -27,6 +27,7 @@ SMALLEST = 0.03  # how near the nearest of those about it are, where 1 is the wo
 # aside and about the axis [rad]; how short the shortest are, where the longest is 1; the share of ways that each of the four has a part in.
 ORBIT, ALONG, ASIDE, ROLL = 0.35, 0.2, 0.15, 0.32
 SHORTEST, TAKES_PART = 0.05, 0.4
+STEEPEST = 0.2  # cosine of the axis to the plane's normal: the point looked at is not sought farther out
 GIVEN_BACK = 400.0  # times this, the loss of a picture begins near 1, as that of how straight z goes does
 BEGINNING = 1000  # pictures whose principal components an autoencoder begins with
 FAINT = 1e-6  # of a pixel, so that its cross-entropy is finite
@@ -98,7 +99,7 @@ def ways(Ts_world_cam: Float[Tensor, "b 4 4"], g: torch.Generator, distance: flo
     of_kind = torch.tensor([0, 0, 1, 2, 2, 3])
     deviation = torch.tensor([ORBIT, ORBIT, ALONG * distance, ASIDE, ASIDE, ROLL], dtype=torch.float64)
     orbit, along, turn = (size[:, of_kind] * deviation * torch.randn(n, 6, generator=g, dtype=torch.float64)).split([2, 1, 3], 1)
-    depth = -Ts_world_cam[:, 2, 3] / Ts_world_cam[:, 2, 2].clamp(min=0.2)
+    depth = -Ts_world_cam[:, 2, 3] / Ts_world_cam[:, 2, 2].clamp(min=STEEPEST)
     return sampling.about(depth, orbit, along[:, 0], turn)
 
 
