@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.data import generator
-from deepservo.data_latent import AutoEncoderTask, Images
+from deepservo.data_latent import AutoEncoderTask
 from deepservo.geometry import se3
 from deepservo.loop import Simulator, servo
 from deepservo.methods.aevs import latent_servo
@@ -21,7 +21,7 @@ from deepservo.nets.resnet import Encoder
 from deepservo.scene import sampling
 
 POWERS = (0.0, 0.25)  # of the covariance of z: left as they are, or each at the root of its deviation
-RUNS, STEPS, SEED = 24, 150, 1  # of each set; the seed is another than that of the pictures it learned from
+RUNS, STEPS, SEED = 24, 150, 1  # of each set
 SMALL = 256  # pixels of the longer side: runs through a larger camera would take as long as the training, and longer
 NEAR = 0.02  # of the distance, and as many radians: home, or on the straight way there
 FAINTEST = 1e-5  # deviation that counts, of the greatest
@@ -33,7 +33,9 @@ def balance(encoder: Encoder, task: AutoEncoderTask, steps: int, show: Callable[
     `steps` a run, at most STEPS; show: called with the step, and of how many.
     """
     steps, seen = min(steps, STEPS), task.beginning(encoder.shape.size)
-    mixes = [scaling(encoder, seen, power) for power in POWERS]
+    with torch.no_grad():
+        z = encoder(seen.contiguous(memory_format=torch.channels_last))
+    mixes = [scaling(z, power) for power in POWERS]
     homes: list[int] = []
 
     def progress(step: int, going: int) -> None:
@@ -48,11 +50,9 @@ def balance(encoder: Encoder, task: AutoEncoderTask, steps: int, show: Callable[
     return {"rehearsed": {"power": POWERS[best], "home": homes[best], "runs": 2 * RUNS}}
 
 
-def scaling(encoder: Encoder, seen: Images, power: float) -> Float[Tensor, "k k"]:
-    """`C^-power`, C the covariance of z over these pictures."""
-    with torch.no_grad():
-        z = encoder(seen.contiguous(memory_format=torch.channels_last)).double()
-    variances, directions = torch.linalg.eigh(torch.cov(z.mT))
+def scaling(z: Float[Tensor, "n k"], power: float) -> Float[Tensor, "k k"]:
+    """`C^-power`, C the covariance of z."""
+    variances, directions = torch.linalg.eigh(torch.cov(z.double().mT))
     return ((directions * variances.clamp(min=FAINTEST**2 * variances[-1]) ** -power) @ directions.mT).float()
 
 
