@@ -50,7 +50,8 @@ from rows import ResultsFile, per_run, pooled
 Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "draw"]
 DISTANCE = 0.6
 LATENTS, SEEDS = (6, 8, 16, 32, 64, 128, 256), range(5)
-TEN = ("astronaut", "camera", "chelsea", "moon", "page", "clouds", "leaves", "strokes", "tiles", "mixed")
+TEN = ("astronaut", "chelsea", "moon", "page", "brick", "clouds", "leaves", "strokes", "tiles", "mixed")
+FREQUENCY, METRIC = "losses, frequency", "regression, mlvs"  # networks that several studies take
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Variant:
     sets: tuple[str, ...] = ("lookat", "screw")
     seed: int = 0
     learned_as: str = ""
-    """The label of the variant whose network it takes."""
+    """The study and label of the variant whose network it takes."""
 
 
 class InTurn:
@@ -137,22 +138,27 @@ def _autoencoders(study: Study, preset: str) -> list[Variant]:
 
     def aevs(label: str, learned: Callable[[PlanarScene], Task] = task, seed: int = 0, **changes: Any) -> Variant:
         changed = replace(shape, **changes)
+        plain = learned is task and changed == shape
 
         def net(task: AutoEncoderTask | InTurn) -> AutoEncoder:
             return begun(changed, task.beginning(changed.size)) if changed.linear else AutoEncoder(changed)
 
-        return Variant(label, net, learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE), seed=seed)
+        return Variant(
+            label, net, learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE), seed=seed,
+            learned_as=FREQUENCY if plain else "",
+        )  # fmt: skip
 
     def losing(loss: Loss, seed: int) -> Variant:
         return aevs(loss, lambda scene: replace(task(scene), loss_of=loss), seed)
 
     ten = [task(scene_of(name)) for name in TEN] if study == "scenes" else []
+    deepest = len(shape.stages())
     return {
         "losses": lambda: [losing(loss, seed) for loss in get_args(Loss) for seed in SEEDS],
         "size": lambda: [aevs(f"{n} numbers", latent=n) for n in LATENTS],
-        "depth": lambda: [aevs(f"{n} blocks", blocks=n) for n in range(1, len(shape.stages()) + 1)],
-        "norm": lambda: [aevs(f"{norm} norm", norm=norm) for norm in get_args(Norm)],
-        "pool": lambda: [aevs(f"{pool} pool", pool=pool) for pool in get_args(Pool)],
+        "depth": lambda: [aevs(f"{n} block{'s' * (n > 1)}", blocks=n if n < deepest else None) for n in range(1, deepest + 1)],
+        "norm": lambda: [aevs(f"{norm} norm", seed=seed, norm=norm) for norm in get_args(Norm) for seed in SEEDS],
+        "pool": lambda: [aevs(f"{pool} pool", seed=seed, pool=pool) for pool in get_args(Pool) for seed in SEEDS],
         "scenes": lambda: [aevs("this scene"), aevs("ten others", lambda scene: InTurn(ten))],
     }[study]()
 
@@ -165,22 +171,23 @@ def _metric(study: Study, preset: str) -> list[Variant]:
     def task(scene: PlanarScene) -> IsometryTask:
         return metric.task(scene, PAPER_CAMERA, DISTANCE)
 
-    def mlvs(label: str, sets: tuple[str, ...], **changes: Any) -> Variant:
+    def mlvs(label: str, sets: tuple[str, ...], way: Callable[[Tensor, torch.Generator], Tensor] = spoiled) -> Variant:
         return Variant(
-            label, metric.net, lambda scene: replace(task(scene), **changes), lambda net: MetricServo(PAPER_CAMERA, net, DISTANCE), sets
-        )
+            label, metric.net, lambda scene: replace(task(scene), spoil=way), lambda net: MetricServo(PAPER_CAMERA, net, DISTANCE), sets,
+            learned_as=METRIC if way is spoiled else "",
+        )  # fmt: skip
 
     if study == "spoiled":
         sets = ("lookat-rz", "lookat-rz-perturbed", "hard-blur", "hard-size")
         ways = {"clean": lambda images, g: images, "lit and covered": perturbed, "and out of focus": spoiled}
-        return [mlvs(label, sets, spoil=way) for label, way in ways.items()]
+        return [mlvs(label, sets, way) for label, way in ways.items()]
     if study == "bank":
         laws: dict[str, dict[str, Any]] = {"search on phi": {}, "K = 1": {"neighbours": 1}, "K = 50": {"neighbours": 50}}
         laws["K = 50, Eq. 13 as printed"] = {"neighbours": 50, "weights": "printed"}
         return [
             Variant(
                 label, metric.net, task, lambda net, law=law: MetricServo(PAPER_CAMERA, net, DISTANCE, **law), ("lookat-rz",),
-                learned_as="search on phi",
+                learned_as=METRIC,
             )
             for label, law in laws.items()
         ]  # fmt: skip
@@ -242,8 +249,9 @@ def main(
         scene = scene_of(scene_name)
         bench = Bench(PAPER_CAMERA, DISTANCE, {scene_name: scene}, {}, seed, budget)
         for variant in variants(study, preset):
-            name = f"{study}, {variant.label}, {scene_name}" + (f", seed {variant.seed}" if variant.seed else "")
-            kept = name.replace(variant.label, variant.learned_as or variant.label)
+            of_scene = f", {scene_name}" + (f", seed {variant.seed}" if variant.seed else "")
+            name = f"{study}, {variant.label}{of_scene}"
+            kept = f"{variant.learned_as or f'{study}, {variant.label}'}{of_scene}"
             path = models / preset / f"{kept.replace(', ', '-').replace(' ', '_')}-{steps}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             settings = {"study": study, "method": variant.label, "scene": scene_name, "preset": preset, "steps_trained": steps, "n": n}
@@ -270,11 +278,12 @@ def where(job: Job) -> dict[str, str]:
 
 
 def draw(rows: list[dict[str, Any]], page: Path) -> None:
-    """A panel a study and set: the share home of each variant, pooled over scenes and seeds, and its interval; dots are single networks."""
-    panels = list(dict.fromkeys((row["study"], row["set"]) for row in rows))
-    figure = make_subplots(rows=max(1, len(panels)), subplot_titles=[f"{study}, {each}" for study, each in panels])
-    for k, (study, each) in enumerate(panels):
-        mine = [row for row in rows if (row["study"], row["set"]) == (study, each)]
+    """A panel a study, set and training: the share home of each variant over scenes and seeds, its interval; dots are single networks."""
+    panels = list(dict.fromkeys((row["study"], row["set"], row["steps_trained"]) for row in rows))
+    titles = [f"{study}, {each}, {steps} steps" for study, each, steps in panels]
+    figure = make_subplots(rows=max(1, len(panels)), subplot_titles=titles)
+    for k, panel in enumerate(panels):
+        mine = [row for row in rows if (row["study"], row["set"], row["steps_trained"]) == panel]
         labels = list(dict.fromkeys(row["method"] for row in mine))
         where = {"row": k + 1, "col": 1}
         totals = [pooled([row for row in mine if row["method"] == label]) for label in labels]

@@ -228,20 +228,19 @@ def bank(rows: list[Row]) -> str:
 
 
 def studies(rows: list[Row]) -> str:
-    """A line a study, variant and set, over scenes and seeds."""
+    """A line a study, variant, training and set, over scenes and seeds; of several networks how many the worst and the best bring home."""
     lines = []
-    for study, name, method in unique((row["study"], row["set"], row["method"]) for row in rows):
-        mine = [row for row in rows if (row["study"], row["set"], row["method"]) == (study, name, method)]
-        total, steps = pooled(mine), unique(row["steps_trained"] for row in mine)
+    for key in unique((row["study"], row["steps_trained"], row["set"], row["method"]) for row in rows):
+        mine = [row for row in rows if (row["study"], row["steps_trained"], row["set"], row["method"]) == key]
+        total, (study, steps, name, method) = pooled(mine), key
+        shares = [100 * row["converged"] for row in mine]
+        each = f"{len(mine)}: {min(shares):.0f} to {max(shares):.0f}" if len(mine) > 1 else "1"
         mean = {k: float(np.mean([row[k] for row in mine])) for k in ("loss", "trained_s", "parameters")}
         trained = [f"{mean['loss']:.4f}", f"{mean['trained_s'] / 60:.1f}", f"{mean['parameters'] / 1e6:.2f}"]
         length = "-" if total["length_ratio"] is None else f"{total['length_ratio']:.2f}"
-        lines.append([study, method, name, str(total["n"]), home(total), *ends(total)[:1], length, " ".join(map(str, steps)), *trained])
-    return table(
-        ["study", "variant", "set", "runs", "home % [95 %]", "end mm", "length", "steps learned", "loss", "minutes", "million weights"],
-        lines,
-        3,
-    )
+        lines.append([study, method, name, each, str(total["n"]), home(total), *ends(total)[:1], length, str(steps), *trained])
+    heads = ["study", "variant", "set", "networks, each %", "runs", "home % [95 %]", "end mm", "length"]
+    return table([*heads, "steps learned", "loss", "minutes", "million weights"], lines, 3)
 
 
 # By name: the file in results/ and the table made of its rows.

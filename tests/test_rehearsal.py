@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from deepservo import rehearsal
+from deepservo.cli import main
 from deepservo.data_latent import AutoEncoderTask, begun
 from deepservo.loop import Simulator
 from deepservo.nets.resnet import AutoEncoder, Shape
@@ -89,3 +90,19 @@ def test_the_better_of_both_is_kept(better, task, monkeypatch):
         assert torch.allclose(encoder(seen[:9]), wanted, atol=1e-4)
     assert found == {"rehearsed": {"power": power, "home": 4, "runs": 48}}
     assert shown == [(150, 300), (300, 300)], "it tells how far it is"
+
+
+def test_stopped_in_the_rehearsal_it_says_how_to_go_on(files, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "page.safetensors"
+    command = ["learn", str(files / "picture.png"), "--method", "aevs", "--steps", "2", "--out", str(out)]
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rehearsal, "came_home", stopped)
+        assert main(command) == 2
+    assert f"{out}.partial keeps the training: --resume goes on from it" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+    monkeypatch.setattr(rehearsal, "RUNS", 2)
+    assert main([*command, "--resume"]) == 0 and out.exists()

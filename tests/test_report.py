@@ -126,6 +126,20 @@ def test_pages_of_a_camera_that_went_through_the_picture(tmp_path: Path) -> None
     assert data(page(tmp_path / "report.html", run))["sets"][0]["film"][0]["run"] == 0
 
 
+def test_beside_a_camera_that_flies_off_the_others_are_not_one_dot(tmp_path: Path) -> None:
+    run = runs(3, one_goal=False)
+    T = run.trajectory.Ts_world_cam
+    T[10:, 0, 0, 3] += torch.linspace(0, 600, 21, dtype=torch.float64)
+    farthest = float((T[0, :, :3, 3] - run.Ts_world_goal[:, :3, 3]).norm(dim=1).max())
+    packed = data(page(tmp_path / "report.html", run))["sets"][0]
+    paths = [torch.tensor(path) for path in packed["space"]["paths"]]
+    for i, path in zip(packed["drawn"], paths, strict=True):
+        assert (path - run.Ts_world_goal[i, :3, 3]).norm(dim=1).max() < 1.6 * farthest
+        assert len(path) > 1 and torch.allclose(path[0], T[0, i, :3, 3].float(), atol=1e-3)
+        if i:
+            assert torch.allclose(path[-1], T[-1, i, :3, 3].float(), atol=1e-3), "these came home"
+
+
 def test_early_stops_end_their_curves(tmp_path: Path) -> None:
     run = runs(3)
     run.trajectory.steps[1] = 10

@@ -176,7 +176,10 @@ def learn(
     steps = steps or _timed(minutes or 0, net, task, seed)
     progress = train(net, task, steps, seed, partial, config, resume, show)
     trained = time.perf_counter()
-    facts = chosen.finish(kept, task, steps, lambda step, of: show(replace(progress, step=step, steps=of, doing="rehearsing: ")))
+    try:
+        facts = chosen.finish(kept, task, steps, lambda step, of: show(replace(progress, step=step, steps=of, doing="rehearsing: ")))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{partial} keeps the training") from None
     progress.seconds += time.perf_counter() - trained
     training: dict[str, Any] = {
         "method": method, "steps": steps, "seconds": round(progress.seconds, 1), "minutes": minutes, "batch": task.batch, "seed": seed,

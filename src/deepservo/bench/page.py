@@ -8,7 +8,7 @@ import numpy as np
 
 from deepservo.bench.landscape import AXES, REACH, landscapes
 from deepservo.bench.metrics import wilson
-from deepservo.bench.report import even, write_page
+from deepservo.bench.report import even, until_lost, write_page
 from deepservo.bench.runs import Bench, Runs
 from deepservo.bench.tables import pairs, probability, published
 from deepservo.methods import build
@@ -86,7 +86,7 @@ def _method(runs: Runs, edges: np.ndarray, paths: int) -> dict[str, Any]:
         "by_distance": _rates(runs.start_mm, runs.home, edges),
         "by_share": _rates(runs.share, runs.home, SHARES),
         "curve": {"step": steps, "median": np.median(mm[:, steps], 0)},
-        "paths": [even(runs.path[i, : runs.taken[i] + 1, :3], PATH_POINTS) for i in drawn],
+        "paths": [even(until_lost(runs.path[i, : runs.taken[i] + 1, :3], edges[-1] / 1e3), PATH_POINTS) for i in drawn],
         "drawn": drawn,
     }
 

@@ -28,7 +28,8 @@ from deepservo.loop import Trajectory
 from deepservo.scene import PlanarScene
 
 POINTS = 200  # of a curve at most
-PATH_POINTS = 40  # of a path in space
+PATH_POINTS = 40  # of a path in space,
+LOST = 1.5  # which ends where it is so many times as far off as the farthest start
 LINES = 100  # runs drawn one by one on the whole page; medians and counts are always over all runs
 FRAMES = 40  # of an animation
 TILE = 176  # width of a small picture [px]
@@ -270,12 +271,23 @@ def even(path: np.ndarray, points: int) -> np.ndarray:
     return path[np.unique(np.r_[0, at, len(path) - 1])]
 
 
+def until_lost(path: np.ndarray, farthest: float) -> np.ndarray:
+    """A path (n, 3) about its goal as far as it is drawn: beside a camera that flies off all others would be one dot."""
+    lost = np.linalg.norm(path, axis=1) > LOST * farthest
+    return path[: int(lost.argmax())] if lost.any() else path
+
+
 def _space(run: RunSet, camera: Camera, drawn: np.ndarray) -> dict:
     """Paths of the runs `drawn` and the goal cameras' outlines, [m] in the world."""
+    ways = run.trajectory.Ts_world_cam[..., :3, 3].double().numpy()
+    about, farthest = np.zeros_like(ways[0]), math.inf
+    if run.Ts_world_goal is not None:
+        about = about + run.Ts_world_goal[:, :3, 3].double().numpy()
+        farthest = float(np.linalg.norm(ways[0] - about, axis=1).max())
     paths = []
     for i in drawn:
-        p = run.trajectory.Ts_world_cam[: int(run.trajectory.steps[i]) + 1, i, :3, 3].double().numpy()
-        paths.append(even(p, PATH_POINTS))
+        way = until_lost(ways[: int(run.trajectory.steps[i]) + 1, i] - about[i], farthest)
+        paths.append(even(way + about[i], PATH_POINTS))
     goals = []
     if run.Ts_world_goal is not None:
         w, h = camera.width - 0.5, camera.height - 0.5
