@@ -230,8 +230,9 @@ def bank(rows: list[Row]) -> str:
 def studies(rows: list[Row]) -> str:
     """A line a study, variant, training and set, over scenes and seeds; of several networks how many the worst and the best bring home."""
     lines = []
-    for key in unique((row["study"], row["steps_trained"], row["set"], row["method"]) for row in rows):
-        mine = [row for row in rows if (row["study"], row["steps_trained"], row["set"], row["method"]) == key]
+    keys = [(row["study"], row["steps_trained"], row["part"] or row["set"], row["method"]) for row in rows]
+    for key in unique(keys):
+        mine = [row for row, its in zip(rows, keys, strict=True) if its == key]
         total, (study, steps, name, method) = pooled(mine), key
         shares = [100 * row["converged"] for row in mine]
         each = f"{len(mine)}: {min(shares):.0f} to {max(shares):.0f}" if len(mine) > 1 else "1"
