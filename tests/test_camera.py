@@ -67,3 +67,9 @@ def test_a_halved_camera_sees_the_halved_picture(scene, paper_camera):
 def test_what_is_no_camera_is_refused(numbers):
     with pytest.raises(InputError, match="camera"):
         Camera(*numbers)
+
+
+def test_within_shrinks_the_longer_side_and_enlarges_nothing():
+    camera = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
+    assert camera.within(640) == camera.within(1000) == camera
+    assert camera.within(320) == camera.resize(320, 240)

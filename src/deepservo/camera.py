@@ -72,3 +72,8 @@ class Camera:
         """The camera whose image is this one's resized (area) to width x height."""
         sx, sy = width / self.width, height / self.height
         return Camera(width, height, self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5)
+
+    def within(self, side: int) -> "Camera":
+        """This camera, resized so that its longer side is `side` pixels where it is longer."""
+        scale = min(1.0, side / max(self.width, self.height))
+        return self.resize(round(scale * self.width), round(scale * self.height))

@@ -58,9 +58,7 @@ def scaling(z: Float[Tensor, "n k"], power: float) -> Float[Tensor, "k k"]:
 
 def came_home(encoder: Encoder, task: AutoEncoderTask, steps: int, progress: Callable[[int, int], None]) -> int:
     """How many of RUNS starts of `lookat`, and as many of `screw`, this encoder brings home in its scene. progress: as in `servo`."""
-    g, camera, distance = generator(SEED, 0), task.camera, task.distance
-    if (scale := SMALL / max(camera.width, camera.height)) < 1:
-        camera = camera.resize(round(scale * camera.width), round(scale * camera.height))
+    g, camera, distance = generator(SEED, 0), task.camera.within(SMALL), task.distance
     Ts_cam, Ts_goal = (torch.cat(both) for both in zip(sampling.lookat(RUNS, g, distance), sampling.screw(RUNS, g, distance), strict=True))
     law, goal = latent_servo(camera, encoder, distance), task.scene.render(camera, Ts_goal)
     law.set_goal(goal)

@@ -32,8 +32,7 @@ class ParticleServo(Controller):
     def __init__(self, camera: Camera, depth: float = 0.6, gain: float = 0.1, seed: int = 0) -> None:
         super().__init__(camera)
         self.dvs = PhotometricServo(camera, depth)
-        scale = SIZE / max(camera.width, camera.height)
-        self.small = camera.resize(round(camera.width * scale), round(camera.height * scale))
+        self.small = camera.within(SIZE)
         self.depth, self.gain, self.seed = depth, gain, seed
         unit = torch.tensor([depth / 0.6] * 3 + [1.0] * 3, dtype=torch.float64)
         self.move = torch.tensor(MOVE, dtype=torch.float64) * unit
