@@ -98,11 +98,12 @@ def components(learned, paper_camera) -> Encoder:
     return begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
 
 
-def test_aevs_recognises_where_a_picture_was_taken(components, learned, paper_camera):
-    """From all over the workspace; some of many runs are steered without the others."""
+@pytest.mark.parametrize("light", [1.0, 0.4])
+def test_aevs_recognises_where_a_picture_was_taken(light, components, learned, paper_camera):
+    """From all over the workspace, and when it has grown dim; some of many runs are steered without the others."""
     place = AutoEncoderServo(paper_camera, components, 0.6, learned, recognise=True)
     T = sampling.workspace(20, torch.Generator().manual_seed(7), 0.6)
-    images = learned.render(paper_camera, T)
+    images = light * learned.render(paper_camera, T)
     metres, radians = se3.distance(place.locate(images), T)
     near = (metres < 5e-3) & (radians < 0.01)
     assert near.sum() >= 17

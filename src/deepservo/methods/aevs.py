@@ -24,26 +24,36 @@ from deepservo.scene import PlanarScene, sampling
 MU, HOLD, DECAY = 3e-3, 5, 0.9
 KNOWN, MORE = 8192, 128  # pictures of the learned scene that are encoded; more of them, to know how near the nearest usually is
 ENCODED = 256  # so many at once
+FLAT = 1e-3  # deviation of a picture that is not stretched further
 TRIED, TRIED_OF_GOAL = 32, 256  # the nearest of them are tried,
 ROUGHLY, KEPT = ((3, 8),), 4  # so at first, and those that agree best once more
 
 
 class Gallery:
-    """Pictures of the learned scene from all over the workspace, encoded: among them another one is looked up by its z."""
+    """Pictures of the learned scene from all over the workspace, encoded: among them another one is looked up by its z.
+
+    All in one light, the usual mean and deviation: an encoder that learned in one light has a darker picture elsewhere.
+    """
 
     def __init__(self, camera: Camera, features: Latent, scene: PlanarScene, distance: float) -> None:
-        self.poses, z = sampling.workspace(KNOWN + MORE, torch.Generator().manual_seed(0), distance), []
+        self.features, self.poses, z = features, sampling.workspace(KNOWN + MORE, torch.Generator().manual_seed(0), distance), []
+        some = pictures(scene, camera, features.size, self.poses[:ENCODED])
+        self.light = some.mean(), some.std()
         with torch.no_grad(), half_precision():
             for part in self.poses.split(ENCODED):
-                seen = pictures(scene, camera, features.size, part)
+                seen = self._evened(pictures(scene, camera, features.size, part))
                 z.append(features.encoder(seen.contiguous(memory_format=torch.channels_last)).float())
         self.embedded, others = torch.cat(z).split([KNOWN, MORE])
         self.usual = torch.cdist(others, self.embedded).amin(1)
 
-    def nearest(self, z: Float[Tensor, "b k"], n: int) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 4 4"]]:
+    def nearest(self, images: Float[Tensor, "b 1 h w"], n: int) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 4 4"]]:
         """How far in z the n nearest pictures are, and their `T_world_cam`."""
-        apart, index = torch.cdist(z, self.embedded).topk(n, largest=False)
+        apart, index = torch.cdist(self.features.s(self._evened(images)), self.embedded).topk(n, largest=False)
         return apart, self.poses[index]
+
+    def _evened(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+        mean, deviation = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True).clamp(min=FLAT)
+        return (images - mean) / deviation * self.light[1] + self.light[0]
 
 
 def latent_servo(camera: Camera, encoder: Encoder, depth: float = 0.6, interaction: Where = "mean") -> FeatureServo:
@@ -82,14 +92,13 @@ class AutoEncoderServo(Located):
 
     def _recognised(self, images: Float[Tensor, "b 1 h w"], tried: int) -> Float[Tensor, "b 4 4"]:
         run = torch.arange(len(images))[:, None]
-        T, agreement = self.registered(images, self.gallery.nearest(self.features.s(images), tried)[1], ROUGHLY, ROUGHLY[0][0])
+        T, agreement = self.registered(images, self.gallery.nearest(images, tried)[1], ROUGHLY, ROUGHLY[0][0])
         T, agreement = self.registered(images, T[run, agreement.topk(KEPT).indices])
         return T[run[:, 0], agreement.argmax(1)]
 
     def strange(self, n: int) -> list[str]:
         """Whether the goal's z is far from all that was learned."""
-        apart, _ = self.gallery.nearest(self.state["s"].expand(n, -1), 1)
-        return strangeness(apart[:, 0], self.gallery.usual)
+        return strangeness(self.state["apart"].expand(n), self.gallery.usual)
 
     def _set_goal(self, goal: Tensor) -> None:
         if self.recognise:
@@ -98,7 +107,7 @@ class AutoEncoderServo(Located):
             T, agreement = self.registered(goal, self.predict_goal(goal))
             self.state = {"T_world_goal": T, "agreement": agreement, "found": agreement > AGREE}
         self.law.set_goal(goal)
-        self.state |= self.law.state
+        self.state |= {**self.law.state, "apart": self.gallery.nearest(goal, 1)[0][:, 0]}
 
     def _velocity(self, image: Tensor) -> Tensor:
         self.law.state = {name: self.state[name] for name in self.law.state}  # of the runs that go on
