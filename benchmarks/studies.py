@@ -50,6 +50,10 @@ from rows import ResultsFile, per_run, pooled
 Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "draw"]
 DISTANCE = 0.6
 HARDEST = ("", "defocus 4 px, view", "motion blur 1", "noise 0.08, view", "32 px")  # the parts of sets that are measured
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Studies of latent servoing</title><body style="max-width:720px;margin:2em auto;padding:0 1em;font-family:sans-serif">
+<h1 style="font-size:1.4em">Studies of latent servoing</h1>
+<p>A bar is the share of all runs that came home, with its 95 % interval; a dot is one network.</p>{}</body></html>"""
 LATENTS, SEEDS = (6, 8, 16, 32, 64, 128, 256), range(5)
 TEN = ("astronaut", "chelsea", "moon", "page", "brick", "clouds", "leaves", "strokes", "tiles", "mixed")
 FREQUENCY, METRIC = "losses, frequency", "regression, mlvs"  # networks that several studies take
@@ -284,7 +288,8 @@ def draw(rows: list[dict[str, Any]], page: Path) -> None:
     """A panel a study, part of a set and training: the share home of each variant, its interval; dots are single networks."""
     panels = list(dict.fromkeys((row["study"], row["set"], row["part"], row["steps_trained"]) for row in rows))
     titles = [f"{study}, {part or each}, {steps} steps" for study, each, part, steps in panels]
-    figure = make_subplots(rows=max(1, len(panels)), subplot_titles=titles)
+    n = max(1, len(panels))
+    figure = make_subplots(rows=n, subplot_titles=titles, vertical_spacing=0.4 / n)
     for k, panel in enumerate(panels):
         mine = [row for row in rows if (row["study"], row["set"], row["part"], row["steps_trained"]) == panel]
         labels = list(dict.fromkeys(row["method"] for row in mine))
@@ -301,9 +306,9 @@ def draw(rows: list[dict[str, Any]], page: Path) -> None:
         figure.add_trace(dots, **where)
         figure.update_xaxes(tickvals=labels, ticktext=[label.replace(", ", ",<br>") for label in labels], **where)
         figure.update_yaxes(range=[0, 104], title_text="% home", **where)
-    figure.update_layout(showlegend=False, height=320 * max(1, len(panels)), template="plotly_white", title="Studies of latent servoing")
+    figure.update_layout(showlegend=False, height=260 * n, template="plotly_white", bargap=0.5, margin={"l": 60, "r": 20, "t": 40, "b": 60})
     with replacing(page) as beside:
-        beside.write_text(figure.to_html(include_plotlyjs=True), "utf-8")
+        beside.write_text(PAGE.format(figure.to_html(full_html=False, config={"displayModeBar": False})), "utf-8")
     print(f"drawn: {page}")
 
 
