@@ -11,11 +11,11 @@ import tyro
 from plotly.subplots import make_subplots
 
 from deepservo.bench.protocols import measure, sampled
-from deepservo.checkpoint import replacing
 from deepservo.commands import servo_bar
 from deepservo.errors import InputError
 from deepservo.methods import build
 from deepservo.model import load_model
+from pages import write_page
 
 SHOWN = 60  # poses of a run
 
@@ -54,22 +54,20 @@ def main(
     values, axes = torch.linalg.svd(z - mean, full_matrices=False)[1:]
     share = values.square() / values.square().sum()
     flat, goal = ((x - mean) @ axes[:2].mT for x in (z, z_goal))
-    figure = make_subplots(1, 2, subplot_titles=["in the latent space", "over the plane [m]"])
-    for col, (way, home) in enumerate(((flat, goal), (Ts[:, :2, 3], starts.Ts_world_goal[:, :2, 3])), 1):  # type: ignore[index]
+    figure = make_subplots(2, 1, subplot_titles=["in the latent space", "over the plane [m]"], vertical_spacing=0.12)
+    for panel, (way, home) in enumerate(((flat, goal), (Ts[:, :2, 3], starts.Ts_world_goal[:, :2, 3])), 1):  # type: ignore[index]
         for k, each in enumerate(way.view(SHOWN, n, 2).unbind(1)):
             line = {"color": f"hsl({360 * k // n}, 55%, 45%)", "width": 1.3}
-            figure.add_trace(go.Scatter(x=each[:, 0], y=each[:, 1], mode="lines", line=line), row=1, col=col)
+            figure.add_trace(go.Scatter(x=each[:, 0], y=each[:, 1], mode="lines", line=line), row=panel, col=1)
         marker = {"symbol": "cross", "size": 11, "color": "#111"}
-        figure.add_trace(go.Scatter(x=home[:1, 0], y=home[:1, 1], mode="markers", marker=marker), row=1, col=col)
-    words = f"{known.method} on {known.picture}, {set}: {100 * row['converged']:.0f} % of {n} runs came home"
-    figure.update_layout(title=words, showlegend=False, template="plotly_white", width=1100, height=560)
-    figure.update_xaxes(title_text=f"first axis, {100 * share[0]:.0f} % of the variance", col=1)
-    figure.update_yaxes(title_text=f"second axis, {100 * share[1]:.0f} %", col=1)
-    for col, axis in ((1, "x"), (2, "x2")):
-        figure.update_yaxes(scaleanchor=axis, col=col)
-    with replacing(page) as beside:
-        beside.write_text(figure.to_html(include_plotlyjs=True), "utf-8")
-    print(f"{words}; drawn: {page}")
+        figure.add_trace(go.Scatter(x=home[:1, 0], y=home[:1, 1], mode="markers", marker=marker), row=panel, col=1)
+    words = f"{known.method} on {known.picture}, {set}: {100 * row['converged']:.0f} % of {n} runs came home."
+    figure.update_layout(height=1200)
+    figure.update_xaxes(title_text=f"first axis, {100 * share[0]:.0f} % of the variance", row=1)
+    figure.update_yaxes(title_text=f"second axis, {100 * share[1]:.0f} %", row=1)
+    for panel, axis in ((1, "x"), (2, "x2")):
+        figure.update_yaxes(scaleanchor=axis, row=panel)
+    write_page(page, figure, "Ways home", words)
 
 
 if __name__ == "__main__":

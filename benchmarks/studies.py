@@ -31,7 +31,6 @@ from deepservo.bench.metrics import wilson
 from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.bench.scenes import scene_of
 from deepservo.bench.sets import SETS
-from deepservo.checkpoint import replacing
 from deepservo.commands import servo_bar, training_bar
 from deepservo.data import generator, half_precision, perturbed
 from deepservo.data_latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, begun, pictures, spoiled, to_reference
@@ -45,15 +44,12 @@ from deepservo.nets.metric import numbers
 from deepservo.nets.resnet import AutoEncoder, Encoder, Norm, Pool, Shape, folded
 from deepservo.scene import PlanarScene, sampling
 from deepservo.train import Task, train
+from pages import write_page
 from rows import ResultsFile, per_run, pooled
 
 Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "draw"]
 DISTANCE = 0.6
 HARDEST = ("", "defocus 4 px, view", "motion blur 1", "noise 0.08, view", "32 px")  # the parts of sets that are measured
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Studies of latent servoing</title><body style="max-width:720px;margin:2em auto;padding:0 1em;font-family:sans-serif">
-<h1 style="font-size:1.4em">Studies of latent servoing</h1>
-<p>A bar is the share of all runs that came home, with its 95 % interval; a dot is one network.</p>{}</body></html>"""
 LATENTS, SEEDS = (6, 8, 16, 32, 64, 128, 256), range(5)
 TEN = ("astronaut", "chelsea", "moon", "page", "brick", "clouds", "leaves", "strokes", "tiles", "mixed")
 FREQUENCY, METRIC = "losses, frequency", "regression, mlvs"  # networks that several studies take
@@ -306,10 +302,9 @@ def draw(rows: list[dict[str, Any]], page: Path) -> None:
         figure.add_trace(dots, **where)
         figure.update_xaxes(tickvals=labels, ticktext=[label.replace(", ", ",<br>") for label in labels], **where)
         figure.update_yaxes(range=[0, 104], title_text="% home", **where)
-    figure.update_layout(showlegend=False, height=260 * n, template="plotly_white", bargap=0.5, margin={"l": 60, "r": 20, "t": 40, "b": 60})
-    with replacing(page) as beside:
-        beside.write_text(PAGE.format(figure.to_html(full_html=False, config={"displayModeBar": False})), "utf-8")
-    print(f"drawn: {page}")
+    figure.update_layout(height=260 * n, bargap=0.5)
+    words = "A bar is the share of all runs that came home, with its 95 % interval; a dot is one network."
+    write_page(page, figure, "Studies of latent servoing", words)
 
 
 if __name__ == "__main__":
