@@ -232,8 +232,9 @@ def studies(rows: list[Row]) -> str:
     lines = []
     keys = [(row["study"], row["steps_trained"], row["part"] or row["set"], row["method"]) for row in rows]
     for key in unique(keys):
+        study, steps, name, method = key
         mine = [row for row, its in zip(rows, keys, strict=True) if its == key]
-        total, (study, steps, name, method) = pooled(mine), key
+        total = pooled(mine)
         shares = [100 * row["converged"] for row in mine]
         each = f"{len(mine)}: {min(shares):.0f} to {max(shares):.0f}" if len(mine) > 1 else "1"
         mean = {k: float(np.mean([row[k] for row in mine])) for k in ("loss", "trained_s", "parameters")}

@@ -274,7 +274,7 @@ def even(path: np.ndarray, points: int) -> np.ndarray:
 def until_lost(path: np.ndarray, farthest: float) -> np.ndarray:
     """A path (n, 3) about its goal as far as it is drawn: beside a camera that flies off all others would be one dot."""
     lost = np.linalg.norm(path, axis=1) > LOST * farthest
-    return path[: int(lost.argmax())] if lost.any() else path
+    return path[: max(1, int(lost.argmax()))] if lost.any() else path
 
 
 def _space(run: RunSet, camera: Camera, drawn: np.ndarray) -> dict:
