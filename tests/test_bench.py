@@ -7,8 +7,9 @@ import re
 import resource
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,7 @@ from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.relief import ReliefScene
+from tiny import picture
 
 CAMERA = Camera(64, 64, 86.0, 86.0, 33.0, 31.0)
 
@@ -390,3 +392,44 @@ def test_a_method_that_ran_on_fewer_scenes_says_so():
     rows = [{"method": m, "set": "hard-texture", "part": "", "n": n, "converged": 1.0, "converged_ci": [0.5, 1.0], "end_mm_median": 0.5}
             for m, n in (("sift", 48), ("cnn", 12))]  # fmt: skip
     assert "| **100** [50, 100], 0.5 mm | **100** [50, 100], 0.5 mm, of 12 only |" in who_wins(rows)
+
+
+# a folder of pictures
+
+
+def _folder(tmp_path, *names: str):
+    (tmp_path / "pictures").mkdir()
+    for seed, name in enumerate(names):
+        cv2.imwrite(str(tmp_path / "pictures" / name), picture(seed=seed))
+    return tmp_path / "pictures"
+
+
+def test_each_picture_of_a_folder_has_starts_of_its_own_and_together_they_are_the_set():
+    bench = replace(small(("coffee", "moon", "page")), own_starts=True)
+    part = SETS["lookat-rz"][0]
+    drawn, _ = part.draw(12, torch.Generator().manual_seed(1), 0.6, CAMERA)
+    found = [Prepared(Job("sift", "lookat-rz", "", name, 4), bench).Ts_cam for name in bench.scenes]
+    assert torch.equal(torch.stack(found, 1).flatten(0, 1), drawn)
+    other = Prepared(Job("sift", "hard-texture", "", "brick", 4), bench).Ts_cam  # a scene of the set's own: as ever
+    assert torch.equal(other, Prepared(Job("sift", "hard-texture", "", "brick", 4), small()).Ts_cam)
+
+
+def test_a_folder_of_pictures_is_measured(tmp_path, capsys):
+    folder = _folder(tmp_path, "b.png", "a.PNG")
+    (folder / "notes.txt").write_text("no picture")
+    args = ["bench", "--methods", "sift", "--sets", "unseen", "--image", str(folder), "--n", "1", "--out", str(tmp_path / "out")]
+    assert main(args) == 0
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [row["scene"] for row in rows if row["part"] == "gaussian"] == ["a.PNG", "b.png", "all"]
+    assert {row["part"] for row in rows} == {"gaussian", "gaussian, perturbed", "lookat-rz", "lookat-rz, perturbed"}
+
+
+def test_folders_without_pictures_or_with_broken_ones_are_refused(tmp_path, capsys):
+    folder = _folder(tmp_path)
+    args = ["bench", "--methods", "sift", "--sets", "unseen", "--image", str(folder), "--n", "1", "--out", str(tmp_path / "out")]
+    assert main(args) == 2
+    assert "holds no picture" in capsys.readouterr().err
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    assert main(args) == 2
+    assert "broken.jpg: cannot be read as a picture" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -126,7 +126,7 @@ class Bench:
     scenes: str | None = None
     """Bundled or code-made pictures, comma between; the five bundled ones when neither this, --image nor --models is given."""
     image: Path | None = None
-    """A picture of your own, 0.8 m wide, as the scene."""
+    """A picture of your own, 0.8 m wide, as the scene; or a folder of them, each with starts of its own."""
     models: str | None = None
     """Model files, comma between, whose scenes are run: for the methods that are trained."""
     poses: Path | None = None

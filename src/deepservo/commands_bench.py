@@ -107,8 +107,9 @@ def _bench(
             raise InputError(f"--models: {odd[0]} was learned for another camera or distance than {first.picture}; run them one by one")
         found = {name: model.scene for (name, _), model in learned.items()}
     elif image is not None:
-        found = {image.name: PlanarScene(texture_of(pictures.read_picture(image)), WIDTH)}
-        check_scene(found[image.name], camera, distance, str(image))
+        for file in pictures.files_in(image) if image.is_dir() else [image]:
+            found[file.name] = PlanarScene(texture_of(pictures.read_picture(file)), WIDTH)
+            check_scene(found[file.name], camera, distance, str(file))
     else:
         found = {name: scene_of(name) for name in (_names(scenes) if scenes else pictures.BUNDLED)}
     if quick:
@@ -119,7 +120,9 @@ def _bench(
         if Ts_goal is None:
             raise InputError(f"{poses}: holds no T_world_goal; add it, (N, 4, 4) or one for all")
         own = (Ts_cam, Ts_goal)
-    return Bench(camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own)
+    return Bench(
+        camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own, own_starts=image is not None and image.is_dir()
+    )
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

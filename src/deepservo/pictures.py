@@ -14,6 +14,7 @@ from deepservo.errors import InputError
 SMALLEST = 32  # pixels a side: under this no photometric method has enough to hold on to
 # The five that every table has, and others with little texture.
 BUNDLED = ("coffee", "astronaut", "chelsea", "moon", "page")
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 OFFERED = (*BUNDLED, "clock", "grass", "brick")
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 
@@ -32,6 +33,14 @@ def read_picture(path: str | Path) -> Float[Tensor, "1 h w"]:
     if data.ndim == 3 and data.shape[2] >= 3:
         data = cv2.cvtColor(data, cv2.COLOR_BGRA2RGBA if data.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     return _check_size(_grey(data, str(path)), str(path))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The picture files of a folder, by name; InputError where there is none."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    if not found:
+        raise InputError(f"{folder}: holds no picture; give a folder of {', '.join(ENDINGS)} files")
+    return found
 
 
 def _decode(path: Path) -> np.ndarray | None:

@@ -31,7 +31,7 @@ def settings_of(bench: Bench) -> dict[str, Any]:
     poses = None if bench.poses is None else [round(float(T.sum()), 9) for T in bench.poses]
     return {
         "version": __version__, "camera": asdict(bench.camera), "distance": bench.distance, "scenes": scenes, "models": models,
-        "seed": bench.seed, "budget": bench.budget, "poses": poses,
+        "seed": bench.seed, "budget": bench.budget, "poses": poses, "own starts": bench.own_starts,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from deepservo.bench.landscape import AXES, REACH, landscapes
 from deepservo.bench.metrics import wilson
 from deepservo.bench.report import even, until_lost, write_page
 from deepservo.bench.runs import Bench, Runs
-from deepservo.bench.tables import pairs, probability, published
+from deepservo.bench.tables import WIDEST, pairs, probability, published
 from deepservo.methods import build
 
 FARTHEST_BINS = 8  # of the distance at the start
@@ -106,7 +106,7 @@ def _rates(values: np.ndarray, home: np.ndarray, edges: np.ndarray) -> list[tupl
 def _landscapes(methods: Sequence[str], bench: Bench) -> dict[str, dict[str, Any]]:
     """By scene and method, for the methods that descend a cost of features."""
     found: dict[str, dict[str, Any]] = {}
-    for name, scene in bench.scenes.items():
+    for name, scene in list(bench.scenes.items())[:WIDEST]:
         for method in methods:
             if not bench.able(method, name):
                 continue

@@ -55,6 +55,13 @@ class Bench:
     budget: int | None = None
     poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
     """Of the set `poses`: the user's own."""
+    own_starts: bool = False
+    """Each scene has starts of its own, where many scenes have few runs each; else all have the same."""
+
+    def turn(self, scene: str) -> tuple[int, int]:
+        """Which of the starts that are drawn are the scene's: the first, and how many there are from one to the next."""
+        own = self.own_starts and scene in self.scenes
+        return (list(self.scenes).index(scene), len(self.scenes)) if own else (0, 1)
 
     def able(self, method: str, scene: str) -> bool:
         """Whether the method needs no training, or has learned the scene."""
@@ -202,8 +209,10 @@ class Prepared:
         part = next(part for part in parts_of(job.set, bench) if part.label == job.part)
         self.condition, distance = part.condition, part.distance or bench.distance
         known = bench.known(job.scene, job.method)
-        poses = part.draw(job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
-        self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts) for Ts in poses)
+        first, every = bench.turn(job.scene)
+        self.drawn = torch.arange(first, every * job.n, every)
+        poses = part.draw(every * job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
+        self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts[self.drawn]) for Ts in poses)
         self.camera, self.scene = self.condition.camera(bench.camera), self.condition.scene(known.scene)
         self.controller = controller or build(job.method, bench.camera, distance * self.condition.depth, known)
 
@@ -212,9 +221,9 @@ class Prepared:
         metrics.reset_peak()
         begin = time.perf_counter()
         runs, controller, seed = torch.tensor(numbers), self.controller, self.bench.seed
-        Ts_cam, Ts_goal = self.Ts_cam[runs], self.Ts_goal[runs]
-        goal = self.condition.goals(self.scene, self.camera, Ts_goal, seed, runs)
-        world = HardSimulator(self.scene, self.camera, Ts_cam, self.condition, seed, runs)
+        Ts_cam, Ts_goal, drawn = self.Ts_cam[runs], self.Ts_goal[runs], self.drawn[runs]
+        goal = self.condition.goals(self.scene, self.camera, Ts_goal, seed, drawn)
+        world = HardSimulator(self.scene, self.camera, Ts_cam, self.condition, seed, drawn)
         controller.set_goal(goal)
         if isinstance(controller, TruePose):
             controller.follow(world, Ts_goal)

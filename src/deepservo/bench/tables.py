@@ -9,6 +9,7 @@ from deepservo.bench.metrics import mcnemar
 from deepservo.bench.published import PUBLISHED
 
 Figures = Mapping[str, Any]
+WIDEST = 12  # scenes that a table has columns for
 ALL = "all"  # in place of a scene: pooled over the scenes
 
 
@@ -61,6 +62,7 @@ def over_all(rows: Sequence[Figures]) -> tuple[list[Figures], list[Figures]]:
 def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
     """One line a set, part and method, over all scenes; the share home on each scene."""
     scenes = unique(row["scene"] for row in rows)
+    scenes = scenes if len(scenes) <= WIDEST else []
     each = {(row["set"], row["part"], row["method"], row["scene"]): f"{100 * row['converged']:.0f}" for row in rows}
     lines = []
     for row in pooled:
