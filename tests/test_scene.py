@@ -11,6 +11,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.scene import PlanarScene, perturb, sampling
+from deepservo.scene.textures import texture
 
 seeds = st.integers(0, 10_000)
 SIMPLE = ("lookat", "lookat-rz", "screw")
@@ -241,3 +242,23 @@ def test_an_orbit_goes_about_the_point_that_the_camera_looks_at(generator):
     assert (angle - orbit.norm(dim=1)).abs().max() < 1e-9
     onward = sampling.about(depth, torch.zeros(n, 2, dtype=torch.float64), 0.1 + nothing, nothing[:, None].expand(n, 3))
     assert (onward[:, :3, 3] - torch.tensor([0, 0, 0.1], dtype=torch.float64)).abs().max() < 1e-12, "along its axis"
+
+
+def test_superpixels_are_all_of_a_picture_and_cover_what_they_are_laid_on():
+    picture = texture((48, 64), torch.Generator().manual_seed(3))
+    patches = perturb.superpixels(picture, 12)
+    assert 4 <= len(patches) <= 24 and sum(int(patch.mask.sum()) for patch in patches) == 48 * 64, "every pixel is in one piece"
+    images = torch.full((40, 2, 32, 40), 2.0)
+    covered = perturb.cover(images, torch.Generator().manual_seed(0), patches, probability=0.5)
+    assert (images == 2).all(), "the images given are left as they are"
+    changed = (covered != 2).any(1).flatten(1)
+    assert 10 <= int(changed.any(1).sum()) <= 30 and torch.equal(covered[:, 0], covered[:, 1])
+    for image, pixels in zip(covered[:, 0], changed, strict=True):
+        if pixels.any():  # what is laid on it is one piece, cut at the image's border
+            assert any(_contains(patch, image[image != 2]) for patch in patches)
+    again = perturb.cover(images, torch.Generator().manual_seed(0), patches, probability=0.5)
+    assert torch.equal(covered, again) and torch.equal(perturb.cover(images, torch.Generator(), patches, 0.0), images)
+
+
+def _contains(patch, values):
+    return len(values) <= patch.mask.sum() and torch.isin(values, patch.pixels[patch.mask]).all()

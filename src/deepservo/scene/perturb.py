@@ -4,9 +4,11 @@ Random numbers come from the generator given. Each function draws for the whole 
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Images = Float[Tensor, "b c h w"]
@@ -71,6 +73,45 @@ def erase(
     hit = (y >= top) & (y < top + h) & (x >= left) & (x < left + w)
     hit = hit & (_rand(images, generator, 0, 1) < probability)
     return torch.where(hit, torch.as_tensor(fill, dtype=images.dtype), images)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A piece of another picture: the pixels (h, w) of its box, and which of them (h, w) are its own."""
+
+    pixels: Float[Tensor, "h w"]
+    mask: Bool[Tensor, "h w"]
+
+
+def superpixels(picture: Float[Tensor, "1 h w"], count: int = 30) -> list[Patch]:
+    """The picture cut into about `count` pieces along its edges, by SLIC (CNN-VS III-B)."""
+    from skimage.segmentation import slic  # its import takes half a second that a servoing need not pay
+
+    labels = torch.from_numpy(slic(picture[0].numpy(), count, compactness=0.1, channel_axis=None, start_label=0))
+    found = []
+    for label in range(int(labels.max()) + 1):
+        y, x = (labels == label).nonzero(as_tuple=True)
+        if len(y):
+            box = slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1)
+            found.append(Patch(picture[0][box], labels[box] == label))
+    return found
+
+
+def cover(images: Images, generator: torch.Generator, patches: Sequence[Patch], probability: float = 0.5) -> Images:
+    """Lay one of the patches over each image, with a probability, its middle anywhere in the image (CNN-VS III-B)."""
+    H, W = images.shape[-2:]
+    images = images.clone()
+    hit = torch.rand(len(images), generator=generator) < probability
+    which = torch.randint(len(patches), (len(images),), generator=generator)
+    middle = (torch.rand(len(images), 2, generator=generator) * torch.tensor([H, W])).long()
+    for i in hit.nonzero().flatten().tolist():
+        patch = patches[int(which[i])]
+        h, w = patch.mask.shape
+        top, left = int(middle[i, 0]) - h // 2, int(middle[i, 1]) - w // 2
+        seen = images[i, :, max(0, top) : top + h, max(0, left) : left + w]
+        of_patch = slice(max(0, -top), H - top), slice(max(0, -left), W - left)
+        seen[:] = torch.where(patch.mask[of_patch], patch.pixels[of_patch], seen)
+    return images
 
 
 def lights(images: Images, generator: torch.Generator, count: int = 3, strength: float = 0.6) -> Images:
