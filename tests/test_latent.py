@@ -107,7 +107,7 @@ def test_halving_is_an_average_pool_and_its_gradient_too(generator):
 def test_what_is_locally_even_sees_a_faint_texture_as_well_as_a_strong_one(generator):
     texture = torch.randn(1, 1, 64, 64, generator=generator, dtype=torch.float64)
     bright = torch.where(torch.arange(64) < 20, 3.0, 0.4 * texture)
-    local, inside = Local(), (slice(None), slice(40, None))
+    local, inside = Local(4.0), (slice(None), slice(40, None))
     (kept, found), (_, strong) = (local(each)[0] for each in (bright, texture))
     assert torch.equal(kept, bright[0, 0])
     assert float(found[inside].std()) == pytest.approx(float(strong[inside].std()), rel=0.05)

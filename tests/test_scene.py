@@ -167,6 +167,9 @@ def test_the_workspace_holds_the_starts_and_lies_before_the_plane():
 PERTURBATIONS = {
     "brightness": perturb.brightness, "contrast": perturb.contrast, "noise": perturb.noise, "lights": perturb.lights,
     "blur": lambda images, generator: perturb.blur(images, generator, probability=1.0),
+    "defocus": lambda images, generator: perturb.defocus(images, generator, 2.0, probability=1.0), "exposure": perturb.exposure,
+    "shadow": lambda images, generator: perturb.shadow(images, generator, probability=1.0),
+    "highlight": lambda images, generator: perturb.highlight(images, generator, probability=1.0),
     "erase": lambda images, generator: perturb.erase(images, generator, probability=1.0), "as_mlvs": perturb.as_mlvs,
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deepservo.errors import unknown
+from deepservo.nets.pose import conv
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's red, green and blue
 
@@ -237,10 +238,6 @@ def compact() -> Backbone:
 
     It keeps where things are, on a 4 x 4 grid: a mean over the picture would leave that to depth, which it has not.
     """
-
-    def conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
-        return [nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
-
     residual = (Residual(64, 64, 1, False), Residual(64, 128, 2, False), Residual(128, 128, 1, False))
     features = nn.Sequential(*conv(3, 24, 5, 2), *conv(24, 64, 3, 2), *residual)
     return Stacked(features, 4, nn.Sequential(), 2048, "", size=64)

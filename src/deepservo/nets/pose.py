@@ -19,7 +19,8 @@ GRID = 8
 WIDEST = 4096  # channels that a model file may ask for
 
 
-def _conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> list[nn.Module]:
+def conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> list[nn.Module]:
+    """A convolution that keeps the size (over the stride), batch norm, and a ReLU."""
     layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(c_out)]
     return [*layers, nn.ReLU(inplace=True)] if relu else layers
 
@@ -37,8 +38,8 @@ class PoseNet(nn.Module):
         if not 2 <= width <= WIDEST:
             raise InputError(f"a pose network of width {width}; give 2 to {WIDEST} channels")
         self.width, half = width, width // 2
-        self.stem = nn.Sequential(*_conv(2, 24, 5, 2), *_conv(24, half, 3, 2), *_conv(half, half), *_conv(half, width, 3, 2, relu=False))
-        self.blocks = nn.ModuleList(nn.Sequential(nn.ReLU(), *_conv(width, width), *_conv(width, width, relu=False)) for _ in range(2))
+        self.stem = nn.Sequential(*conv(2, 24, 5, 2), *conv(24, half, 3, 2), *conv(half, half), *conv(half, width, 3, 2, relu=False))
+        self.blocks = nn.ModuleList(nn.Sequential(nn.ReLU(), *conv(width, width), *conv(width, width, relu=False)) for _ in range(2))
         self.whole = nn.Linear(4 * width, width)  # what the whole picture says, told to every cell
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Conv2d(width, 3, 1))
 

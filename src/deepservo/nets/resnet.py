@@ -100,15 +100,19 @@ def _conv(c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, gain: flo
 
 
 class Local(nn.Module):
-    """(B, 1, size, size) -> (B, 2, size, size): the picture, and how far each pixel is from the mean about it, in deviations there.
+    """(B, 1, h, w) -> (B, 2, h, w): the picture, and how far each pixel is from the mean about it, in deviations there.
 
-    A faint texture in the middle of a bright surround is as plain there as a strong one. A Gaussian window of a sixteenth of the side.
+    A faint texture in the middle of a bright surround is as plain there as a strong one. The window is a Gaussian of this deviation [px].
     """
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = deviation
 
     def about(self, x: Tensor) -> Tensor:
         """Means over the window about each pixel."""
-        window = _window(x.shape[-1], x.dtype, x.device)
-        return window @ x @ window.mT
+        rows, columns = (_window(side, self.deviation, x.dtype, x.device) for side in x.shape[-2:])
+        return rows @ x @ columns.mT
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x less its mean, and its deviation, about each pixel; what varies less than FAINTEST is flat."""
@@ -123,10 +127,10 @@ class Local(nn.Module):
 
 
 @cache
-def _window(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "s s"]:
+def _window(size: int, deviation: float, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "s s"]:
     """Row k: the weights of a line of pixels about pixel k."""
     k = torch.arange(size, device=device)
-    weights = torch.exp(-((k[:, None] - k) ** 2) / (2 * (size / 16) ** 2))
+    weights = torch.exp(-((k[:, None] - k) ** 2) / (2 * deviation**2))
     return (weights / weights.sum(1, keepdim=True)).to(dtype)
 
 
@@ -206,7 +210,7 @@ class Encoder(nn.Sequential):
         ]
         if shape.linear:
             layers = [Beside(nn.Sequential(nn.Flatten(), nn.Linear(shape.size**2, shape.latent)), nn.Sequential(*layers))]
-        super().__init__(nn.Sequential(even, Local()) if shape.local else even, *layers)
+        super().__init__(nn.Sequential(even, Local(shape.size / 16)) if shape.local else even, *layers)
         self.shape = shape
 
     def mix(self, W: Float[Tensor, "k k"]) -> None:

@@ -55,6 +55,44 @@ def _mean_about(images: Images) -> Images:
     return images
 
 
+def defocus(images: Images, generator: torch.Generator, most: float, probability: float = 0.5) -> Images:
+    """Blur each image, with a probability, by a Gaussian of its own, of a deviation of up to `most` pixels, and a fifth of that or more."""
+    deviation = _rand(images, generator, most / 5, most) * (_rand(images, generator, 0, 1) < probability)
+    for axis in (2, 3):
+        k = torch.arange(float(images.shape[axis]))
+        weights = torch.exp(-(k[:, None] - k).square() / (2 * deviation.square() + 1e-6))
+        weights = weights / weights.sum(3, keepdim=True)
+        images = weights @ images if axis == 2 else images @ weights.mT
+    return images
+
+
+def exposure(images: Images, generator: torch.Generator, most: float = 3.3) -> Images:
+    """Multiply by a factor between 1 / most and most: what is too bright saturates."""
+    return (images * torch.exp(_rand(images, generator, -math.log(most), math.log(most)))).clamp(0, 1)
+
+
+def shadow(images: Images, generator: torch.Generator, probability: float = 0.3) -> Images:
+    """Darken each image, with a probability, on one side of an edge."""
+    x, y = _about(images, generator)
+    angle = _rand(images, generator, -math.pi, math.pi)
+    dark = torch.sigmoid((angle.cos() * x + angle.sin() * y) / _rand(images, generator, 0.03, 0.18))
+    return images * (1 - dark * _rand(images, generator, 0.15, 0.85) * (_rand(images, generator, 0, 1) < probability))
+
+
+def highlight(images: Images, generator: torch.Generator, probability: float = 0.2) -> Images:
+    """Add to each image, with a probability, a spot that saturates."""
+    x, y = _about(images, generator)
+    spot = 1.5 * torch.exp(-(x * x + y * y) / (2 * _rand(images, generator, 0.1, 0.35).square()))
+    return (images + spot * (_rand(images, generator, 0, 1) < probability)).clamp(0, 1)
+
+
+def _about(images: Images, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """x and y of each pixel, where the image is [-1, 1], from a point of each image's own."""
+    H, W = images.shape[-2:]
+    y, x = torch.linspace(-1, 1, H)[:, None], torch.linspace(-1, 1, W)
+    return x - _rand(images, generator, -0.8, 0.8), y - _rand(images, generator, -0.8, 0.8)
+
+
 def erase(
     images: Images,
     generator: torch.Generator,
