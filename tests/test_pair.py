@@ -8,10 +8,10 @@ import torch
 
 from deepservo.camera import Camera
 from deepservo.data import generator
-from deepservo.data_pair import SLOTS, PairTask, Textures, cell_centres, pairs, spoiled, there
+from deepservo.data_pair import SLOTS, PairTask, Textures, pairs, spoiled, there
 from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.nets.pair import CELL, PairNet
+from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.scene import PlanarScene
 from deepservo.scene.textures import texture
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.data import generator, half_precision
 from deepservo.geometry import se3
-from deepservo.nets.pair import CELL, PairNet
+from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.scene.textures import texture
 
@@ -121,13 +121,6 @@ class PairTask:
         camera = Camera(size, size, focal, focal, middle + 0.06 * size * (x - 0.5), middle + 0.06 * size * (y - 0.5))
         background = torch.where(torch.rand(n, 1, generator=g) < 0.5, 1.0, torch.rand(n, 1, generator=g))
         return camera, PlanarScene(picture, 1.1 + 1.1 * width), background
-
-
-def cell_centres(height: int, width: int) -> Float[Tensor, "n 2"]:
-    """Pixels in the middle of the cells of a picture of so many pixels."""
-    y, x = (torch.arange(CELL / 2 - 0.5, side, CELL, dtype=torch.float64) for side in (height, width))
-    v, u = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([u.flatten(), v.flatten()], -1)
 
 
 def there(camera: Camera, Ts_a: Float[Tensor, "b 4 4"], Ts_b: Float[Tensor, "b 4 4"]) -> tuple[Float[Tensor, "b n 2"], Bool[Tensor, "b n"]]:

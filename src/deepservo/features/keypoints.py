@@ -60,13 +60,13 @@ def _vectors(descriptors: np.ndarray) -> Float[Tensor, "n d"]:
     return torch.from_numpy(np.unpackbits(descriptors, axis=1) if descriptors.dtype == np.uint8 else descriptors).float()
 
 
-def homography(goal_px: np.ndarray, cam_px: np.ndarray) -> Matched | None:
-    """Homography from goal to current pixels by MAGSAC, and its inliers; None with fewer than FEWEST of them."""
-    if len(goal_px) < FEWEST:
+def homography(goal_px: np.ndarray, cam_px: np.ndarray, within: float = 1.5, fewest: int = FEWEST) -> Matched | None:
+    """Homography from goal to current pixels by MAGSAC, and its inliers (to `within` pixels); None with less than `fewest` of them."""
+    if len(goal_px) < fewest:
         return None
     cv2.setRNGSeed(0)  # the same pictures give the same answer
-    H, inliers = cv2.findHomography(goal_px, cam_px, cv2.USAC_MAGSAC, 1.5, maxIters=2000, confidence=0.9999)
-    if H is None or int(inliers.sum()) < FEWEST:
+    H, inliers = cv2.findHomography(goal_px, cam_px, cv2.USAC_MAGSAC, within, maxIters=2000, confidence=0.9999)
+    if H is None or int(inliers.sum()) < fewest:
         return None
     agree = inliers[:, 0] > 0
     return Matched(H, goal_px[agree], cam_px[agree])

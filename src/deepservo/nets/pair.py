@@ -57,3 +57,10 @@ class PairNet(nn.Module):
         """Logits of which of the p cells of one picture shows what each of the q cells of the other shows; the last: none does."""
         logits = b.mT @ a * self.sharpness.exp()
         return torch.cat([logits, self.nowhere.expand(*logits.shape[:-1], 1)], -1)
+
+
+def cell_centres(height: int, width: int) -> Float[Tensor, "n 2"]:
+    """Pixels in the middle of the cells of a picture of so many pixels."""
+    y, x = (torch.arange(CELL / 2 - 0.5, side, CELL, dtype=torch.float64) for side in (height, width))
+    v, u = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([u.flatten(), v.flatten()], -1)

@@ -1,0 +1,92 @@
+"""Matches of cells: what `nets.pair` says two pictures have in common, as points that agree with a homography."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.features import keypoints
+from deepservo.features.keypoints import Matched
+from deepservo.features.registration import resize
+from deepservo.nets.pair import CELL, PairNet, cell_centres
+from deepservo.nets.resnet import folded
+
+ROLLS = 12  # of the goal, evenly about the circle: the network knows pictures that roll little against each other
+TRIED = 2  # of them, those with the most cells in common
+LIKELY = 0.05  # probability of a match above which it is counted
+FEWEST = 20  # cells that must agree: neighbours err alike
+WITHIN = 0.4  # of a cell: how far from where the homography has it a match may be
+
+
+@dataclass(frozen=True)
+class CellGoal:
+    """A goal at ROLLS rolls: descriptors of its cells, where in the goal they are [px], and which are within it."""
+
+    descriptors: Float[Tensor, "r n p"]
+    px: Float[Tensor, "r p 2"]
+    within: Bool[Tensor, "r p"]
+
+
+class Cells:
+    """Describes and matches pictures of `camera`, made as small as the network knows them."""
+
+    def __init__(self, net: PairNet, camera: Camera) -> None:
+        self.net = folded(copy.deepcopy(net))
+        scale = net.size / max(camera.width, camera.height)
+        self.small = camera.resize(*(max(4, round(side * scale / CELL)) * CELL for side in (camera.width, camera.height)))
+        self.enlarged = torch.tensor([camera.width / self.small.width, camera.height / self.small.height], dtype=torch.float64)
+        self.centres = cell_centres(self.small.height, self.small.width)
+
+    @torch.no_grad()
+    def goal(self, image: Float[Tensor, "1 h w"]) -> CellGoal:
+        """The goal's picture made ready: once a goal."""
+        small, w, h = resize(image[None], self.small)[0, 0].numpy(), self.small.width, self.small.height
+        side = math.ceil(math.hypot(w, h) / CELL) * CELL
+        centres, rolled, px, within = cell_centres(side, side).numpy(), [], [], []
+        for k in range(ROLLS):
+            to_rolled = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), 360 * k / ROLLS, 1.0)
+            to_rolled[:, 2] += np.array([(side - w) / 2, (side - h) / 2])
+            back = cv2.invertAffineTransform(to_rolled)
+            rolled.append(cv2.warpAffine(small, to_rolled, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+            at = centres @ back[:, :2].T + back[:, 2]
+            px.append(at)
+            within.append(((at > -0.5) & (at < [w - 0.5, h - 0.5])).all(1))
+        d = self.net(torch.from_numpy(np.stack(rolled))[:, None])
+        return CellGoal(d.flatten(2), self._full(torch.from_numpy(np.stack(px))), torch.from_numpy(np.stack(within)))
+
+    @torch.no_grad()
+    def describe(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b n q"]:
+        """Descriptors of the cells of the camera's pictures."""
+        return self.net(resize(images, self.small)).flatten(2)
+
+    @torch.no_grad()
+    def match(self, goal: CellGoal, view: Float[Tensor, "n q"]) -> Matched | None:
+        """The matches with most that agree, of the TRIED likeliest rolls; None where too few agree for a homography."""
+        logits = self.net.similar(goal.descriptors, view)
+        logits[..., :-1].masked_fill_(~goal.within[:, None], -torch.inf)
+        p = logits.softmax(-1)[..., :-1]
+        best, which = p.max(-1)
+        found = [self._agreeing(goal.px[r], p[r], best[r], which[r]) for r in best.sum(1).topk(TRIED).indices.tolist()]
+        return max(found, key=lambda matched: 0 if matched is None else len(matched.goal_px))
+
+    def _agreeing(self, px: Float[Tensor, "p 2"], p: Float[Tensor, "q p"], best: Float[Tensor, " q"], which: Tensor) -> Matched | None:
+        """Of one roll: each match at the mean of the cells about the likeliest, by how likely they are."""
+        n = math.isqrt(p.shape[1])
+        shift = torch.tensor([y * n + x for y in (-1, 0, 1) for x in (-1, 0, 1)])
+        about = (which[:, None] + shift).clamp(0, n * n - 1)
+        near = (px[about] - px[which][:, None]).norm(dim=-1) < 2.5 * CELL * self.enlarged.max()  # not the other end of a row
+        weights = p.gather(1, about).double() * near
+        at = (weights[..., None] * px[about]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1e-9)
+        likely = best > LIKELY
+        within = WITHIN * CELL * float(self.enlarged.max())
+        return keypoints.homography(at[likely].numpy(), self._full(self.centres)[likely].numpy(), within, FEWEST)
+
+    def _full(self, px: Tensor) -> Tensor:
+        """Pixels of the small picture in those of the camera's."""
+        return (px + 0.5) * self.enlarged - 0.5

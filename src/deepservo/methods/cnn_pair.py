@@ -1,0 +1,32 @@
+"""CNN-VS for scenes never seen (Bateux 2018, section IV): two pictures in, the pose between them out; PBVS."""
+
+import torch
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.features.cells import Cells
+from deepservo.features.keypoints import Matched
+from deepservo.methods.keypoint import HomographyServo
+from deepservo.nets.pair import PairNet
+
+
+class PairServo(HomographyServo):
+    """A trained PairNet on any scene: cells that it matches take the place of SIFT's keypoints.
+
+    depth: of the goal's plane [m], known or guessed. A guess makes the way as much too long or too short as it is wrong itself, and leaves
+    its direction right; the loop makes up for that, step by step.
+    """
+
+    def __init__(self, camera: Camera, net: PairNet, depth: float = 0.6, gain: float = 0.1) -> None:
+        super().__init__(camera, depth, gain)
+        self.cells = Cells(net, camera)
+
+    def _set_goal(self, goal: Tensor) -> None:
+        self.cell_goals = [self.cells.goal(picture) for picture in goal]
+        self.state = {"goal": torch.arange(len(goal)), "inliers": torch.zeros(len(goal), dtype=torch.int64)}
+
+    def _match(self, image: Tensor) -> list[Matched | None]:
+        index = self.state["goal"].expand(len(image)).tolist()
+        found = [self.cells.match(self.cell_goals[k], d) for k, d in zip(index, self.cells.describe(image), strict=True)]
+        self.state["inliers"] = torch.tensor([0 if f is None else len(f.goal_px) for f in found])
+        return found
