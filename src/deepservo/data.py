@@ -17,12 +17,13 @@ SHALLOWEST = 0.15  # slope of a ray under which the plane point it meets is not 
 
 def generator(seed: int, step: int) -> torch.Generator:
     """The random numbers of one step: a run that goes on from step k sees what an uninterrupted one would."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    return torch.Generator(torch.get_default_device()).manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
 def half_precision() -> torch.autocast:
-    """bfloat16 where the processor has instructions for it."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+    """bfloat16 on the default device, where it has instructions for it."""
+    device = torch.get_default_device().type
+    return torch.autocast(device, torch.bfloat16, enabled=device != "cpu" or torch.cpu._is_avx512_bf16_supported())
 
 
 def perturbed(images: Float[Tensor, "b 1 h w"], g: torch.Generator, share: float = PERTURBED) -> Float[Tensor, "b 1 h w"]:

@@ -1,18 +1,18 @@
 """What a network for scenes never seen learns from: endless pictures made by code, each seen from two places (CNN-VS section IV)."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deepservo.camera import Camera
 from deepservo.data import generator, half_precision
 from deepservo.geometry import se3
 from deepservo.nets.pair import CELL, PairNet, cell_centres
-from deepservo.scene import PlanarScene, perturb, sampling
+from deepservo.sampler import build_pyramid, sample_covered
+from deepservo.scene import perturb, sampling
 from deepservo.scene.textures import texture
 
 TEXTURE = (240, 320)  # pixels of a picture made by code
@@ -50,87 +50,113 @@ def pairs(n: int, g: torch.Generator) -> tuple[Float[Tensor, "n 4 4"], Float[Ten
 
 
 def spoiled(images: Float[Tensor, "b 1 h w"], g: torch.Generator) -> Float[Tensor, "b 1 h w"]:
-    """Most of them out of focus, lit by spots and shadows, too bright or too dark, faint, partly covered, noisy; the others as they are."""
+    """Most of them out of focus, of few pixels, lit by spots and shadows, too bright, too dark, faint, covered, noisy; some as they are."""
     n = len(images)
-    worse = perturb.highlight(perturb.shadow(perturb.defocus(images, g, 3.0), g), g)
+    worse = perturb.fewer_pixels(perturb.defocus(images, g, 3.0), g)
+    worse = perturb.highlight(perturb.shadow(worse, g), g)
     lit = torch.where(torch.rand(n, 1, 1, 1, generator=g) < 0.5, perturb.lights(worse, g, strength=1.0), worse)
     exposed = torch.where(torch.rand(n, 1, 1, 1, generator=g) < 0.6, perturb.exposure(lit, g), lit)
-    grey = torch.rand(n, 1, 1, 1, generator=g) * (torch.rand(n, 1, 1, 1, generator=g) < 0.5)
-    worse = perturb.erase(perturb.contrast(exposed, g, 0.4, 1.4), g, area=(0.02, 0.5), fill=grey)
+    grey = torch.rand(n, 1, 1, 1, generator=g) * (torch.rand(n, 1, 1, 1, generator=g) < 0.7)
+    worse = perturb.erase(perturb.contrast(exposed, g, 0.4, 1.4), g, 0.4, area=(0.02, 0.65), fill=grey)
+    worse = perturb.erase(worse, g, 0.2, area=(0.02, 0.5), fill=images.roll(n // 4 + 1, 0))
     worse = perturb.noise(worse, g, 0.08 * torch.rand(n, 1, 1, 1, generator=g) ** 2)
     return torch.where(torch.rand(n, 1, 1, 1, generator=g) < PERTURBED, worse, images)
 
 
+class Pictures(Protocol):
+    """Where a step's pictures come from."""
+
+    def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
+        """Of this step: a function of it and the seed, each in [0, 1]. The pairs are shared out among them."""
+        ...
+
+
 @dataclass
 class Textures:
-    """SLOTS pictures a step, a function of the seed and the step; each stays for LIFE steps, as drawing one takes as long as using it.
+    """SLOTS pictures a step; each stays for LIFE steps, as drawing one takes as long as using it.
 
     pictures: to draw from, in place of those made by code.
     """
 
-    pictures: Sequence[Float[Tensor, "1 h w"]] = ()
+    pictures: Float[Tensor, "n 1 h w"] | None = None
     kept: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
 
-    def at(self, seed: int, step: int) -> list[Float[Tensor, "1 h w"]]:
-        """Of this step."""
+    def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
+        """See `Pictures`."""
         for slot in range(SLOTS):
             age = (step + slot * LIFE // SLOTS) // LIFE
             if slot not in self.kept or self.kept[slot][0] != age:
-                g = generator(seed, age * SLOTS + slot)
-                drawn = self.pictures[int(torch.randint(len(self.pictures), (), generator=g))] if self.pictures else texture(TEXTURE, g)
-                self.kept[slot] = age, drawn
-        return [self.kept[slot][1] for slot in range(SLOTS)]
+                self.kept[slot] = age, self._drawn(generator(seed, age * SLOTS + slot))
+        return torch.stack([self.kept[slot][1] for slot in range(SLOTS)])
+
+    def _drawn(self, g: torch.Generator) -> Float[Tensor, "1 h w"]:
+        if self.pictures is None:
+            return texture(TEXTURE, g)
+        return self.pictures[int(torch.randint(len(self.pictures), (), generator=g))]
 
 
 @dataclass(frozen=True)
 class PairTask:
-    """Teaches a PairNet which cells of two pictures show the same place."""
+    """Teaches a PairNet which cells of two pictures show the same place, on torch's default device."""
 
-    textures: Textures = field(default_factory=Textures)
+    textures: Pictures = field(default_factory=Textures)
     batch: int = 32
     rate: float = 2e-3
 
     def loss(self, net: PairNet, seed: int, step: int) -> Tensor:
         """Cross-entropy of the cell that shows what each cell shows, from either picture to the other; between cells, shared out."""
-        g, n = generator(seed, step), self.batch // SLOTS
-        images, covered, shown, seen = [], [], [], []
-        for picture in self.textures.at(seed, step):
-            camera, scene, background = self._drawn(net.size, picture, 2 * n, g)
-            goals, views = pairs(n, g)
-            image, coverage = scene.render_covered(camera, torch.cat([goals, views]), background)
-            images.append(image.unflatten(0, (2, n)))
-            covered.append(torch.nn.functional.adaptive_avg_pool2d(coverage, net.size // CELL).flatten(1).unflatten(0, (2, n)))
-            both = there(camera, goals, views), there(camera, views, goals)
-            shown.append(torch.stack([px for px, _ in both]))
-            seen.append(torch.stack([before for _, before in both]))
-        worse = spoiled(torch.cat(images, 1).flatten(0, 1), g)
+        g, n, cells = generator(seed, step), self.batch, net.size // CELL
+        goals, views = pairs(n, g)
+        K = _cameras(n, net.size, g)
+        images, covered = self._seen(seed, step, K.repeat(2, 1, 1), torch.cat([goals, views]), net.size, g)
+        images = spoiled(images, g)
         with half_precision():
-            d = net(worse)
+            d = net(images)
         goal, view = d.flatten(2).chunk(2)
-        of_goal, of_view = torch.cat(covered, 1)
-        px, before = torch.cat(shown, 1), torch.cat(seen, 1)
-        cells = net.size // CELL
-        forth = _missed(net.similar(goal, view), px[0], before[0], of_view, cells)
-        back = _missed(net.similar(view, goal), px[1], before[1], of_goal, cells)
+        of_goal, of_view = torch.nn.functional.adaptive_avg_pool2d(covered, cells).flatten(1).chunk(2)
+        forth = _missed(net.similar(goal, view), *there(K, goals, views, net.size), of_view, cells)
+        back = _missed(net.similar(view, goal), *there(K, views, goals, net.size), of_goal, cells)
         return (forth + back) / 2
 
-    def _drawn(self, size: int, picture: Tensor, n: int, g: torch.Generator) -> tuple[Camera, PlanarScene, Tensor]:
-        """A camera, how large the picture is before it, and its surrounds: white or any grey."""
-        fx, x, y, width, *_ = torch.rand(4, generator=g, dtype=torch.float64).tolist()
-        focal, middle = FOCAL * size * 0.8 * 1.6**fx, (size - 1) / 2
-        camera = Camera(size, size, focal, focal, middle + 0.06 * size * (x - 0.5), middle + 0.06 * size * (y - 0.5))
-        background = torch.where(torch.rand(n, 1, generator=g) < 0.5, 1.0, torch.rand(n, 1, generator=g))
-        return camera, PlanarScene(picture, 1.1 + 1.1 * width), background
+    def _seen(self, seed: int, step: int, K: Tensor, Ts: Tensor, size: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The pictures, each on a plane of a width of its own before white or any grey, as cameras at Ts see them; and their coverage."""
+        pictures = self.textures.at(seed, step)
+        (h, w), n = pictures.shape[-2:], self.batch
+        pyramid = build_pyramid(pictures)
+        flat = pyramid.flat.repeat_interleave(n // len(pictures), 0).repeat(2, 1, 1)
+        texel = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+        texel[:, 0, 0] = texel[:, 1, 1] = w / (1.1 + 1.1 * torch.rand(n, generator=g, dtype=torch.float64))
+        texel[:, :2, 2] = torch.tensor([w / 2 - 0.5, h / 2 - 0.5])
+        Hs = texel.repeat(2, 1, 1) @ torch.linalg.inv(K @ of_plane(Ts))
+        background = torch.where(torch.rand(2 * n, 1, generator=g) < 0.5, 1.0, torch.rand(2 * n, 1, generator=g))
+        return sample_covered(replace(pyramid, flat=flat), Hs, (size, size), background)
 
 
-def there(camera: Camera, Ts_a: Float[Tensor, "b 4 4"], Ts_b: Float[Tensor, "b 4 4"]) -> tuple[Float[Tensor, "b n 2"], Bool[Tensor, "b n"]]:
+def _cameras(n: int, size: int, g: torch.Generator) -> Float[Tensor, "n 3 3"]:
+    """Intrinsics of cameras of this many pixels a side: their focal lengths and centres differ by as much as real ones'."""
+    fx, x, y = torch.rand(3, n, generator=g, dtype=torch.float64)
+    K = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+    K[:, 0, 0] = K[:, 1, 1] = FOCAL * size * 0.8 * 1.6**fx
+    K[:, :2, 2] = (size - 1) / 2 + 0.06 * size * (torch.stack([x, y], 1) - 0.5)
+    return K
+
+
+def of_plane(Ts: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3 3"]:
+    """Take (X, Y, 1) on the plane z = 0 to the frames of cameras at Ts."""
+    inverse = se3.inverse(Ts)
+    return torch.stack([inverse[:, :3, 0], inverse[:, :3, 1], inverse[:, :3, 3]], -1)
+
+
+def there(
+    K: Float[Tensor, "b 3 3"], Ts_a: Float[Tensor, "b 4 4"], Ts_b: Float[Tensor, "b 4 4"], size: int
+) -> tuple[Float[Tensor, "b n 2"], Bool[Tensor, "b n"]]:
     """Where picture a shows what each cell of picture b sees of the plane z = 0 [px]; whether both see it from before, not too flat."""
-    px = cell_centres(camera.height, camera.width)
-    rays = torch.cat([px, torch.ones_like(px[:, :1])], 1) @ camera.K_inv.mT @ Ts_b[:, :3, :3].mT
+    px = cell_centres(size, size)
+    rays = torch.cat([px, torch.ones_like(px[:, :1])], 1) @ torch.linalg.inv(K).mT @ Ts_b[:, :3, :3].mT
     along = -Ts_b[:, None, 2, 3] / rays[..., 2].clamp(min=STEEPEST / 2)
     points = (Ts_b[:, None, :3, 3] + along[..., None] * rays - Ts_a[:, None, :3, 3]) @ Ts_a[:, :3, :3]
-    shown = camera.project(torch.cat([points[..., :2], points[..., 2:].clamp(min=STEEPEST / 2)], -1))
-    return shown, (rays[..., 2] > STEEPEST) & (points[..., 2] > STEEPEST / 2)
+    shown = torch.cat([points[..., :2], points[..., 2:].clamp(min=STEEPEST / 2)], -1) @ K.mT
+    return shown[..., :2] / shown[..., 2:], (rays[..., 2] > STEEPEST) & (points[..., 2] > STEEPEST / 2)
 
 
 def _missed(logits: Tensor, px: Float[Tensor, "b n 2"], seen: Bool[Tensor, "b n"], covered: Float[Tensor, "b n"], cells: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from deepservo.errors import InputError
 
@@ -79,17 +79,18 @@ def same(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.load_state_dict(state)
 
 
-def mean(net: nn.Module, *values: float) -> list[float]:
-    """Make the gradients of `net` the mean over all processes, and give the means of these values."""
+def mean(net: nn.Module, loss: Tensor, stop: bool) -> tuple[Tensor, bool]:
+    """Make the gradients of `net` the mean over all processes; the mean loss, and whether any of them asks to stop."""
     world = rank()[1]
     if world == 1:
-        return list(values)
+        return loss, stop
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
-    flat = torch.cat([torch.tensor(values), *(g.reshape(-1).float() for g in gradients)])
+    told = torch.stack([loss.float(), torch.tensor(float(stop), device=loss.device)])
+    flat = torch.cat([told, *(g.reshape(-1).float() for g in gradients)])
     dist.all_reduce(flat)
     flat /= world
-    start = len(values)
+    start = len(told)
     for g in gradients:
         g.copy_(flat[start : start + g.numel()].view(g.shape))
         start += g.numel()
-    return [float(x) for x in flat[: len(values)]]
+    return flat[0], bool(flat[1] > 0)

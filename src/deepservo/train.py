@@ -61,7 +61,7 @@ def _optimizer(net: nn.Module) -> torch.optim.Optimizer:
 
 def _advance(
     net: nn.Module, optimizer: torch.optim.Optimizer, task: Task, seed: int, step: int, steps: int, stop: bool = False
-) -> tuple[float, bool]:
+) -> tuple[Tensor, bool]:
     """One step: cosine schedule after a linear warm-up. The loss; whether to stop, which all processes must do after the same step.
 
     Each of several processes learns from a batch of its own, and the gradient is the mean of theirs.
@@ -73,10 +73,10 @@ def _advance(
     loss = task.loss(net, seed, step * processes + number)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    mean_loss, stops = distributed.mean(net, loss.item(), float(stop))
+    mean_loss, stops = distributed.mean(net, loss.detach(), stop)
     nn.utils.clip_grad_norm_(net.parameters(), CLIP)
     optimizer.step()
-    return mean_loss, stops > 0
+    return mean_loss, stops
 
 
 def steps_in(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
@@ -88,7 +88,8 @@ def steps_in(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
     optimizer, times, begin = _optimizer(net), [], time.perf_counter()
     for step in range(TIMED):
         start = time.perf_counter()
-        _, enough = _advance(net, optimizer, task, seed, step, TIMED, step >= 2 and start - begin > TIMING_SHARE * 60 * minutes)
+        loss, enough = _advance(net, optimizer, task, seed, step, TIMED, step >= 2 and start - begin > TIMING_SHARE * 60 * minutes)
+        loss.item()  # a GPU only says that it has done a step when asked
         times.append(time.perf_counter() - start)
         if enough:
             break
@@ -135,16 +136,19 @@ def train(
         every = max(1, steps // 200)
         while progress.step < steps:
             loss, stop = _advance(net, optimizer, task, seed, progress.step, steps, interrupted())
-            if not math.isfinite(loss):
+            now = time.perf_counter()
+            stop = stop or (interrupted() and distributed.rank()[1] == 1)
+            keep = stop or now - kept > CHECKPOINT_S
+            told = (progress.step + 1) % every == 0 or progress.step + 1 == steps
+            # A GPU that is asked each step waits for the next one's orders; but no checkpoint is kept of a loss that nobody looked at.
+            if (told or keep or loss.device.type == "cpu") and not torch.isfinite(loss):
                 raise InputError(f"training diverged at step {progress.step + 1}; the checkpoint before it is kept in {partial}")
             progress.step += 1
-            if progress.step % every == 0 or progress.step == steps:
-                progress.loss.append((progress.step, float(f"{loss:.4g}")))
-            now = time.perf_counter()
+            if told:
+                progress.loss.append((progress.step, float(f"{loss.item():.4g}")))
             progress.seconds = before + now - start
             show(progress)
-            stop = stop or (interrupted() and distributed.rank()[1] == 1)
-            if distributed.first() and (stop or now - kept > CHECKPOINT_S):
+            if distributed.first() and keep:
                 _keep(net, optimizer, progress, partial, config)
                 kept = now
             if stop:

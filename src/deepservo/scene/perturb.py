@@ -13,6 +13,8 @@ from torch import Tensor
 
 Images = Float[Tensor, "b c h w"]
 
+COARSENESSES = 6  # of `fewer_pixels`
+
 
 def _rand(images: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
     """One uniform number an image, (B, 1, 1, 1)."""
@@ -62,6 +64,19 @@ def defocus(images: Images, generator: torch.Generator, most: float, probability
         k = torch.arange(float(images.shape[axis]))
         weights = torch.exp(-(k[:, None] - k).square() / (2 * deviation.square() + 1e-6))
         weights = weights / weights.sum(3, keepdim=True)
+        images = weights @ images if axis == 2 else images @ weights.mT
+    return images
+
+
+def fewer_pixels(images: Images, generator: torch.Generator, fewest: float = 0.25, probability: float = 0.2) -> Images:
+    """Show each image, with a probability, as one of fewer pixels a side (down to `fewest` of its own) that was made larger again."""
+    level = (_rand(images, generator, 0, 1) / probability * COARSENESSES).long().clamp(max=COARSENESSES)[:, 0, 0, 0]
+    for axis in (2, 3):
+        shown = torch.eye(images.shape[axis])[None]
+        shares = [1 - (1 - fewest) * (k + 1) / COARSENESSES for k in range(COARSENESSES)]
+        down = [torch.nn.functional.interpolate(shown, max(2, round(share * shown.shape[1])), mode="area") for share in shares]
+        up = [torch.nn.functional.interpolate(each, shown.shape[1], mode="linear") for each in down]
+        weights = torch.cat([*up, shown]).mT[level][:, None]
         images = weights @ images if axis == 2 else images @ weights.mT
     return images
 
