@@ -6,26 +6,33 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
+from deepservo.data_latent import to_world
 from deepservo.geometry import pnp, se3
 from deepservo.methods.located import Located
 from deepservo.nets.pose import PoseNet, cell_rays, shrink
+from deepservo.nets.siamese import RegressionNet
 from deepservo.scene import PlanarScene
 
 
 class PoseServo(Located):
-    """A trained PoseNet in its scene. The goal's pose is asked once, the camera's at every step.
+    """A trained PoseNet, or a RegressionNet, in its scene. The goal's pose is asked once, the camera's at every step.
 
     With `scene`, each answer is registered to the learned picture before it is used, and kept as it was where the two do not agree.
     """
 
-    def __init__(self, camera: Camera, net: PoseNet, distance: float, scene: PlanarScene | None = None, gain: float = 0.1) -> None:
+    def __init__(
+        self, camera: Camera, net: PoseNet | RegressionNet, distance: float, scene: PlanarScene | None = None, gain: float = 0.1
+    ) -> None:
         super().__init__(camera, distance, scene)
         self.net, self.gain = net.eval(), gain
         self.rays = cell_rays(camera)
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """The network's `T_world_cam` of each picture."""
-        out = self.net(shrink(images, self.net.size)).flatten(2).double()
+        out = self.net(shrink(images, self.net.size)).double()
+        if isinstance(self.net, RegressionNet):
+            return to_world(se3.transform(se3.so3_exp(out[:, 3:]), out[:, :3]), self.distance)
+        out = out.flatten(2)
         weights = torch.exp(-out[:, 2]).clamp(max=1e3)
         return pnp.pose_from_plane_points(self.rays, out[:, :2].mT * self.distance, weights)[0]
 

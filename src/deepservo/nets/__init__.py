@@ -9,6 +9,7 @@ from torch import nn
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
 from deepservo.nets.resnet import Encoder, Shape
+from deepservo.nets.siamese import RegressionNet, SiameseNet
 
 
 class Described(Protocol):
@@ -19,11 +20,26 @@ class Described(Protocol):
         ...
 
 
+def _cnn(config: Mapping[str, Any]) -> nn.Module:
+    return RegressionNet(**config) if "backbone" in config else PoseNet(**config)
+
+
+def _siamese(config: Mapping[str, Any]) -> nn.Module:
+    return SiameseNet(**config)
+
+
 def _mlvs(config: Mapping[str, Any]) -> nn.Module:
     return MetricNet(Shape(**config["shape"]), config["activation"])
 
 
 NETS: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyType(
-    {"cnn": lambda config: PoseNet(**config), "aevs": lambda config: Encoder(Shape(**config)), "mlvs": _mlvs}
+    {
+        "cnn": _cnn,
+        "aevs": lambda config: Encoder(Shape(**config)),
+        "mlvs": _mlvs,
+        "siamese-se3": _siamese,
+        "siamese-SE3": _siamese,
+        "siamese-ibvs": _siamese,
+    }
 )
 """The network in a model file, from its `config()`, by the method that it serves."""
