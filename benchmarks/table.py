@@ -262,6 +262,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "tangents": ("tangents", tangents),
     "bank": ("bank", bank),
     "studies": ("studies", studies),
+    "siamese": ("siamese", studies),
+    "siamese-sets": ("siamese-sets", classical),
     "visp": ("visp", visp),
     "speed": ("speed", speed),
     "speed-growth": ("speed", speed_growth),

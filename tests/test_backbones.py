@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from deepservo.errors import InputError
 from deepservo.nets.backbones import BACKBONES, backbone, compact, normalised, resnet18
+from deepservo.nets.siamese import RegressionNet, SiameseNet
 from deepservo.weights import load_backbone
 
 # As torchvision has them, less the layer that names ImageNet's 1000 classes.
@@ -37,6 +38,15 @@ def test_every_backbone_answers_as_many_numbers_as_it_says_and_learns(name):
     with torch.no_grad():
         assert not torch.equal(*net(images))  # two pictures are told apart
         torch.testing.assert_close(net(images)[:1], net(images[:1]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_published_regressors_stand_on_every_backbone(name, channels):
+    with torch.device("meta"):
+        images = torch.rand(2, channels, backbone(name).size, backbone(name).size)
+        siamese, regressor = SiameseNet(name), RegressionNet(name)
+        assert siamese.answer(siamese.features(images), siamese.features(images[:1])).shape == regressor(images).shape == (2, 6)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

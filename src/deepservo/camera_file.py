@@ -34,7 +34,7 @@ class CalibratedCamera:
     camera: Camera
     distortion: tuple[float, ...] = ()
 
-    def rectify(self, picture: Float[Tensor, "1 h w"], what: str) -> Float[Tensor, "1 h w"]:
+    def rectify(self, picture: Float[Tensor, "c h w"], what: str) -> Float[Tensor, "c h w"]:
         """The picture a perfect lens would have taken; InputError when its size is not the camera's."""
         h, w = picture.shape[1:]
         if (w, h) != (self.camera.width, self.camera.height):
@@ -42,8 +42,8 @@ class CalibratedCamera:
             raise InputError(f"{what} is {w} x {h} pixels, the camera's pictures are {size}; give picture and camera file of one camera")
         if not any(self.distortion):
             return picture
-        straight = cv2.undistort(picture[0].numpy(), self.camera.K.numpy(), np.array(self.distortion))
-        return torch.from_numpy(straight)[None].clamp(0, 1)
+        K, distortion = self.camera.K.numpy(), np.array(self.distortion)
+        return torch.stack([torch.from_numpy(cv2.undistort(level.numpy(), K, distortion)) for level in picture]).clamp(0, 1)
 
 
 class _Loader(yaml.SafeLoader):

@@ -19,8 +19,8 @@ OFFERED = (*BUNDLED, "clock", "grass", "brick")
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
-def read_picture(path: str | Path) -> Float[Tensor, "1 h w"]:
-    """The grey levels of a picture file, (1, H, W) in [0, 1]: grey, RGB or RGBA (over white), 8 or 16 bits.
+def read_picture(path: str | Path, colour: bool = False) -> Float[Tensor, "c h w"]:
+    """The grey levels of a picture file, (1, H, W) in [0, 1]: grey, RGB or RGBA (over white), 8 or 16 bits; or its `colour`, (3, H, W).
 
     Raises InputError when the file is missing, cannot be decoded, or is under 32 x 32.
     """
@@ -32,7 +32,7 @@ def read_picture(path: str | Path) -> Float[Tensor, "1 h w"]:
         raise InputError(f"{path}: cannot be read as a picture; give a PNG, JPEG, TIFF or WebP file")
     if data.ndim == 3 and data.shape[2] >= 3:
         data = cv2.cvtColor(data, cv2.COLOR_BGRA2RGBA if data.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return _check_size(_grey(data, str(path)), str(path))
+    return _check_size(_levels(data, str(path), colour), str(path))
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -65,7 +65,7 @@ def bundled(name: str) -> Float[Tensor, "1 h w"]:
 
     if name not in OFFERED:
         raise InputError(f"{name!r} is not a bundled picture; choose one of {', '.join(OFFERED)}, or give a file")
-    picture = _grey(getattr(skimage.data, name)(), name)
+    picture = _levels(getattr(skimage.data, name)(), name)
     h, w = picture.shape[1:]
     if 3 * w > 4 * h:
         crop = round(h * 4 / 3)
@@ -74,8 +74,8 @@ def bundled(name: str) -> Float[Tensor, "1 h w"]:
     return picture[:, (h - crop) // 2 : (h - crop) // 2 + crop].contiguous()
 
 
-def as_images(image: object, camera: Camera, what: str) -> Float[Tensor, "b 1 h w"]:
-    """Grey float32 images of `camera` from (B, C, H, W) floats in [0, 1] or (H, W[, C]) uint8, tensor or array.
+def as_images(image: object, camera: Camera, what: str, colour: bool = False) -> Float[Tensor, "b c h w"]:
+    """Grey, or colour, float32 images of `camera` from (B, C, H, W) floats in [0, 1] or (H, W[, C]) uint8, tensor or array.
 
     Raises InputError, naming `what`, for another shape or size, NaN, or values outside [0, 1].
     """
@@ -84,13 +84,15 @@ def as_images(image: object, camera: Camera, what: str) -> Float[Tensor, "b 1 h 
     if isinstance(image, np.ndarray) and image.dtype.kind == "f":
         image = torch.from_numpy(np.array(image, np.float32))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
-        images = _grey(image, what)[None]
+        images = _levels(image, what, colour)[None]
     elif isinstance(image, Tensor) and image.ndim == 4 and image.shape[1] in (1, 3) and len(image):
         images = image.float()
         low, high = torch.aminmax(images)
         if not (low >= -1e-3 and high <= 1 + 1e-3):  # also catches NaN
             raise InputError(f"{what}: values must lie in [0, 1] and be finite, these range from {low:.3g} to {high:.3g}")
-        if images.shape[1] == 3:
+        if colour:
+            images = images.expand(-1, 3, -1, -1)
+        elif images.shape[1] == 3:
             images = (images * LUMA[:, None, None]).sum(1, keepdim=True)
     elif isinstance(image, Tensor | np.ndarray):
         found = f"{tuple(image.shape)} {image.dtype}"
@@ -104,8 +106,8 @@ def as_images(image: object, camera: Camera, what: str) -> Float[Tensor, "b 1 h 
     return images
 
 
-def _grey(data: np.ndarray, what: str) -> Float[Tensor, "1 h w"]:
-    """(H, W), (H, W, 1), RGB or RGBA, unsigned integers, booleans or floats in [0, 1] -> (1, H, W) float32."""
+def _levels(data: np.ndarray, what: str, colour: bool = False) -> Float[Tensor, "c h w"]:
+    """(H, W), (H, W, 1), RGB or RGBA, unsigned integers, booleans or floats in [0, 1] -> (1, H, W) float32, or (3, H, W) in colour."""
     if data.ndim == 3 and data.shape[2] == 1:
         data = data[..., 0]
     if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] not in (2, 3, 4)):
@@ -118,11 +120,12 @@ def _grey(data: np.ndarray, what: str) -> Float[Tensor, "1 h w"]:
         raise InputError(f"{what}: pixels of type {data.dtype} are not supported; save the picture with 8 or 16 bits")
     if not ((values >= -1e-3) & (values <= 1 + 1e-3)).all():  # also catches NaN
         raise InputError(f"{what}: values must lie in [0, 1] and be finite; save the picture with 8 or 16 bits")
-    if values.ndim == 3:
-        colour = values[..., :3] @ LUMA if values.shape[2] >= 3 else values[..., 0]
-        alpha = values[..., -1] if values.shape[2] in (2, 4) else torch.ones(1)
-        values = colour * alpha + (1 - alpha)
-    return values.clamp(0, 1)[None].contiguous()
+    values = values if values.ndim == 3 else values[..., None]
+    alpha = values[..., -1:] if values.shape[2] in (2, 4) else torch.ones(1)
+    shown = values[..., :3] if values.shape[2] >= 3 else values[..., :1].expand(-1, -1, 3 if colour else 1)
+    if shown.shape[2] == 3 and not colour:
+        shown = (shown @ LUMA)[..., None]
+    return (shown * alpha + (1 - alpha)).clamp(0, 1).permute(2, 0, 1).contiguous()
 
 
 def _check_size(picture: Tensor, what: str) -> Tensor:

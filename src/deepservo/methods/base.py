@@ -13,14 +13,16 @@ from deepservo.pictures import as_images
 class Controller:
     """Steers one camera, or B at once, home to a goal picture.
 
-    A method overrides `_set_goal` and `_velocity`; both get float32 images (B, 1, H, W) of `camera`. What it remembers of
-    each run stands in `state`, tensors whose first axis is the run (or of length 1, shared by all), so that finished runs
-    can be dropped by `keep`.
+    A method overrides `_set_goal` and `_velocity`; both get float32 images (B, 1, H, W) of `camera`, or (B, 3, H, W) with `colour`.
+    What it remembers of each run stands in `state`, tensors whose first axis is the run (or of length 1, shared by all), so that
+    finished runs can be dropped by `keep`.
     """
 
     gain: float = 0.1
     dt: float = 1.0
     """Seconds from one picture to the next; the loop sets it."""
+    colour: bool = False
+    """Whether it looks at colours, and not at grey levels."""
     budget: int = 300
     """Steps a run may take by the published rules (benchmarks)."""
 
@@ -35,12 +37,12 @@ class Controller:
         Raises InputError when its size is not the camera's or it is no picture.
         """
         self.state = {}
-        self._set_goal(as_images(image, self.camera, "the goal picture"))
+        self._set_goal(as_images(image, self.camera, "the goal picture", self.colour))
 
     @torch.no_grad()
     def velocity(self, image: object) -> Float[Tensor, "b 6"]:
         """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats as in set_goal)."""
-        return self._velocity(as_images(image, self.camera, "the camera's picture"))
+        return self._velocity(as_images(image, self.camera, "the camera's picture", self.colour))
 
     def keep(self, index: Tensor) -> None:
         """Go on with these runs alone."""

@@ -20,7 +20,7 @@ class SiameseServo(Controller):
 
     def __init__(self, camera: Camera, net: SiameseNet, distance: float, pose: bool = False, gain: float = 0.1) -> None:
         super().__init__(camera)
-        self.net, self.distance, self.pose, self.gain = net.eval(), distance, pose, gain
+        self.net, self.distance, self.pose, self.gain, self.colour = net.eval(), distance, pose, gain, net.colour
 
     def _features(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
         return self.net.features(shrink(images, self.net.size))

@@ -55,19 +55,19 @@ class SiameseNet(OnBackbone):
     """Siame-se(3): `f(S(I) - S(I*))`, the same S for both pictures -> (B, 6).
 
     What the numbers are is the task's affair (`data_siamese.LAWS`). bias: of the first two layers of f, as published. Without, f(0) = 0:
-    where the two pictures are the same the camera stands still, whatever was learned.
+    where the two pictures are the same the camera stands still, whatever was learned. colour: of the pictures that it learned.
     """
 
-    def __init__(self, backbone: str, bias: bool = True) -> None:
+    def __init__(self, backbone: str, bias: bool = True, colour: bool = False) -> None:
         super().__init__(backbone)
-        self.bias = bias
+        self.bias, self.colour = bias, colour
         self.head = nn.Sequential(
             nn.Linear(self.backbone.out, 1024, bias), nn.ReLU(), nn.Linear(1024, 256, bias), nn.ReLU(), nn.Linear(256, 6, bias=False)
         )
 
     def config(self) -> dict[str, Any]:
         """See OnBackbone."""
-        return {**super().config(), "bias": self.bias}
+        return {**super().config(), "bias": self.bias, "colour": self.colour}
 
     def answer(self, s: Float[Tensor, "b n"], s_goal: Float[Tensor, "#b n"]) -> Float[Tensor, "b 6"]:
         """From the features of what is seen, and of the goal."""
