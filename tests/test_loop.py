@@ -9,6 +9,7 @@ from deepservo import control
 from deepservo.bench import metrics
 from deepservo.camera import Camera
 from deepservo.data_latent import to_reference
+from deepservo.data_siamese import LAWS, scaled
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.loop import Simulator, Trajectory, servo
@@ -17,15 +18,18 @@ from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.direct import PhotometricServo
 from deepservo.methods.handoff import PATIENCE, Handoff
 from deepservo.methods.mlvs import MetricServo
+from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.methods.true_pose import TruePose
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
 from deepservo.nets.resnet import Encoder, Shape
+from deepservo.nets.siamese import SiameseNet
 from deepservo.scene import PlanarScene, sampling
 
 CAMERA = Camera(128, 128, 170.0, 170.0, 66.0, 62.0)
 NEAR = (0.015, 0.03)  # offsets [m, rad] from which a photometric method alone comes home
 FAR = (0.06, 0.15)
+FARTHER = (0.22, 0.5)
 
 
 def offset_from(T_world_goal: torch.Tensor, sizes: tuple[float, float], seed: int = 0) -> torch.Tensor:
@@ -70,6 +74,8 @@ def model_of(name: str, scene: PlanarScene, camera: Camera = CAMERA) -> SimpleNa
     shape = Shape(18, 8, 16, 64)
     nets = {"aevs": lambda: Encoder(shape), "mlvs": lambda: MetricNet(shape, "silu")}
     method = trained_as(name) or "cnn"
+    if method.startswith("siamese"):
+        nets[method] = lambda: SiameseNet("compact")
     return SimpleNamespace(method=method, camera=camera, net=nets.get(method, lambda: PoseNet(16))(), distance=0.6, scene=scene)
 
 
@@ -85,6 +91,10 @@ def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal:
         coarse.search = lambda z: z.view(-1, 4, 4)
         coarse.features.s = lambda images: to_reference(where(images), 0.6).flatten(1)
         coarse.phi.measure = lambda T: (None, straight(T))
+    if isinstance(coarse, SiameseServo):
+        where, law = NearTruth(world, T_world_goal), LAWS[trained_as(name).removeprefix("siamese-")]
+        coarse._features = lambda images: scaled(where(images), 1 / 0.6).flatten(1)
+        coarse.net.answer = lambda s, s_goal: law(s_goal.view(-1, 4, 4), s.view(-1, 4, 4))
     controller.set_goal(scene.render(CAMERA, T_world_goal))
     if isinstance(controller, TruePose):
         controller.follow(world, T_world_goal)
@@ -94,6 +104,11 @@ def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal:
 def run(name: str, scene: PlanarScene, T_start: torch.Tensor, T_goal: torch.Tensor, budget: int) -> Trajectory:
     world = Simulator(scene, CAMERA, T_start)
     return servo(world, controller_of(name, scene, world, T_goal), scene.render(CAMERA, T_goal), budget)
+
+
+def has_poses(name: str) -> bool:
+    """Whether NearTruth takes the place of a network that answers poses."""
+    return trained_as(name) not in (None, "aevs")
 
 
 def assert_home(trajectory: Trajectory, T_goal: torch.Tensor, mm: float) -> None:
@@ -113,8 +128,10 @@ DIRECT = ("dvs", "dct", "pca", "photometric", "aevs", "aevs+dvs")
 STEPS = {"aevs": 200, "dct": 200, "pca": 200, "particle": 150}
 END_MM = {
     "cnn": 8.0,
+    "cnn-pair": 25.0,  # it knows neither the scene nor a pixel from the next
     "aevs": 5.0,
     "mlvs": 8.0,
+    **dict.fromkeys(("siamese-se3", "siamese-SE3", "siamese-ibvs"), 8.0),
     "sift": 1.0,
     "orb": 5.0,
     "dvs": 2.0,
@@ -126,7 +143,7 @@ END_MM = {
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_comes_home(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
-    T_start = offset_from(T_goal.expand(3, 4, 4), NEAR if name in DIRECT else FAR)
+    T_start = offset_from(T_goal.expand(3, 4, 4), NEAR if name in DIRECT else FARTHER if name == "cnn-pair" else FAR)
     trajectory = run(name, scene, T_start, T_goal, STEPS.get(name, 60))
     start, end = (metrics.errors(T, T_goal) for T in (trajectory.Ts_world_cam[0], trajectory.Ts_world_cam[-1]))
     assert metrics.converged(start, end).all()
@@ -149,11 +166,11 @@ def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name
     T_goal = goals(3)
     T_start = offset_from(T_goal, (0.004, 0.01) if name.startswith("aevs") else NEAR)  # nobody taught the encoder
     T_start[1] = T_goal[1]
-    if name.startswith(("cnn", "mlvs")):
+    if has_poses(name):
         T_start[1] = T_goal[1] @ se3.exp(NearTruth.ERROR) @ se3.exp(NearTruth.ERROR)  # where it believes to be home
     trajectory = run(name, scene, T_start, T_goal, STEPS.get(name, 45))
     assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
-    if name not in ("cnn+dvs", "mlvs+dvs"):
+    if not name.startswith("cnn-pair") and (not has_poses(name) or "+dvs" not in name):
         assert trajectory.steps[1] < 25 < min(trajectory.steps[0], trajectory.steps[2])
 
 
@@ -222,7 +239,7 @@ def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
     assert metres[0] == pytest.approx(FAR[0] * 0.9**20, rel=0.02) and metres[1] == pytest.approx(FAR[0] * 0.975**80, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["cnn", "cnn+dvs", "mlvs", "mlvs+dvs"])
+@pytest.mark.parametrize("name", [name for name in METHODS if has_poses(name)])
 def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
     torch.manual_seed(0)
     model = model_of(name, scene)

@@ -32,12 +32,13 @@ class Demo:
         run_demo(self.out, self.image, self.minutes, self.starts, self.seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Learn:
-    """Learn a scene from one picture of it."""
+    """Learn a scene from one picture of it; or, with --method cnn-pair, a network for scenes never seen."""
 
-    image: tyro.conf.Positional[Path]
-    """The plane's texture or, with --view, the camera's own picture of the scene."""
+    image: tyro.conf.Positional[Path | None] = None
+    """The plane's texture or, with --view, the camera's own picture of the scene; a folder of them for the siamese methods and for
+    cnn-pair, which learns from pictures made by code when none is given."""
     out: Path
     """The model file to write, such as model.safetensors."""
     width: float | None = None
@@ -49,13 +50,21 @@ class Learn:
     camera: Path | None = None
     """Camera file (OpenCV or ROS YAML); the published experiments' camera when not given."""
     method: str = "cnn"
-    """What to train: cnn, aevs, mlvs."""
+    """What to train: cnn, aevs, mlvs, siamese-se3, siamese-SE3, siamese-ibvs; cnn-pair for any scene."""
     preset: str = "cpu"
     """cpu: minutes on two cores; paper: as published, for a GPU."""
     minutes: float | None = None
-    """Training time on this machine; when neither this nor --steps is given, 4.5 for cnn, 10 for mlvs; aevs takes 1000 steps."""
+    """Training time on this machine; with neither this nor --steps, 4.5 for cnn, 10 for mlvs, 20 for siamese-*; aevs: 1000 steps."""
     steps: int | None = None
     """Training steps, exactly."""
+    backbone: str | None = None
+    """What the network begins with, for the siamese methods and the published cnn: compact, resnet18, efficientnet_b3 and so on."""
+    weights: Path | None = None
+    """ImageNet's weights for the backbone, saved from torchvision."""
+    colour: bool = False
+    """A siamese method learns and sees colours, not grey levels."""
+    loss: str | None = None
+    """How a siamese method weighs its errors: by four learned weights, by two, or by a fixed one."""
     seed: int = 0
     """Of the weights and the pictures."""
     resume: bool = False
@@ -67,20 +76,20 @@ class Learn:
 
         run_learn(
             self.image, self.out, self.width, self.view, self.distance, self.camera, self.method, self.preset, self.minutes,
-            self.steps, self.seed, self.resume,
+            self.steps, self.backbone, self.weights, self.colour, self.loss, self.seed, self.resume,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Servo:
-    """Steer simulated cameras home with a learned model."""
+    """Steer simulated cameras home: with a learned model, or with none before the picture in --image."""
 
-    model: tyro.conf.Positional[Path]
+    model: tyro.conf.Positional[Path | None] = None
     """A model file that `deepservo learn` wrote."""
     method: str | None = None
-    """Any method by name; the model's own with the photometric finish when not given."""
+    """Any method by name; when not given, the model's own with the photometric finish, or auto where there is no model."""
     image: Path | None = None
-    """Another picture on the plane than the one learned."""
+    """The picture on the plane: another than the one learned."""
     goal: Path | None = None
     """The camera's picture at the goal, instead of a rendered one."""
     poses: Path | None = None
@@ -93,12 +102,21 @@ class Servo:
     """Of the starts."""
     out: Path = Path("out")
     """Folder for results.json and report.html."""
+    camera: Path | None = None
+    """Where there is no model: the camera file (OpenCV or ROS YAML); of the goal's size and a usual field of view when not given."""
+    distance: float | None = None
+    """Where there is no model: from the camera to the plane at the goal [m], known or guessed; 0.6 when not given."""
+    width: float | None = None
+    """Where there is no model: of the picture on the plane [m]; 0.8 when not given."""
 
     def run(self) -> None:
         """See `commands.run_servo`."""
         from deepservo.commands import run_servo
 
-        run_servo(self.model, self.method, self.image, self.goal, self.poses, self.set, self.starts, self.seed, self.out)
+        run_servo(
+            self.model, self.method, self.image, self.goal, self.poses, self.set, self.starts, self.seed, self.out, self.camera,
+            self.distance, self.width,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +146,7 @@ class Bench:
     image: Path | None = None
     """A picture of your own, 0.8 m wide, as the scene; or a folder of them, each with starts of its own."""
     models: str | None = None
-    """Model files, comma between, whose scenes are run: for the methods that are trained."""
+    """Model files, comma between, whose scenes are run: for the methods that are trained. One of cnn-pair serves any scene."""
     poses: Path | None = None
     """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres: your own set."""
     n: Annotated[int | None, tyro.conf.arg(aliases=["--runs"])] = None

@@ -1,6 +1,8 @@
 """What the command line does, one function a command; each returns when its files are written."""
 
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +16,23 @@ from deepservo import distributed, pictures
 from deepservo.bench import metrics
 from deepservo.bench.protocols import Starts, goal_pictures, measure, read_poses, sampled
 from deepservo.bench.report import RunSet, write_report
+from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera, read_camera
 from deepservo.checkpoint import check_folder
 from deepservo.errors import InputError
-from deepservo.learn import PAPER_CAMERA, check_scene, learn, make_scene
+from deepservo.learn import PAPER_CAMERA, Options, check_scene, learn, make_scene
 from deepservo.methods import build
-from deepservo.model import Model, load_model, texture_of
+from deepservo.model import Model, Unlearned, read_model, texture_of
 from deepservo.scene import PlanarScene
+from deepservo.unseen import PairModel, learn_pair
 
 OURS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")
 LOG_S = 20.0  # seconds between two lines of progress where no bar can be drawn
+SHOWN = 3  # reasons why runs stopped, the commonest
+DISTANCE = 0.6  # [m] to the scene, where nobody says how far it is
+FOCAL = PAPER_CAMERA.fx / PAPER_CAMERA.width
 WIDE = 120  # columns of a table in what is not a terminal
+Known = Model | Unlearned
 console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)  # file names are shown as they are
 
 
@@ -44,7 +52,7 @@ def run_demo(out: Path, image: Path | None, minutes: float, starts: int, seed: i
 
 
 def run_learn(
-    image: Path,
+    image: Path | None,
     out: Path,
     width: float | None,
     view: bool,
@@ -54,27 +62,62 @@ def run_learn(
     preset: str,
     minutes: float | None,
     steps: int | None,
+    backbone: str | None,
+    weights: Path | None,
+    colour: bool,
+    loss: str | None,
     seed: int,
     resume: bool,
 ) -> None:
-    """Learn a scene from a picture file."""
+    """Learn a scene from a picture file, or several from those of a folder."""
     check_seed(seed)
-    picture = pictures.read_picture(image)
+    if method == PairModel.method:
+        given = {
+            "--width": width,
+            "--view": view,
+            "--camera": camera_file,
+            "--backbone": backbone,
+            "--weights": weights,
+            "--loss": loss,
+            "--colour": colour,
+        }
+        _learn_pair(image, out, minutes, steps, seed, resume, [name for name, value in given.items() if value])
+        return
+    if image is None:
+        raise InputError(f"{method}: is trained for a scene; give a picture of it")
+    files = pictures.files_in(image) if image.is_dir() else [image]
+    found = [pictures.read_picture(file, colour) for file in files]
     camera = read_camera(camera_file) if camera_file else CalibratedCamera(PAPER_CAMERA)
-    scene = make_scene(picture, camera, str(image), width, view, distance)
+    scenes = [make_scene(picture, camera, str(file), width, view, distance) for file, picture in zip(files, found, strict=True)]
+    options = Options(backbone, weights, loss, tuple(scenes[1:]))
     distributed.share_threads()
     with training_bar(f"learning {image.name}") as show:
         model = learn(
-            picture, scene, camera, out, name=image.name, distance=distance, method=method, preset=preset, minutes=minutes,
-            steps=steps, seed=seed, resume=resume, show=show,
+            found[0], scenes[0], camera, out, name=image.name, distance=distance, method=method, preset=preset, minutes=minutes,
+            steps=steps, seed=seed, options=options, resume=resume, show=show,
         )  # fmt: skip
     if distributed.first():
         console.print(f"{out}: learned {image.name} in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
     distributed.release()
 
 
+def _learn_pair(
+    folder: Path | None, out: Path, minutes: float | None, steps: int | None, seed: int, resume: bool, misplaced: list[str]
+) -> None:
+    if misplaced:
+        raise InputError(f"{PairModel.method}: learns for any scene and any camera; leave {' and '.join(misplaced)} away")
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; {PairModel.method} learns from pictures made by code, or from a folder of many")
+    distributed.share_threads()
+    with training_bar("learning what pictures have in common") as show:
+        model = learn_pair(out, folder=folder, minutes=minutes, steps=steps, seed=seed, resume=resume, show=show)
+    if distributed.first():
+        console.print(f"{out}: learned in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
+    distributed.release()
+
+
 def run_servo(
-    model_file: Path,
+    model_file: Path | None,
     method: str | None,
     image: Path | None,
     goal: Path | None,
@@ -83,19 +126,52 @@ def run_servo(
     starts: int,
     seed: int,
     out: Path,
+    camera_file: Path | None,
+    distance: float | None,
+    width: float | None,
 ) -> None:
-    """Simulated servoing with a learned model."""
-    model = load_model(model_file)
+    """Simulated servoing, with a model that was learned or without one."""
+    model = None if model_file is None else read_model(model_file)
     check_folder(out, OURS)
     check_seed(seed)
-    scene, scene_name = model.scene, model.picture
-    if image:
-        scene, scene_name = PlanarScene(texture_of(pictures.read_picture(image)), model.scene.width, model.scene.background), image.name
-        check_scene(scene, model.camera, model.distance, str(image))
-    _servo(model, method or f"{model.method}+dvs", scene, scene_name, _starts(model, scene, goal, poses, set_name, starts, seed), out)
+    known: Known
+    if isinstance(model, Model):
+        given = {"--camera": camera_file, "--distance": distance, "--width": width}
+        misplaced = [name for name, value in given.items() if value is not None]
+        if misplaced:
+            raise InputError(f"{model_file}: was learned for its own camera, distance and width; leave {' and '.join(misplaced)} away")
+        known, scene, scene_name, usual = model, model.scene, model.picture, f"{model.method}+dvs"
+        if image:
+            scene, scene_name = PlanarScene(texture_of(pictures.read_picture(image)), model.scene.width, model.scene.background), image.name
+            check_scene(scene, model.camera, model.distance, str(image))
+    else:
+        known = _unlearned(image, goal, camera_file, DISTANCE if distance is None else distance, width, model)
+        scene, scene_name, usual = known.scene, known.picture, "auto"
+    _servo(known, method or usual, scene, scene_name, _starts(known, scene, goal, poses, set_name, starts, seed), out)
 
 
-def _starts(model: Model, scene: PlanarScene, goal: Path | None, poses: Path | None, set_name: str, n: int, seed: int) -> Starts:
+def _unlearned(
+    image: Path | None, goal: Path | None, camera_file: Path | None, distance: float, width: float | None, model: PairModel | None
+) -> Unlearned:
+    """A scene's picture before a camera: the one in the file, or one of the goal's size and of the published field of view."""
+    if image is None:
+        raise InputError("no scene: give its picture with --image, or the file of a model that deepservo learn made of it")
+    picture = pictures.read_picture(image)
+    if camera_file:
+        camera = read_camera(camera_file)
+    elif goal:
+        h, w = pictures.read_picture(goal).shape[1:]
+        camera = CalibratedCamera(Camera(w, h, FOCAL * max(w, h), FOCAL * max(w, h), (w - 1) / 2, (h - 1) / 2))
+        console.print(
+            f"no --camera: {w} x {h} pixels as the goal, a focal length of {camera.camera.fx:.0f} pixels and no distortion assumed"
+        )
+    else:
+        camera = CalibratedCamera(PAPER_CAMERA)
+    scene = make_scene(picture, camera, str(image), width, distance=distance)
+    return Unlearned(scene, camera.camera, distance, image.name, tuple(camera.distortion), model.net if model else None)
+
+
+def _starts(model: Known, scene: PlanarScene, goal: Path | None, poses: Path | None, set_name: str, n: int, seed: int) -> Starts:
     """The runs asked for: sampled or given starts; a goal that is rendered, or a picture."""
     if poses:
         Ts_cam, Ts_goal = read_poses(poses)
@@ -114,43 +190,61 @@ def _starts(model: Model, scene: PlanarScene, goal: Path | None, poses: Path | N
     return Starts(name, Ts_cam, Ts_goal, picture[None], used)
 
 
-def _servo(model: Model, method: str, scene: PlanarScene, scene_name: str, starts: Starts, out: Path) -> None:
+def _servo(model: Known, method: str, scene: PlanarScene, scene_name: str, starts: Starts, out: Path) -> None:
     controller = build(method, model.camera, model.distance, model)
     if starts.Ts_world_goal is None and method == "pbvs":
         raise InputError("pbvs: needs the goal's true pose, which a picture does not tell; give T_world_goal in the poses file")
     with servo_bar(f"{method} from {len(starts.Ts_world_cam)} starts", controller.budget) as show:
         trajectory, row = measure(controller, method, scene, scene_name, starts, progress=show)
+    if not trajectory.v_cam.any():
+        raise InputError(
+            f"{method}: the camera was not moved from any start ({trajectory.reason[0]}); give a goal that shows what the camera can see"
+        )
     metrics.write_results(out / "results.json", [row])
     home = None
     if starts.Ts_world_goal is not None:
         start, end = (metrics.errors(trajectory.Ts_world_cam[i], starts.Ts_world_goal) for i in (0, -1))
         home = metrics.converged(start, end)
     runs = [RunSet(f"{method} · {starts.name} · {scene_name}", trajectory, starts.goal, starts.Ts_world_goal, home)]
-    training = model.training if method.startswith(model.method) else None
+    training = model.training if isinstance(model, Model) and method.startswith(model.method) else None
     with console.status("drawing the report"):
         title, camera = f"{method} on {scene_name}", model.camera
         write_report(out / "report.html", title=title, rows=[row], runs=runs, scene=scene, camera=camera, training=training)
     (console if console.is_terminal else Console(width=WIDE, markup=False)).print(table([row]))
+    for why, count in Counter(re.sub(r"\d[\d.]*", "N", reason) for reason in trajectory.reason).most_common(SHOWN):
+        console.print(f"{count} of {len(trajectory.reason)} runs: {why}")
     console.print(f"{out / 'results.json'}\n{out / 'report.html'}: open it in a browser")
 
 
 def run_info(model_file: Path) -> None:
     """What a model is, how it was made, on which camera."""
-    model = load_model(model_file)
-    camera, training = model.camera, model.training
+    model = read_model(model_file)
+    if isinstance(model, PairModel):
+        console.print(
+            f"{model_file}: {model.method}, a network of {model.training['parameters']:,} parameters for any scene\n{_made(model)}"
+        )
+        return
+    camera = model.camera
     h, w = model.scene.texture.shape[1:]
     lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
-    loss = f"{training['loss'][-1][1]:.3g}" if training["loss"] else "unknown"
-    tried = training.get("rehearsed")
+    tried = model.training.get("rehearsed")
     rehearsed = f"rehearsed {tried['home']} of {tried['runs']} runs came home in the learned scene\n" if tried else ""
     console.print(
-        f"{model_file}: {model.method}, a network of {training['parameters']:,} parameters for one scene\n"
+        f"{model_file}: {model.method}, a network of {model.training['parameters']:,} parameters for one scene\n"
         f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x {model.scene.height:.4g} m, "
         f"reference distance {model.distance:g} m\n"
         f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, centre ({camera.cx:g}, {camera.cy:g}){lens}\n"
+        f"{rehearsed}{_made(model)}"
+    )
+
+
+def _made(model: Model | PairModel) -> str:
+    """How a model was trained, and by which version."""
+    training = model.training
+    loss = f"{training['loss'][-1][1]:.3g}" if training["loss"] else "unknown"
+    return (
         f"training  {training['steps']} steps of {training['batch']} pictures in {training['seconds']:.0f} s "
-        f"on {training['threads']} threads, seed {training['seed']}, loss {loss}\n{rehearsed}"
-        f"made by   deepservo {model.version}"
+        f"on {training['threads']} threads, seed {training['seed']}, loss {loss}\nmade by   deepservo {model.version}"
     )
 
 

@@ -15,8 +15,9 @@ from deepservo.commands import bench_bar, check_seed, console
 from deepservo.errors import InputError, unknown
 from deepservo.learn import PAPER_CAMERA, check_scene
 from deepservo.methods import check_method, trained_as
-from deepservo.model import Model, load_model, texture_of
+from deepservo.model import Model, read_model, texture_of
 from deepservo.scene import PlanarScene
+from deepservo.unseen import PairModel
 
 DISTANCE = 0.6  # of the reference pose [m]
 QUICK_RUNS, QUICK_STEPS = 4, 100
@@ -88,15 +89,19 @@ def _bench(
     methods: tuple[str, ...], scenes: str | None, image: Path | None, models: str | None, poses: Path | None, seed: int, quick: bool
 ) -> Bench:
     """What all rows share; InputError where the options do not go together."""
-    given = [option for option, value in (("--scenes", scenes), ("--image", image), ("--models", models)) if value is not None]
+    loaded = [read_model(name) for name in _names(models)] if models is not None else []
+    of_scenes, pairs = [m for m in loaded if isinstance(m, Model)], [m for m in loaded if isinstance(m, PairModel)]
+    if len(pairs) > 1:
+        raise InputError("--models: two were trained for any scene; run them one by one")
+    given = [name for name, value in (("--scenes", scenes), ("--image", image), ("--models", of_scenes or None)) if value is not None]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} both name scenes; give one of them")
     untrained = [name for name in methods if trained_as(name)]
-    if untrained and models is None:
+    if untrained and not of_scenes:
         raise InputError(f"{untrained[0]}: is trained for a scene; give the models that deepservo learn wrote with --models")
     camera, distance, learned, found = PAPER_CAMERA, DISTANCE, dict[tuple[str, str], Model](), dict[str, PlanarScene]()
-    if models is not None:
-        learned = {(model.picture, model.method): model for model in map(load_model, _names(models))}
+    if of_scenes:
+        learned = {(model.picture, model.method): model for model in of_scenes}
         first = next(iter(learned.values()))
         lacking = [name for name in untrained if not any(trained_as(name) == method for _, method in learned)]
         if lacking:
@@ -121,8 +126,9 @@ def _bench(
             raise InputError(f"{poses}: holds no T_world_goal; add it, (N, 4, 4) or one for all")
         own = (Ts_cam, Ts_goal)
     return Bench(
-        camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own, own_starts=image is not None and image.is_dir()
-    )
+        camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own, pairs[0] if pairs else None,
+        own_starts=image is not None and image.is_dir(),
+    )  # fmt: skip
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -1,33 +1,35 @@
 """Learn a scene from one picture: from the picture at the door to a finished model file."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deepservo import checkpoint, distributed
+from deepservo import distributed
 from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera
 from deepservo.data import PoseTask
 from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask, begun
+from deepservo.data_siamese import Law, RegressionTask, SiameseTask
 from deepservo.errors import InputError, unknown
-from deepservo.model import Model, load_model, texture_of
+from deepservo.model import Model, texture_of
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
 from deepservo.nets.resnet import AutoEncoder, Shape
+from deepservo.nets.siamese import GROUPS, Balanced, Loss, RegressionNet, SiameseNet
 from deepservo.rehearsal import balance
 from deepservo.scene import PlanarScene
-from deepservo.train import Progress, Task, deferred_interrupt, peek, steps_in, train
+from deepservo.train import Progress, deferred_interrupt, planned, steps_in, train
 from deepservo.version import __version__
+from deepservo.weights import load_backbone
 
 # 234 x 234, fx = fy = 300, centre (124, 114), its border of 5 pixels cropped: the published experiments' camera.
 PAPER_CAMERA = Camera(224, 224, 300.0, 300.0, 119.0, 109.0)
@@ -38,21 +40,56 @@ NEAREST, FARTHEST = 1e-4, 1e4  # metres between which a distance is one
 class Recipe:
     """What a method trains, on what, and what of it the model file keeps.
 
-    net: made for a task. minutes (on two cores) or steps: how long, where nobody asks for another length.
+    net: made for a task and, where it has one, a backbone. minutes (on two cores) or steps: how long, where nobody asks for another length.
     finish: changes what is kept, at the end, and tells what of it to record; given the task, the steps that the training took, and what
     to call with its own step and of how many.
+    backbone: where nobody asks for another. told: which of the task's fields the caller may choose. paced: the task, when it is known how
+    many batches there will be.
     """
 
-    net: Callable[[Any], nn.Module]
-    task: Callable[[PlanarScene, Camera, float], Any]
+    net: Callable[..., nn.Module]
+    task: Callable[..., Any]
     kept: Callable[[Any], Any] = lambda net: net
     finish: Callable[[Any, Any, int, Callable[[int, int], None]], dict[str, Any]] = lambda kept, task, steps, show: {}
     minutes: float | None = None
     steps: int | None = None
+    backbone: str | None = None
+    told: tuple[str, ...] = ()
+    paced: Callable[[Any, int], Any] = lambda task, batches: task
 
 
 def _encoder(net: AutoEncoder) -> nn.Module:
     return net.encoder
+
+
+@dataclass(frozen=True)
+class Options:
+    """What some methods alone may be told; None or nothing: as the recipe has it."""
+
+    backbone: str | None = None
+    """Of nets.backbones."""
+    weights: Path | None = None
+    """A file of ImageNet's weights for it."""
+    loss: str | None = None
+    """How its parts are weighed: of nets.siamese.GROUPS."""
+    others: tuple[PlanarScene, ...] = ()
+    """More scenes that the same network learns."""
+
+
+def _siamese(law: Law, loss: Loss, preset: str) -> Recipe:
+    """Siame-se(3); curriculum for several scenes: the perturbations set in over the first 10 of 75 epochs (V-C)."""
+    published = preset == "paper"
+    task = partial(SiameseTask, law=law, loss_of=loss)
+    return Recipe(
+        lambda task, backbone: Balanced(SiameseNet(backbone, published, len(task.scene.texture) == 3), task.loss_of),
+        partial(task, batch=25, rate=1e-4) if published else task,
+        lambda net: net.net,
+        minutes=None if published else 20,
+        steps=50 * 100_000 // 25 if published else None,
+        backbone="efficientnet_b3" if published else "compact",
+        told=("loss_of", "others"),
+        paced=lambda task, batches: replace(task, ramp=batches * 10 // 75) if task.others else task,
+    )
 
 
 FEW = Shape(18, 16, 32, 64, smooth=True, linear=True)
@@ -60,6 +97,9 @@ STRAIGHT = partial(AutoEncoderTask, batch=96, perturb=False, straight=10, rate=3
 RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
     {
         ("cnn", "cpu"): Recipe(lambda task: PoseNet(), PoseTask, minutes=4.5),
+        ("cnn", "paper"): Recipe(
+            lambda task, backbone: RegressionNet(backbone), RegressionTask, backbone="alexnet", steps=50 * 11_000 // 50
+        ),
         # Not longer: what detail z still has to learn of the pictures bends it.
         ("aevs", "cpu"): Recipe(lambda task: begun(FEW, task.beginning(FEW.size)), STRAIGHT, _encoder, balance, steps=1000),
         ("aevs", "paper"): Recipe(
@@ -69,6 +109,11 @@ RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
             lambda task: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True, local=True), "silu"), IsometryTask, minutes=10
         ),
         ("mlvs", "paper"): Recipe(lambda task: MetricNet(Shape(34)), MetricTask, minutes=480),
+        **{
+            (f"siamese-{law}", preset): _siamese(law, "two" if law == "SE3" else "four", preset)
+            for law in get_args(Law)
+            for preset in ("cpu", "paper")
+        },
     }
 )
 """By method and preset: `cpu` for two cores, `paper` as it was published, for a GPU."""
@@ -85,7 +130,7 @@ def recipe(method: str, preset: str) -> Recipe:
 
 
 def make_scene(
-    picture: Float[Tensor, "1 h w"],
+    picture: Float[Tensor, "c h w"],
     camera: CalibratedCamera,
     what: str,
     width: float | None = None,
@@ -125,7 +170,7 @@ def check_scene(scene: PlanarScene, camera: Camera, distance: float, what: str) 
 
 
 def learn(
-    picture: Float[Tensor, "1 h w"],
+    picture: Float[Tensor, "c h w"],
     scene: PlanarScene,
     camera: CalibratedCamera,
     out: Path,
@@ -137,6 +182,7 @@ def learn(
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
+    options: Options = Options(),
     resume: bool | None = False,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> Model:
@@ -156,10 +202,10 @@ def learn(
         raise InputError("training takes a positive number of minutes or steps")
     check_distance(distance)
     partial = out.with_name(out.name + ".partial")
-    task = chosen.task(scene, camera.camera, distance)
+    task = _task(chosen, method, preset, options, len(picture) == 3)(scene, camera.camera, distance)
     with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
-        net = chosen.net(task).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = _net(chosen, task, options).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept = chosen.kept(net)
     config = {
         "method": method, "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest(), "camera": asdict(camera.camera),
@@ -169,11 +215,12 @@ def learn(
     }  # fmt: skip
     if preset != "cpu":
         config["preset"] = preset
+    config |= _told(options)
     processes = distributed.rank()[1]
     if processes > 1:
         config["processes"] = processes
-    resume, steps = distributed.decided(lambda: _known(out, partial, config, steps, resume))
-    steps = steps or _timed(minutes or 0, net, task, seed)
+    resume, steps = planned(out, partial, config, steps, resume, lambda: steps_in(minutes or 0, net, task, seed))
+    task = chosen.paced(task, steps * processes)
     progress = train(net, task, steps, seed, partial, config, resume, show)
     trained = time.perf_counter()
     try:
@@ -194,46 +241,40 @@ def learn(
     return model
 
 
-def _timed(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
-    """`steps_in`, as the first of all processes found."""
-    steps = steps_in(minutes, net, task, seed)
-    return distributed.decided(lambda: steps)
+def _task(chosen: Recipe, method: str, preset: str, options: Options, colour: bool) -> Callable[..., Any]:
+    """What makes the task, as the options have it; InputError where some are not for this recipe."""
+    if chosen.backbone is None and (options.backbone or options.weights):
+        able = " or ".join(f"--method {m} --preset {p}" for (m, p), other in RECIPES.items() if other.backbone and p != "cpu")
+        raise InputError(f"{method}: has no backbone with --preset {preset}; leave --backbone and --weights away, or give {able}")
+    asked = {field: value for field, value in (("loss_of", options.loss), ("others", options.others)) if value}
+    if not asked.keys() <= set(chosen.told):
+        able = ", ".join(m for (m, p), other in RECIPES.items() if other.told and p == preset)
+        raise InputError(f"{method}: learns one picture, and has one loss; only {able} take a folder of pictures or --loss")
+    if colour and not chosen.told:
+        raise InputError(f"{method}: learns grey levels; leave --colour away")
+    if options.loss is not None and options.loss not in GROUPS:
+        raise unknown("loss", options.loss, GROUPS)
+    return partial(chosen.task, **asked)
 
 
-def _known(out: Path, partial: Path, config: dict[str, Any], steps: int | None, resume: bool | None) -> tuple[bool, int | None]:
-    """Whether to go on from the checkpoint, and the number of steps where it is known; InputError when `out` cannot be written."""
-    if out.is_dir():
-        raise InputError(f"{out}: is a folder; give the model a file name, such as {out / 'model.safetensors'}")
-    checkpoint.check_writable(out)
-    finished = _finished(out)
-    if resume and not partial.is_file():
-        raise InputError(f"{partial}: there is nothing to resume; start without --resume")
-    stopped = _stopped(partial, config)
-    resume = stopped is not None if resume is None else resume
-    if steps is None and resume:
-        return resume, peek(partial)[1]  # of whatever settings: `train` says which of them differ
-    return resume, steps or stopped or finished.get(json.dumps(config))
+def _net(chosen: Recipe, task: Any, options: Options) -> nn.Module:
+    """The network, on the backbone and with the weights asked for."""
+    if chosen.backbone is None:
+        return chosen.net(task)
+    name = options.backbone or chosen.backbone
+    net = chosen.net(task, name)
+    if options.weights is not None:
+        load_backbone(chosen.kept(net).backbone, name, options.weights)
+    return net
 
 
-def _finished(out: Path) -> dict[str, int]:
-    """The recorded steps of the model that stands at `out`, by its settings; InputError when a file of another kind stands there."""
-    if not out.exists():
-        return {}
-    try:
-        checkpoint.load(out)
-    except InputError:
-        raise InputError(f"{out}: exists and is no model of deepservo's; choose another name, or remove it first") from None
-    try:
-        training = load_model(out).training
-    except InputError:  # ours, but of another version or shape: it may be replaced
-        return {}
-    return {json.dumps(training.get("settings")): int(training["steps"])}
-
-
-def _stopped(partial: Path, config: dict[str, Any]) -> int | None:
-    """The recorded steps of a checkpoint made with these settings, if there is one."""
-    try:
-        settings, steps = peek(partial)
-    except InputError:
-        return None
-    return steps if settings == config else None
+def _told(options: Options) -> dict[str, Any]:
+    """The options that were given, as JSON has them."""
+    told: dict[str, Any] = {}
+    if options.weights is not None:
+        told["weights"] = hashlib.sha256(options.weights.read_bytes()).hexdigest()
+    if options.loss is not None:
+        told["loss"] = options.loss
+    if options.others:
+        told["others"] = [hashlib.sha256(scene.texture.numpy().tobytes()).hexdigest() for scene in options.others]
+    return told

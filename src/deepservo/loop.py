@@ -117,7 +117,8 @@ def servo(
         done, last = settled | hovering, step == budget - 1
         words = controller.evidence(len(going)) if last or done.any() else []
         for i in (torch.ones_like(done) if last else done).nonzero().flatten().tolist():
-            why = "settled" if settled[i] else "settled but for noise" if hovering[i] else f"budget of {budget} steps spent"
+            rested = "settled" if v[max(0, step + 1 - SETTLED_STEPS) : step + 1, going[i]].any() else "held still"
+            why = rested if settled[i] else "settled but for noise" if hovering[i] else f"budget of {budget} steps spent"
             reason[int(going[i])] = f"{why}; {words[i]}" if words[i] else why
         if last or done.all():
             break

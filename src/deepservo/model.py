@@ -11,7 +11,9 @@ from deepservo import checkpoint
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.nets import NETS
+from deepservo.nets.pair import PairNet
 from deepservo.scene import PlanarScene
+from deepservo.unseen import PairModel, load_pair
 
 TRAINED = tuple(NETS)
 TOLD = ("parameters", "steps", "batch", "seconds", "threads", "seed")  # numbers that every model tells of its training
@@ -55,9 +57,30 @@ class Model:
         checkpoint.save(path, {**tensors, "texture": self.scene.texture}, self.config())
 
 
+@dataclass(frozen=True)
+class Unlearned:
+    """A scene that nothing was trained for, and a camera: enough for the methods that need no training there."""
+
+    scene: PlanarScene
+    camera: Camera
+    distance: float
+    picture: str
+    distortion: tuple[float, ...] = ()
+    net: PairNet | None = None
+    """In the place of the one that ships."""
+
+
+def read_model(path: str | Path) -> Model | PairModel:
+    """The model in a file, whichever kind it is of."""
+    _, config = checkpoint.load(path)
+    return load_pair(path) if config.get("method") == PairModel.method and "partial" not in config else load_model(path)
+
+
 def load_model(path: str | Path) -> Model:
     """The model in a file that `deepservo learn` wrote; InputError when it is not whole, not ours or of another version."""
     tensors, config = checkpoint.load(path)
+    if config.get("method") == PairModel.method:
+        raise InputError(f"{path}: was trained for no scene in particular; give a model that deepservo learn made of a picture")
     if "partial" in config:
         raise InputError(f"{path}: is the checkpoint of a training that has not ended; end it with deepservo learn --resume")
     try:
@@ -79,6 +102,8 @@ def load_model(path: str | Path) -> Model:
         scene = PlanarScene(_texture(tensors.pop("texture")), float(scene_config["width"]), background)
         with torch.device("meta"):
             net = NETS[config["method"]](config["net"])
+        if (len(scene.texture) == 3) != getattr(net, "colour", False):
+            raise ValueError("whether it is in colour")
         weights = {k.removeprefix("net."): v for k, v in tensors.items()}
     except InputError as error:
         raise InputError(f"{path}: its description is wrong ({error}); train the model anew") from None
@@ -91,7 +116,7 @@ def load_model(path: str | Path) -> Model:
 
 
 def _texture(texture: torch.Tensor) -> torch.Tensor:
-    if texture.dtype != torch.float32 or texture.ndim != 3 or len(texture) != 1 or not ((texture >= 0) & (texture <= 1)).all():
+    if texture.dtype != torch.float32 or texture.ndim != 3 or len(texture) not in (1, 3) or not ((texture >= 0) & (texture <= 1)).all():
         raise ValueError(f"the learned picture, {tuple(texture.shape)} of {texture.dtype}")
     return texture
 

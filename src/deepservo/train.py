@@ -7,6 +7,7 @@ function of (seed, step) and everything else is in the checkpoint.
 """
 
 import copy
+import json
 import math
 import signal
 import statistics
@@ -215,3 +216,56 @@ def _restore(net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progres
 def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
     """In memory as its parameter is (channels last), so that a resumed step runs the same instructions as an uninterrupted one."""
     return torch.empty_like(parameter).detach().copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()
+
+
+def planned(
+    out: Path, partial: Path, config: dict[str, Any], steps: int | None, resume: bool | None, timed: Callable[[], int]
+) -> tuple[bool, int]:
+    """Whether to go on from the checkpoint, and of how many steps: those asked for, or those recorded with these settings, or `timed`.
+
+    All processes do as the first does. `resume` None goes on where there is a checkpoint with these settings.
+    Raises InputError when `out` cannot be written, or there is nothing to resume.
+    """
+    resume, steps = distributed.decided(lambda: _known(out, partial, config, steps, resume))
+    if steps is None:
+        found = timed()  # by all of them at once, as they will run
+        steps = distributed.decided(lambda: found)
+    return resume, steps
+
+
+def _known(out: Path, partial: Path, config: dict[str, Any], steps: int | None, resume: bool | None) -> tuple[bool, int | None]:
+    """Whether to go on from the checkpoint, and the number of steps where it is known; InputError when `out` cannot be written."""
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; give the model a file name, such as {out / 'model.safetensors'}")
+    checkpoint.check_writable(out)
+    finished = _finished(out)
+    if resume and not partial.is_file():
+        raise InputError(f"{partial}: there is nothing to resume; start without --resume")
+    stopped = _stopped(partial, config)
+    resume = stopped is not None if resume is None else resume
+    if steps is None and resume:
+        return resume, peek(partial)[1]  # of whatever settings: `train` says which of them differ
+    return resume, steps or stopped or finished.get(json.dumps(config))
+
+
+def _finished(out: Path) -> dict[str, int]:
+    """The recorded steps of the model that stands at `out`, by its settings; InputError when a file of another kind stands there."""
+    if not out.exists():
+        return {}
+    try:
+        _, config = checkpoint.load(out)
+    except InputError:
+        raise InputError(f"{out}: exists and is no model of deepservo's; choose another name, or remove it first") from None
+    try:
+        return {json.dumps(config["training"]["settings"]): int(config["training"]["steps"])}
+    except (KeyError, TypeError, ValueError):  # of another version: it may be replaced
+        return {}
+
+
+def _stopped(partial: Path, config: dict[str, Any]) -> int | None:
+    """The recorded steps of a checkpoint made with these settings, if there is one."""
+    try:
+        settings, steps = peek(partial)
+    except InputError:
+        return None
+    return steps if settings == config else None

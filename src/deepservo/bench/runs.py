@@ -29,17 +29,11 @@ from deepservo.loop import servo
 from deepservo.methods import build, trained_as
 from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
-from deepservo.model import Model
+from deepservo.model import Model, Unlearned
 from deepservo.scene import PlanarScene
+from deepservo.unseen import PairModel
 
 CHUNK = 25  # runs that go together: the most that a kill can lose
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A scene that is known, and nothing trained on it."""
-
-    scene: PlanarScene
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,8 @@ class Bench:
     budget: int | None = None
     poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
     """Of the set `poses`: the user's own."""
+    pair: PairModel | None = None
+    """In the place of the network that ships, for scenes never seen."""
     own_starts: bool = False
     """Each scene has starts of its own, where many scenes have few runs each; else all have the same."""
 
@@ -69,7 +65,11 @@ class Bench:
 
     def known(self, scene: str, method: str) -> Any:
         """What a method may know of a scene: its model, or the scene alone."""
-        return self.models.get((scene, trained_as(method) or "")) or _Known(self.scenes[scene] if scene in self.scenes else scene_of(scene))
+        learned = self.models.get((scene, trained_as(method) or ""))
+        if learned:
+            return learned
+        found = self.scenes[scene] if scene in self.scenes else scene_of(scene)
+        return Unlearned(found, self.camera, self.distance, scene, net=self.pair.net if self.pair else None)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from deepservo.nets.resnet import folded
 ROLLS = 12  # of the goal, evenly about the circle: the network knows pictures that roll little against each other
 TRIED = 2  # of them, those with the most cells in common
 LIKELY = 0.05  # probability of a match above which it is counted
-FEWEST = 20  # cells that must agree: neighbours err alike
+FEWEST = 32  # cells that must agree: neighbours err alike, and of two pictures of other places so many do once in a hundred times
 WITHIN = 0.4  # of a cell: how far from where the homography has it a match may be
 
 

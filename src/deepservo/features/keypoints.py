@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepservo import native
 from deepservo.camera import Camera
-from deepservo.geometry import se3
+from deepservo.geometry import pnp, se3
 
 FEWEST = 8  # inliers under which a homography is not believed
 # What is found on faint pictures too: OpenCV's own thresholds (0.04; 20, and a border of 31 pixels) leave a few dozen keypoints
@@ -102,3 +102,14 @@ def pose_of_homography(H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Fl
     R = U @ Vh
     t = ((G @ n[..., None])[..., 0] / scale - (R @ n[..., None])[..., 0]) * d[..., None]
     return se3.inverse(se3.transform(R, t))
+
+
+def pose_of_matches(found: Matched, camera: Camera, depth: float) -> Float[Tensor, "4 4"]:
+    """`T_goal_cam` that explains matches on a plane which faces the goal at `depth` [m].
+
+    A homography has two more numbers than a pose, and what they take up of the matches' errors, the pose that is read from it lacks.
+    """
+    rays, points = (torch.from_numpy(np.column_stack([px, np.ones(len(px))])) @ camera.K_inv.mT for px in (found.cam_px, found.goal_px))
+    T_plane_cam, _ = pnp.pose_from_plane_points(rays, depth * points[None, :, :2], torch.ones(1, len(points), dtype=torch.float64))
+    T_plane_cam[0, 2, 3] += depth
+    return T_plane_cam[0]

@@ -1,7 +1,8 @@
 """Every method by name: `METHODS[name](camera, depth=..., model=...)` builds its controller.
 
 A new method is one file and one line here. Those that are trained take a `model` (a `deepservo.model.Model`); `pca`, which learns
-as it is built, only needs its `scene`. `X+dvs` is X with the photometric finish. `dct-20` is `dct` with k = 20, `mlvs-50` is `mlvs` with
+as it is built, only needs its `scene`; `auto` and `cnn-pair` take the shipped network where the model has none for any scene.
+`X+dvs` is X with the photometric finish. `dct-20` is `dct` with k = 20, `mlvs-50` is `mlvs` with
 a bank of poses and its 50 nearest neighbours.
 """
 
@@ -12,20 +13,25 @@ from typing import Any
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
 from deepservo.methods.aevs import AutoEncoderServo
+from deepservo.methods.auto import AutoServo
 from deepservo.methods.base import Controller
+from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
 from deepservo.methods.handoff import Handoff, Still
 from deepservo.methods.keypoint import HomographyServo, PointServo
 from deepservo.methods.mlvs import MetricServo
 from deepservo.methods.particle import ParticleServo
+from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.methods.true_pose import TruePose
 from deepservo.nets import NETS
+from deepservo.nets.pair import PairNet
+from deepservo.unseen import shipped
 
 
 def _trained(name: str, camera: Camera, model: Any) -> Any:
     """The model's network; InputError where there is none for this method and camera."""
-    if getattr(model, "net", None) is None:
+    if getattr(model, "method", None) is None:
         raise InputError(f"{name}: this method is trained for a scene; make a model with deepservo learn --method {name}, and load it")
     if model.method != name:
         raise InputError(f"{name}: the model was trained for another method; make one with deepservo learn --method {name}")
@@ -50,6 +56,25 @@ def _cnn(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = F
     return Handoff(PoseServo(camera, model.net, model.distance, model.scene), depth)
 
 
+def _siamese(method: str, finish: bool = False) -> Callable[..., Controller]:
+    def made(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
+        servo = SiameseServo(camera, _trained(method, camera, model), model.distance, pose=method == "siamese-SE3")
+        if finish and servo.colour:
+            raise InputError(f"{method}+dvs: its finish has no eye for the colours that the model was trained on; use {method}")
+        return Handoff(servo, depth) if finish else servo
+
+    return made
+
+
+def _unseen(servo: type[PairServo], finish: bool) -> Callable[..., Controller]:
+    def made(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
+        net = getattr(model, "net", None)
+        coarse = servo(camera, net if isinstance(net, PairNet) else shipped(), depth)
+        return Handoff(coarse, depth) if finish else coarse
+
+    return made
+
+
 def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> Controller:
     if model is None:
         raise InputError("pca: its basis is learned from pictures of the scene; give a model of it")
@@ -67,11 +92,20 @@ METHODS: dict[str, Callable[..., Controller]] = {
     "cnn": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model),
     "aevs": _aevs,
     "mlvs": _mlvs,
+    "siamese-se3": _siamese("siamese-se3"),
+    "siamese-SE3": _siamese("siamese-SE3"),
+    "siamese-ibvs": _siamese("siamese-ibvs"),
+    "cnn-pair": _unseen(PairServo, finish=False),
     "photometric": lambda camera, depth=0.6, model=None: Handoff(Still(camera), depth),
+    "auto": _unseen(AutoServo, finish=True),
     "sift+dvs": lambda camera, depth=0.6, model=None: Handoff(HomographyServo(camera, depth), depth),
+    "cnn-pair+dvs": _unseen(PairServo, finish=True),
     "cnn+dvs": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model, finish=True),
     "aevs+dvs": lambda camera, depth=0.6, model=None: _aevs(camera, depth, model, finish=True),
     "mlvs+dvs": lambda camera, depth=0.6, model=None: Handoff(_mlvs(camera, depth, model), depth),
+    "siamese-se3+dvs": _siamese("siamese-se3", finish=True),
+    "siamese-SE3+dvs": _siamese("siamese-SE3", finish=True),
+    "siamese-ibvs+dvs": _siamese("siamese-ibvs", finish=True),
 }
 NUMBERED = ("dct", "pca", "mlvs")  # whose name may end in how many numbers they take of a picture, or neighbours of a bank
 

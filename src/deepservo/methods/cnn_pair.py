@@ -1,9 +1,11 @@
 """CNN-VS for scenes never seen (Bateux 2018, section IV): two pictures in, the pose between them out; PBVS."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.features import keypoints
 from deepservo.features.cells import Cells
 from deepservo.features.keypoints import Matched
 from deepservo.methods.keypoint import HomographyServo
@@ -27,6 +29,13 @@ class PairServo(HomographyServo):
 
     def _match(self, image: Tensor) -> list[Matched | None]:
         index = self.state["goal"].expand(len(image)).tolist()
-        found = [self.cells.match(self.cell_goals[k], d) for k, d in zip(index, self.cells.describe(image), strict=True)]
+        found = self._match_cells(image, index)
         self.state["inliers"] = torch.tensor([0 if f is None else len(f.goal_px) for f in found])
         return found
+
+    def _match_cells(self, images: Tensor, goals: list[int]) -> list[Matched | None]:
+        """Each picture with the goal of that number."""
+        return [self.cells.match(self.cell_goals[k], d) for k, d in zip(goals, self.cells.describe(images), strict=True)]
+
+    def _pose(self, found: Matched) -> Float[Tensor, "4 4"]:
+        return keypoints.pose_of_matches(found, self.camera, self.depth)

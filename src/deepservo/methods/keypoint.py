@@ -1,6 +1,7 @@
 """Matched keypoints: SIFT, a homography and pose-based servoing; ORB and image-based servoing. Neither needs training."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import control
@@ -43,12 +44,15 @@ class HomographyServo(MatchServo):
     """SIFT matches, a MAGSAC homography, the pose it gives for a plane of known depth, PBVS."""
 
     def _velocity(self, image: Tensor) -> Tensor:
-        Hs = torch.eye(3, dtype=torch.float64).repeat(len(image), 1, 1)
+        v_cam = torch.zeros(len(image), 6, dtype=torch.float64)
         for i, found in enumerate(self._match(image)):
             if found is not None:
-                Hs[i] = torch.from_numpy(found.H)
-        T_goal_cam = keypoints.pose_of_homography(Hs, self.camera, fronto(self.depth))
-        return torch.where((self.state["inliers"] > 0)[:, None], control.pbvs(T_goal_cam, self.gain), 0.0)
+                v_cam[i] = control.pbvs(self._pose(found), self.gain)
+        return v_cam
+
+    def _pose(self, found: keypoints.Matched) -> Float[Tensor, "4 4"]:
+        """`T_goal_cam`."""
+        return keypoints.pose_of_homography(torch.from_numpy(found.H), self.camera, fronto(self.depth)[0])
 
 
 class PointServo(MatchServo):

@@ -1,0 +1,125 @@
+"""A network for scenes that were never seen: how it is trained, kept in a file, and the one that ships."""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import checkpoint, distributed, pictures
+from deepservo.data_pair import TEXTURE, PairTask, Textures
+from deepservo.errors import InputError
+from deepservo.nets.pair import PairNet
+from deepservo.train import Progress, deferred_interrupt, planned, steps_in, train
+from deepservo.version import __version__
+
+SHIPPED = Path(__file__).parent / "shipped" / "cnn-pair.safetensors"
+MINUTES = 20.0  # where nobody asks for another length
+TOLD = ("parameters", "steps", "batch", "seconds", "threads", "seed")  # numbers that every file tells of its training
+
+
+@dataclass(frozen=True)
+class PairModel:
+    """A PairNet, and how it was trained. It knows no scene and no camera."""
+
+    net: PairNet
+    training: dict[str, Any]
+    version: str = __version__
+    method: ClassVar[str] = "cnn-pair"
+
+    def save(self, path: Path) -> None:
+        """Write the model file, beside and renamed, in half precision."""
+        tensors = {f"net.{k}": v.half() if v.is_floating_point() else v for k, v in self.net.state_dict().items()}
+        config = {"version": self.version, "method": self.method, "net": self.net.config(), "training": self.training}
+        checkpoint.save(path, tensors, config)
+
+
+def load_pair(path: str | Path) -> PairModel:
+    """The model in a file that `deepservo learn --method cnn-pair` wrote; InputError when it is not whole or not such a one."""
+    tensors, config = checkpoint.load(path)
+    if "partial" in config:
+        raise InputError(f"{path}: is the checkpoint of a training that has not ended; end it with deepservo learn --resume")
+    if config.get("method") != PairModel.method:
+        raise InputError(f"{path}: was learned for one scene; for any scene give what deepservo learn --method {PairModel.method} wrote")
+    try:
+        training = {**config["training"]}
+        training |= {k: training[k] + 0 for k in TOLD}
+        training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
+        with torch.device("meta"):
+            net = PairNet(**config["net"])
+        version = str(config["version"])
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, InputError) as error:
+        raise InputError(f"{path}: its description lacks or garbles {error}; train the model anew") from None
+    weights = {k.removeprefix("net."): v.float() if v.dtype == torch.half else v for k, v in tensors.items()}
+    checkpoint.load_weights(net, weights, path)
+    return PairModel(net.eval(), training, version)
+
+
+@functools.cache
+def shipped() -> PairNet:
+    """The network that comes with deepservo, trained on pictures made by code."""
+    return load_pair(SHIPPED).net
+
+
+def learn_pair(
+    out: Path,
+    *,
+    folder: Path | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool | None = False,
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> PairModel:
+    """Train on endless pictures made by code, or on those in `folder`; write the model to `out`, and a checkpoint beside it until then.
+
+    minutes, steps, resume: as `deepservo.learn.learn` has them. Raises InputError for impossible options, a folder without pictures, a
+    checkpoint made with other settings, or when `out` is some other file.
+    """
+    if minutes is not None and steps is not None:
+        raise InputError("give either --minutes or --steps, not both")
+    minutes = MINUTES if minutes is None and steps is None else minutes
+    if not 0 < (minutes or steps or 0) < float("inf"):
+        raise InputError("training takes a positive number of minutes or steps")
+    partial, found = out.with_name(out.name + ".partial"), None if folder is None else _pictures(folder)
+    task = PairTask(Textures(found))
+    with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
+        torch.manual_seed(seed)
+        net = PairNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config = {
+        "method": PairModel.method, "pictures": None if found is None else hashlib.sha256(found.numpy().tobytes()).hexdigest(),
+        "seed": seed, "batch": task.batch, "minutes": minutes, "net": net.config(), "steps asked": steps,
+        "processes": distributed.rank()[1],
+    }  # fmt: skip
+    resume, steps = planned(out, partial, config, steps, resume, lambda: steps_in(minutes or 0, net, task, seed))
+    progress = train(net, task, steps, seed, partial, config, resume, show)
+    training = {
+        "steps": steps, "seconds": round(progress.seconds, 1), "batch": task.batch, "seed": seed,
+        "parameters": sum(p.numel() for p in net.parameters()), "loss": progress.loss, "threads": torch.get_num_threads(),
+        "settings": config,
+    }  # fmt: skip
+    model = PairModel(net, training)
+    if distributed.first():
+        with deferred_interrupt():
+            model.save(out)
+            partial.unlink(missing_ok=True)
+    return model
+
+
+def _pictures(folder: Path) -> Float[Tensor, "n 1 h w"]:
+    """Of a folder, each reduced to the size of those made by code; what is too long or too high is cut off on both sides alike."""
+    found = []
+    for file in pictures.files_in(folder):
+        picture = pictures.read_picture(file)
+        h, w = picture.shape[1:]
+        scale = max(TEXTURE[0] / h, TEXTURE[1] / w)
+        size = (max(TEXTURE[0], round(h * scale)), max(TEXTURE[1], round(w * scale)))
+        resized = torch.nn.functional.interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
+        top, left = (size[0] - TEXTURE[0]) // 2, (size[1] - TEXTURE[1]) // 2
+        found.append(resized[:, top : top + TEXTURE[0], left : left + TEXTURE[1]])
+    return torch.stack(found)

@@ -1,0 +1,124 @@
+"""The network for scenes never seen, from the command line: trained, kept, and served without a model."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from deepservo import checkpoint, unseen
+from deepservo.cli import main
+from deepservo.errors import InputError
+from tiny import interrupt_at, picture
+
+STEPS = 3
+
+
+def learn(out: Path, *more: str) -> int:
+    return main(["learn", "--method", "cnn-pair", "--out", str(out), "--steps", str(STEPS), *more])
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pair") / "pair.safetensors"
+    assert learn(out) == 0
+    return out
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    cv2.imwrite(str(tmp_path / "scene.png"), picture(320, 240))
+    return tmp_path / "scene.png"
+
+
+def test_the_file_keeps_it_in_half_precision(pair):
+    model = unseen.load_pair(pair)
+    assert model.training["steps"] == STEPS == len(model.training["loss"])
+    tensors, _ = checkpoint.load(pair)
+    kept = {k: v.float() for k, v in tensors.items()}
+    assert all(torch.equal(kept[f"net.{k}"], v.float()) for k, v in model.net.state_dict().items())
+    assert {v.dtype for v in tensors.values() if v.is_floating_point()} == {torch.half}
+
+
+def test_stopped_and_resumed_it_is_the_same(pair, tmp_path, interruptible):
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(1, patch)
+        assert learn(tmp_path / "pair.safetensors") == 2
+    assert learn(tmp_path / "pair.safetensors", "--resume") == 0
+    first, again = (checkpoint.load(path)[0] for path in (pair, tmp_path / "pair.safetensors"))
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not (tmp_path / "pair.safetensors.partial").exists()
+
+
+def test_it_learns_from_a_folder_of_pictures(pair, image, tmp_path):
+    for i, size in enumerate(((320, 240), (500, 300), (200, 400))):
+        cv2.imwrite(str(image.with_name(f"{i}.png")), picture(*size, seed=i))
+    assert learn(tmp_path / "own.safetensors", str(image.parent)) == 0
+    first, own = (checkpoint.load(path)[0] for path in (pair, tmp_path / "own.safetensors"))
+    assert any(not torch.equal(first[k], own[k]) for k in first)
+
+
+@pytest.mark.parametrize("text", ["net", "training", "version"])
+def test_a_garbled_file_is_refused(pair, tmp_path, text):
+    tensors, config = checkpoint.load(pair)
+    checkpoint.save(
+        tmp_path / "p.safetensors",
+        tensors,
+        {**config, text: {"width": 1e9} if text == "net" else None}
+        if text != "version"
+        else {k: v for k, v in config.items() if k != text},
+    )
+    with pytest.raises(InputError, match="train the model anew"):
+        unseen.load_pair(tmp_path / "p.safetensors")
+
+
+def test_info_tells_how_it_was_made(pair, capsys):
+    assert main(["info", str(pair)]) == 0
+    assert "for any scene" in capsys.readouterr().out
+
+
+def test_without_a_model_it_servoes_and_says_by_what(image, tmp_path, capsys):
+    assert main(["servo", "--image", str(image), "--starts", "3", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "3 of 3 runs: settled; in the photometric finish" in said and "by SIFT" in said
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_picture_of_the_goal_brings_its_size(image, tmp_path, capsys):
+    scene = cv2.imread(str(image))
+    cv2.imwrite(str(tmp_path / "goal.png"), scene[40:200, 60:260])
+    args = ["servo", "--goal", str(tmp_path / "goal.png"), "--image", str(image), "--starts", "2", "--out", str(tmp_path / "out")]
+    assert main(args) == 0
+    assert "no --camera: 200 x 160 pixels as the goal" in capsys.readouterr().out
+
+
+def refused(args: list[object], out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main([*map(str, args), "--out", str(out)]) == 2
+    assert not out.exists() or not any(out.iterdir())
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("deepservo: ")
+    return said
+
+
+def test_a_goal_of_another_scene_moves_nothing(image, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "goal.png"), picture(224, 224, seed=9))
+    said = refused(["servo", "--goal", tmp_path / "goal.png", "--image", image, "--starts", "2"], tmp_path / "out", capsys)
+    assert "not moved from any start" in said and "nothing in common" in said
+
+
+def test_what_does_not_go_together_is_refused(pair, image, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert "--image" in refused(["servo"], out, capsys)
+    assert "--camera" in refused(["learn", "--method", "cnn-pair", "--camera", "c.yaml"], out, capsys)
+    assert "is no folder" in refused(["learn", image, "--method", "cnn-pair"], out, capsys)
+    assert "give a picture" in refused(["learn", "--method", "cnn"], out, capsys)
+    assert "trained for a scene" in refused(["servo", "--image", image, "--method", "aevs"], out, capsys)
+    assert "must be a positive" in refused(["servo", "--image", image, "--distance", "0"], out, capsys)
+    assert "two were trained for any scene" in refused(["bench", "--models", f"{pair},{unseen.SHIPPED}", "--methods", "auto"], out, capsys)
+
+
+def test_a_network_of_ones_own_is_benched(pair, image, tmp_path):
+    args = ["bench", "--methods", "cnn-pair,sift", "--sets", "gaussian", "--image", str(image), "--quick", "--n", "1"]
+    assert main([*args, "--models", str(pair), "--out", str(tmp_path / "own")]) == 0
+    assert main([*args, "--models", str(pair), "--out", str(tmp_path / "own"), "--resume"]) == 0
+    assert main([*args, "--out", str(tmp_path / "own"), "--resume"]) == 2, "another network is another benchmark"
