@@ -1,4 +1,4 @@
-"""The studies of AEVS and MLVS, one line each: networks that differ in one thing, learned for as many steps, measured on the same starts.
+"""The studies, one line each: networks that differ in one thing, learned for as many steps, measured on the same starts.
 
     python benchmarks/studies.py losses        # AEVS Fig. 4: frequencies or pixels, five seeds
     python benchmarks/studies.py size          # AEVS Fig. 5a: numbers in the latent space
@@ -9,6 +9,7 @@
     python benchmarks/studies.py regression    # MLVS, or the pose outright: the same encoder, pictures and steps
     python benchmarks/studies.py spoiled       # MLVS, taught clean pictures, lit and covered ones, and ones out of focus too
     python benchmarks/studies.py bank          # MLVS: L of the pose found on phi, of one neighbour, of fifty, weighted two ways
+    python benchmarks/studies.py siamese       # Siame-se(3) Table I: velocity or pose; four weights, two, or a fixed one; another law
     python benchmarks/studies.py draw          # what the results file has, as one page
 
 Killed, a study goes on: what is learned or measured is not done again.
@@ -34,20 +35,23 @@ from deepservo.bench.sets import SETS
 from deepservo.commands import servo_bar, training_bar
 from deepservo.data import generator, half_precision, perturbed
 from deepservo.data_latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, begun, pictures, spoiled, to_reference
+from deepservo.data_siamese import Law, SiameseTask
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.learn import FEW, PAPER_CAMERA, recipe
 from deepservo.methods.aevs import latent_servo
 from deepservo.methods.base import Controller
 from deepservo.methods.mlvs import MetricServo
+from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.nets.metric import numbers
 from deepservo.nets.resnet import AutoEncoder, Encoder, Norm, Pool, Shape, folded
+from deepservo.nets.siamese import GROUPS
 from deepservo.scene import PlanarScene, sampling
 from deepservo.train import Task, train
 from pages import write_page
 from rows import ResultsFile, per_run, pooled
 
-Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "draw"]
+Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "siamese", "draw"]
 DISTANCE = 0.6
 HARDEST = ("", "defocus 4 px, view", "motion blur 1", "noise 0.08, view", "32 px")  # the parts of sets that are measured
 LATENTS, SEEDS = (6, 8, 16, 32, 64, 128, 256), range(5)
@@ -127,7 +131,28 @@ class Regressed(Controller):
 
 def variants(study: Study, preset: str) -> list[Variant]:
     """What a study compares."""
+    if study == "siamese":
+        return _siamese(preset)
     return _metric(study, preset) if study in ("regression", "spoiled", "bank") else _autoencoders(study, preset)
+
+
+def _siamese(preset: str) -> list[Variant]:
+    """Siame-se(3): what the network answers, and how its errors are weighed."""
+
+    def variant(label: str, law: Law, loss: str) -> Variant:
+        chosen = recipe(f"siamese-{law}", preset)
+
+        def task(scene: PlanarScene) -> SiameseTask:
+            return replace(chosen.task(scene, PAPER_CAMERA, DISTANCE), loss_of=loss)
+
+        return Variant(
+            f"{label}, {loss}", lambda task: chosen.net(task, chosen.backbone), task,
+            lambda net: SiameseServo(PAPER_CAMERA, net.net, DISTANCE, law == "SE3"), ("gaussian",),
+        )  # fmt: skip
+
+    laws: dict[str, Law] = {"velocity": "se3", "pose": "SE3"}
+    both = [variant(label, law, loss) for label, law in laws.items() for loss in GROUPS]
+    return [*both, variant("velocity of IBVS", "ibvs", "four")]
 
 
 def _autoencoders(study: Study, preset: str) -> list[Variant]:

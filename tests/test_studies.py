@@ -12,7 +12,7 @@ import studies
 from deepservo.bench.scenes import scene_of
 from deepservo.bench.sets import SETS
 
-COMPARED = ("losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank")
+COMPARED = ("losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "siamese")
 
 
 @pytest.fixture(scope="module")
