@@ -3,9 +3,9 @@
  * The arithmetic is that of `refined_reference` in geometry/pnp.py, its slow plain twin.
  */
 #include <float.h>
-#include <math.h>
 #include <stdint.h>
-#include <string.h>
+
+#include "rigid.h"
 
 typedef struct { /* `Arguments` of geometry/pnp.py */
     const double *rays, *points, *weights; /* (n, 3), (R, n, 2), (R, n) */
@@ -14,50 +14,14 @@ typedef struct { /* `Arguments` of geometry/pnp.py */
     double steepest, floor, farthest; /* STEEPEST, L1_FLOOR, FARTHEST */
 } Posing;
 
-/* T <- T exp(twist) for the upper three rows of a rigid T, as `se3.exp`. */
+/* T <- T exp(twist) for the upper three rows of a rigid T. */
 static void move(double *T, const double *twist) {
-    const double x = twist[3], y = twist[4], z = twist[5], t2 = x * x + y * y + z * z, t = sqrt(t2);
-    const int small = t2 < 1e-3;
-    const double a = small ? 1 - t2 / 6 * (1 - t2 / 20 * (1 - t2 / 42)) : sin(t) / t;
-    const double b = small ? 0.5 * (1 - t2 / 12 * (1 - t2 / 30 * (1 - t2 / 56))) : (1 - cos(t)) / t2;
-    const double c = small ? (1 - t2 / 20 * (1 - t2 / 42 * (1 - t2 / 72))) / 6 : (t - sin(t)) / (t2 * t);
-    const double k[3][3] = {{0, -z, y}, {z, 0, -x}, {-y, x, 0}}, w[3] = {x, y, z};
-    double R[3][3], p[3] = {0, 0, 0};
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 3; j++) {
-            const double kk = w[i] * w[j] - (i == j) * t2;
-            R[i][j] = (i == j) + a * k[i][j] + b * kk;
-            p[i] += ((i == j) + b * k[i][j] + c * kk) * twist[j];
-        }
+    double R[3][3], p[3];
+    rigid_exp(twist, R, p);
     for (int i = 0; i < 3; i++) {
         double *row = T + 4 * i, r[3] = {row[0], row[1], row[2]};
         for (int j = 0; j < 3; j++) row[j] = r[0] * R[0][j] + r[1] * R[1][j] + r[2] * R[2][j];
         row[3] += r[0] * p[0] + r[1] * p[1] + r[2] * p[2];
-    }
-}
-
-/* x with (H + diag(mu H_ii + 1e-9)) x = -g by Cholesky's factors; zero where there are none. */
-static void damped(const double H[6][6], const double *g, double mu, double *x) {
-    double F[6][6];
-    for (int i = 0; i < 6; i++)
-        for (int j = 0; j <= i; j++) {
-            double s = H[j][i] + (i == j) * (mu * H[i][i] + 1e-9);
-            for (int k = 0; k < j; k++) s -= F[i][k] * F[j][k];
-            if (i == j && s <= 0) {
-                memset(x, 0, 6 * sizeof(double));
-                return;
-            }
-            F[i][j] = i == j ? sqrt(s) : s / F[j][j];
-        }
-    for (int i = 0; i < 6; i++) {
-        double s = -g[i];
-        for (int k = 0; k < i; k++) s -= F[i][k] * x[k];
-        x[i] = s / F[i][i];
-    }
-    for (int i = 5; i >= 0; i--) {
-        double s = x[i];
-        for (int k = i + 1; k < 6; k++) s -= F[k][i] * x[k];
-        x[i] = s / F[i][i];
     }
 }
 
@@ -94,7 +58,7 @@ static double equations(const Posing *a, const double *points, const double *wei
 void plane_pose_runs(const void *arguments, int64_t begin, int64_t end) {
     const Posing *const a = arguments;
     for (int64_t run = begin; run < end; run++) {
-        double *best = a->poses + 16 * run, T[12], H[6][6] = {0}, g[6] = {0}, now_H[6][6], now_g[6], step[6], cost = DBL_MAX, mu = 1e-3;
+        double *best = a->poses + 16 * run, T[12], H[6][6] = {0}, g[6] = {0}, now_H[6][6], now_g[6], ridge[6], step[6], cost = DBL_MAX, mu = 1e-3;
         memcpy(T, best, sizeof T);
         for (int32_t iteration = 0; iteration < a->iterations; iteration++) {
             const double now = equations(a, a->points + 2 * a->n * run, a->weights + a->n * run, T, now_H, now_g);
@@ -107,8 +71,9 @@ void plane_pose_runs(const void *arguments, int64_t begin, int64_t end) {
                 mu *= 10;
                 memcpy(T, best, sizeof T);
             }
-            damped(H, g, mu, step);
-            for (int i = 0; i < 6; i++) step[i] = fmin(fmax(step[i], -a->farthest), a->farthest);
+            for (int i = 0; i < 6; i++) ridge[i] = mu * H[i][i] + 1e-9;
+            damped(&H[0][0], 6, ridge, g, step);
+            for (int i = 0; i < 6; i++) step[i] = -fmin(fmax(step[i], -a->farthest), a->farthest);
             move(T, step);
         }
         a->costs[run] = cost;

@@ -1,13 +1,12 @@
-/* One step of photometric registration for one run after another: warp, residual, robust scale, cost, normal equations.
+/* Photometric registration for one run after another: warp, residual, robust scale, cost, normal equations, and steps from these.
  *
- * The arithmetic is that of `step_reference` in features/alignment.py, its slow plain twin. A run's pictures stay in the
+ * The arithmetic is that of `step_reference` and `align_reference` in features/alignment.py, the slow plain twins. A run's pictures stay in the
  * cache from the warp to the last sum; sums are float along a row and double over the rows.
  */
 #include <float.h>
-#include <math.h>
-#include <string.h>
 
 #include "gradient.h"
+#include "rigid.h"
 #include "sampler.h"
 
 #define CUT 2.385f      /* deviations at which a residual's weight has fallen to a quarter */
@@ -17,6 +16,9 @@
 #define USED 0.6        /* share of a window that must be seen */
 #define DRIFT 1.5f      /* of the gain from its first value: flat pictures explain anything, given gain enough */
 #define WHOLE 0.999f    /* coverage of a pixel that the view fills */
+#define NEARER 0.05f    /* than this part of its distance to the plane, the view's centre counts as no nearer */
+#define TOLERANCE 1.02  /* of the cost */
+#define LONGEST 0.2     /* of a step [m, rad] */
 
 static float median(float *v, int32_t n) { /* the lower one; reorders v */
     int32_t lo = 0, hi = n - 1, k = (n - 1) / 2;
@@ -207,4 +209,78 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
             }
     }
     free(scratch);
+}
+
+typedef struct { /* `Aligning` of features/alignment.py */
+    Registering step; /* its homographies, dets and centres are written here */
+    const double *normals, *camera, *goal_camera_inv; /* (R, 3), n / d of the goals' planes; K of the views; K^-1 of the goals' pixels */
+    double *poses;                                    /* (R, 4, 4), `T_goal_cam`, in and out */
+    double damping;
+    int32_t iterations;
+} Aligning;
+
+/* `K (R + t n^T / d) K_goal^-1` with (R, t) = T_cam_goal, its determinant, and `c / (1 - n . c / d)`. */
+static void place(const Aligning *a, int64_t run, const double *T) {
+    const double *n = a->normals + 3 * run, *K = a->camera, *K_inv = a->goal_camera_inv;
+    double M[3][3], KM[3][3], H[3][3], along = 0;
+    for (int i = 0; i < 3; i++) {
+        double t = 0;
+        for (int k = 0; k < 3; k++) t -= T[4 * k + i] * T[4 * k + 3];
+        for (int j = 0; j < 3; j++) M[i][j] = T[4 * j + i] + t * n[j];
+        along += n[i] * T[4 * i + 3];
+    }
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) KM[i][j] = K[3 * i] * M[0][j] + K[3 * i + 1] * M[1][j] + K[3 * i + 2] * M[2][j];
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) H[i][j] = KM[i][0] * K_inv[j] + KM[i][1] * K_inv[3 + j] + KM[i][2] * K_inv[6 + j];
+    const double det = H[0][0] * (H[1][1] * H[2][2] - H[1][2] * H[2][1]) - H[0][1] * (H[1][0] * H[2][2] - H[1][2] * H[2][0]) +
+                       H[0][2] * (H[1][0] * H[2][1] - H[1][1] * H[2][0]);
+    float *homography = (float *)a->step.homographies + 9 * run, *centre = (float *)a->step.centres + 3 * run;
+    for (int i = 0; i < 9; i++) homography[i] = (float)H[i / 3][i % 3];
+    ((float *)a->step.dets)[run] = (float)fabs(det);
+    for (int i = 0; i < 3; i++) centre[i] = (float)(T[4 * i + 3] / fmax(1 - along, NEARER));
+}
+
+/* T = exp(twist) T_best, the twist at most LONGEST. */
+static void moved(const double *H, const double *g, double mu, const double *best, double *T) {
+    double ridge[8], x[8], most = 0, longest = 0, R[3][3], p[3];
+    for (int i = 0; i < 8; i++) most = fmax(most, H[9 * i]);
+    for (int i = 0; i < 8; i++) ridge[i] = (i < 6) * mu * H[9 * i] + 1e-12 * most + 1e-12;
+    damped(H, 8, ridge, g, x);
+    for (int i = 0; i < 6; i++) longest = fmax(longest, fabs(x[i]));
+    for (int i = 0; i < 6; i++) x[i] /= fmax(longest / LONGEST, 1);
+    rigid_exp(x, R, p);
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 4; j++) T[4 * i + j] = R[i][0] * best[j] + R[i][1] * best[4 + j] + R[i][2] * best[8 + j] + (j == 3) * p[i];
+}
+
+/* Runs [begin, end): Levenberg-Marquardt. arguments: an Aligning. */
+void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
+    const Aligning *const a = arguments;
+    Registering step = a->step;
+    for (int64_t run = begin; run < end; run++) {
+        double *best = a->poses + 16 * run, T[12], H[64], g[8], cost = DBL_MAX, mu = fmax(1e-4, a->damping);
+        const double *found_H = step.H + 64 * run, *found_g = step.g + 8 * run;
+        const float *costs = step.costs + 2 * run;
+        float *scale = step.scales + run;
+        memcpy(T, best, sizeof T);
+        for (int32_t i = 0; i <= a->iterations; i++) {
+            const float before = *scale;
+            place(a, run, T);
+            step.first = a->step.first && i == 0;
+            registration_runs(&step, run, run + 1);
+            const int better = i == 0 || costs[0] <= TOLERANCE * cost;
+            if (better) memcpy(best, T, sizeof T);
+            if (i == a->iterations) break;
+            mu = fmin(fmax(better ? mu * 0.1 : mu * 10, a->damping), 1e3);
+            if (better) {
+                cost = costs[1];
+                memcpy(H, found_H, sizeof H);
+                memcpy(g, found_g, sizeof g);
+            } else {
+                *scale = before;
+            }
+            moved(H, g, mu, best, T);
+        }
+    }
 }

@@ -1,21 +1,23 @@
-"""One step of photometric registration, and all that it sums: warp, gain and bias, robust weights, cost, normal equations.
+"""Photometric registration at one size: warp, gain and bias, robust weights, cost, normal equations, and the steps from these.
 
     r = (I_warped - bias) / gain - I_goal,    J = [L, I, 1],    H = J^T W J,    g = J^T W r
 
 On a CPU the work is done by `registration.c`, run after run, so that a run's pictures never leave the cache;
-`step_reference` is the same arithmetic in torch, for machines without a compiler and for the tests.
+`align_reference` and `step_reference` are the same arithmetic in torch, for machines without a compiler and for the tests.
 """
 
 from ctypes import Structure
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deepservo import native
 from deepservo.camera import Camera
 from deepservo.features.luminance import gradient
+from deepservo.geometry import se3
 from deepservo.sampler import build_pyramid, sample_covered
 
 MARGIN = 3  # pixels whose gradient would reach over the border
@@ -24,6 +26,9 @@ SUBSAMPLE = 4096  # pixels that estimate a scale
 WINDOWS = 10  # across the picture, for the first gain
 USED = 0.6  # share of a window that must be seen
 DRIFT = 1.5  # of the gain from its first value
+NEARER = 0.05  # than this part of its distance to the plane, the view's centre counts as no nearer
+TOLERANCE = 1.02  # of the cost: warping blurs a little, more or less with each step, and that must not hold a step back
+LONGEST = 0.2  # of a step [m, rad]
 
 
 class Arguments(Structure):
@@ -33,6 +38,12 @@ class Arguments(Structure):
         "* views homographies dets goal_image goal_gx goal_gy", "i64 goal_step", "* planes centres camera goal_noises noises floors",
         "* scales fits costs H g", "i32 view_w view_h w h first",
     )  # fmt: skip
+
+
+class Aligning(Structure):
+    """`Aligning` of registration.c."""
+
+    _fields_ = [("step", Arguments), *native.fields("* normals camera goal_camera_inv poses", "f64 damping", "i32 iterations")]
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Goals:
         """The goals of these runs; one that serves all stays one."""
         if len(self.image) == 1:
             return self
-        parts = {name: getattr(self, name)[index] for name in ("image", "gx", "gy", "depth", "noise", "spread")}
+        parts: dict[str, Any] = {name: rows(getattr(self, name), index) for name in ("image", "gx", "gy", "depth", "noise", "spread")}
         return replace(self, **parts)
 
     def inverse_depth(self) -> Float[Tensor, "g h w"]:
@@ -82,12 +93,14 @@ class Pairs:
     noise: Float[Tensor, "b 1"]
     goal_noise: Float[Tensor, "b 1"]
     floor: Float[Tensor, "b 1"]
+    intrinsics: Float[Tensor, "4"]
 
     @classmethod
     def of(cls, views: Float[Tensor, "b 1 _ _"], noise: Float[Tensor, "b 1"], goals: Goals, floor: Float[Tensor, "b 1"]) -> "Pairs":
         """One goal serves all views, or there is one each."""
         wide = (values.float().expand(len(views), -1).contiguous() for values in (goals.depth, noise, goals.noise, floor))
-        return cls(goals, views.float().contiguous(), *wide)
+        depth, noise, goal_noise, floor = wide
+        return cls(goals, views.float().contiguous(), depth, noise, goal_noise, floor, goals.camera.intrinsics)
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,12 @@ def _inside(camera: Camera) -> Float[Tensor, "h w"]:
     return inside
 
 
+def rows(values: Float[Tensor, "n *_"], index: Int64[Tensor, " r"]) -> Float[Tensor, "r *_"]:
+    """`values[index]`, and no copy where these are all, in their order."""
+    every = len(index) == len(values) and torch.equal(index, torch.arange(len(values)))
+    return values if every else values[index]
+
+
 def subsampled(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
     """An even sample of about SUBSAMPLE pixels, enough for a median."""
     return values[..., :: max(1, values.shape[-1] // SUBSAMPLE)]
@@ -124,6 +143,71 @@ def warp(
     return warped[:, 0], whole * _inside(camera) * (goals.inverse_depth() > 0)
 
 
+def homographies(
+    T_goal_cam: Float[Tensor, "b 4 4"], plane: Float[Tensor, "#b 4"], camera: Camera, goal_camera: Camera
+) -> Float[Tensor, "b 3 3"]:
+    """From goal pixels to the views': `K (R + t n^T / d) K_goal^-1` with (R, t) = T_cam_goal."""
+    T = se3.inverse(T_goal_cam)
+    H = T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None])
+    return camera.K @ H @ goal_camera.K_inv
+
+
+def align(
+    pairs: Pairs, camera: Camera, plane: Float[Tensor, "#b 4"], T_goal_cam: Float[Tensor, "b 4 4"], iterations: int, damping: float,
+    fit: Float[Tensor, "b 3"] | None,
+) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, "b 3"]]:  # fmt: skip
+    """Levenberg-Marquardt: a step that does not lower the cost is taken back and damped more. The poses, and the fits there.
+
+    camera: of the views. plane: [n, d] of the goals', in their frames. damping: the least.
+    fit (b, 3): gain and bias so far and the first gain; None where there are none yet.
+    """
+    lib = native.library() if T_goal_cam.device.type == "cpu" else None
+    if lib is None:
+        return align_reference(pairs, camera, plane, T_goal_cam, iterations, damping, fit)
+    B, poses = len(T_goal_cam), T_goal_cam.double().clone(memory_format=torch.contiguous_format)
+    normals = (plane[:, :3] / plane[:, 3:]).double().expand(B, 3).contiguous()
+    K, K_inv, places = camera.K, pairs.goals.camera.K_inv, [torch.empty(B, 9), torch.empty(B), torch.empty(B, 3)]
+    step, found = _arguments(pairs, places, 2 * pairs.floor, fit)
+    arguments = Aligning(
+        step=step, normals=normals.data_ptr(), camera=K.data_ptr(), goal_camera_inv=K_inv.data_ptr(), poses=poses.data_ptr(),
+        damping=damping, iterations=iterations,
+    )  # fmt: skip
+    native.run(lib.alignment_runs, arguments, B)
+    return poses, found.fit
+
+
+def align_reference(
+    pairs: Pairs, camera: Camera, plane: Float[Tensor, "#b 4"], T_goal_cam: Float[Tensor, "b 4 4"], iterations: int, damping: float,
+    fit: Float[Tensor, "b 3"] | None,
+) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, "b 3"]]:  # fmt: skip
+    """`align` in plain torch."""
+    T, B = T_goal_cam.double(), len(T_goal_cam)
+    mu = torch.full((B,), max(1e-4, damping), dtype=torch.float64)
+    cost, scale = torch.full((B,), torch.inf), 2 * pairs.floor
+    T_best, H, g = T, torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
+    for i in range(iterations + 1):
+        found = step(pairs, homographies(T, plane, camera, pairs.goals.camera), T[:, :3, 3], scale, fit)
+        better, fit = found.cost <= TOLERANCE * cost, found.fit
+        T_best = torch.where(better[:, None, None], T, T_best)
+        if i == iterations:
+            break
+        mu = torch.where(better, mu * 0.1, mu * 10).clamp(damping, 1e3)
+        scale = torch.where(better[:, None], found.scale, scale)
+        cost = torch.where(better, found.next_cost, cost)
+        H, g = torch.where(better[:, None, None], found.H, H), torch.where(better[:, None], found.g, g)
+        T = se3.exp(_twist(H, g, mu)) @ T_best
+    assert fit is not None
+    return T_best, fit
+
+
+def _twist(H: Tensor, g: Tensor, mu: Tensor) -> Float[Tensor, "b 6"]:
+    """The twist of the damped system, at most LONGEST (m or rad)."""
+    diagonal = torch.diagonal(H, dim1=1, dim2=2)
+    ridge = diagonal * mu[:, None] * (torch.arange(8) < 6) + 1e-12 * diagonal.amax(1, keepdim=True) + 1e-12
+    twist = torch.linalg.solve(H + torch.diag_embed(ridge), g)[:, :6]
+    return twist / (twist.abs().amax(1, keepdim=True) / LONGEST).clamp(min=1)
+
+
 def step(pairs: Pairs, Hs: Float[Tensor, "b 3 3"], centre: Float[Tensor, "b 3"], scale: Float[Tensor, "b 1"], fit: Tensor | None) -> Step:
     """One step for each run.
 
@@ -133,22 +217,29 @@ def step(pairs: Pairs, Hs: Float[Tensor, "b 3 3"], centre: Float[Tensor, "b 3"],
     lib = native.library() if Hs.device.type == "cpu" else None
     if lib is None:
         return step_reference(pairs, Hs, centre, scale, fit)
+    centres = _scaled(centre, pairs.goals).expand(len(Hs), 3)
+    places = [values.float().contiguous() for values in (Hs, torch.linalg.det(Hs).abs(), centres)]
+    arguments, found = _arguments(pairs, places, scale, fit)
+    native.run(lib.registration_runs, arguments, len(Hs))
+    return found
+
+
+def _arguments(pairs: Pairs, places: list[Tensor], scale: Float[Tensor, "b 1"], fit: Float[Tensor, "b 3"] | None) -> tuple[Arguments, Step]:
+    """What the C reads, and where it will write: they point into `pairs`, the places and the step, which must outlive them."""
     goals, views, B = pairs.goals, pairs.views, len(pairs.views)
-    intrinsics, (view_h, view_w), (h, w) = goals.camera.intrinsics, views.shape[-2:], goals.image.shape[-2:]
-    homographies, dets = Hs.float().contiguous(), torch.linalg.det(Hs).abs().float().contiguous()
-    centres = _scaled(centre, goals).expand(B, 3).float().contiguous()
+    (view_h, view_w), (h, w) = views.shape[-2:], goals.image.shape[-2:]
     scales = scale.float().expand(B, 1).clone(memory_format=torch.contiguous_format)
     fits = torch.zeros(B, 3) if fit is None else fit.clone()
     costs, H, g = torch.zeros(B, 2), torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
     arguments = Arguments(
-        views=views.data_ptr(), homographies=homographies.data_ptr(), dets=dets.data_ptr(), goal_image=goals.image.data_ptr(),
+        views=views.data_ptr(), homographies=places[0].data_ptr(), dets=places[1].data_ptr(), goal_image=goals.image.data_ptr(),
         goal_gx=goals.gx.data_ptr(), goal_gy=goals.gy.data_ptr(), goal_step=h * w if len(goals.image) > 1 else 0,
-        planes=pairs.depth.data_ptr(), centres=centres.data_ptr(), camera=intrinsics.data_ptr(), goal_noises=pairs.goal_noise.data_ptr(),
-        noises=pairs.noise.data_ptr(), floors=pairs.floor.data_ptr(), scales=scales.data_ptr(), fits=fits.data_ptr(),
-        costs=costs.data_ptr(), H=H.data_ptr(), g=g.data_ptr(), view_w=view_w, view_h=view_h, w=w, h=h, first=fit is None,
+        planes=pairs.depth.data_ptr(), centres=places[2].data_ptr(), camera=pairs.intrinsics.data_ptr(),
+        goal_noises=pairs.goal_noise.data_ptr(), noises=pairs.noise.data_ptr(), floors=pairs.floor.data_ptr(), scales=scales.data_ptr(),
+        fits=fits.data_ptr(), costs=costs.data_ptr(), H=H.data_ptr(), g=g.data_ptr(), view_w=view_w, view_h=view_h, w=w, h=h,
+        first=fit is None,
     )  # fmt: skip
-    native.run(lib.registration_runs, arguments, B)
-    return Step(fits, costs[:, 0], scales, costs[:, 1], H, g)
+    return arguments, Step(fits, costs[:, 0], scales, costs[:, 1], H, g)
 
 
 def step_reference(
@@ -198,7 +289,7 @@ def _normal_equations(
 
 def _scaled(centre: Tensor, goals: Goals) -> Float[Tensor, "b 3"]:
     """c / (1 - n . c / d): far from the plane c itself, more and more the nearer to it."""
-    return centre / (1 - (goals.depth * centre).sum(1, keepdim=True)).clamp(min=0.05)
+    return centre / (1 - (goals.depth * centre).sum(1, keepdim=True)).clamp(min=NEARER)
 
 
 def _first_fit(goals: Goals, warped: Tensor, valid: Tensor, noise: Tensor) -> Float[Tensor, "b 3"]:

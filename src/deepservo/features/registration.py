@@ -12,6 +12,7 @@ the gradient that one solves with makes every step wrong, along the axis most of
 covers a part of either picture has hardly any say.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,8 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.alignment import Goals, Pairs, step, subsampled, warp
-from deepservo.geometry import se3
+from deepservo.features.alignment import SUBSAMPLE, Goals, Pairs, align, homographies, rows, warp
 
 AGREE = 0.55  # agreement above which two pictures, at a quarter of their size, show the same thing
 OVERLAP = 0.2  # share of the goal's pixels that must be seen for that
@@ -33,8 +33,6 @@ LEVELS = 4  # full size, then halved each time
 ACQUIRE = ((3, 12), (2, 6))  # (level, iterations) that refine a first guess
 FLOOR = (0.05, 0.1, 0.2, 0.3)  # least deviation of the residuals by level, in deviations of the goal's grey levels
 DAMPING = (1e-9, 1e-4, 1e-3, 1e-2)  # least by level: a turn and a shift that look alike at a coarse level are left to the finer ones
-TOLERANCE = 1.02  # of the cost: warping blurs a little, more or less with each step, and that must not hold a step back
-LONGEST = 0.2  # of a step [m, rad]
 
 
 @dataclass(frozen=True)
@@ -102,45 +100,20 @@ class Registration:
     def agreement(self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor, level: int = EVIDENCE) -> Evidence:
         """How far the view, warped by each pose, and the goal show the same."""
         goals = self.levels[level].pick(runs)
-        warped, valid = warp(views.levels[level][runs], self._homographies(T_goal_cam, level, runs), goals)
+        Hs = homographies(T_goal_cam, self._planes(runs), self.cameras[level], goals.camera)
+        warped, valid = warp(rows(views.levels[level], runs), Hs, goals)
         noises = (goals.noise, views.noise[runs] / 2**level)
         return Evidence(*_local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2)))
 
-    def _homographies(self, T_goal_cam: Tensor, level: int, runs: Tensor) -> Float[Tensor, "r 3 3"]:
-        """From goal pixels to the views': `K (R + t n^T / d) K_goal^-1` with (R, t) = T_cam_goal."""
-        plane = self.plane if len(self.plane) == 1 else self.plane[runs]
-        T = se3.inverse(T_goal_cam)
-        H = T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None])
-        return self.cameras[level].K @ H @ self.levels[level].camera.K_inv
-
     def _align(self, views: Views, T: Tensor, level: int, iterations: int, runs: Tensor, fit: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Levenberg-Marquardt at one level: a step that does not lower the cost is taken back and damped more."""
-        goals, B = self.levels[level].pick(runs), len(T)
-        floor = (FLOOR[level] * goals.spread).expand(B, 1)
-        pairs = Pairs.of(views.levels[level][runs], views.noise[runs] / 2**level, goals, floor)
-        mu = torch.full((B,), max(1e-4, DAMPING[level]), dtype=torch.float64)
-        cost, scale = torch.full((B,), torch.inf), 2 * floor
-        T_best, H, g = T, torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
-        for i in range(iterations + 1):
-            found = step(pairs, self._homographies(T, level, runs), T[:, :3, 3], scale, fit)
-            better = found.cost <= TOLERANCE * cost
-            T_best = torch.where(better[:, None, None], T, T_best)
-            if i == iterations:
-                break
-            mu = torch.where(better, mu * 0.1, mu * 10).clamp(DAMPING[level], 1e3)
-            scale, fit = torch.where(better[:, None], found.scale, scale), found.fit
-            cost = torch.where(better, found.next_cost, cost)
-            H, g = torch.where(better[:, None, None], found.H, H), torch.where(better[:, None], found.g, g)
-            T = se3.exp(_twist(H, g, mu)) @ T_best
-        return T_best, found.fit
+        """`align` at one level."""
+        goals = self.levels[level].pick(runs)
+        floor = (FLOOR[level] * goals.spread).expand(len(T), 1)
+        pairs = Pairs.of(rows(views.levels[level], runs), views.noise[runs] / 2**level, goals, floor)
+        return align(pairs, self.cameras[level], self._planes(runs), T, iterations, DAMPING[level], fit)
 
-
-def _twist(H: Tensor, g: Tensor, mu: Tensor) -> Float[Tensor, "b 6"]:
-    """The twist of the damped system, at most LONGEST (m or rad)."""
-    diagonal = torch.diagonal(H, dim1=1, dim2=2)
-    ridge = diagonal * mu[:, None] * (torch.arange(8) < 6) + 1e-12 * diagonal.amax(1, keepdim=True) + 1e-12
-    twist = torch.linalg.solve(H + torch.diag_embed(ridge), g)[:, :6]
-    return twist / (twist.abs().amax(1, keepdim=True) / LONGEST).clamp(min=1)
+    def _planes(self, runs: Tensor) -> Float[Tensor, "#r 4"]:
+        return self.plane if len(self.plane) == 1 else self.plane[runs]
 
 
 def fronto(depth: float) -> Float[Tensor, "1 4"]:
@@ -154,9 +127,10 @@ def _halved(camera: Camera, times: int) -> Camera:
 
 def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:
     """Deviation of the noise, from what a plane through 3 x 3 pixels does not explain (after Immerkaer 1996), by its median."""
-    taps = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6
-    rough = torch.nn.functional.conv2d(images, taps[None, None]).abs().flatten(1)
-    return 1.4826 * subsampled(rough).median(1, keepdim=True).values.clamp(min=1e-4)
+    apart = max(1, math.isqrt(images[0].numel() // SUBSAMPLE))
+    bent = images[..., :-2:apart, :] - 2 * images[..., 1:-1:apart, :] + images[..., 2::apart, :]
+    rough = (bent[..., :-2:apart] - 2 * bent[..., 1:-1:apart] + bent[..., 2::apart]).abs().flatten(1) / 6
+    return 1.4826 * rough.median(1, keepdim=True).values.clamp(min=1e-4)
 
 
 def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -168,9 +142,6 @@ def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tupl
     believe any two pictures that are bright on the same side.
     """
 
-    def mean(values: Tensor) -> Tensor:
-        return torch.nn.functional.avg_pool2d(values, WINDOW, WINDOW // 2)
-
     def flat(values: Tensor, noise: Tensor) -> Tensor:
         centre = values.sum((1, 2), keepdim=True) / total
         return (
@@ -178,11 +149,12 @@ def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tupl
             + NOISY * noise.square()[:, :, None]
         )
 
-    share, total = mean(valid), valid.sum((1, 2), keepdim=True).clamp(min=1)
-    used, share = (share > 0.6).float(), share.clamp(min=1e-6)
+    total = valid.sum((1, 2), keepdim=True).clamp(min=1)
     a, b = goal * valid, warped * valid
-    mean_a, mean_b = mean(a) / share, mean(b) / share
-    aa, bb, ab = mean(a * a) / share - mean_a.square(), mean(b * b) / share - mean_b.square(), mean(a * b) / share - mean_a * mean_b
+    share, *means = torch.nn.functional.avg_pool2d(torch.stack([valid, a, b, a * a, b * b, a * b]), WINDOW, WINDOW // 2)
+    used, share = (share > 0.6).float(), share.clamp(min=1e-6)
+    mean_a, mean_b, aa, bb, ab = (mean / share for mean in means)
+    aa, bb, ab = aa - mean_a.square(), bb - mean_b.square(), ab - mean_a * mean_b
     flat_a, flat_b = flat(a, noises[0]), flat(b, noises[1])
     aa, bb = aa.clamp(min=0), bb.clamp(min=0)
     rho = ab / ((aa + flat_a) * (bb + flat_b)).sqrt()
