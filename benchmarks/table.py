@@ -245,6 +245,18 @@ def studies(rows: list[Row]) -> str:
     return table([*heads, "steps learned", "loss", "minutes", "million weights"], lines, 3)
 
 
+def scenes(rows: list[Row]) -> str:
+    """A line a network of several scenes, over those that were measured."""
+    lines = []
+    for number, colour, steps in unique((row["scenes"], row["colour"], row["steps_trained"]) for row in rows):
+        mine = [row for row in rows if (row["scenes"], row["colour"], row["steps_trained"]) == (number, colour, steps)]
+        total = pooled(mine)
+        seen = "colour" if colour else "grey"
+        trained = [str(steps), f"{mine[0]['trained_s'] / 60:.0f}", f"{mine[0]['loss']:.2f}"]
+        lines.append([str(number), seen, str(total["n"]), home(total), *ends(total)[:2], *trained])
+    return table(["scenes", "pictures", "runs", "home % [95 %]", "end mm", "end deg", "steps learned", "minutes", "loss"], lines, 2)
+
+
 # By name: the file in results/ and the table made of its rows.
 TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "pictures": ("pictures", pictures),
@@ -264,6 +276,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "studies": ("studies", studies),
     "siamese": ("siamese", studies),
     "siamese-sets": ("siamese-sets", classical),
+    "scenes": ("scenes", scenes),
     "visp": ("visp", visp),
     "speed": ("speed", speed),
     "speed-growth": ("speed", speed_growth),
