@@ -355,7 +355,7 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_several_pictures_are_learned_by_one_network(folder, files, tmp_path, monkeypatch):
+def test_several_pictures_are_learned_by_one_network(folder, files, tmp_path, monkeypatch, capsys):
     out, steps = tmp_path / "model.safetensors", []
     monkeypatch.setattr(
         SiameseTask, "loss", lambda task, net, *_: steps.append((len(task.others), task.ramp)) or net.log_variances.square().sum()
@@ -364,6 +364,9 @@ def test_several_pictures_are_learned_by_one_network(folder, files, tmp_path, mo
     assert main([*args, "--steps", "15"]) == 0
     assert steps == [(1, 2)] * 15, "the curriculum takes 10 of 75 parts"
     assert len(load_model(out).training["settings"]["others"]) == 1
+    capsys.readouterr()
+    assert main(["info", str(out)]) == 0
+    assert "for 2 scenes, the first of them" in capsys.readouterr().out
 
 
 def test_colours_are_learned_kept_and_seen(files, tmp_path, capsys):

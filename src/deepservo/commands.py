@@ -229,8 +229,10 @@ def run_info(model_file: Path) -> None:
     lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
     tried = model.training.get("rehearsed")
     rehearsed = f"rehearsed {tried['home']} of {tried['runs']} runs came home in the learned scene\n" if tried else ""
+    several = model.training.get("scenes")
+    scenes = f"{several} scenes, the first of them" if several else "one scene"
     console.print(
-        f"{model_file}: {model.method}, a network of {model.training['parameters']:,} parameters for one scene\n"
+        f"{model_file}: {model.method}, a network of {model.training['parameters']:,} parameters for {scenes}\n"
         f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x {model.scene.height:.4g} m, "
         f"reference distance {model.distance:g} m\n"
         f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, centre ({camera.cx:g}, {camera.cy:g}){lens}\n"

@@ -233,6 +233,8 @@ def learn(
         "parameters": sum(p.numel() for p in kept.parameters()), "loss": progress.loss, "picture": name, "threads": torch.get_num_threads(),
         "settings": config, **facts,
     }  # fmt: skip
+    if options.others:
+        training["scenes"] = 1 + len(options.others)
     model = Model(method, kept, scene, camera.camera, distance, name, training, camera.distortion, __version__)
     if distributed.first():
         with deferred_interrupt():
