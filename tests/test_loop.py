@@ -213,7 +213,7 @@ def test_what_a_trajectory_promises(scene):
         assert (trajectory.Ts_world_cam[k:, i] == trajectory.Ts_world_cam[k, i]).all(), "after the last step it stays"
         assert (trajectory.v_cam[k:, i] == 0).all() and (trajectory.stage[k:, i] == 0).all()
         assert torch.isfinite(trajectory.image_error[:k, i]).all() and torch.isnan(trajectory.image_error[k:, i]).all()
-    assert trajectory.reason[0].startswith("settled") and trajectory.reason[1].startswith("settled")
+    assert trajectory.reason[0] == "held still" and trajectory.reason[1].startswith("settled")
     assert "budget of 70 steps" in trajectory.reason[2]
     assert [going for _, going in calls] == sorted((going for _, going in calls), reverse=True) and calls[0] == (1, 3) and calls[-1][1] == 1
 
