@@ -164,19 +164,21 @@ def test_the_ways_are_those_of_the_published_runs_and_shorter_ones(generator):
     T = ways(4000, generator)
     metres, radians = se3.distance(torch.eye(4, dtype=torch.float64), T)
     assert torch.equal(T[:, 3], torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64).expand(4000, 4))
-    assert metres.quantile(0.99) * DISTANCE > 0.25 and radians.quantile(0.95).rad2deg() > 50
+    whole = (metres * DISTANCE).quantile(0.99), radians.quantile(0.99).rad2deg()
+    assert 0.25 < whole[0] < 0.35 and 38 < whole[1] < 50
     halvings = [(metres * DISTANCE < size).double().mean() for size in (0.02, 0.04, 0.08)]
     assert halvings[0] > 0.1 and all(b - a > 0.15 for a, b in pairwise(halvings)), "as many on each halving of the way"
 
 
 def test_pairs_that_share_too_little_are_drawn_again(paper_camera):
     g = torch.Generator().manual_seed(0)
-    goals, views = pairs(300, g, paper_camera)
+    goals, views = pairs(1000, g, paper_camera)
     assert overlap(paper_camera, goals, views).min() >= OVERLAP and views[:, 2, 3].max() < -0.09
-    wide = goals @ ways(300, g)
+    wide = goals @ ways(1000, g)
     share = overlap(paper_camera, goals, wide)
     assert (share < OVERLAP).any(), "there is something to filter"
-    assert (share - sets.overlap(paper_camera, goals, wide)).abs().max() < 0.06, "as the benchmark counts it"
+    apart = (share - sets.overlap(paper_camera, goals, wide)).abs()
+    assert apart.max() < 0.1 and apart.mean() < 0.02, "as the benchmark counts it, by fewer points"
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -205,7 +207,7 @@ def test_the_curriculum_ramps_the_perturbations_up(scene, small_camera, generato
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_pair_shows_one_of_the_scenes(channels, small_camera, generator):
-    scenes = [PlanarScene(torch.full((channels, 60, 80), grey), background=grey) for grey in (0.2, 0.5, 0.8)]
+    scenes = [PlanarScene(torch.full((channels, 60, 80), grey), 8.0) for grey in (0.2, 0.5, 0.8)]
     task = task_of(scenes[0], small_camera, others=tuple(scenes[1:]))
     goals, views = pairs(8, generator, small_camera)
     images = task.pictures(32, torch.cat([goals, views]), generator)
@@ -361,8 +363,11 @@ def test_several_pictures_are_learned_by_one_network(folder, files, tmp_path, mo
         SiameseTask, "loss", lambda task, net, *_: steps.append((len(task.others), task.ramp)) or net.log_variances.square().sum()
     )
     args = ["learn", str(folder), "--out", str(out), "--camera", str(files / "camera.yaml"), "--method", "siamese-se3"]
-    assert main([*args, "--steps", "15"]) == 0
-    assert steps == [(1, 2)] * 15, "the curriculum takes 10 of 75 parts"
+    assert main([*args, "--steps", "4"]) == 0
+    assert steps == [(1, 2)] * 4, "in minutes the curriculum takes half of the training"
+    steps.clear()
+    assert main([*args, "--steps", "15", "--preset", "paper", "--backbone", "compact"]) == 0
+    assert steps == [(1, 2)] * 15, "as published 10 of 75 parts"
     assert len(load_model(out).training["settings"]["others"]) == 1
     capsys.readouterr()
     assert main(["info", str(out)]) == 0

@@ -36,15 +36,12 @@ OCCLUDERS = 24  # pictures made by code whose superpixels cover others
 
 
 def ways(n: int, g: torch.Generator) -> Float[Tensor, "n 4 4"]:
-    """`T_goal_cam` on the way home from a published start, of Siame-se(3) or of CNN-VS, for a goal 1 before the plane.
+    """`T_goal_cam` on the way home from a published start (V-B), for a goal 1 before the plane.
 
     On a run at constant gain every halving of the way takes as long: so the parts of the way that are left are drawn, and some longer ones.
     """
-    goal = sampling.fronto_parallel(1.0, n)
-    either = (torch.rand(n, generator=g) < 0.5)[:, None, None]
-    T = torch.where(either, sampling.gaussian_starts(goal, g, 1.0), sampling.batch(n, g, 1.0)[0])
+    T = sampling.gaussian_starts(torch.eye(4, dtype=torch.float64).repeat(n, 1, 1), g, 1.0)
     part = SHORTEST * (LONGEST / SHORTEST) ** torch.rand(n, 1, generator=g, dtype=torch.float64)
-    T = se3.inverse(goal) @ T
     return se3.transform(se3.so3_exp(part * se3.so3_log(T[:, :3, :3])), part * T[:, :3, 3])
 
 
@@ -111,7 +108,7 @@ class SiameseTask:
     loss_of: Loss = "four"
     others: tuple[PlanarScene, ...] = ()
     batch: int = 64
-    rate: float = 1e-3
+    rate: float = 2e-3
     ramp: int = 0
 
     def loss(self, net: Balanced, seed: int, step: int) -> Tensor:
@@ -134,11 +131,11 @@ class SiameseTask:
         shown = [known[k] for k in torch.randperm(len(known), generator=g)[:SCENES].tolist()]
         camera, channels = self.camera.resize(size, size), len(self.scene.texture)
         T, pair = scaled(T, self.distance), torch.arange(len(T)) % (len(T) // 2)
-        background = _surround(len(T), self.scene, g)
+        drawn = torch.rand(len(T), 2, generator=g)
         images = torch.empty(len(T), channels, size, size)
         for k, scene in enumerate(shown):
             mine = pair % len(shown) == k
-            images[mine] = scene.render(camera, T[mine], background[mine])
+            images[mine] = scene.render(camera, T[mine], surround(scene, drawn[mine]))
         return images
 
 
@@ -159,7 +156,7 @@ class RegressionTask:
         order = torch.randperm(len(poses), generator=generator(seed, -1 - epoch))
         r = poses[order[(first + torch.arange(self.batch)) % len(poses)]]
         T = to_world(se3.transform(se3.so3_exp(r[:, 3:]), r[:, :3]), self.distance)
-        images = self.scene.render(self.camera.resize(net.size, net.size), T, _surround(self.batch, self.scene, g))
+        images = self.scene.render(self.camera.resize(net.size, net.size), T, surround(self.scene, torch.rand(self.batch, 2, generator=g)))
         with half_precision():
             found = net(lit_and_covered(images, g))
         return metres_and_degrees(found.float() - r.float(), self.distance)
@@ -195,7 +192,6 @@ def scaled(T: Float[Tensor, "n 4 4"], distance: float) -> Float[Tensor, "n 4 4"]
     return se3.transform(T[:, :3, :3], distance * T[:, :3, 3])
 
 
-def _surround(n: int, scene: PlanarScene, g: torch.Generator) -> Float[Tensor, "n c"]:
-    """What is seen beside a picture: its scene's own background, or any grey."""
-    grey = torch.rand(n, 1, generator=g)
-    return torch.where(torch.rand(n, 1, generator=g) < 0.5, scene.background, grey).expand(n, len(scene.texture))
+def surround(scene: PlanarScene, drawn: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
+    """What is seen beside a picture, by two numbers drawn from [0, 1]: its scene's own background, or any grey."""
+    return torch.where(drawn[:, :1] < 0.5, scene.background, drawn[:, 1:]).expand(-1, len(scene.texture))
