@@ -71,6 +71,8 @@ class Variant:
     seed: int = 0
     learned_as: str = ""
     """The study and label of the variant whose network it takes."""
+    paced: Callable[[Any, int], Task] = lambda task, steps: task
+    """The task, when it is known how long it is learned."""
 
 
 class InTurn:
@@ -147,7 +149,7 @@ def _siamese(preset: str) -> list[Variant]:
 
         return Variant(
             f"{label}, {loss}", lambda task: chosen.net(task, chosen.backbone), task,
-            lambda net: SiameseServo(PAPER_CAMERA, net.net, DISTANCE, law == "SE3"), ("gaussian",),
+            lambda net: SiameseServo(PAPER_CAMERA, net.net, DISTANCE, law == "SE3"), ("gaussian",), paced=chosen.paced,
         )  # fmt: skip
 
     laws: dict[str, Law] = {"velocity": "se3", "pose": "SE3"}
@@ -236,7 +238,7 @@ def learned(variant: Variant, scene: PlanarScene, steps: int, path: Path, what: 
         return net.eval(), config["loss"], config["seconds"]
     partial = path.with_suffix(".partial")
     with training_bar(what) as show:
-        progress = train(net, task, steps, variant.seed, partial, {"study": str(path)}, partial.is_file(), show)
+        progress = train(net, variant.paced(task, steps), steps, variant.seed, partial, {"study": str(path)}, partial.is_file(), show)
     loss = progress.loss[-1][1]
     checkpoint.save(path, net.state_dict(), {"loss": loss, "seconds": progress.seconds})
     partial.unlink()

@@ -38,7 +38,7 @@ from deepservo.nets.backbones import resnet18
 from deepservo.nets.siamese import BETA, FASTER, GROUPS, Balanced, RegressionNet, SiameseNet, metres_and_degrees
 from deepservo.pictures import LUMA
 from deepservo.scene import PlanarScene, sampling
-from tiny import learn_args, picture
+from tiny import interrupt_at, learn_args, picture, weights
 
 DISTANCE = 0.6
 METHODS = ("siamese-se3", "siamese-SE3", "siamese-ibvs")
@@ -374,6 +374,18 @@ def test_several_pictures_are_learned_by_one_network(folder, files, tmp_path, mo
     assert "for 2 scenes, the first of them" in capsys.readouterr().out
 
 
+def test_stopped_and_resumed(files, tmp_path, interruptible):
+    args = [learn_args(files, tmp_path / name, "--method", "siamese-se3", "--steps", "3") for name in ("whole", "stopped")]
+    assert main(args[0]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(1, patch)
+        assert main(args[1]) == 2
+    assert main([*args[1], "--loss", "two", "--resume"]) == 2, "another loss is another training"
+    assert main([*args[1], "--resume"]) == 0
+    whole, stopped = (weights(tmp_path / name) for name in ("whole", "stopped"))
+    assert all(torch.equal(whole[k], stopped[k]) for k in whole), "the weights of the loss too were kept"
+
+
 def test_colours_are_learned_kept_and_seen(files, tmp_path, capsys):
     coloured = np.stack([picture(seed=seed) for seed in (1, 2, 3)], -1)
     cv2.imwrite(str(tmp_path / "coloured.png"), coloured)
@@ -399,18 +411,18 @@ def test_colours_are_learned_kept_and_seen(files, tmp_path, capsys):
 
 def test_impossible_options_are_refused_in_one_sentence(files, folder, tmp_path, capsys):
     out = tmp_path / "m.safetensors"
-    weights = tmp_path / "weights.pth"
-    torch.save({"layer": torch.zeros(2)}, weights)
+    file = tmp_path / "weights.pth"
+    torch.save({"layer": torch.zeros(2)}, file)
     siamese = ("--method", "siamese-se3")
     for more, words in (
         (("--backbone", "resnet18"), "cnn: has no backbone with --preset cpu"),
-        (("--weights", str(weights)), "--method cnn --preset paper"),
+        (("--weights", str(file)), "--method cnn --preset paper"),
         (("--loss", "two"), "only siamese-se3, siamese-SE3, siamese-ibvs take"),
         ((*siamese, "--loss", "tow"), "did you mean two"),
         ((*siamese, "--backbone", "resnet8"), "did you mean resnet18"),
-        ((*siamese, "--weights", str(weights)), "compact is deepservo's own"),
+        ((*siamese, "--weights", str(file)), "compact is deepservo's own"),
         (
-            (*siamese, "--backbone", "resnet18", "--weights", str(weights)),
+            (*siamese, "--backbone", "resnet18", "--weights", str(file)),
             "weights.pth: is not for resnet18: it lacks conv1.weight and has layer",
         ),
         ((*siamese, "--backbone", "resnet18", "--weights", str(tmp_path / "none.pth")), "none.pth: no such file"),
