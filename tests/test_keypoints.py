@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from deepservo.bench.sets import SETS
 from deepservo.features import keypoints
+from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
 from deepservo.pictures import bundled
 from deepservo.scene import PlanarScene, sampling
@@ -38,3 +40,40 @@ def test_a_faint_picture_has_enough_keypoints(detector):
     found = keypoints.homographies(images, [keypoints.detect(goal[0, 0], detector)] * 6, detector)
     assert sum(f is not None for f in found) >= 5
     assert all(f is None or len(f.goal_px) == len(f.cam_px) >= keypoints.FEWEST for f in found)
+
+
+def test_sure_matches_are_mutual_and_stand_out():
+    goal, images, _ = views("coffee", 1)
+    (p, a), (q, b) = keypoints.detect_fine(goal[0, 0]), keypoints.detect_fine(images[0, 0])
+    assert np.allclose((a**2).sum(1), 1, atol=1e-5), "roots of shares"
+    slow = set()
+    apart = np.linalg.norm(a[:, None].astype(float) - b[None].astype(float), axis=2)
+    for j in range(len(b)):
+        near, next_near = np.argsort(apart[:, j])[:2]
+        if apart[near].argmin() == j and apart[near, j] < keypoints.SURE * apart[next_near, j]:
+            slow.add((near, j))
+    found = set(zip(*(each.tolist() for each in keypoints.match_surely(a, b)), strict=True))
+    assert len(slow) > 30 and len(found ^ slow) <= 0.02 * len(slow), "but for rounding"
+    assert all(each.min() >= 0 and each.max() < 224 for each in (p, q)), "pixels of the picture, not of its double"
+
+
+def test_little_that_is_shared_is_found_at_twice_the_size():
+    """Views that share a tenth of the goal: from most of them SIFT at the picture's own size is lost."""
+    scene = PlanarScene(bundled("coffee"), 0.8)
+    (part,) = (part for part in SETS["hard-overlap"] if part.label.startswith("5"))
+    Ts, T_goal = part.draw(8, torch.Generator().manual_seed(0), 0.6, PAPER_CAMERA)
+    goal, images = scene.render(PAPER_CAMERA, T_goal[:1])[0, 0], scene.render(PAPER_CAMERA, Ts)
+    right = {}
+    for detector, found in (
+        ("sift", keypoints.homographies(images, [keypoints.detect(goal)] * 8)),
+        ("fine", keypoints.homographies(images, [keypoints.detect_fine(goal)] * 8, "fine")),
+    ):
+        poses = [None if each is None else keypoints.pose_of_matches(each, PAPER_CAMERA, 0.6) for each in found]
+        there = se3.inverse(T_goal[:1]) @ Ts
+        right[detector] = sum(T is not None and float(se3.distance(T, there[i])[0]) < 0.1 for i, T in enumerate(poses))
+    assert right["sift"] + 2 <= right["fine"], right
+
+
+def test_nothing_to_match_surely():
+    none = keypoints.detect_fine(torch.full((64, 64), 0.5))
+    assert len(none[0]) == 0 and len(keypoints.match_surely(none[1], none[1])[0]) == 0

@@ -1,6 +1,7 @@
 """Keypoints: detect, describe, match, reject outliers. The rival that needs no training."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ FEWEST = 8  # inliers under which a homography is not believed
 # What is found on faint pictures too: OpenCV's own thresholds (0.04; 20, and a border of 31 pixels) leave a few dozen keypoints
 # on the moon, too few for a homography from half of the published starts.
 SIFT = {"nfeatures": 1000, "contrastThreshold": 0.01}
+FINE = SIFT | {"nfeatures": 2000}
+SURE = 0.85  # of the distance to the next nearest descriptor
 ORB = {"nfeatures": 1000, "fastThreshold": 10, "edgeThreshold": 10}
 
 
@@ -32,13 +35,38 @@ class Matched:
     cam_px: np.ndarray
 
 
-def detect(image: Float[Tensor, "h w"], detector: str = "sift") -> Features:
-    """`sift` or `orb` keypoints of a grey image in [0, 1]."""
-    finder = cv2.SIFT_create(**SIFT) if detector == "sift" else cv2.ORB_create(**ORB)  # type: ignore[attr-defined]
+def detect(image: Float[Tensor, "h w"], detector: str = "sift", options: dict[str, Any] = SIFT) -> Features:
+    """`sift` or `orb` keypoints of a grey image in [0, 1]; `options` are OpenCV's for SIFT."""
+    finder = cv2.SIFT_create(**options) if detector == "sift" else cv2.ORB_create(**ORB)  # type: ignore[attr-defined]
     keypoints, descriptors = finder.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), None)
     if descriptors is None or not len(keypoints):
         return np.zeros((0, 2)), np.zeros((0, 1), np.float32)
     return np.array([k.pt for k in keypoints]), descriptors
+
+
+def detect_fine(image: Float[Tensor, "h w"]) -> Features:
+    """SIFT keypoints of a grey image in [0, 1] at twice its size, where there are many of what is a few pixels wide.
+
+    Their descriptors are compared by Hellinger's distance (RootSIFT, Arandjelovic 2012): as vectors, after a root.
+    """
+    h, w = image.shape
+    doubled = torch.nn.functional.interpolate(image[None, None], (2 * h, 2 * w), mode="bicubic", align_corners=False)[0, 0]
+    points, descriptors = detect(doubled, options=FINE)
+    total = np.maximum(descriptors.sum(1, keepdims=True), 1e-9)
+    return (points + 0.5) / 2 - 0.5, np.sqrt(descriptors / total)
+
+
+def match_surely(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of `match`, those that are nearer than SURE of the next nearest: where little is shared, the others would drown them."""
+    if len(a) < 2 or len(b) == 0:
+        return np.zeros(0, int), np.zeros(0, int)
+    first, second = torch.from_numpy(a), torch.from_numpy(b)
+    apart = second.square().sum(1)[:, None] + first.square().sum(1) - 2 * (second @ first.mT)  # of each of b, to all of a
+    near, there = apart.min(1)
+    back = apart.argmin(0)
+    next_near = apart.scatter_(1, there[:, None], torch.inf).amin(1)
+    sure = ((back[there] == torch.arange(len(b))) & (near < SURE**2 * next_near)).nonzero().flatten()
+    return there[sure].numpy(), sure.numpy()
 
 
 def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,11 +101,11 @@ def homography(goal_px: np.ndarray, cam_px: np.ndarray, within: float = 1.5, few
 
 
 def homographies(images: Float[Tensor, "b 1 h w"], goals: list[Features], detector: str = "sift") -> list[Matched | None]:
-    """`homography` from each goal to its image, on as many threads as torch uses."""
+    """`homography` from each goal to its image, on as many threads as torch uses; `fine`: by `detect_fine` and `match_surely`."""
 
     def of(image: Float[Tensor, "1 h w"], goal: Features) -> Matched | None:
-        points, descriptors = detect(image[0], detector)
-        a, b = match(goal[1], descriptors)
+        points, descriptors = detect_fine(image[0]) if detector == "fine" else detect(image[0], detector)
+        a, b = (match_surely if detector == "fine" else match)(goal[1], descriptors)
         return homography(goal[0][a], points[b])
 
     return list(native.pool(torch.get_num_threads()).map(of, images, goals))

@@ -9,54 +9,65 @@ from deepservo.features.keypoints import Matched
 from deepservo.methods.cnn_pair import PairServo
 
 ENOUGH = 25  # of SIFT's matches agree: wrong homographies had fewer
-FEW = 12  # under which SIFT's are not believed either: of a wall of bricks, so many may agree at the wrong place
 TEXTURE = 1 / 255  # deviation of a picture's grey levels under which there is nothing to steer by
-NEITHER, SIFT, CELLS = range(3)
+NOTHING, SIFT, CELLS, FINE = range(4)
 
 
 class AutoServo(PairServo):
-    """SIFT's matches where enough of them agree, cells matched by a PairNet where not; neither, and it holds still.
+    """SIFT's matches where enough of them agree, cells matched by a PairNet where not, a finer SIFT where neither; and else it holds still.
 
     Raises InputError from `set_goal` where the goal's picture has nearly no texture.
     """
 
     def evidence(self, n: int) -> list[str]:
         """What was chosen at the last look, and why."""
-        state = (self.state[name].expand(n).tolist() for name in ("chosen", "sift", "cells"))
-        return [self._words(*each) for each in zip(*state, strict=True)]
-
-    @staticmethod
-    def _words(chosen: int, sift: int, cells: int) -> str:
-        if chosen == SIFT:
-            return f"by SIFT, {sift} matches agree"
-        had = f"{sift} of SIFT's matches" if sift else "none of SIFT's matches"
-        if chosen == CELLS:
-            return f"by the network, {cells} cells agree and {had}"
-        return f"nothing in common with the goal: {cells or 'no'} cells and {had} agree"
+        return [
+            _words(*each) for each in zip(self.state["chosen"].expand(n).tolist(), self.state["agree"].expand(n, -1).tolist(), strict=True)
+        ]
 
     def _set_goal(self, goal: Tensor) -> None:
         check_texture(goal)
         super()._set_goal(goal)
         self.goals = [keypoints.detect(picture[0]) for picture in goal]
-        self.state |= {name: torch.zeros(len(goal), dtype=torch.int64) for name in ("chosen", "sift", "cells")}
+        self.fine_goals = [keypoints.detect_fine(picture[0]) for picture in goal]
+        self.state |= {"chosen": torch.zeros(len(goal), dtype=torch.int64), "agree": torch.zeros(len(goal), 4, dtype=torch.int64)}
 
     def _match(self, image: Tensor) -> list[Matched | None]:
         index = self.state["goal"].expand(len(image)).tolist()
         found = keypoints.homographies(image, [self.goals[k] for k in index])
-        sift = torch.tensor([_count(f) for f in found])
-        cells, chosen = torch.zeros_like(sift), torch.where(sift >= FEW, SIFT, NEITHER)
-        doubted = (sift < ENOUGH).nonzero().flatten().tolist()
-        if doubted:
-            for i, other in zip(doubted, self._match_cells(image[doubted], [index[i] for i in doubted]), strict=True):
-                cells[i] = _count(other)
+        agree = torch.zeros(len(image), 4, dtype=torch.int64)
+        agree[:, SIFT] = torch.tensor([_count(each) for each in found])
+        chosen = torch.where(agree[:, SIFT] > 0, SIFT, NOTHING)
+        doubted = (agree[:, SIFT] < ENOUGH).nonzero().flatten().tolist()
+        for way in (CELLS, FINE):
+            if not doubted:
+                break
+            pictures, goals = image[doubted], [index[i] for i in doubted]
+            if way == CELLS:
+                others = self._match_cells(pictures, goals)
+            else:
+                others = keypoints.homographies(pictures, [self.fine_goals[k] for k in goals], "fine")
+            for i, other in zip(doubted, others, strict=True):
+                agree[i, way] = _count(other)
                 if other is not None:
-                    found[i], chosen[i] = other, CELLS
-        self.state |= {"sift": sift, "cells": cells, "chosen": chosen}
-        return [f if c else None for f, c in zip(found, chosen.tolist(), strict=True)]
+                    found[i], chosen[i] = other, way
+            doubted = [i for i, other in zip(doubted, others, strict=True) if other is None]
+        self.state |= {"chosen": chosen, "agree": agree}
+        return found
 
 
 def _count(found: Matched | None) -> int:
     return 0 if found is None else len(found.goal_px)
+
+
+def _words(chosen: int, agree: list[int]) -> str:
+    _, sift, cells, fine = agree
+    if chosen == NOTHING:
+        return "nothing in common with the goal: neither SIFT's matches nor the network's cells agree"
+    why = "" if sift >= ENOUGH else f", where {sift or 'none'} of SIFT's did"
+    if chosen == SIFT:
+        return f"by SIFT: {sift} matches agree"
+    return f"by the network: {cells} cells agree{why}" if chosen == CELLS else f"by SIFT at twice the size: {fine} matches agree{why}"
 
 
 def check_texture(goal: Tensor) -> None:
