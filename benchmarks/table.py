@@ -187,6 +187,12 @@ def beside_matches(rows: list[Row]) -> str:
     return hard([row for row in rivals if row["method"] in ("sift", "sift+dvs") and row["set"] in sets] + rows)
 
 
+def bound(rows: list[Row]) -> str:
+    """The least end error that a perturbed goal leaves possible."""
+    lines = [[f"{r['set']}, {r['part']}", str(r["n"]), figure(r["end_mm_median"]), figure(r["end_deg_median"])] for r in rows]
+    return table(["set", "goals", "no method's median is under, mm", "deg"], lines, 1)
+
+
 def tangents(rows: list[Row]) -> str:
     """How far L_z is from rendered motion, and what it costs."""
     found = [row for row in rows if "scene" in row]
@@ -271,6 +277,9 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "aevs-paired": ("aevs", paired),
     "mlvs-hard": ("mlvs-hard", beside_matches),
     "aevs-hard": ("aevs-hard", beside_matches),
+    "unseen": ("unseen", hard),
+    "auto-hard": ("auto-hard", beside_matches),
+    "bound": ("bound", bound),
     "tangents": ("tangents", tangents),
     "bank": ("bank", bank),
     "studies": ("studies", studies),
