@@ -266,7 +266,7 @@ def test_L_of_the_bank_is_equation_13(weights, scene, paper_camera, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--method", "cnn", "--preset", "paper"], "no preset of cnn 'paper'; choose one of cpu"),
+        (["--method", "cnn", "--preset", "gpu"], "no preset of cnn 'gpu'; did you mean cpu? choose one of cpu, paper"),
         (["--method", "aves"], "did you mean aevs?"),
     ],
 )

@@ -461,7 +461,7 @@ def test_files_of_another_kind_are_refused(files, tmp_path, capsys):
         ({"backbone": "resnet8"}, "there is no backbone"),
         ({"backbone": "resnet18"}, "weights"),
         ({"depth": 3}, "garbles"),
-        ({"colour": True}, "colour"),
+        ({"colour": True}, "the learned picture, of 1 channels"),
     ):
         tensors, config = deepservo.checkpoint.load(out)
         config["net"] |= changes

@@ -103,7 +103,7 @@ def load_model(path: str | Path) -> Model:
         with torch.device("meta"):
             net = NETS[config["method"]](config["net"])
         if (len(scene.texture) == 3) != getattr(net, "colour", False):
-            raise ValueError("whether it is in colour")
+            raise ValueError(f"the learned picture, of {len(scene.texture)} channels")
         weights = {k.removeprefix("net."): v for k, v in tensors.items()}
     except InputError as error:
         raise InputError(f"{path}: its description is wrong ({error}); train the model anew") from None
