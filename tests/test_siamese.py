@@ -216,6 +216,22 @@ def test_each_pair_shows_one_of_the_scenes(channels, small_camera, generator):
     assert torch.allclose(middles[0], middles[1]) and len(set(middles[0].tolist())) == 3
 
 
+@pytest.mark.parametrize("scenes", [1, 3])
+def test_a_view_is_paired_with_its_goal_and_with_others_that_it_shows(scenes, scene, paper_camera, generator):
+    task = task_of(scene, paper_camera, others=(scene,) * (scenes - 1), batch=24, goals=4)
+    goals, views = pairs(24, generator, paper_camera)
+    views[5] = goals[5] @ se3.exp(torch.tensor([0.45, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))  # shows little of any
+    found = set(zip(*(numbers.tolist() for numbers in task.paired(goals, views)), strict=True))
+    slowly = set()
+    for view in range(24):
+        for goal in (view, view - 6, view - 12, view - 18):
+            if (view - goal) % scenes == 0 and overlap(paper_camera, goals[goal][None], views[view][None]) >= OVERLAP:
+                slowly.add((view, goal % 24))
+    assert found == slowly and len(found) > 24 * 3
+    alone = task_of(scene, paper_camera, batch=24, goals=1).paired(goals[:5], views[:5])
+    assert torch.equal(*alone) and len(alone[0]) == 5, "as published each has one"
+
+
 def test_pictures_are_taken_at_the_scenes_distance(scene, small_camera, generator):
     goals, _ = pairs(4, generator, small_camera)
     far = PlanarScene(scene.texture, 10 * scene.width)

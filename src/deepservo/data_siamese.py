@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo import control
@@ -99,6 +99,8 @@ class SiameseTask:
     """Teaches a SiameseNet what a law answers to two views of a scene, or of several.
 
     The two pictures of a pair are spoiled apart. ramp: over so many first steps their share grows from nothing (the curriculum of V-C).
+    goals: how many of the batch's goals each view is paired with. Almost all of a step is spent on pictures, almost nothing on their pairs;
+    and one goal alone hardly tells a step aside from a turn, which move the picture alike.
     """
 
     scene: PlanarScene
@@ -108,6 +110,7 @@ class SiameseTask:
     loss_of: Loss = "four"
     others: tuple[PlanarScene, ...] = ()
     batch: int = 64
+    goals: int = 8
     rate: float = 2e-3
     ramp: int = 0
 
@@ -118,23 +121,36 @@ class SiameseTask:
         images = perturbed(self.pictures(net.net.size, torch.cat([goals, views]), g), g, PERTURBED * self.spoiling(step))
         with half_precision():
             s_goal, s = net.net.features(images).chunk(2)
-            found = net.net.answer(s, s_goal)
-        return net.loss(found.float() - LAWS[self.law](goals, views).float(), self.distance)
+            view, goal = self.paired(goals, views)
+            found = net.net.answer(s[view], s_goal[goal])
+        return net.loss(found.float() - LAWS[self.law](goals[goal], views[view]).float(), self.distance)
 
     def spoiling(self, step: int) -> float:
         """How much of the perturbations there is at this step, up to 1."""
         return min(1.0, step / self.ramp) if self.ramp else 1.0
+
+    def paired(self, goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
+        """Numbers of the view and of the goal of each pair: its own, and others of the scene of which it shows enough."""
+        own = torch.arange(len(views))
+        view, goal = own.repeat(self.goals), torch.cat([own.roll(k * len(own) // self.goals) for k in range(self.goals)])
+        enough = overlap(self.camera, goals[goal], views[view]) >= OVERLAP
+        good = enough & (self._scene_of(view) == self._scene_of(goal))
+        return view[good], goal[good]
+
+    def _scene_of(self, pair: Int[Tensor, " p"]) -> Int[Tensor, " p"]:
+        """Which of the scenes in the batch each pair of pictures shows."""
+        return pair % min(SCENES, 1 + len(self.others))
 
     def pictures(self, size: int, T: Float[Tensor, "n 4 4"], g: torch.Generator) -> Float[Tensor, "n c s s"]:
         """Those of the goals, then of the views: each pair shows one scene, before its own surround or any grey."""
         known = (self.scene, *self.others)
         shown = [known[k] for k in torch.randperm(len(known), generator=g)[:SCENES].tolist()]
         camera, channels = self.camera.resize(size, size), len(self.scene.texture)
-        T, pair = scaled(T, self.distance), torch.arange(len(T)) % (len(T) // 2)
+        T, which = scaled(T, self.distance), self._scene_of(torch.arange(len(T)) % (len(T) // 2))
         drawn = torch.rand(len(T), 2, generator=g)
         images = torch.empty(len(T), channels, size, size)
         for k, scene in enumerate(shown):
-            mine = pair % len(shown) == k
+            mine = which == k
             images[mine] = scene.render(camera, T[mine], surround(scene, drawn[mine]))
         return images
 

@@ -82,7 +82,7 @@ def _siamese(law: Law, loss: Loss, preset: str) -> Recipe:
     task = partial(SiameseTask, law=law, loss_of=loss)
     return Recipe(
         lambda task, backbone: Balanced(SiameseNet(backbone, published, len(task.scene.texture) == 3), task.loss_of),
-        partial(task, batch=25, rate=1e-4) if published else task,
+        partial(task, batch=25, goals=1, rate=1e-4) if published else task,
         lambda net: net.net,
         minutes=None if published else 20,
         steps=50 * 100_000 // 25 if published else None,
