@@ -159,12 +159,16 @@ def test_servo_options(options: str, refused: Refused, files: Path) -> None:
     refused(["servo", files / "model.safetensors", *options.split()], SERVO_OPTIONS[options])
 
 
+def test_servo_without_a_scene(refused: Refused) -> None:
+    refused(["servo"], "no scene")
+
+
 @pytest.mark.parametrize("options", ["--starts 0", "--minutes 0", "--minutes nan", "--seed -1"])
 def test_demo_options(options: str, refused: Refused) -> None:
     refused(["demo", "--out", "d", *options.split()])
 
 
-@pytest.mark.parametrize("args", ["", "fly", "learn", "learn a.png --out m --speed 3", "learn a.png --out m --steps many", "servo"])
+@pytest.mark.parametrize("args", ["", "fly", "learn", "learn a.png --out m --speed 3", "learn a.png --out m --steps many"])
 def test_unknown_options(args: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(args.split())
