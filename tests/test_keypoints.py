@@ -9,6 +9,7 @@ from deepservo.bench.sets import SETS
 from deepservo.features import keypoints
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
+from deepservo.methods.keypoint import HomographyServo
 from deepservo.pictures import bundled
 from deepservo.scene import PlanarScene, sampling
 
@@ -55,6 +56,18 @@ def test_sure_matches_are_mutual_and_stand_out():
     found = set(zip(*(each.tolist() for each in keypoints.match_surely(a, b)), strict=True))
     assert len(slow) > 30 and len(found ^ slow) <= 0.02 * len(slow), "but for rounding"
     assert all(each.min() >= 0 and each.max() < 224 for each in (p, q)), "pixels of the picture, not of its double"
+
+
+def test_matches_tell_a_right_pose_from_a_wrong_one():
+    goal, images, Ts = views("coffee", 3)
+    images[2] = 0.5
+    servo = HomographyServo(PAPER_CAMERA)
+    servo.set_goal(goal)
+    assert servo.speaks_for(torch.eye(4, dtype=torch.float64)[None], torch.tensor([0])).tolist() == [0], "nothing was seen yet"
+    servo.velocity(images)
+    right, runs = se3.inverse(sampling.fronto_parallel(0.6)) @ Ts[:3], torch.arange(3)
+    wrong = right @ se3.exp(torch.tensor([0.03, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+    assert servo.speaks_for(right, runs).tolist() == [1, 1, 0] and servo.speaks_for(wrong, runs).tolist() == [-1, -1, 0]
 
 
 def test_little_that_is_shared_is_found_at_twice_the_size():

@@ -11,6 +11,7 @@ from deepservo.camera import Camera
 from deepservo.data_latent import to_reference
 from deepservo.data_siamese import LAWS, scaled
 from deepservo.errors import InputError
+from deepservo.features.registration import Evidence, Registration
 from deepservo.geometry import se3
 from deepservo.loop import Simulator, Trajectory, servo
 from deepservo.methods import METHODS, Controller, build, trained_as
@@ -338,6 +339,35 @@ def test_a_handoff_forgives_a_short_interruption(scene, other_scene):
     trajectory = servo(world, controller, goal, 60)
     assert (trajectory.stage[10:40] == 1).all()
     assert_home(trajectory, T_goal, 0.3)
+
+
+class Witness(Guide):
+    """Knows which poses are right."""
+
+    def speaks_for(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
+        metres, _ = se3.distance(se3.inverse(self.T_world_goal) @ self.world.T_world_cam[runs], T_goal_cam)
+        return 2 * (metres < 0.01).long() - 1
+
+
+@pytest.mark.parametrize("guide", [Guide, Witness])
+@pytest.mark.parametrize("registers", ["wrongly", "faintly"])
+def test_a_handoff_hears_what_the_coarse_method_knows(guide, registers, scene, monkeypatch):
+    """A pose that it knows to be wrong does not steer however the pictures agree; one that it knows to be right does where they hardly do."""
+    T_goal = sampling.fronto_parallel(0.6)
+    world = Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), FAR))
+    controller, goal = Handoff(guide(CAMERA, world, T_goal)), scene.render(CAMERA, T_goal)
+    controller.set_goal(goal)
+    agreement, refine = 0.7 if registers == "wrongly" else 0.4, Registration.refine
+    aside = se3.exp(torch.tensor([0.05, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+    if registers == "wrongly":
+        monkeypatch.setattr(Registration, "refine", lambda *args: refine(*args) @ aside)
+    same = lambda self, views, T, runs, level=0: Evidence(*(torch.full((len(runs),), each) for each in (agreement, 1.0, 1.0)))  # noqa: E731
+    monkeypatch.setattr(Registration, "agreement", same)
+    trajectory = servo(world, controller, goal, 60)
+    believed = (guide is Guide) == (registers == "wrongly")
+    assert (trajectory.stage[10:] == believed).all()
+    home = se3.distance(T_goal, trajectory.Ts_world_cam[-1])[0] < 0.01
+    assert home.all() if guide is Witness else registers == "faintly" or not home.any()
 
 
 class Measured(Controller):

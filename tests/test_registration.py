@@ -72,6 +72,17 @@ def test_a_covered_picture(scene, paper_camera, T_goal_cam, what, share):
     assert (agreement > AGREE).all()
 
 
+@pytest.mark.parametrize("what", ["goal", "view"])
+def test_an_overexposed_picture(scene, paper_camera, T_goal_cam, what):
+    """White tells nothing but that it is bright; taken for a grey level it would pull the pose along."""
+    ref, T_goal_cam = sampling.fronto_parallel(0.6), se3.exp(0.5 * se3.log(T_goal_cam))
+    goal, images = scene.render(paper_camera, ref), scene.render(paper_camera, ref @ T_goal_cam)
+    factor = 1.2 / float(goal.median())
+    goal, images = ((factor * goal).clamp(max=1), images) if what == "goal" else (goal, (factor * images).clamp(max=1))
+    T, agreement = register(Registration(paper_camera, goal, fronto(0.6)), images)
+    assert_found(T, T_goal_cam, 1.0, 0.1)
+
+
 def tilted_goals() -> torch.Tensor:
     """N goals that look at the plane from the side, each its own."""
     generator = torch.Generator().manual_seed(5)

@@ -19,6 +19,7 @@
 #define NEARER 0.05f    /* than this part of its distance to the plane, the view's centre counts as no nearer */
 #define TOLERANCE 1.02  /* of the cost */
 #define LONGEST 0.2     /* of a step [m, rad] */
+#define WHITE (1 - 0.5f / 255) /* grey level from which on a sensor tells no more */
 
 static float median(float *v, int32_t n) { /* the lower one; reorders v */
     int32_t lo = 0, hi = n - 1, k = (n - 1) / 2;
@@ -42,7 +43,7 @@ static float median(float *v, int32_t n) { /* the lower one; reorders v */
 }
 
 typedef struct {
-    float *warped, *cover, *valid, *residual, *sorted;
+    float *warped, *cover, *valid, *residual, *told, *sorted;
 } Scratch;
 
 /* Gain and bias between two pictures that need not be aligned yet nor wholly visible: the median over windows of the ratio of
@@ -80,6 +81,15 @@ static void first_fit(const float *goal, const float *values, const float *valid
     fit[2] = fit[0];
 }
 
+/* (value - bias) / gain - goal, where either may be overexposed: what is brighter than white shows as white in the goal, and white in the
+ * view may be any brighter. `tells`: whether it changes when the camera moves. (Black is not treated so: things that cover are dark.) */
+static inline float difference(float goal, float value, float inv_gain, float bias, float *tells) {
+    const float p = (value - bias) * inv_gain, r = fminf(p, 1) - goal;
+    const int hidden = value >= WHITE && r < 0;
+    *tells = p <= 1 && !hidden ? 1.0f : 0.0f;
+    return hidden ? 0 : r;
+}
+
 /* Deming's regression of `values` on `goal` with Geman-McClure's weights about the fit so far. */
 static void refit(const float *goal, const float *values, const float *valid, int32_t w, int32_t h, float scale, float ratio, float *fit) {
     const float inv_gain = 1 / fit[0], bias = fit[1], k = 1 / (CUT * scale);
@@ -89,7 +99,8 @@ static void refit(const float *goal, const float *values, const float *valid, in
         float sw = 0, sa = 0, sb = 0, saa = 0, sbb = 0, sab = 0;
 #pragma omp simd reduction(+ : sw, sa, sb, saa, sbb, sab)
         for (int32_t x = 0; x < w; x++) {
-            const float r = ((b[x] - bias) * inv_gain - a[x]) * k, q = 1 / (1 + r * r), weight = m[x] * q * q;
+            float tells;
+            const float r = difference(a[x], b[x], inv_gain, bias, &tells) * k, q = 1 / (1 + r * r), weight = m[x] * tells * q * q;
             sw += weight, sa += weight * a[x], sb += weight * b[x];
             saa += weight * a[x] * a[x], sbb += weight * b[x] * b[x], sab += weight * a[x] * b[x];
         }
@@ -139,8 +150,8 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
     const Registering *const a = arguments;
     const int32_t w = a->w, h = a->h, size = w * h, offset = 0, stride = size / SUBSAMPLE > 1 ? size / SUBSAMPLE : 1;
     const float fx = a->camera[0], fy = a->camera[1], cx = a->camera[2], cy = a->camera[3], *goal_noises = a->goal_noises, *noises = a->noises;
-    float *const scratch = working_memory(5 * (int64_t)size);
-    Scratch s = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, scratch + 4 * size};
+    float *const scratch = working_memory(6 * (int64_t)size);
+    Scratch s = {scratch, scratch + size, scratch + 2 * size, scratch + 3 * size, scratch + 4 * size, scratch + 5 * size};
     for (int64_t run = begin; run < end; run++) {
         const float *goal = a->goal_image + run * a->goal_step, *ggx = a->goal_gx + run * a->goal_step, *ggy = a->goal_gy + run * a->goal_step;
         const float *plane = a->planes + 3 * run, *c = a->centres + 3 * run;
@@ -166,11 +177,15 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
         if (a->first) first_fit(goal, s.warped, s.valid, w, h, goal_noises[run], noises[run], s.residual, s.sorted, fit);
         for (int pass = 0; pass < 2; pass++) refit(goal, s.warped, s.valid, w, h, *scale, ratio, fit);
         const float inv_gain = 1 / fit[0], bias = fit[1];
-        for (int32_t i = 0; i < size; i++) s.residual[i] = ((s.warped[i] - bias) * inv_gain - goal[i]) * s.valid[i];
+        for (int32_t i = 0; i < size; i++) {
+            float tells;
+            s.residual[i] = difference(goal[i], s.warped[i], inv_gain, bias, &tells) * s.valid[i];
+            s.told[i] = tells * s.valid[i];
+        }
         costs[0] = cost_of(s.residual, s.valid, w, h, *scale);
         int32_t n = 0;
         for (int32_t i = 0; i < size; i += stride)
-            if (s.valid[i] > 0) s.sorted[n++] = fabsf(s.residual[i]);
+            if (s.told[i] > 0) s.sorted[n++] = fabsf(s.residual[i]);
         *scale = fmaxf(n ? fmaxf(1.4826f * median(s.sorted, n), 1e-4f) : 1.0f, a->floors[run]);
         costs[1] = cost_of(s.residual, s.valid, w, h, *scale);
 
@@ -189,7 +204,7 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
                 const float along = q0 * c[0] + q1 * c[1] + q2 * c[2]; /* the point moves off the plane: seen from c, it is another */
                 q0 += along * plane[0], q1 += along * plane[1], q2 += along * plane[2];
                 const float q = 1 / (1 + r * r * k * k);
-                weight[x] = s.valid[at + x] * q * q;
+                weight[x] = s.told[at + x] * q * q;
                 J[0][x] = q0, J[1][x] = q1, J[2][x] = q2;
                 J[3][x] = (yn * q2 - q1) * Z, J[4][x] = (q0 - xn * q2) * Z, J[5][x] = (xn * q1 - yn * q0) * Z;
                 J[6][x] = share * goal[at + x] + rest * (*p - bias), J[7][x] = 1, J[8][x] = r;

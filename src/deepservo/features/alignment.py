@@ -29,6 +29,7 @@ DRIFT = 1.5  # of the gain from its first value
 NEARER = 0.05  # than this part of its distance to the plane, the view's centre counts as no nearer
 TOLERANCE = 1.02  # of the cost: warping blurs a little, more or less with each step, and that must not hold a step back
 LONGEST = 0.2  # of a step [m, rad]
+WHITE = 1 - 0.5 / 255  # grey level from which on a sensor tells no more
 
 
 class Arguments(Structure):
@@ -252,14 +253,26 @@ def step_reference(
     ratio = (noise / goals.noise).square().clamp(1e-4, 1e4)
     fit = _first_fit(goals, warped, valid_map, noise) if fit is None else fit
     for _ in range(2):
-        residual = ((values - fit[:, 1:2]) / fit[:, :1] - image) * valid
-        fit = _fit(image, values, valid * _weight(residual / (CUT * scale)), ratio, fit[:, 2:])
-    residual = ((values - fit[:, 1:2]) / fit[:, :1] - image) * valid
-    new_scale = torch.maximum(_scale(residual, valid), pairs.floor)
-    weights = valid * _weight(residual / (CUT * new_scale))
+        residual, told = _difference(image, values, valid, fit)
+        fit = _fit(image, values, told * _weight(residual / (CUT * scale)), ratio, fit[:, 2:])
+    residual, told = _difference(image, values, valid, fit)
+    new_scale = torch.maximum(_scale(residual, told), pairs.floor)
+    weights = told * _weight(residual / (CUT * new_scale))
     share = ratio / (ratio + fit[:, :1].square())  # the goal's share in the gradient: the view's noise is ratio / gain^2 of its own
     H, g = _normal_equations(goals, warped, centre, fit, share, residual, weights)
     return Step(fit, _cost(residual, valid, scale), new_scale, _cost(residual, valid, new_scale), H, g)
+
+
+def _difference(goal: Tensor, values: Tensor, valid: Tensor, fit: Tensor) -> tuple[Tensor, Tensor]:
+    """`(values - bias) / gain - goal`, where either may be overexposed, and 1 where it changes when the camera moves.
+
+    What is brighter than white shows as white in the goal, and white in the view may be any brighter. (Black is not treated so: things
+    that cover are dark, and given bias enough all that they hide would be darker still.)
+    """
+    p = (values - fit[:, 1:2]) / fit[:, :1]
+    r = p.clamp(max=1) - goal
+    hidden = (values >= WHITE) & (r < 0)
+    return torch.where(hidden, 0.0, r) * valid, ((p <= 1) & ~hidden) * valid
 
 
 def _normal_equations(

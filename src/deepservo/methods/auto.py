@@ -7,8 +7,8 @@ from deepservo.errors import InputError
 from deepservo.features import keypoints
 from deepservo.features.keypoints import Matched
 from deepservo.methods.cnn_pair import PairServo
+from deepservo.methods.keypoint import ENOUGH
 
-ENOUGH = 25  # of SIFT's matches agree: wrong homographies had fewer
 TEXTURE = 1 / 255  # deviation of a picture's grey levels under which there is nothing to steer by
 NOTHING, SIFT, CELLS, FINE = range(4)
 

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
@@ -65,6 +65,10 @@ class Controller:
         Planes [n, d] are in each goal's frame, `n . p = d` [m]. None where the method knows no more than the caller.
         """
         return None
+
+    def speaks_for(self, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor) -> Int[Tensor, " r"]:
+        """Whether what it saw last tells that these poses of `runs` (r,) are right: 1, that they are wrong: -1, or neither: 0."""
+        return torch.zeros(len(runs), dtype=torch.int64)
 
     def stage(self, n: int) -> Tensor:
         """(n,) int8: 1 for runs in a photometric finish, 0 for the others."""

@@ -25,7 +25,7 @@ class PairServo(HomographyServo):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.cell_goals = [self.cells.goal(picture) for picture in goal]
-        self.state = {"goal": torch.arange(len(goal)), "inliers": torch.zeros(len(goal), dtype=torch.int64)}
+        self.state = self._nothing_yet(len(goal))
 
     def _match(self, image: Tensor) -> list[Matched | None]:
         index = self.state["goal"].expand(len(image)).tolist()

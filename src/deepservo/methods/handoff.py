@@ -14,6 +14,8 @@ from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 
 HOLD = 0.45  # agreement above which a pose that is trusted goes on being trusted
+WITNESSED = 0.3  # the same for both where the coarse method speaks for the pose
+NEARBY = ((2, 8),)  # (level, iterations): what ACQUIRE begins with is too coarse where much is covered
 SURE = 0.8  # agreement above which no other pose is looked for
 BETTER = 0.02  # agreement by which another pose must be better
 REVIEW = 5  # steps from one look for a better pose to the next
@@ -44,6 +46,8 @@ class Handoff(Controller):
             "trusted": torch.zeros(n, dtype=torch.bool),
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
+            "witnessed": torch.zeros(n, dtype=torch.bool),
+            "refuted": torch.zeros(n, dtype=torch.bool),
         }
 
     def keep(self, index: Tensor) -> None:
@@ -89,24 +93,38 @@ class Handoff(Controller):
         for part, schedule in ((near, ((2, 0), (1, 2), (0, 1))), (~near, ((2, 3), (1, 3)))):
             if part.any():
                 T[part] = self.registration.refine(views, T[part], schedule, runs[part])
-        agreement, agree = self._agree(views, T, runs, HOLD)
+        agreement, agree = self._agree(views, T, runs, torch.where(state["witnessed"][runs], WITNESSED, HOLD))
         state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, guess[runs])
         state["agreement"][runs] = agreement
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["trusted"][runs] = state["misses"][runs] < PATIENCE
 
     def _acquire(self, views: Views, coarse: Tensor, runs: Tensor) -> None:
-        """Try to register runs from the coarse method's pose; a run that is trusted already goes over to a better match."""
+        """Try to register runs from the coarse method's pose; a run that is trusted already goes over to a better match.
+
+        One whose pose the coarse method knows to be wrong is trusted no longer, unless the pictures agree beyond doubt.
+        """
         state = self.state
-        T = self.registration.refine(views, coarse, ACQUIRE, runs)
-        agreement, agree = self._agree(views, T, runs, AGREE)
+        T = self._registered(views, coarse, runs)
+        witness = self.coarse.speaks_for(T, runs)
         held = state["trusted"][runs]
-        take = ~held | (agree & (agreement > state["agreement"][runs] + BETTER))
+        state["refuted"][runs] |= held & (self.coarse.speaks_for(state["T_goal_cam"][runs], runs) < 0)
+        refuted = state["refuted"][runs]
+        agreement, agree = self._agree(views, T, runs, torch.where(refuted, SURE, torch.where(witness > 0, WITNESSED, AGREE)))
+        agree &= witness >= 0
+        take = ~held | refuted | (agree & (agreement > state["agreement"][runs] + BETTER))
         runs = runs[take]
         state["T_goal_cam"][runs], state["agreement"][runs] = T[take], agreement[take]
         state["trusted"][runs], state["misses"][runs] = agree[take], 0
+        state["witnessed"][runs] = witness[take] > 0
 
-    def _agree(self, views: Views, T: Tensor, runs: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    def _registered(self, views: Views, coarse: Tensor, runs: Tensor) -> Tensor:
+        """Poses refined from the coarse method's: from as far off as it may be, or from near by, whichever agrees more."""
+        far, near = (self.registration.refine(views, coarse, schedule, runs) for schedule in (ACQUIRE, NEARBY))
+        better = self.registration.agreement(views, near, runs).agreement > self.registration.agreement(views, far, runs).agreement
+        return torch.where(better[:, None, None], near, far)
+
+    def _agree(self, views: Views, T: Tensor, runs: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
         found = self.registration.agreement(views, T, runs)
         return found.agreement, (found.agreement > least) & (found.seen > OVERLAP)
 

@@ -7,10 +7,15 @@ from torch import Tensor
 from deepservo import control
 from deepservo.camera import Camera
 from deepservo.features import keypoints
+from deepservo.features.alignment import homographies
 from deepservo.features.registration import fronto
 from deepservo.geometry import interaction
 from deepservo.methods.base import Controller
 from deepservo.methods.direct import depth_map
+
+ENOUGH = 25  # matches agree: wrong homographies had fewer
+SHARP = 1.0  # pixel: matches that are off by less tell a right pose from a wrong one
+WITNESSES = 32  # of them are remembered
 
 
 class MatchServo(Controller):
@@ -31,7 +36,11 @@ class MatchServo(Controller):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.goals = [keypoints.detect(picture[0], self.detector) for picture in goal]
-        self.state = {"goal": torch.arange(len(goal)), "inliers": torch.zeros(len(goal), dtype=torch.int64)}
+        self.state = self._nothing_yet(len(goal))
+
+    def _nothing_yet(self, goals: int) -> dict[str, Tensor]:
+        """What is remembered of a run, before the first picture."""
+        return {"goal": torch.arange(goals), "inliers": torch.zeros(goals, dtype=torch.int64)}
 
     def _match(self, image: Tensor) -> list[keypoints.Matched | None]:
         index = self.state["goal"].expand(len(image)).tolist()
@@ -44,11 +53,33 @@ class HomographyServo(MatchServo):
     """SIFT matches, a MAGSAC homography, the pose it gives for a plane of known depth, PBVS."""
 
     def _velocity(self, image: Tensor) -> Tensor:
-        v_cam = torch.zeros(len(image), 6, dtype=torch.float64)
+        v_cam, seen = torch.zeros(len(image), 6, dtype=torch.float64), self._nothing_yet(1)["seen"].repeat(len(image), 1, 1)
         for i, found in enumerate(self._match(image)):
             if found is not None:
-                v_cam[i] = control.pbvs(self._pose(found), self.gain)
+                T_goal_cam = self._pose(found)
+                v_cam[i] = control.pbvs(T_goal_cam, self.gain)
+                goal_px, cam_px = torch.from_numpy(found.goal_px).double(), torch.from_numpy(found.cam_px).double()
+                at = self._seen_at(T_goal_cam[None], goal_px[None])[0]
+                if len(at) >= ENOUGH and float((at - cam_px).norm(dim=1).median()) < SHARP:
+                    some = torch.linspace(0, len(at) - 1, WITNESSES).long()
+                    seen[i] = torch.cat([goal_px[some], at[some]], 1)
+        self.state["seen"] = seen
         return v_cam
+
+    def _nothing_yet(self, goals: int) -> dict[str, Tensor]:
+        return super()._nothing_yet(goals) | {"seen": torch.full((goals, WITNESSES, 4), torch.nan, dtype=torch.float64)}
+
+    def speaks_for(self, T_goal_cam: Tensor, runs: Tensor) -> Tensor:
+        """By the matches that it saw last, where many agreed well: whether the poses have them where its own has."""
+        goal_px, cam_px = self.state["seen"][runs].split(2, -1)
+        apart = (self._seen_at(T_goal_cam, goal_px) - cam_px).norm(dim=2).median(1).values  # NaN where there are none
+        return (apart < SHARP).long() - (apart >= SHARP).long()
+
+    def _seen_at(self, T_goal_cam: Float[Tensor, "r 4 4"], goal_px: Float[Tensor, "r k 2"]) -> Float[Tensor, "r k 2"]:
+        """Where the camera at these poses sees points of the goal [px]."""
+        H = homographies(T_goal_cam, fronto(self.depth), self.camera, self.camera)
+        at = torch.cat([goal_px, torch.ones_like(goal_px[..., :1])], -1) @ H.mT
+        return at[..., :2] / at[..., 2:]
 
     def _pose(self, found: keypoints.Matched) -> Float[Tensor, "4 4"]:
         """`T_goal_cam`."""
