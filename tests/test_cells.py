@@ -133,6 +133,25 @@ def test_auto_holds_still_before_another_scene(paper_camera, coffee):
     assert all("nothing in common with the goal" in words for words in method.evidence(4))
 
 
+def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(paper_camera, coffee, monkeypatch):
+    auto, tried, T_goal = AutoServo(paper_camera, shipped()), [], sampling.fronto_parallel(0.6)
+    auto.set_goal(coffee.render(paper_camera, T_goal))
+
+    def matched(images: torch.Tensor, goals: list[keypoints.Features], detector: str = "sift") -> list[Matched | None]:
+        tried.append((detector, len(images)))
+        return [Matched(np.eye(3), square, square) if detector == "fine" and image.max() > 0 else None for image in images]
+
+    square = 50.0 + 30 * np.stack(np.meshgrid(range(4), range(4)), 2).reshape(16, 2)
+    monkeypatch.setattr(keypoints, "homographies", matched)
+    images = torch.tensor([0.0, 0.5])[:, None, None, None].expand(2, 1, 224, 224)
+    auto.velocity(images)
+    assert tried == [("sift", 2), ("fine", 2)], "the network finds nothing in a blank picture"
+    tried.clear()
+    auto.velocity(images)
+    assert tried == [("sift", 1), ("fine", 1), ("fine", 1)]
+    assert auto.evidence(2)[1] == "by SIFT at twice the size: 16 matches agree"
+
+
 def test_auto_refuses_a_goal_without_texture(paper_camera):
     noise = 0.5 + 0.005 * torch.randn(1, 1, 224, 224, generator=torch.Generator().manual_seed(0))
     with pytest.raises(InputError, match="nearly no texture"):

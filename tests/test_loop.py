@@ -352,7 +352,7 @@ class Witness(Guide):
 @pytest.mark.parametrize("guide", [Guide, Witness])
 @pytest.mark.parametrize("registers", ["wrongly", "faintly"])
 def test_a_handoff_hears_what_the_coarse_method_knows(guide, registers, scene, monkeypatch):
-    """A pose that it knows to be wrong does not steer however the pictures agree; one that it knows to be right does where they hardly do."""
+    """A wrong pose does not steer, however the pictures agree; a right one does, where they hardly do."""
     T_goal = sampling.fronto_parallel(0.6)
     world = Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), FAR))
     controller, goal = Handoff(guide(CAMERA, world, T_goal)), scene.render(CAMERA, T_goal)

@@ -79,7 +79,7 @@ def test_an_overexposed_picture(scene, paper_camera, T_goal_cam, what):
     goal, images = scene.render(paper_camera, ref), scene.render(paper_camera, ref @ T_goal_cam)
     factor = 1.2 / float(goal.median())
     goal, images = ((factor * goal).clamp(max=1), images) if what == "goal" else (goal, (factor * images).clamp(max=1))
-    T, agreement = register(Registration(paper_camera, goal, fronto(0.6)), images)
+    T, _ = register(Registration(paper_camera, goal, fronto(0.6)), images)
     assert_found(T, T_goal_cam, 1.0, 0.1)
 
 

@@ -30,41 +30,49 @@ class AutoServo(PairServo):
         super()._set_goal(goal)
         self.goals = [keypoints.detect(picture[0]) for picture in goal]
         self.fine_goals = [keypoints.detect_fine(picture[0]) for picture in goal]
-        self.state |= {"chosen": torch.zeros(len(goal), dtype=torch.int64), "agree": torch.zeros(len(goal), 4, dtype=torch.int64)}
+        self._forget(len(goal))
+
+    def _forget(self, n: int) -> None:
+        """What was chosen, and how many matches agreed each way: -1 where it was not tried."""
+        self.state |= {"chosen": torch.zeros(n, dtype=torch.int64), "agree": torch.full((n, 4), -1)}
 
     def _match(self, image: Tensor) -> list[Matched | None]:
-        index = self.state["goal"].expand(len(image)).tolist()
-        found = keypoints.homographies(image, [self.goals[k] for k in index])
-        agree = torch.zeros(len(image), 4, dtype=torch.int64)
-        agree[:, SIFT] = torch.tensor([_count(each) for each in found])
-        chosen = torch.where(agree[:, SIFT] > 0, SIFT, NOTHING)
-        doubted = (agree[:, SIFT] < ENOUGH).nonzero().flatten().tolist()
-        for way in (CELLS, FINE):
-            if not doubted:
-                break
-            pictures, goals = image[doubted], [index[i] for i in doubted]
-            if way == CELLS:
-                others = self._match_cells(pictures, goals)
-            else:
-                others = keypoints.homographies(pictures, [self.fine_goals[k] for k in goals], "fine")
-            for i, other in zip(doubted, others, strict=True):
-                agree[i, way] = _count(other)
-                if other is not None:
-                    found[i], chosen[i] = other, way
-            doubted = [i for i, other in zip(doubted, others, strict=True) if other is None]
-        self.state |= {"chosen": chosen, "agree": agree}
+        n = len(image)
+        last = self.state["chosen"].expand(n)
+        found: list[Matched | None] = [None] * n
+        self._forget(n)
+        for order, runs in (
+            ((SIFT, CELLS, FINE), last != FINE),
+            ((FINE, SIFT, CELLS), last == FINE),
+        ):  # the costly one is seldom needed twice
+            doubted = runs.nonzero().flatten().tolist()
+            for way in order:
+                if doubted:
+                    doubted = self._look(way, image, doubted, found)
         return found
 
-
-def _count(found: Matched | None) -> int:
-    return 0 if found is None else len(found.goal_px)
+    def _look(self, way: int, image: Tensor, runs: list[int], found: list[Matched | None]) -> list[int]:
+        """Match these runs in one way, and remember what was found; those still in doubt."""
+        pictures, goals = image[runs], [self.state["goal"].expand(len(image)).tolist()[i] for i in runs]
+        if way == CELLS:
+            matched = self._match_cells(pictures, goals)
+        elif way == FINE:
+            matched = keypoints.homographies(pictures, [self.fine_goals[k] for k in goals], "fine")
+        else:
+            matched = keypoints.homographies(pictures, [self.goals[k] for k in goals])
+        for i, each in zip(runs, matched, strict=True):
+            self.state["agree"][i, way] = count = 0 if each is None else len(each.goal_px)
+            if count:
+                found[i], self.state["chosen"][i] = each, way
+        least = ENOUGH if way == SIFT else 1
+        return [i for i in runs if self.state["agree"][i, way] < least]
 
 
 def _words(chosen: int, agree: list[int]) -> str:
     _, sift, cells, fine = agree
     if chosen == NOTHING:
         return "nothing in common with the goal: neither SIFT's matches nor the network's cells agree"
-    why = "" if sift >= ENOUGH else f", where {sift or 'none'} of SIFT's did"
+    why = f", where {sift or 'none'} of SIFT's did" if 0 <= sift < ENOUGH else ""
     if chosen == SIFT:
         return f"by SIFT: {sift} matches agree"
     return f"by the network: {cells} cells agree{why}" if chosen == CELLS else f"by SIFT at twice the size: {fine} matches agree{why}"
