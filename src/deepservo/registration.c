@@ -19,6 +19,13 @@
 #define NEARER 0.05f    /* than this part of its distance to the plane, the view's centre counts as no nearer */
 #define TOLERANCE 1.02  /* of the cost */
 #define LONGEST 0.2     /* of a step [m, rad] */
+#define GRID 5          /* cells across the picture, of what is smooth about the residual */
+#define SMALLEST 8      /* pixels across one: in fewer, what has moved looks like light */
+#define DENSE 12        /* rows of one that are looked at */
+#define FEWEST 16       /* pixels of them that tell */
+#define TOGETHER 0.9f   /* correlation of the pictures in a cell that has a say */
+#define LEAST 0.002f    /* grey level that a lamp makes */
+#define ROUGH 3         /* times as rough as usual, it has none */
 #define WHITE (1 - 0.5f / 255) /* grey level from which on a sensor tells no more */
 
 static float median(float *v, int32_t n) { /* the lower one; reorders v */
@@ -114,6 +121,54 @@ static void refit(const float *goal, const float *values, const float *valid, in
     fit[1] = (float)(b - gain * a);
 }
 
+/* Takes from the residual what is smooth about it, as a lamp is: the mean of each of GRID x GRID cells, bilinear between their middles.
+ * Cells in which the pictures do not go together, or much less than usual, as where one is covered, have no say. */
+static void evened(const float *goal, const float *values, const float *told, const float *valid, int32_t w, int32_t h, float *residual) {
+    float level[GRID * GRID], sure[GRID * GRID], rough[GRID * GRID], known[GRID * GRID];
+    int32_t cells = 0;
+    const int32_t apart = w / (GRID * DENSE) > 1 ? w / (GRID * DENSE) : 1;
+    for (int32_t i = 0; i < GRID; i++)
+        for (int32_t j = 0; j < GRID; j++) {
+            const int32_t k = i * GRID + j;
+            float n = 0, A = 0, B = 0, R = 0, AA = 0, BB = 0, AB = 0, RR = 0;
+            for (int32_t y = i * h / GRID; y < (i + 1) * h / GRID; y += apart)
+                for (int32_t x = y * w + j * w / GRID; x < y * w + (j + 1) * w / GRID; x++) {
+                    const float m = told[x], a = m * goal[x], b = m * values[x], r = m * residual[x];
+                    n += m, A += a, B += b, R += r, AA += a * a, BB += b * b, AB += a * b, RR += r * r;
+                }
+            const float aa = AA - A * A / n, bb = BB - B * B / n, ab = AB - A * B / n;
+            sure[k] = n >= FEWEST && ab > 0 && ab * ab > TOGETHER * TOGETHER * aa * bb ? 1.0f : 0.0f;
+            level[k] = sure[k] > 0 ? R / n : 0;
+            rough[k] = RR / fmaxf(n, 1) - level[k] * level[k];
+            if (sure[k] > 0) known[cells++] = rough[k];
+        }
+    const float most = cells ? ROUGH * ROUGH * median(known, cells) : 0;
+    float highest = 0;
+    for (int32_t i = 0; i < GRID * GRID; i++) {
+        if (sure[i] > 0 && rough[i] > most) sure[i] = level[i] = 0;
+        highest = fmaxf(highest, fabsf(level[i]));
+    }
+    if (highest < LEAST) return;
+    float wide[GRID][w], share[GRID][w];
+    for (int32_t x = 0; x < w; x++) {
+        const float at = fminf(fmaxf((x + 0.5f) * GRID / w - 0.5f, 0), GRID - 1);
+        const int32_t left = at < GRID - 2 ? (int32_t)at : GRID - 2;
+        for (int32_t i = 0; i < GRID; i++) {
+            const int32_t k = i * GRID + left;
+            wide[i][x] = level[k] * (1 - (at - left)) + level[k + 1] * (at - left);
+            share[i][x] = sure[k] * (1 - (at - left)) + sure[k + 1] * (at - left);
+        }
+    }
+    for (int32_t y = 0; y < h; y++) {
+        const float at = fminf(fmaxf((y + 0.5f) * GRID / h - 0.5f, 0), GRID - 1);
+        const int32_t top = at < GRID - 2 ? (int32_t)at : GRID - 2;
+        const float b = at - top, a = 1 - b, *m = valid + y * w;
+        float *r = residual + y * w;
+        for (int32_t x = 0; x < w; x++)
+            r[x] -= m[x] * (wide[top][x] * a + wide[top + 1][x] * b) / fmaxf(share[top][x] * a + share[top + 1][x] * b, 1e-6f);
+    }
+}
+
 static float cost_of(const float *residual, const float *valid, int32_t w, int32_t h, float scale) {
     const float k = 1 / (CUT * scale);
     double loss = 0, total = 0;
@@ -182,6 +237,7 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
             s.residual[i] = difference(goal[i], s.warped[i], inv_gain, bias, &tells) * s.valid[i];
             s.told[i] = tells * s.valid[i];
         }
+        if (w >= GRID * SMALLEST) evened(goal, s.warped, s.told, s.valid, w, h, s.residual);
         costs[0] = cost_of(s.residual, s.valid, w, h, *scale);
         int32_t n = 0;
         for (int32_t i = 0; i < size; i += stride)

@@ -16,20 +16,16 @@ from torch import Tensor
 
 from deepservo import native
 from deepservo.camera import Camera
+from deepservo.features.lighting import GRID, SMALLEST, difference, first_fit, refit, smooth, subsampled
 from deepservo.features.luminance import gradient
 from deepservo.geometry import se3
 from deepservo.sampler import build_pyramid, sample_covered
 
 MARGIN = 3  # pixels whose gradient would reach over the border
 CUT = 2.385  # deviations at which a residual's weight has fallen to a quarter
-SUBSAMPLE = 4096  # pixels that estimate a scale
-WINDOWS = 10  # across the picture, for the first gain
-USED = 0.6  # share of a window that must be seen
-DRIFT = 1.5  # of the gain from its first value
 NEARER = 0.05  # than this part of its distance to the plane, the view's centre counts as no nearer
 TOLERANCE = 1.02  # of the cost: warping blurs a little, more or less with each step, and that must not hold a step back
 LONGEST = 0.2  # of a step [m, rad]
-WHITE = 1 - 0.5 / 255  # grey level from which on a sensor tells no more
 
 
 class Arguments(Structure):
@@ -127,11 +123,6 @@ def rows(values: Float[Tensor, "n *_"], index: Int64[Tensor, " r"]) -> Float[Ten
     """`values[index]`, and no copy where these are all, in their order."""
     every = len(index) == len(values) and torch.equal(index, torch.arange(len(values)))
     return values if every else values[index]
-
-
-def subsampled(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
-    """An even sample of about SUBSAMPLE pixels, enough for a median."""
-    return values[..., :: max(1, values.shape[-1] // SUBSAMPLE)]
 
 
 def warp(
@@ -251,28 +242,18 @@ def step_reference(
     warped, valid_map = warp(pairs.views, Hs, goals)
     image, values, valid = goals.image.flatten(1), warped.flatten(1), valid_map.flatten(1)
     ratio = (noise / goals.noise).square().clamp(1e-4, 1e4)
-    fit = _first_fit(goals, warped, valid_map, noise) if fit is None else fit
+    fit = first_fit(goals.image, goals.noise, warped, valid_map, noise) if fit is None else fit
     for _ in range(2):
-        residual, told = _difference(image, values, valid, fit)
-        fit = _fit(image, values, told * _weight(residual / (CUT * scale)), ratio, fit[:, 2:])
-    residual, told = _difference(image, values, valid, fit)
+        residual, told = difference(image, values, valid, fit)
+        fit = refit(image, values, told * _weight(residual / (CUT * scale)), ratio, fit[:, 2:])
+    residual, told = difference(image, values, valid, fit)
+    if warped.shape[-1] >= GRID * SMALLEST:
+        residual = residual - valid * smooth(goals.image, warped, *(each.view_as(warped) for each in (residual, told))).flatten(1)
     new_scale = torch.maximum(_scale(residual, told), pairs.floor)
     weights = told * _weight(residual / (CUT * new_scale))
     share = ratio / (ratio + fit[:, :1].square())  # the goal's share in the gradient: the view's noise is ratio / gain^2 of its own
     H, g = _normal_equations(goals, warped, centre, fit, share, residual, weights)
     return Step(fit, _cost(residual, valid, scale), new_scale, _cost(residual, valid, new_scale), H, g)
-
-
-def _difference(goal: Tensor, values: Tensor, valid: Tensor, fit: Tensor) -> tuple[Tensor, Tensor]:
-    """`(values - bias) / gain - goal`, where either may be overexposed, and 1 where it changes when the camera moves.
-
-    What is brighter than white shows as white in the goal, and white in the view may be any brighter. (Black is not treated so: things
-    that cover are dark, and given bias enough all that they hide would be darker still.)
-    """
-    p = (values - fit[:, 1:2]) / fit[:, :1]
-    r = p.clamp(max=1) - goal
-    hidden = (values >= WHITE) & (r < 0)
-    return torch.where(hidden, 0.0, r) * valid, ((p <= 1) & ~hidden) * valid
 
 
 def _normal_equations(
@@ -303,47 +284,6 @@ def _normal_equations(
 def _scaled(centre: Tensor, goals: Goals) -> Float[Tensor, "b 3"]:
     """c / (1 - n . c / d): far from the plane c itself, more and more the nearer to it."""
     return centre / (1 - (goals.depth * centre).sum(1, keepdim=True)).clamp(min=NEARER)
-
-
-def _first_fit(goals: Goals, warped: Tensor, valid: Tensor, noise: Tensor) -> Float[Tensor, "b 3"]:
-    """Gain and bias between two pictures that need not be aligned yet nor wholly visible.
-
-    The median over windows of the ratio of their deviations, where the goal has structure, then the median of what is left.
-    A cover spoils its windows and no more.
-    """
-    side = max(4, warped.shape[-1] // WINDOWS)
-
-    def mean(values: Tensor) -> Tensor:
-        return torch.nn.functional.avg_pool2d(values[:, None].double(), side)[:, 0].flatten(1)
-
-    seen, used = mean(valid).clamp(min=1e-6), mean(valid) > USED
-    variance, other = (
-        (mean(values.double().square() * valid) / seen - (mean(values * valid) / seen).square()).float() - deviation.square()
-        for values, deviation in ((goals.image, goals.noise), (warped, noise))
-    )
-    ratio = (other.clamp(min=0) / variance.clamp(min=1e-9)).sqrt()
-    variance = torch.where(used, variance, torch.nan)
-    least = variance.nanmedian(1, keepdim=True).values.clamp(min=torch.finfo(torch.float32).tiny)
-    gain = torch.where(variance >= least, ratio, torch.nan).nanmedian(1, keepdim=True).values.nan_to_num(1.0).clamp(0.02, 50)
-    left = (warped - gain[:, :, None] * goals.image).flatten(1)
-    left = subsampled(torch.where(valid.flatten(1) > 0, left, torch.nan))
-    return torch.cat([gain, left.nanmedian(1, keepdim=True).values.nan_to_num(0.0), gain], 1)
-
-
-def _fit(goal: Tensor, values: Tensor, weights: Tensor, ratio: Tensor, first: Tensor) -> Float[Tensor, "b 3"]:
-    """Gain and bias that take the goal's grey levels to `values`, both noisy, `ratio` of their noises' variances known.
-
-    Deming's regression: plain least squares takes the noise of the goal for contrast, and finds too small a gain. The gain
-    stays near its first value: a flat picture explains whatever is covered, given gain enough.
-    """
-    total = weights.sum(1, keepdim=True).clamp(min=1e-6)
-    mean_goal, mean = (weights * goal).sum(1, keepdim=True) / total, (weights * values).sum(1, keepdim=True) / total
-    a, b = goal - mean_goal, values - mean
-    aa, bb, ab = (weights * a * a).sum(1, keepdim=True), (weights * b * b).sum(1, keepdim=True), (weights * a * b).sum(1, keepdim=True)
-    q = bb - ratio * aa
-    gain = (q + (q * q + 4 * ratio * ab * ab).sqrt()) / (2 * ab).clamp(min=1e-9)
-    gain = torch.clamp(torch.where(ab > 0, gain, 0.0), first / DRIFT, first * DRIFT)
-    return torch.cat([gain, mean - gain * mean_goal, first], 1)
 
 
 def _weight(r: Tensor) -> Tensor:

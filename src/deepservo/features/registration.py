@@ -21,7 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.alignment import SUBSAMPLE, Goals, Pairs, align, homographies, rows, warp
+from deepservo.features.alignment import Goals, Pairs, align, homographies, rows, warp
+from deepservo.features.lighting import SUBSAMPLE
 
 AGREE = 0.55  # agreement above which two pictures, at a quarter of their size, show the same thing
 OVERLAP = 0.2  # share of the goal's pixels that must be seen for that

@@ -41,10 +41,8 @@ class AutoServo(PairServo):
         last = self.state["chosen"].expand(n)
         found: list[Matched | None] = [None] * n
         self._forget(n)
-        for order, runs in (
-            ((SIFT, CELLS, FINE), last != FINE),
-            ((FINE, SIFT, CELLS), last == FINE),
-        ):  # the costly one is seldom needed twice
+        # FINE costs most: where it was needed at the last step, the others would fail before it once more.
+        for order, runs in (((SIFT, CELLS, FINE), last != FINE), ((FINE, SIFT, CELLS), last == FINE)):
             doubted = runs.nonzero().flatten().tolist()
             for way in order:
                 if doubted:
