@@ -18,7 +18,12 @@ from deepservo.pictures import BUNDLED
 
 
 def main(
-    *, method: str = "cnn", pictures: tuple[str, ...] = BUNDLED, minutes: float | None = None, models: Path = Path("out/models")
+    *,
+    method: str = "cnn",
+    pictures: tuple[str, ...] = BUNDLED,
+    minutes: float | None = None,
+    steps: int | None = None,
+    models: Path = Path("out/models"),
 ) -> None:
     """Learn what is not learned yet.
 
@@ -26,10 +31,11 @@ def main(
         method: what to train.
         pictures: names of scenes.
         minutes: of training a picture; as long as the recipe says when not given.
+        steps: instead of minutes.
         models: folder that keeps the models.
     """
     for picture in pictures:
-        model = learned(picture, method, models, minutes)
+        model = learned(picture, method, models, minutes, steps)
         training = model.training
         print(
             f"{picture}: {training['steps']} steps of {training['batch']}, {training['seconds']:.0f} s, loss {training['loss'][-1][1]:.3f}",
@@ -37,7 +43,7 @@ def main(
         )
 
 
-def learned(picture: str, method: str, models: Path, minutes: float | None = None) -> Model:
+def learned(picture: str, method: str, models: Path, minutes: float | None = None, steps: int | None = None) -> Model:
     """The model of a scene: the one in the folder, or one learned now (resumed where it was killed)."""
     path = models / (f"{picture}.safetensors" if method == "cnn" else f"{picture}-{method}.safetensors")
     if path.is_file():
@@ -47,7 +53,9 @@ def learned(picture: str, method: str, models: Path, minutes: float | None = Non
     texture = scene_of(picture).texture
     with training_bar(f"learning {picture}") as show:
         scene = make_scene(texture, camera, picture)
-        return learn(texture, scene, camera, path, name=picture, method=method, minutes=minutes, seed=0, resume=None, show=show)
+        return learn(
+            texture, scene, camera, path, name=picture, method=method, minutes=minutes, steps=steps, seed=0, resume=None, show=show
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -180,11 +180,35 @@ def hard(rows: list[Row]) -> str:
     return who_wins(over_all(rows)[1])
 
 
+def batches(rows: list[Row]) -> str:
+    """Of CNN-VS's batches: the share home of all starts, and of those that see enough of the goal."""
+    lines = []
+    for row in over_all(rows)[1]:
+        if row["set"].startswith("batches"):
+            some = row["sharing"]
+            share = "-" if some["converged"] is None else home(some)
+            lines.append(
+                [f"{row['set']}, {row['part']}", f"`{row['method']}`", str(row["n"]), home(row), str(some["n"]), share, *ends(row)[:2]]
+            )
+    return table(["set", "method", "runs", "home % [95 %]", "that share 5 % or more", "home % of these", "end mm", "end deg"], lines, 2)
+
+
+def one_scene(rows: list[Row]) -> str:
+    """Who wins where, but for the batches."""
+    return hard([row for row in rows if not row["set"].startswith("batches")])
+
+
 def beside_matches(rows: list[Row]) -> str:
     """Who wins where, and matches from the same starts, which another file has."""
     sets = {row["set"] for row in rows}
     rivals = json.loads((ROOT / "results" / "hard.json").read_text())["rows"]
     return hard([row for row in rivals if row["method"] in ("sift", "sift+dvs") and row["set"] in sets] + rows)
+
+
+def steps(rows: list[Row]) -> str:
+    """How long a step takes."""
+    lines = [[row["what"], str(row["n"]), figure(row["ms_median"]), figure(row["ms_p90"])] for row in rows]
+    return table(["step", "measured", "median ms", "nine of ten under, ms"], lines, 1)
 
 
 def bound(rows: list[Row]) -> str:
@@ -284,7 +308,9 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "bank": ("bank", bank),
     "studies": ("studies", studies),
     "siamese": ("siamese", studies),
-    "siamese-sets": ("siamese-sets", classical),
+    "one-scene": ("one-scene", one_scene),
+    "batches": ("one-scene", batches),
+    "steps": ("steps", steps),
     "scenes": ("scenes", scenes),
     "visp": ("visp", visp),
     "speed": ("speed", speed),

@@ -12,7 +12,7 @@ import numpy as np
 from deepservo import distributed
 from deepservo.bench import metrics
 from deepservo.bench.page import Group, write_bench_page
-from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Prepared, Runs, row
+from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Prepared, Runs, row, sharing
 from deepservo.bench.tables import ALL, markdown
 from deepservo.checkpoint import check_folder, replacing
 from deepservo.errors import InputError
@@ -181,5 +181,6 @@ def pooled(rows: list[dict[str, Any]], joined: dict[Group, Runs]) -> list[dict[s
         totals["steps_per_s"] = float(runs.taken.sum()) / max(totals["time_s"], 1e-9)
         ms = {k: float(np.median([row[k] for row in mine])) for k in ("ms_per_step_p50", "ms_per_step_p99")}
         image = float(np.median(runs.image_error))
-        whole.append({**mine[0], **metrics.figures(runs), "scene": ALL, "n": len(runs.run), **totals, **ms, "image_error_median": image})
+        figures = {**metrics.figures(runs), "sharing": sharing(runs), "image_error_median": image}
+        whole.append({**mine[0], **figures, "scene": ALL, "n": len(runs.run), **totals, **ms})
     return whole

@@ -220,6 +220,7 @@ BLUR = (
 )
 OCCLUSION = tuple((f"{100 * s:.0f} % covered", Condition(view=(partial(_covered, share=s),))) for s in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
 SIZE = tuple((f"{s} px", Condition(size=s)) for s in (96, 64, 48, 32))
+LIT_AND_COVERED = Condition(view=(partial(_spot, strength=0.5), partial(_covered, share=0.2)))
 MODEL = (
     *((f"depth believed x {d:g}", Condition(depth=d)) for d in (0.8, 0.5, 1.25, 2)),
     *((f"focal length believed x {f:g}", Condition(focal=f)) for f in (0.8, 1.2)),

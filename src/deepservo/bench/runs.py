@@ -33,6 +33,7 @@ from deepservo.model import Model, Unlearned
 from deepservo.scene import PlanarScene
 from deepservo.unseen import PairModel
 
+SHARING = 0.05  # of the goal's pixels: a start that sees less of it tells nothing of a method
 CHUNK = 25  # runs that go together: the most that a kill can lose
 
 
@@ -149,6 +150,13 @@ class Chunk:
             raise InputError(f"{path}: is no chunk of a benchmark ({type(error).__name__}); delete it, and it is run again") from None
 
 
+def sharing(runs: Runs) -> dict[str, Any]:
+    """How the runs ended that began where SHARING of the goal or more was in sight."""
+    home = runs.home[runs.share >= SHARING]
+    share = float(home.mean()) if len(home) else None
+    return {"n": len(home), "converged": share, "converged_ci": metrics.wilson(int(home.sum()), len(home))}
+
+
 def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
     """The job's row of results.json, over all its runs."""
     runs, facts = Runs.joined([chunk.runs for chunk in chunks]), chunks[0].facts
@@ -161,6 +169,7 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
         "scene": job.scene,
         "n": job.n,
         **metrics.figures(runs),
+        "sharing": sharing(runs),
         "ape_at": metrics.ape_at(facts["gain"], facts["dt"]),
         "time_s": seconds,
         "ms_per_step_p50": float(np.median(ms)),

@@ -101,6 +101,11 @@ ROBOT_RUNS = (
 _lookat_rz = _simple(sampling.lookat_rz)
 
 
+def _batches(condition: Condition) -> tuple[Part, ...]:
+    """CNN-VS's batches of starts, each a step farther away."""
+    return tuple(Part(f"batch {k}", 80, _simple(partial(sampling.batch, step=k / 9)), 0.25, condition) for k in range(10))
+
+
 def _hard(parts: tuple[tuple[str, Condition], ...]) -> tuple[Part, ...]:
     """Starts of `lookat-rz` under each condition."""
     return tuple(Part(label, 30, _lookat_rz, condition=condition) for label, condition in parts)
@@ -113,12 +118,14 @@ SETS: Mapping[str, tuple[Part, ...]] = MappingProxyType(
         "lookat-rz": (Part("", 500, _lookat_rz),),
         "lookat-rz-perturbed": (Part("", 500, _lookat_rz, condition=conditions.AS_MLVS),),
         "gaussian": (Part("", 1000, gaussian),),
+        "gaussian-perturbed": (Part("", 1000, gaussian, condition=conditions.LIT_AND_COVERED),),
         "unseen": tuple(
             Part(f"{name}{', perturbed' if condition is conditions.AS_MLVS else ''}", 5, draw, condition=condition)
             for name, draw in (("gaussian", gaussian), ("lookat-rz", _lookat_rz))
             for condition in (PLAIN, conditions.AS_MLVS)
         ),
-        "batches": tuple(Part(f"batch {k}", 80, _simple(partial(sampling.batch, step=k / 9)), 0.25) for k in range(10)),
+        "batches": _batches(PLAIN),
+        "batches-perturbed": _batches(conditions.LIT_AND_COVERED),
         "overlap": tuple(Part(f"{100 * low:.0f} to {100 * high:.0f} %", 50, sharing(low, high)) for low, high in BINS),
         "steps": tuple(Part(f"{100 * d:g} cm", 25, _simple(partial(sampling.spread, deviation=d))) for d in (0.02, 0.05, 0.1, 0.2, 0.4)),
         "published-starts": tuple(Part(label, 1, _published(values), distance) for label, distance, values in ROBOT_RUNS),
