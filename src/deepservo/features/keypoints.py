@@ -1,5 +1,6 @@
 """Keypoints: detect, describe, match, reject outliers. The rival that needs no training."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,13 +103,19 @@ def homography(goal_px: np.ndarray, cam_px: np.ndarray, within: float = 1.5, few
 
 def homographies(images: Float[Tensor, "b 1 h w"], goals: list[Features], detector: str = "sift") -> list[Matched | None]:
     """`homography` from each goal to its image, on as many threads as torch uses; `fine`: by `detect_fine` and `match_surely`."""
+    return [each.result() for each in begun(images, goals, detector)]
+
+
+def begun(images: Float[Tensor, "b 1 h w"], goals: list[Features], detector: str = "sift") -> list[Future[Matched | None]]:
+    """The same, while the caller goes on."""
 
     def of(image: Float[Tensor, "1 h w"], goal: Features) -> Matched | None:
         points, descriptors = detect_fine(image[0]) if detector == "fine" else detect(image[0], detector)
         a, b = (match_surely if detector == "fine" else match)(goal[1], descriptors)
         return homography(goal[0][a], points[b])
 
-    return list(native.pool(torch.get_num_threads()).map(of, images, goals))
+    pool = native.pool(torch.get_num_threads())
+    return [pool.submit(of, image, goal) for image, goal in zip(images, goals, strict=True)]
 
 
 def pose_of_homography(H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4 4"]:

@@ -1,5 +1,7 @@
 """What a user wants who has one picture and no time: SIFT where it works, a network that knows no scene in particular where not."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,29 +40,41 @@ class AutoServo(PairServo):
 
     def _match(self, image: Tensor) -> list[Matched | None]:
         n = len(image)
-        last = self.state["chosen"].expand(n)
+        last = self.state["chosen"].expand(n).tolist()
         found: list[Matched | None] = [None] * n
         self._forget(n)
-        # FINE costs most: where it was needed at the last step, the others would fail before it once more.
-        for order, runs in (((SIFT, CELLS, FINE), last != FINE), ((FINE, SIFT, CELLS), last == FINE)):
-            doubted = runs.nonzero().flatten().tolist()
-            for way in order:
-                if doubted:
-                    doubted = self._look(way, image, doubted, found)
+        fine = [i for i in range(n) if last[i] == FINE]  # it costs most, and the others would fail before it once more
+        left = self._told(FINE, fine, self._look(FINE, image, fine), found)
+        rest = [i for i in range(n) if i in left or i not in fine]
+        looking = keypoints.begun(image[rest], self._of(self.goals, rest, n))
+        again = [i for i in rest if last[i] == CELLS]  # while SIFT looks, the network does, where it was needed at the last step
+        cells = dict(zip(again, self._look(CELLS, image, again), strict=True))
+        doubted = self._told(SIFT, rest, [each.result() for each in looking], found)
+        late = [i for i in doubted if i not in cells]
+        cells |= dict(zip(late, self._look(CELLS, image, late), strict=True))
+        doubted = self._told(CELLS, doubted, [cells[i] for i in doubted], found)
+        late = [i for i in doubted if i not in fine]
+        self._told(FINE, late, self._look(FINE, image, late), found)
         return found
 
-    def _look(self, way: int, image: Tensor, runs: list[int], found: list[Matched | None]) -> list[int]:
-        """Match these runs in one way, and remember what was found; those still in doubt."""
-        pictures, goals = image[runs], [self.state["goal"].expand(len(image)).tolist()[i] for i in runs]
+    def _look(self, way: int, image: Tensor, runs: list[int]) -> list[Matched | None]:
+        """Match these runs in one way."""
+        if not runs:
+            return []
         if way == CELLS:
-            matched = self._match_cells(pictures, goals)
-        elif way == FINE:
-            matched = keypoints.homographies(pictures, [self.fine_goals[k] for k in goals], "fine")
-        else:
-            matched = keypoints.homographies(pictures, [self.goals[k] for k in goals])
+            return self._match_cells(image[runs], self._of(list(range(len(self.goals))), runs, len(image)))
+        return keypoints.homographies(image[runs], self._of(self.fine_goals, runs, len(image)), "fine")
+
+    def _of(self, goals: list[Any], runs: list[int], n: int) -> list[Any]:
+        """The goals of these of n runs."""
+        index = self.state["goal"].expand(n).tolist()
+        return [goals[index[i]] for i in runs]
+
+    def _told(self, way: int, runs: list[int], matched: list[Matched | None], found: list[Matched | None]) -> list[int]:
+        """Remember what was found; the runs that are still in doubt."""
         for i, each in zip(runs, matched, strict=True):
-            self.state["agree"][i, way] = count = 0 if each is None else len(each.goal_px)
-            if count:
+            self.state["agree"][i, way] = 0 if each is None else len(each.goal_px)
+            if each is not None:
                 found[i], self.state["chosen"][i] = each, way
         least = ENOUGH if way == SIFT else 1
         return [i for i in runs if self.state["agree"][i, way] < least]
