@@ -302,6 +302,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "mlvs-hard": ("mlvs-hard", beside_matches),
     "aevs-hard": ("aevs-hard", beside_matches),
     "unseen": ("unseen", hard),
+    "unseen-paired": ("unseen", paired),
     "auto-hard": ("auto-hard", beside_matches),
     "bound": ("bound", bound),
     "tangents": ("tangents", tangents),
