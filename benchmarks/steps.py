@@ -58,7 +58,7 @@ def steps(scene: str, other: str, condition: Condition, name: str, which: int) -
         servo.set_goal(goal)
         for look in ("first look", "after that"):
             took = timed(partial(servo.velocity, seen))
-            if not servo.stage(1)[0]:
+            if look == "first look" or not servo.stage(1)[0]:
                 way = next(way for way in WAYS if way in servo.evidence(1)[0])
                 found.setdefault(f"coarse, {way.rstrip(':')}, {look}", []).append(took)
         for part, what in NEAR if scene == other else ():
