@@ -331,7 +331,7 @@ def draw(rows: list[dict[str, Any]], page: Path) -> None:
         figure.update_yaxes(range=[0, 104], title_text="% home", **where)
     figure.update_layout(height=260 * n, bargap=0.5)
     words = "A bar is the share of all runs that came home, with its 95 % interval; a dot is one network."
-    write_page(page, figure, "Studies of latent servoing", words)
+    write_page(page, figure, "Studies of learned servoing", words)
 
 
 if __name__ == "__main__":
