@@ -23,6 +23,7 @@ def main(
     pictures: tuple[str, ...] = BUNDLED,
     minutes: float | None = None,
     steps: int | None = None,
+    distance: float = 0.6,
     models: Path = Path("out/models"),
 ) -> None:
     """Learn what is not learned yet.
@@ -32,10 +33,11 @@ def main(
         pictures: names of scenes.
         minutes: of training a picture; as long as the recipe says when not given.
         steps: instead of minutes.
-        models: folder that keeps the models.
+        distance: from the scene to where it is learned from [m].
+        models: folder that keeps the models, of one distance.
     """
     for picture in pictures:
-        model = learned(picture, method, models, minutes, steps)
+        model = learned(picture, method, models, minutes, steps, distance)
         training = model.training
         print(
             f"{picture}: {training['steps']} steps of {training['batch']}, {training['seconds']:.0f} s, loss {training['loss'][-1][1]:.3f}",
@@ -43,7 +45,9 @@ def main(
         )
 
 
-def learned(picture: str, method: str, models: Path, minutes: float | None = None, steps: int | None = None) -> Model:
+def learned(
+    picture: str, method: str, models: Path, minutes: float | None = None, steps: int | None = None, distance: float = 0.6
+) -> Model:
     """The model of a scene: the one in the folder, or one learned now (resumed where it was killed)."""
     path = models / (f"{picture}.safetensors" if method == "cnn" else f"{picture}-{method}.safetensors")
     if path.is_file():
@@ -54,7 +58,8 @@ def learned(picture: str, method: str, models: Path, minutes: float | None = Non
     with training_bar(f"learning {picture}") as show:
         scene = make_scene(texture, camera, picture)
         return learn(
-            texture, scene, camera, path, name=picture, method=method, minutes=minutes, steps=steps, seed=0, resume=None, show=show
+            texture, scene, camera, path, name=picture, distance=distance, method=method, minutes=minutes, steps=steps, seed=0,
+            resume=None, show=show,
         )  # fmt: skip
 
 

@@ -184,18 +184,12 @@ def batches(rows: list[Row]) -> str:
     """Of CNN-VS's batches: the share home of all starts, and of those that see enough of the goal."""
     lines = []
     for row in over_all(rows)[1]:
-        if row["set"].startswith("batches"):
-            some = row["sharing"]
-            share = "-" if some["converged"] is None else home(some)
-            lines.append(
-                [f"{row['set']}, {row['part']}", f"`{row['method']}`", str(row["n"]), home(row), str(some["n"]), share, *ends(row)[:2]]
-            )
+        some = row["sharing"]
+        share = "-" if some["converged"] is None else home(some)
+        lines.append(
+            [f"{row['set']}, {row['part']}", f"`{row['method']}`", str(row["n"]), home(row), str(some["n"]), share, *ends(row)[:2]]
+        )
     return table(["set", "method", "runs", "home % [95 %]", "that share 5 % or more", "home % of these", "end mm", "end deg"], lines, 2)
-
-
-def one_scene(rows: list[Row]) -> str:
-    """Who wins where, but for the batches."""
-    return hard([row for row in rows if not row["set"].startswith("batches")])
 
 
 def beside_matches(rows: list[Row]) -> str:
@@ -309,8 +303,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "bank": ("bank", bank),
     "studies": ("studies", studies),
     "siamese": ("siamese", studies),
-    "one-scene": ("one-scene", one_scene),
-    "batches": ("one-scene", batches),
+    "one-scene": ("one-scene", hard),
+    "batches": ("batches", batches),
     "steps": ("steps", steps),
     "scenes": ("scenes", scenes),
     "visp": ("visp", visp),
