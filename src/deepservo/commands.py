@@ -142,7 +142,8 @@ def run_servo(
             raise InputError(f"{model_file}: was learned for its own camera, distance and width; leave {' and '.join(misplaced)} away")
         known, scene, scene_name, usual = model, model.scene, model.picture, f"{model.method}+dvs"
         if image:
-            scene, scene_name = PlanarScene(texture_of(pictures.read_picture(image)), model.scene.width, model.scene.background), image.name
+            texture = texture_of(pictures.read_picture(image, len(scene.texture) == 3))
+            scene, scene_name = PlanarScene(texture, model.scene.width, model.scene.background), image.name
             check_scene(scene, model.camera, model.distance, str(image))
     else:
         known = _unlearned(image, goal, camera_file, DISTANCE if distance is None else distance, width, model)
@@ -186,7 +187,7 @@ def _starts(model: Known, scene: PlanarScene, goal: Path | None, poses: Path | N
     if goal is None:
         assert Ts_goal is not None
         return Starts(name, Ts_cam, Ts_goal, goal_pictures(scene, model.camera, Ts_goal), used)
-    picture = CalibratedCamera(model.camera, model.distortion).rectify(pictures.read_picture(goal), str(goal))
+    picture = CalibratedCamera(model.camera, model.distortion).rectify(pictures.read_picture(goal, len(scene.texture) == 3), str(goal))
     return Starts(name, Ts_cam, Ts_goal, picture[None], used)
 
 

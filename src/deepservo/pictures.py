@@ -35,6 +35,11 @@ def read_picture(path: str | Path, colour: bool = False) -> Float[Tensor, "c h w
     return _check_size(_levels(data, str(path), colour), str(path))
 
 
+def grey(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Grey levels of pictures of one channel or of three."""
+    return images if images.shape[1] == 1 else torch.einsum("bchw,c->bhw", images, LUMA)[:, None]
+
+
 def files_in(folder: Path) -> list[Path]:
     """The picture files of a folder, by name; InputError where there is none."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)

@@ -59,8 +59,6 @@ def _cnn(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = F
 def _siamese(method: str, finish: bool = False) -> Callable[..., Controller]:
     def made(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
         servo = SiameseServo(camera, _trained(method, camera, model), model.distance, pose=method == "siamese-SE3")
-        if finish and servo.colour:
-            raise InputError(f"{method}+dvs: its finish has no eye for the colours that the model was trained on; use {method}")
         return Handoff(servo, depth) if finish else servo
 
     return made

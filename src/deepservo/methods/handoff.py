@@ -12,6 +12,7 @@ from deepservo import control
 from deepservo.features.registration import ACQUIRE, AGREE, OVERLAP, Registration, Views, fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
+from deepservo.pictures import grey
 
 HOLD = 0.45  # agreement above which a pose that is trusted goes on being trusted
 WITNESSED = 0.3  # the same for both where the coarse method speaks for the pose
@@ -26,16 +27,17 @@ NEAR = 0.005  # of the depth: when closer than this, register at full size too
 class Handoff(Controller):
     """`coarse`, then photometric registration on a plane `depth` [m] before the goal; PBVS on the registered pose.
 
-    `coarse` is any controller. Where it knows the goal's plane and a cleaner picture of it (`goal_view`), those are used.
+    `coarse` is any controller; what it sees in colour, the registration sees in grey. Where it knows the
+    goal's plane and a cleaner picture of it (`goal_view`), those are used.
     """
 
     def __init__(self, coarse: Controller, depth: float = 0.6, gain: float = 0.1) -> None:
         super().__init__(coarse.camera)
-        self.coarse, self.depth, self.gain = coarse, depth, gain
+        self.coarse, self.depth, self.gain, self.colour = coarse, depth, gain, coarse.colour
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
-        picture, plane = self.coarse.goal_view(goal) or (goal, fronto(self.depth).expand(len(goal), 4))
+        picture, plane = self.coarse.goal_view(goal) or (grey(goal), fronto(self.depth).expand(len(goal), 4))
         self.registration = Registration(self.camera, picture, plane)
 
     def _start(self, n: int) -> None:
@@ -69,7 +71,7 @@ class Handoff(Controller):
     def _velocity(self, image: Tensor) -> Tensor:
         if not self.state:
             self._start(len(image))
-        state, views = self.state, self.registration.views(image)
+        state, views = self.state, self.registration.views(grey(image))
         guess = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
         if state["trusted"].any():
             self._follow(views, guess, state["trusted"].nonzero().flatten())
