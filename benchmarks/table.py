@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import tyro
 
-from deepservo.bench.metrics import wilson
+from deepservo.bench.metrics import mcnemar, wilson
 from deepservo.bench.published import PUBLISHED
 from deepservo.bench.sets import SETS
-from deepservo.bench.tables import beside_published, ends, figure, home, over_all, run_by_run, table, unique, who_wins
+from deepservo.bench.tables import beside_published, ends, figure, home, over_all, probability, run_by_run, table, unique, who_wins
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
 from rows import Row, pooled
@@ -192,11 +192,32 @@ def batches(rows: list[Row]) -> str:
     return table(["set", "method", "runs", "home % [95 %]", "that share 5 % or more", "home % of these", "end mm", "end deg"], lines, 2)
 
 
-def beside_matches(rows: list[Row]) -> str:
-    """Who wins where, and matches from the same starts, which another file has."""
+def with_matches(rows: list[Row]) -> list[Row]:
+    """Those of matches from the same starts, which another file has, and the rows themselves."""
     sets = {row["set"] for row in rows}
     rivals = json.loads((ROOT / "results" / "hard.json").read_text())["rows"]
-    return hard([row for row in rivals if row["method"] in ("sift", "sift+dvs") and row["set"] in sets] + rows)
+    return [row for row in rivals if row["method"] in ("sift", "sift+dvs") and row["set"] in sets] + rows
+
+
+def beside_matches(rows: list[Row]) -> str:
+    """Who wins where, matches beside."""
+    return hard(with_matches(rows))
+
+
+def against_matches(rows: list[Row]) -> str:
+    """Runs lost in a whole set, and McNemar's p where it is largest: as if no run were lost by both."""
+    whole = over_all(with_matches(rows))[1]
+    methods = unique(row["method"] for row in rows)
+    lines = []
+    for name in unique(row["set"] for row in rows):
+        lost = {
+            m: [round(r["n"] * (1 - r["converged"])) for r in whole if (r["set"], r["method"]) == (name, m)] for m in ("sift", *methods)
+        }
+        n = sum(row["n"] for row in whole if (row["set"], row["method"]) == (name, "sift"))
+        for method in methods:
+            theirs, ours = sum(lost["sift"]), sum(lost[method])
+            lines.append([name, str(n), str(theirs), f"`{method}`", str(ours), probability(mcnemar(theirs, ours))])
+    return table(["set", "runs", "lost by `sift`", "other", "lost by the other", "p at most (McNemar)"], lines, 1)
 
 
 def steps(rows: list[Row]) -> str:
@@ -298,6 +319,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "unseen": ("unseen", hard),
     "unseen-paired": ("unseen", paired),
     "auto-hard": ("auto-hard", beside_matches),
+    "auto-hard-sets": ("auto-hard", against_matches),
     "bound": ("bound", bound),
     "tangents": ("tangents", tangents),
     "bank": ("bank", bank),
