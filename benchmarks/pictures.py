@@ -11,13 +11,17 @@ import tyro
 
 from deepservo.bench.metrics import judge
 from deepservo.bench.protocols import measure, sampled
+from deepservo.bench.scenes import scene_of
 from deepservo.commands import servo_bar
+from deepservo.learn import PAPER_CAMERA
 from deepservo.methods import build
 from deepservo.pictures import BUNDLED
 from models import learned
 from rows import ResultsFile, per_run
 
-METHODS = ("cnn+dvs", "cnn", "sift", "sift+dvs")
+METHODS = ("auto", "cnn+dvs", "cnn", "sift", "sift+dvs")
+LEARNED = ("cnn+dvs", "cnn")
+DISTANCE = 0.6
 SETS = ("lookat-rz", "lookat-rz-perturbed")
 
 
@@ -29,6 +33,7 @@ def main(
     seed: int = 1,
     out: Path = Path("results/pictures.json"),
     pictures: tuple[str, ...] = BUNDLED,
+    methods: tuple[str, ...] = METHODS,
 ) -> None:
     """Measure what is not measured yet.
 
@@ -39,23 +44,30 @@ def main(
         seed: of the starts and of what perturbs the goals; 0 was looked at while the methods were made. Trainings have seed 0.
         out: the results file.
         pictures: bundled pictures to take.
+        methods: what to measure; a picture is learned where one of them needs that.
     """
     results = ResultsFile(out)
     for picture in pictures:
-        model = learned(picture, "cnn", models, minutes)
+        model = learned(picture, "cnn", models, minutes) if any(method in LEARNED for method in methods) else None
+        scene = model.scene if model else scene_of(picture)
         for name in SETS:
-            for method in METHODS:
-                steps = model.training["steps"] if method.startswith("cnn") else None
+            for method in methods:
+                training = model.training if model and method in LEARNED else {}
+                steps = training.get("steps")
                 settings = {"method": method, "set": name, "scene": picture, "n": n, "seed": seed, "trained_steps": steps}
                 if results.has(settings):
                     continue
-                controller = build(method, model.camera, model.distance, model)
-                starts = sampled(name, n, seed, model.scene, model.camera, model.distance)
+                controller = build(method, PAPER_CAMERA, DISTANCE, model)
+                starts = sampled(name, n, seed, scene, PAPER_CAMERA, DISTANCE)
                 with servo_bar(f"{method}, {name}, {picture}", controller.budget) as show:
-                    trajectory, row = measure(controller, method, model.scene, picture, starts, progress=show)
-                seconds = model.training["seconds"] if steps else None
+                    trajectory, row = measure(controller, method, scene, picture, starts, progress=show)
                 results.add(
-                    {**row, "trained_s": seconds, "runs": per_run(judge(trajectory, starts.Ts_world_goal, controller.gain))}, settings
+                    {
+                        **row,
+                        "trained_s": training.get("seconds"),
+                        "runs": per_run(judge(trajectory, starts.Ts_world_goal, controller.gain)),
+                    },
+                    settings,
                 )
                 print(f"{picture:10} {name:20} {method:9} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
 
