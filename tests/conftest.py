@@ -7,14 +7,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 
 from deepservo.camera import Camera
+from deepservo.cli import main
 from deepservo.scene import PlanarScene
-from tiny import make_files
+from tiny import Refused, listing, make_files, sentence
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True, database=None)
@@ -80,3 +82,18 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def refused(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """`refused(args, *words)`: exit code 2, one sentence that holds the words, and every file as before."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(args: list[Any], *words: str) -> None:
+        before = listing(tmp_path), listing(files)
+        capfd.readouterr()
+        assert main([str(a) for a in args]) == 2
+        sentence(capfd.readouterr().err, *words)
+        assert (listing(tmp_path), listing(files)) == before, "nothing written, nothing changed"
+
+    return check

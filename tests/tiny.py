@@ -35,6 +35,8 @@ distortion_coefficients: !!opencv-matrix
 """
 STEPS = 6
 
+Refused = Callable[..., None]
+
 
 def picture(width: int = 96, height: int = 72, seed: int = 0) -> np.ndarray:
     """Grey blotches of several sizes, uint8."""
@@ -76,6 +78,16 @@ from deepservo.nets.resnet import Shape
 sys.exit(main({args!r}))
 """
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def sentence(err: str, *words: str) -> None:
+    """`err` is one sentence of the program's that holds the words."""
+    assert err.startswith("deepservo: ")
+    assert err.count("\n") == 1, err
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err, err
 
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train._advance) -> None:
