@@ -220,6 +220,22 @@ def against_matches(rows: list[Row]) -> str:
     return table(["set", "runs", "lost by `sift`", "other", "lost by the other", "p at most (McNemar)"], lines, 1)
 
 
+def taught(rows: list[Row]) -> str:
+    """Networks for scenes never seen, by what they learned from: a line a method and condition."""
+    of = {
+        "pictures made by code": rows,
+        "natural pictures": json.loads((ROOT / "results" / "pairs-natural.json").read_text())["rows"],
+        "what ships": json.loads((ROOT / "results" / "unseen.json").read_text())["rows"],
+    }
+    whole = {name: {(r["part"], r["method"]): r for r in over_all(each)[1]} for name, each in of.items()}
+    lines = []
+    for method in unique(row["method"] for row in rows):
+        for part in unique(row["part"] for row in rows):
+            found = [each[part, method] for each in whole.values()]
+            lines.append([f"`{method}`", part, *[f"{home(row)}, {figure(row['end_mm_median'])} mm" for row in found]])
+    return table(["method", "starts and goals", *of], lines, 2)
+
+
 def steps(rows: list[Row]) -> str:
     """How long a step takes."""
     lines = [[row["what"], str(row["n"]), figure(row["ms_median"]), figure(row["ms_p90"])] for row in rows]
@@ -318,6 +334,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "aevs-hard": ("aevs-hard", beside_matches),
     "unseen": ("unseen", hard),
     "unseen-paired": ("unseen", paired),
+    "pairs": ("pairs-code", taught),
     "auto-hard": ("auto-hard", beside_matches),
     "auto-hard-sets": ("auto-hard", against_matches),
     "bound": ("bound", bound),
