@@ -10,7 +10,7 @@ ROOT = Path(deepservo.__file__).parent
 ROAD = (
     "errors", "version", "native", "geometry", "camera", "pictures", "camera_file", "sampler", "scene", "nets", "features", "control",
     "checkpoint", "weights", "distributed", "data", "data_latent", "data_pair", "data_siamese", "train", "unseen", "methods", "loop",
-    "rehearsal", "model", "learn", "bench", "commands", "commands_bench", "cli", "__main__",
+    "robots", "rehearsal", "model", "learn", "bench", "commands", "commands_bench", "cli", "__main__",
 )  # fmt: skip
 LONGEST = 400  # lines
 

@@ -44,6 +44,10 @@ class Controller:
         """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats as in set_goal)."""
         return self._velocity(as_images(image, self.camera, "the camera's picture", self.colour))
 
+    def pace(self, dt: float) -> None:
+        """Make the gain one a second for pictures dt seconds apart: the same share of the way from one to the next as before, once."""
+        self.gain /= dt
+
     def keep(self, index: Tensor) -> None:
         """Go on with these runs alone."""
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}

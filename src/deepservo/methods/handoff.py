@@ -52,6 +52,11 @@ class Handoff(Controller):
             "refuted": torch.zeros(n, dtype=torch.bool),
         }
 
+    def pace(self, dt: float) -> None:
+        """As of the coarse method."""
+        super().pace(dt)
+        self.coarse.pace(dt)
+
     def keep(self, index: Tensor) -> None:
         """Go on with these runs alone, here and in the coarse method."""
         super().keep(index)

@@ -1,0 +1,88 @@
+"""Where MuJoCo begins: its axes against ours, its camera against ours, and pictures of its worlds without a screen.
+
+Ours: x right, y down, z forward, and the table z = 0 seen from z < 0. MuJoCo's: z up, and a camera looks along its own -z. Half a turn
+about x takes one to the other, for the world and for the camera alike.
+"""
+
+import ctypes.util
+import importlib
+import os
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+
+AXES = np.diag([1.0, -1.0, -1.0])
+MM = 1e-3  # a pixel's side on the sensor [m]; any will do
+BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"}  # drawing without a screen: what MuJoCo calls it, and the library it takes
+
+
+@cache
+def mujoco() -> Any:
+    """The package; InputError, with what to install, where it or all that it could draw with is missing."""
+    if "MUJOCO_GL" not in os.environ:
+        if "mujoco" in sys.modules and "DISPLAY" not in os.environ:  # it has chosen, and would end the whole process where that fails
+            raise InputError("mujoco was imported before it was told how to draw without a screen; set MUJOCO_GL=egl before")
+        there = [name for name, library in BACKENDS.items() if ctypes.util.find_library(library)]
+        if there:
+            os.environ["MUJOCO_GL"] = there[0]
+    try:
+        return importlib.import_module("mujoco")
+    except ImportError:
+        raise InputError("the gantry and meshes need MuJoCo, which is not installed; run pip install 'deepservo[mujoco]'") from None
+
+
+def pose_there(T_world_cam: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
+    """Position and rotation in MuJoCo's axes of one of our poses."""
+    return AXES @ T_world_cam[:3, 3], AXES @ T_world_cam[:3, :3] @ AXES
+
+
+def pose_here(position: Float[np.ndarray, "3"], rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4 4"]:
+    """The inverse of `pose_there`."""
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = AXES @ rotation @ AXES, AXES @ position
+    return T
+
+
+def set_lens(model: Any, name: str, camera: Camera) -> None:
+    """Give MuJoCo's camera of that name our intrinsics."""
+    k = model.camera(name).id
+    shift = ((camera.width - 1) / 2 - camera.cx, (camera.height - 1) / 2 - camera.cy)
+    model.cam_resolution[k] = (camera.width, camera.height)
+    model.cam_sensorsize[k] = (MM * camera.width, MM * camera.height)
+    model.cam_intrinsic[k] = (MM * camera.fx, MM * camera.fy, MM * shift[0], MM * shift[1])
+    model.cam_projection[k] = 0
+
+
+class Eye:
+    """Pictures by one camera of a model; it draws without a screen, by EGL or else by OSMesa."""
+
+    def __init__(self, model: Any, name: str, camera: Camera) -> None:
+        set_lens(model, name, camera)
+        model.vis.global_.offwidth, model.vis.global_.offheight = camera.width, camera.height
+        self.name = name
+        try:
+            self.renderer = mujoco().Renderer(model, camera.height, camera.width)
+        except Exception as error:  # each way of drawing fails in its own way
+            raise InputError(
+                f"MuJoCo cannot draw here ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+                "install EGL (Debian: libegl1 and libgl1-mesa-dri) or OSMesa (libosmesa6)"
+            ) from None
+
+    def picture(self, data: Any) -> UInt8[np.ndarray, "h w 3"]:
+        """What it sees of a state whose kinematics are done."""
+        self.renderer.update_scene(data, camera=self.name)
+        return np.asarray(self.renderer.render())
+
+    def depth(self, data: Any) -> Float[np.ndarray, "h w"]:
+        """Depth Z [m] of each pixel's centre."""
+        self.renderer.enable_depth_rendering()
+        self.renderer.update_scene(data, camera=self.name)
+        found = np.array(self.renderer.render())
+        self.renderer.disable_depth_rendering()
+        return found
