@@ -1,6 +1,7 @@
 """The gantry: where its axes put the camera, how they move it, what the camera sees, and when."""
 
 import dataclasses
+import json
 from functools import cache
 from importlib.util import find_spec
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from conftest import noise_texture
+from deepservo.bench.runs import Bench, Prepared, jobs, row
+from deepservo.cli import main
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA as CAMERA
@@ -173,3 +176,30 @@ def test_a_controller_of_the_simulator_comes_home_on_the_gantry():
     end = servo(world, controller, goal, budget=90, dt=1 / RATE).Ts_world_cam[-1]
     metres, radians = se3.distance(end, Ts_goal)
     assert metres < 1e-3 and radians.rad2deg() < 0.1
+
+
+def test_a_benchmark_runs_on_the_gantry():
+    """The same starts as in the simulator; a set whose light or camera the simulator makes is refused."""
+    bench = Bench(CAMERA, 0.6, {"dots": scene()}, {}, seed=1, budget=40, world="gantry")
+    (job,) = jobs(("pbvs",), ("gaussian",), bench, 2)
+    chunk = Prepared(job, bench).run(range(2))
+    found = row(job, [chunk], bench)
+    assert (found["converged"], found["dt"], found["gain"], found["world"]) == (1.0, 1 / RATE, pytest.approx(3.0), "gantry")
+    free = Prepared(job, dataclasses.replace(bench, world="simulator")).run(range(2))
+    assert np.allclose(chunk.runs.start_mm, free.runs.start_mm)
+    with pytest.raises(InputError, match="gantry: has its own light"):
+        jobs(("sift",), ("hard-light",), bench, 1)
+
+
+def test_servo_goes_on_the_gantry(files, tmp_path):
+    """A perturbed goal is perturbed there too."""
+    gantry(1)
+    args = ["servo", "--image", str(files / "picture.png"), "--method", "pbvs", "--world", "gantry", "--starts", "1", "--out", str(tmp_path)]
+    assert main([*args, "--set", "lookat-rz-perturbed"]) == 0
+    (found,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert found["converged"] == 1.0 and found["dt"] == pytest.approx(1 / RATE)
+
+
+def test_an_unknown_world_is_refused(files, refused):
+    refused(["servo", "--image", files / "picture.png", "--world", "gantri"], "no world 'gantri'", "did you mean gantry")
+    refused(["bench", "--world", "moon"], "no world 'moon'", "simulator, gantry, gantry-lights")

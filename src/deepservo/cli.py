@@ -108,6 +108,8 @@ class Servo:
     """Where there is no model: from the camera to the plane at the goal [m], known or guessed; 0.6 when not given."""
     width: float | None = None
     """Where there is no model: of the picture on the plane [m]; 0.8 when not given."""
+    world: str = "simulator"
+    """simulator: cameras that fly; gantry: carried by a gantry with joints in MuJoCo; gantry-lights: under lamps that wander."""
 
     def run(self) -> None:
         """See `commands.run_servo`."""
@@ -115,7 +117,7 @@ class Servo:
 
         run_servo(
             self.model, self.method, self.image, self.goal, self.poses, self.set, self.starts, self.seed, self.out, self.camera,
-            self.distance, self.width,
+            self.distance, self.width, self.world,
         )  # fmt: skip
 
 
@@ -159,6 +161,8 @@ class Bench:
     """Go on in a folder that the same settings made; methods and sets may be added."""
     quick: bool = False
     """A glance at everything: four runs of at most 100 steps on one scene."""
+    world: str = "simulator"
+    """simulator, gantry or gantry-lights: see servo."""
     compare: tuple[Path, Path] | None = None
     """Two results.json, before and after: say what moved; exit code 1 where a share fell beyond its interval."""
 
@@ -169,8 +173,9 @@ class Bench:
         if self.compare:
             return run_compare(*self.compare)
         run_bench(
-            self.methods, self.sets, self.scenes, self.image, self.models, self.poses, self.n, self.seed, self.out, self.resume, self.quick
-        )
+            self.methods, self.sets, self.scenes, self.image, self.models, self.poses, self.n, self.seed, self.out, self.resume, self.quick,
+            self.world,
+        )  # fmt: skip
         return None
 
 

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from rich.table import Table
 
 from deepservo import distributed, pictures
 from deepservo.bench import metrics
+from deepservo.bench.conditions import PLAIN
 from deepservo.bench.protocols import Starts, goal_pictures, measure, read_poses, sampled
 from deepservo.bench.report import RunSet, write_report
+from deepservo.bench.sets import SETS
+from deepservo.bench.worlds import SIMULATOR, check_world, opened, period
 from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera, read_camera
 from deepservo.checkpoint import check_folder
@@ -129,8 +133,10 @@ def run_servo(
     camera_file: Path | None,
     distance: float | None,
     width: float | None,
+    world: str,
 ) -> None:
     """Simulated servoing, with a model that was learned or without one."""
+    check_world(world)
     model = None if model_file is None else read_model(model_file)
     check_folder(out, OURS)
     check_seed(seed)
@@ -148,7 +154,8 @@ def run_servo(
     else:
         known = _unlearned(image, goal, camera_file, DISTANCE if distance is None else distance, width, model)
         scene, scene_name, usual = known.scene, known.picture, "auto"
-    _servo(known, method or usual, scene, scene_name, _starts(known, scene, goal, poses, set_name, starts, seed), out)
+    where = _starts(known, scene, goal, poses, set_name, starts, seed)
+    _servo(known, method or usual, scene, scene_name, where, out, world, goal is not None)
 
 
 def _unlearned(
@@ -191,12 +198,27 @@ def _starts(model: Known, scene: PlanarScene, goal: Path | None, poses: Path | N
     return Starts(name, Ts_cam, Ts_goal, picture[None], used)
 
 
-def _servo(model: Known, method: str, scene: PlanarScene, scene_name: str, starts: Starts, out: Path) -> None:
+def _servo(
+    model: Known,
+    method: str,
+    scene: PlanarScene,
+    scene_name: str,
+    starts: Starts,
+    out: Path,
+    world: str = SIMULATOR,
+    pictured: bool = False,
+) -> None:
+    """Run, measure, write and show; where the goal is not `pictured`, it is what the world's own camera sees there."""
     controller = build(method, model.camera, model.distance, model)
     if starts.Ts_world_goal is None and method == "pbvs":
         raise InputError("pbvs: needs the goal's true pose, which a picture does not tell; give T_world_goal in the poses file")
+    stage = None
+    if world != SIMULATOR:
+        condition = SETS[starts.name][0].condition if starts.name in SETS else PLAIN
+        stage, goal = opened(world, scene, model.camera, starts.Ts_world_cam, starts.Ts_world_goal, condition, starts.seed or 0)
+        starts = starts if pictured or goal is None else replace(starts, goal=goal)
     with servo_bar(f"{method} from {len(starts.Ts_world_cam)} starts", controller.budget) as show:
-        trajectory, row = measure(controller, method, scene, scene_name, starts, progress=show)
+        trajectory, row = measure(controller, method, scene, scene_name, starts, None, show, stage, period(world))
     if not trajectory.v_cam.any() and method != "pbvs":  # which is told where it is
         raise InputError(
             f"{method}: the camera was not moved from any start ({trajectory.reason[0]}); give a goal that shows what the camera can see"

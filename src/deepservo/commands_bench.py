@@ -1,6 +1,7 @@
 """What `deepservo bench` does: parses names, runs what is missing, writes the results; and compares two of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from deepservo.bench.runs import Bench, jobs
 from deepservo.bench.scenes import WIDTH, scene_of
 from deepservo.bench.sets import SETS
 from deepservo.bench.tables import compared
+from deepservo.bench.worlds import check_world
 from deepservo.commands import bench_bar, check_seed, console
 from deepservo.errors import InputError, unknown
 from deepservo.learn import PAPER_CAMERA, check_scene
@@ -35,9 +37,11 @@ def run_bench(
     out: Path,
     resume: bool,
     quick: bool,
+    world: str,
 ) -> None:
     """Run what is not in `out` yet and write results.json, runs.npz, results.md and report.html."""
     check_seed(seed)
+    check_world(world)
     names, wanted = _names(methods), _names(sets) if poses is None else ("poses",)
     for name in names:
         check_method(name)
@@ -45,7 +49,7 @@ def run_bench(
         _check_set(name)
     if n is not None and n < 1:
         raise InputError(f"--n {n}: give at least 1 run")
-    bench = _bench(names, scenes, image, models, poses, seed, quick)
+    bench = replace(_bench(names, scenes, image, models, poses, seed, quick), world=world)
     work = jobs(names, wanted, bench, n or (QUICK_RUNS if quick else None))
     if not work:
         raise InputError(

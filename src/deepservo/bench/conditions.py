@@ -87,12 +87,19 @@ class Condition:
         self, scene: PlanarScene, camera: Camera, Ts_world_goal: Float[Tensor, "n 4 4"], seed: int, runs: Tensor
     ) -> Float[Tensor, "g 1 h w"]:
         """The goals' pictures: one where all runs share one."""
-        shared = bool((Ts_world_goal == Ts_world_goal[:1]).all())
-        images = self.pictures(scene, camera, Ts_world_goal[:1] if shared else Ts_world_goal)
+        return self.as_goals(self.pictures(scene, camera, distinct(Ts_world_goal)), seed, runs)
+
+    def as_goals(self, images: Float[Tensor, "g 1 h w"], seed: int, runs: Tensor) -> Float[Tensor, "g 1 h w"]:
+        """Pictures of the goals, with what is done to goals."""
         return changed(images.expand(len(runs), -1, -1, -1), self.goal, seed, runs, GOAL_STEP) if self.goal else images
 
 
 PLAIN = Condition()
+
+
+def distinct(Ts_world_goal: Float[Tensor, "n 4 4"]) -> Float[Tensor, "g 4 4"]:
+    """The goals' poses: one where all runs share one."""
+    return Ts_world_goal[:1] if bool((Ts_world_goal == Ts_world_goal[:1]).all()) else Ts_world_goal
 
 
 def changed(images: Float[Tensor, "n 1 h w"], effects: tuple[Effect, ...], seed: int, runs: Tensor, step: int) -> Float[Tensor, "n 1 h w"]:

@@ -12,10 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.bench import metrics
+from deepservo.bench.conditions import distinct
 from deepservo.bench.sets import SETS
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
-from deepservo.loop import Simulator, Trajectory, servo
+from deepservo.loop import Simulator, Trajectory, World, servo
 from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
 from deepservo.scene import PlanarScene
@@ -49,8 +50,7 @@ def sampled(name: str, n: int, seed: int, scene: PlanarScene, camera: Camera, di
 
 def goal_pictures(scene: PlanarScene, camera: Camera, Ts_world_goal: Float[Tensor, "b 4 4"]) -> Float[Tensor, "g 1 h w"]:
     """The goals rendered: one picture where all runs share one goal, else one each."""
-    shared = bool((Ts_world_goal == Ts_world_goal[:1]).all())
-    return scene.render(camera, Ts_world_goal[:1] if shared else Ts_world_goal)
+    return scene.render(camera, distinct(Ts_world_goal))
 
 
 def read_poses(path: Path) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"] | None]:
@@ -111,17 +111,20 @@ def measure(
     starts: Starts,
     budget: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    world: World | None = None,
+    dt: float = 1.0,
 ) -> tuple[Trajectory, dict[str, Any]]:
-    """Run a controller from the starts and make its row of results.json."""
+    """Run a controller from the starts, in the simulator or in another `world` that stands there, and make its row of results.json."""
     metrics.reset_peak()
     begin = time.perf_counter()
-    world = Simulator(scene, controller.camera, starts.Ts_world_cam)
+    world = world or Simulator(scene, controller.camera, starts.Ts_world_cam)
+    controller.pace(dt)
     controller.set_goal(starts.goal)
     if isinstance(controller, TruePose):
         if starts.Ts_world_goal is None:
             raise InputError("pbvs: the goal's pose is unknown; give T_world_goal in the poses file")
         controller.follow(world, starts.Ts_world_goal)
-    trajectory = servo(world, controller, starts.goal, budget, progress=progress)
+    trajectory = servo(world, controller, starts.goal, budget, dt, progress)
     seconds = time.perf_counter() - begin
     row = metrics.row(
         trajectory, starts.Ts_world_goal, controller.camera, method=method, set=starts.name, scene=scene_name,

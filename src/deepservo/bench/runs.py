@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.bench import metrics
-from deepservo.bench.conditions import HardSimulator
 from deepservo.bench.scenes import scene_of
 from deepservo.bench.sets import SETS, Part, overlap
+from deepservo.bench.worlds import SIMULATOR, check_condition, opened, period
 from deepservo.camera import Camera
 from deepservo.checkpoint import replacing
 from deepservo.errors import InputError
@@ -54,6 +54,7 @@ class Bench:
     """In the place of the network that ships, for scenes never seen."""
     own_starts: bool = False
     """Each scene has starts of its own, where many scenes have few runs each; else all have the same."""
+    world: str = SIMULATOR
 
     def turn(self, scene: str) -> tuple[int, int]:
         """Which of the starts that are drawn are the scene's: the first, and how many there are from one to the next."""
@@ -177,6 +178,7 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
         "steps_per_s": float(runs.taken.sum()) / max(seconds, 1e-9),
         "peak_mb": max(chunk.peak_mb for chunk in chunks),
         "image_error_median": float(np.median(runs.image_error)),
+        "world": bench.world,
         "camera": asdict(bench.camera),
         "gain": facts["gain"],
         "dt": facts["dt"],
@@ -192,6 +194,7 @@ def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int |
     found = []
     for name in sets:
         for part in parts_of(name, bench):
+            check_condition(bench.world, part.condition)
             for scene in part.scenes or bench.scenes:
                 count = 1 if part.n == 1 else n or part.n  # one published start is the same however often
                 found += [Job(method, name, part.label, scene, count) for method in methods if bench.able(method, scene)]
@@ -224,6 +227,8 @@ class Prepared:
         self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts[self.drawn]) for Ts in poses)
         self.camera, self.scene = self.condition.camera(bench.camera), self.condition.scene(known.scene)
         self.controller = controller or build(job.method, bench.camera, distance * self.condition.depth, known)
+        self.dt = period(bench.world)
+        self.controller.pace(self.dt)
 
     def run(self, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
         """Steer the runs that have these numbers, and judge them."""
@@ -231,12 +236,12 @@ class Prepared:
         begin = time.perf_counter()
         runs, controller, seed = torch.tensor(numbers), self.controller, self.bench.seed
         Ts_cam, Ts_goal, drawn = self.Ts_cam[runs], self.Ts_goal[runs], self.drawn[runs]
-        goal = self.condition.goals(self.scene, self.camera, Ts_goal, seed, drawn)
-        world = HardSimulator(self.scene, self.camera, Ts_cam, self.condition, seed, drawn)
+        world, goal = opened(self.bench.world, self.scene, self.camera, Ts_cam, Ts_goal, self.condition, seed, drawn)
+        assert goal is not None, "the goals' poses are known"
         controller.set_goal(goal)
         if isinstance(controller, TruePose):
             controller.follow(world, Ts_goal)
-        trajectory = servo(world, controller, goal, self.bench.budget, progress=progress)
+        trajectory = servo(world, controller, goal, self.bench.budget, self.dt, progress)
         judged = metrics.judge(trajectory, Ts_goal, controller.gain)
         start = metrics.errors(Ts_cam, Ts_goal)
         T = se3.inverse(Ts_goal) @ trajectory.Ts_world_cam
