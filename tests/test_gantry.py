@@ -194,8 +194,8 @@ def test_a_benchmark_runs_on_the_gantry():
 def test_servo_goes_on_the_gantry(files, tmp_path):
     """A perturbed goal is perturbed there too."""
     gantry(1)
-    args = ["servo", "--image", str(files / "picture.png"), "--method", "pbvs", "--world", "gantry", "--starts", "1", "--out", str(tmp_path)]
-    assert main([*args, "--set", "lookat-rz-perturbed"]) == 0
+    args = ["servo", "--image", str(files / "picture.png"), "--method", "pbvs", "--world", "gantry", "--starts", "1"]
+    assert main([*args, "--set", "lookat-rz-perturbed", "--out", str(tmp_path)]) == 0
     (found,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert found["converged"] == 1.0 and found["dt"] == pytest.approx(1 / RATE)
 
