@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.checkpoint import replacing
 from deepservo.errors import InputError
 from deepservo.pictures import SMALLEST
 
@@ -90,6 +91,18 @@ def read_camera(path: str | Path) -> CalibratedCamera:
         return CalibratedCamera(Camera(width, height, K[0], K[4], K[2], K[5]), D)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def write_camera(path: Path, camera: CalibratedCamera) -> None:
+    """Write what `read_camera` reads, as OpenCV does."""
+    file = cv2.FileStorage(".yaml", cv2.FILE_STORAGE_WRITE | cv2.FILE_STORAGE_MEMORY)
+    file.write("image_width", camera.camera.width)
+    file.write("image_height", camera.camera.height)
+    file.write("camera_matrix", camera.camera.K.numpy())
+    file.write("distortion_coefficients", np.array([camera.distortion or (0.0,) * 5]))
+    text = file.releaseAndGetString()
+    with replacing(path) as beside:
+        beside.write_text(text)
 
 
 def _matrix(field: Any, path: Path) -> tuple[float, ...]:

@@ -179,12 +179,35 @@ class Bench:
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Render a goal from a mesh: goal.png, depth.npy [m], mask.png and camera.yaml, as the camera would see the object from a pose."""
+
+    mesh: Path
+    """An OBJ, STL or PLY file, textured or not."""
+    pose: Path
+    """An .npz file with T_object_cam, (4, 4): the camera in the object's frame, metres, z forward."""
+    camera: Path
+    """Camera file (OpenCV or ROS YAML)."""
+    out: Path
+    """Folder for the four files."""
+    unit: str | None = None
+    """Of the mesh's numbers: m or mm; metres when not given."""
+
+    def run(self) -> None:
+        """See `commands_target.run_target`."""
+        from deepservo.commands_target import run_target
+
+        run_target(self.mesh, self.pose, self.camera, self.out, self.unit)
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
     | Annotated[Servo, tyro.conf.subcommand("servo")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Target, tyro.conf.subcommand("target")]
 )
 
 

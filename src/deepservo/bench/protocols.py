@@ -80,6 +80,16 @@ def read_poses(path: Path) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4
 
 def check_poses(Ts: np.ndarray, what: str) -> Float[Tensor, "n 4 4"]:
     """The poses as float64; InputError, naming `what`, where they cannot be a camera's before the plane."""
+    poses = check_rigid(Ts, what)
+    behind = poses[:, 2, 3] >= 0
+    if behind.any():
+        k = int(behind.nonzero()[0])
+        raise InputError(f"{what}[{k}] has z = {float(poses[k, 2, 3]):g}: behind the plane z = 0; the camera's z must be negative")
+    return poses
+
+
+def check_rigid(Ts: np.ndarray, what: str) -> Float[Tensor, "n 4 4"]:
+    """The poses as float64; InputError, naming `what`, where they are no rigid motions in metres."""
     if Ts.dtype.kind not in "fiu" or Ts.ndim != 3 or Ts.shape[1:] != (4, 4) or not 1 <= len(Ts) <= MOST:
         raise InputError(f"{what} has shape {Ts.shape} of {Ts.dtype}; give numbers of shape (N, 4, 4), N from 1 to {MOST}")
     poses = torch.from_numpy(Ts.astype(np.float64))
@@ -96,10 +106,6 @@ def check_poses(Ts: np.ndarray, what: str) -> Float[Tensor, "n 4 4"]:
     far = poses[:, :3, 3].abs().amax(1) > FARTHEST
     if far.any():
         raise InputError(f"{what}[{int(far.nonzero()[0])}] lies over {FARTHEST:g} m away; give metres")
-    behind = poses[:, 2, 3] >= 0
-    if behind.any():
-        k = int(behind.nonzero()[0])
-        raise InputError(f"{what}[{k}] has z = {float(poses[k, 2, 3]):g}: behind the plane z = 0; the camera's z must be negative")
     return poses
 
 

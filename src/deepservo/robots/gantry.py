@@ -14,6 +14,7 @@ from torch import Tensor
 from deepservo import pictures
 from deepservo.camera import Camera
 from deepservo.robots.arm import Arm, Limits
+from deepservo.robots.meshes import add_texture
 from deepservo.robots.views import Eye, mujoco
 from deepservo.scene import PlanarScene
 
@@ -61,10 +62,7 @@ class Sight:
 def poster(spec: Any, scene: PlanarScene) -> None:
     """Lay a scene's picture on the table, face up; the table about it has the scene's background."""
     mj = mujoco()
-    texture = (scene.texture * 255).round().to(torch.uint8).permute(1, 2, 0).expand(-1, -1, 3).contiguous().numpy()
-    h, w = texture.shape[:2]
-    drawn = spec.add_texture(name="poster", type=mj.mjtTexture.mjTEXTURE_2D, width=w, height=h, nchannel=3)
-    drawn.data = texture.tobytes()
+    add_texture(spec, "poster", (scene.texture * 255).round().to(torch.uint8).permute(1, 2, 0).expand(-1, -1, 3).numpy())
     paper = spec.add_material(name="poster", specular=SHINE[0], shininess=SHINE[1], texrepeat=[1, 1], texuniform=False)
     paper.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "poster"
     size = [scene.width / 2, scene.height / 2, 0.1]

@@ -49,6 +49,13 @@ def pose_here(position: Float[np.ndarray, "3"], rotation: Float[np.ndarray, "3 3
     return T
 
 
+def quaternion(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
+    """wxyz."""
+    found = np.zeros(4)
+    mujoco().mju_mat2Quat(found, np.ascontiguousarray(rotation, float).ravel())
+    return found
+
+
 def set_lens(model: Any, name: str, camera: Camera) -> None:
     """Give MuJoCo's camera of that name our intrinsics."""
     k = model.camera(name).id
