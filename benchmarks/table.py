@@ -180,6 +180,17 @@ def hard(rows: list[Row]) -> str:
     return who_wins(over_all(rows)[1])
 
 
+def gantry(rows: list[Row]) -> str:
+    """A line a world and part of a set, over all scenes; under changing light from a file of its own."""
+    rows = rows + json.loads((ROOT / "results" / "gantry-lights.json").read_text())["rows"]
+    lines = []
+    for world in unique(row["world"] for row in rows):
+        for row in over_all([row for row in rows if row["world"] == world])[1]:
+            name = f"{row['set']}, {row['part']}" if row["part"] else row["set"]
+            lines.append([world, name, f"`{row['method']}`", str(row["n"]), home(row), *ends(row)])
+    return table(["world", "set", "method", "runs", "home % [95 %]", "end mm", "end deg", "length", "steps"], lines, 3)
+
+
 def batches(rows: list[Row]) -> str:
     """Of CNN-VS's batches: the share home of all starts, and of those that see enough of the goal."""
     lines = []
@@ -344,6 +355,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "siamese": ("siamese", studies),
     "one-scene": ("one-scene", hard),
     "batches": ("batches", batches),
+    "gantry": ("gantry", gantry),
     "steps": ("steps", steps),
     "scenes": ("scenes", scenes),
     "visp": ("visp", visp),
