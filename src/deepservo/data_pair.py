@@ -25,8 +25,11 @@ UNSEEN = 0.3  # weight of a cell that the other picture does not show, which is 
 SURROUND = 0.02  # of a cell that shows the surround
 
 
-def pairs(n: int, g: torch.Generator) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
-    """Goals about 1 before the plane and nearly facing it, of any roll, and views of what they see, from as far as the published starts."""
+def pairs(n: int, g: torch.Generator, way: float = 1.0) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
+    """Goals about 1 before the plane and nearly facing it, of any roll, and views of what they see, from as far as the published starts.
+
+    way: how far the views are, as a multiple of that.
+    """
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=g, dtype=torch.float64) * 2 - 1
@@ -38,7 +41,7 @@ def pairs(n: int, g: torch.Generator) -> tuple[Float[Tensor, "n 4 4"], Float[Ten
     about_axis[:, 2], tilt[:, :2] = roll, math.radians(8) * uniform(n, 2)
     goal[:, :3, :3] = se3.so3_exp(tilt) @ se3.so3_exp(about_axis)
     reach = torch.where(uniform(n) < 0.4, 1.0, 0.35 + 0.25 * uniform(n))[:, None]
-    away = torch.tensor([1.1, 1.1, 0.4], dtype=torch.float64) * uniform(n, 3) * reach
+    away = torch.tensor([1.1, 1.1, 0.4], dtype=torch.float64) * uniform(n, 3) * reach * way
     position = goal[:, :3, 3] + away
     position[:, 2].clamp_(max=-0.35)
     axis = goal[:, :3, 2]
@@ -107,8 +110,8 @@ class PairTask:
         """Cross-entropy of the cell that shows what each cell shows, from either picture to the other; between cells, shared out."""
         g, n, cells = generator(seed, step), self.batch, net.size // CELL
         goals, views = pairs(n, g)
-        K = _cameras(n, net.size, g)
-        images, covered = self._seen(seed, step, K.repeat(2, 1, 1), torch.cat([goals, views]), net.size, g)
+        K = cameras(n, net.size, g)
+        images, covered, _ = seen_as(self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), net.size, g)
         images = spoiled(images, g)
         with half_precision():
             d = net(images)
@@ -118,21 +121,27 @@ class PairTask:
         back = _missed(net.similar(view, goal), *there(K, views, goals, net.size), of_goal, cells)
         return (forth + back) / 2
 
-    def _seen(self, seed: int, step: int, K: Tensor, Ts: Tensor, size: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The pictures, each on a plane of a width of its own before white or any grey, as cameras at Ts see them; and their coverage."""
-        pictures = self.textures.at(seed, step)
-        (h, w), n = pictures.shape[-2:], self.batch
-        pyramid = build_pyramid(pictures)
-        flat = pyramid.flat.repeat_interleave(n // len(pictures), 0).repeat(2, 1, 1)
-        texel = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
-        texel[:, 0, 0] = texel[:, 1, 1] = w / (1.1 + 1.1 * torch.rand(n, generator=g, dtype=torch.float64))
-        texel[:, :2, 2] = torch.tensor([w / 2 - 0.5, h / 2 - 0.5])
-        Hs = texel.repeat(2, 1, 1) @ torch.linalg.inv(K @ of_plane(Ts))
-        background = torch.where(torch.rand(2 * n, 1, generator=g) < 0.5, 1.0, torch.rand(2 * n, 1, generator=g))
-        return sample_covered(replace(pyramid, flat=flat), Hs, (size, size), background)
+
+def seen_as(
+    pictures: Float[Tensor, "s 1 h w"], K: Float[Tensor, "b 3 3"], Ts: Float[Tensor, "b 4 4"], size: int, g: torch.Generator
+) -> tuple[Float[Tensor, "b 1 size size"], Float[Tensor, "b size size"], Float[Tensor, "b 3 3"]]:
+    """The pictures, each on a plane of a width of its own before white or any grey, as cameras at Ts see them; and their coverage.
+
+    The first half of the cameras and the second see the same. Third, what takes (X, Y, 1) on the plane to a camera's pixels.
+    """
+    (h, w), n = pictures.shape[-2:], len(Ts) // 2
+    pyramid = build_pyramid(pictures)
+    flat = pyramid.flat.repeat_interleave(n // len(pictures), 0).repeat(2, 1, 1)
+    texel = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+    texel[:, 0, 0] = texel[:, 1, 1] = w / (1.1 + 1.1 * torch.rand(n, generator=g, dtype=torch.float64))
+    texel[:, :2, 2] = torch.tensor([w / 2 - 0.5, h / 2 - 0.5])
+    to_pixels = K @ of_plane(Ts)
+    background = torch.where(torch.rand(2 * n, 1, generator=g) < 0.5, 1.0, torch.rand(2 * n, 1, generator=g))
+    Hs = texel.repeat(2, 1, 1) @ torch.linalg.inv(to_pixels)
+    return *sample_covered(replace(pyramid, flat=flat), Hs, (size, size), background), to_pixels
 
 
-def _cameras(n: int, size: int, g: torch.Generator) -> Float[Tensor, "n 3 3"]:
+def cameras(n: int, size: int, g: torch.Generator) -> Float[Tensor, "n 3 3"]:
     """Intrinsics of cameras of this many pixels a side: their focal lengths and centres differ by as much as real ones'."""
     fx, x, y = torch.rand(3, n, generator=g, dtype=torch.float64)
     K = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
