@@ -1,0 +1,147 @@
+"""DFBVS (Adrian et al., 2022): keypoints of a target picture, matched to the view's in each cycle, and image-based servoing on them."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from deepservo import control, native
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.features.detectors import Detector
+from deepservo.features.keypoints import Features, match
+from deepservo.geometry import interaction
+from deepservo.methods.base import Controller
+
+FEWEST = 8  # matches that must agree
+WITHIN = 2.0  # px: a match agrees with a pose when it is no farther off
+TRACKED = 4.0  # px of mean error under which matches are tracked: those of a cycle were among those of the cycle before
+EDGE = 2  # pixels inside the object's outline: on it, a point's depth may be the background's
+
+
+@dataclass(frozen=True)
+class TargetPoints:
+    """Keypoints of a target picture: (n, 2) [px], their descriptors, and how deep they lie (n,) [m]."""
+
+    px: np.ndarray
+    descriptors: np.ndarray
+    Z: np.ndarray
+
+
+class FeatureServo(Controller):
+    """`v = -gain L*^+ (s - s*)`, `L* = L(s*, Z*)` of the target (Eq. 4), on matches that one pose of the camera explains.
+
+    depth: Z [m] of the target picture, one for all or (h, w), not finite where there is no object: only points on it are matched.
+    robust: reject outliers. track: near the goal, matches must have been matches in the cycle before, as long as FEWEST are left.
+
+    The paper rejects outliers by RANSAC, of what it does not say. Here: by MAGSAC, of the camera's pose. With the target's depth known
+    that excludes more than an epipolar constraint would, and holds for flat objects too.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        detector: Detector,
+        depth: float | Float[np.ndarray, "h w"] = 0.6,
+        gain: float = 0.1,
+        robust: bool = True,
+        track: bool = True,
+    ) -> None:
+        super().__init__(camera)
+        self.detector, self.gain, self.robust, self.track = detector, gain, robust, track
+        self.Z = (
+            np.broadcast_to(np.asarray(depth, float), (camera.height, camera.width)) if np.ndim(depth) == 0 else np.asarray(depth, float)
+        )
+        if self.Z.shape != (camera.height, camera.width):
+            raise InputError(f"the target's depth is {self.Z.shape[::-1]} pixels, the camera's pictures are {camera.width, camera.height}")
+        there = np.isfinite(self.Z) & (self.Z > 0)
+        if not there.any():
+            raise InputError("the target's depth is nowhere a positive number of metres")
+        self.on_object = (
+            cv2.erode(np.pad(there.astype(np.uint8), EDGE, mode="edge"), np.ones((2 * EDGE + 1,) * 2))[EDGE:-EDGE, EDGE:-EDGE] > 0
+        )
+
+    def evidence(self, n: int) -> list[str]:
+        """How many matches agreed at the last picture, and how far off they were."""
+        counts, errors = self.state["agree"].expand(n).tolist(), self.state["error_px"].expand(n).tolist()
+        too_few = f"of the {FEWEST} needed; the camera holds still"
+        return [
+            f"{k} matches agree, {e:.2f} px off" if k >= FEWEST else f"{k} matches agree {too_few}"
+            for k, e in zip(counts, errors, strict=True)
+        ]
+
+    def _set_goal(self, goal: Tensor) -> None:
+        self.targets = [self._target(picture[0]) for picture in goal]
+        most, n = max(len(target.px) for target in self.targets), len(goal)
+        self.state = {
+            "goal": torch.arange(n),
+            "matched": torch.ones(n, most, dtype=torch.bool),  # of the target's points, in the cycle before
+            "tracking": torch.zeros(n, dtype=torch.bool),
+            "agree": torch.zeros(n, dtype=torch.int64),
+            "error_px": torch.full((n,), torch.nan),
+        }
+
+    def _target(self, picture: Float[Tensor, "h w"]) -> TargetPoints:
+        px, descriptors = self.detector(picture)
+        u, v = px.round().astype(int).T if len(px) else np.zeros((2, 0), int)
+        on = self.on_object[v, u]
+        if on.sum() < FEWEST:
+            raise InputError(f"the target picture has {on.sum()} keypoints on the object, and {FEWEST} are needed; light it, or go nearer")
+        return TargetPoints(px[on], descriptors[on], self.Z[v, u][on])
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        n = len(image)
+        self.state = {name: values.expand(n, *values.shape[1:]).clone() for name, values in self.state.items()}
+        pool = native.pool(torch.get_num_threads())
+        found = [pool.submit(self.detector, picture[0]) for picture in image]
+        return torch.stack([self._steered(i, each.result()) for i, each in enumerate(found)])
+
+    def _steered(self, i: int, view: Features) -> Float[Tensor, "6"]:
+        """The velocity of run i, which sees these points."""
+        state, target = self.state, self.targets[int(self.state["goal"][i])]
+        n = len(target.px)
+        tracked = state["matched"][i, :n].numpy() if self.track and bool(state["tracking"][i]) else np.ones(n, bool)
+        a, b = self._matches(target, view, tracked)
+        if len(a) < FEWEST and not tracked.all():  # what was tracked is lost: look at all again
+            a, b = self._matches(target, view, np.ones(n, bool))
+        state["agree"][i] = len(a)
+        if len(a) < FEWEST:
+            state["error_px"][i], state["tracking"][i] = torch.nan, False
+            return torch.zeros(6, dtype=torch.float64)
+        state["matched"][i] = False
+        state["matched"][i, a] = True
+        off = float(np.linalg.norm(view[0][b] - target.px[a], axis=1).mean())
+        state["error_px"][i], state["tracking"][i] = off, off < TRACKED
+        s, s_goal = self._normalised(view[0][b]), self._normalised(target.px[a])
+        L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(target.Z[a])).flatten(0, 1)
+        return control.gauss_newton(*control.normal_equations(L, (s - s_goal).flatten()), self.gain)
+
+    def _matches(self, target: TargetPoints, view: Features, allowed: Bool[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the target's points and the view's that match and that one pose explains."""
+        index = allowed.nonzero()[0]
+        a, b = match(target.descriptors[index], view[1])
+        a = index[a]
+        if not self.robust or len(a) < FEWEST:
+            return a, b
+        agree = self.explained(target.px[a], target.Z[a], view[0][b])
+        return a[agree], b[agree]
+
+    def explained(self, goal_px: Float[np.ndarray, "n 2"], Z: Float[np.ndarray, " n"], px: Float[np.ndarray, "n 2"]) -> np.ndarray:
+        """Indices of the matches that one pose of the camera explains, by MAGSAC; none where no pose explains FEWEST of them."""
+        K = self.camera.K.numpy()
+        points = np.column_stack([goal_px, np.ones(len(goal_px))]) @ np.linalg.inv(K).T * Z[:, None]
+        how = cv2.UsacParams()
+        how.threshold, how.maxIterations, how.confidence, how.score = WITHIN, 2000, 0.9999, cv2.SCORE_METHOD_MAGSAC
+        how.randomGeneratorState = 0
+        try:
+            good, _, _, _, inliers = cv2.solvePnPRansac(points, px, K, np.zeros(4), params=how)
+        except cv2.error:  # no sample gave a pose
+            return np.zeros(0, int)
+        return inliers[:, 0] if good and inliers is not None and len(inliers) >= FEWEST else np.zeros(0, int)
+
+    def _normalised(self, px: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
+        camera = self.camera
+        return torch.from_numpy((px - [camera.cx, camera.cy]) / [camera.fx, camera.fy])

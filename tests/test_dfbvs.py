@@ -1,0 +1,138 @@
+"""DFBVS: detectors behind one interface, matches that one pose explains, and image-based servoing on them."""
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import noise_texture
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.features import detectors
+from deepservo.geometry import interaction, se3
+from deepservo.loop import Simulator, servo
+from deepservo.methods.dfbvs import FEWEST, FeatureServo
+from deepservo.nets.keypoint import KeypointNet
+from deepservo.scene import PlanarScene, sampling
+
+CAMERA = Camera(160, 120, 200.0, 200.0, 78.0, 61.0)
+SCENE = PlanarScene(noise_texture(4), width=0.8)
+HOME = sampling.fronto_parallel(0.6)
+
+
+def seen(Ts: torch.Tensor) -> torch.Tensor:
+    return SCENE.render(CAMERA, Ts)
+
+
+def away(*twist: float) -> torch.Tensor:
+    return HOME @ se3.exp(torch.tensor([twist], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("detector", "end_m"), [(detectors.sift, 3e-3), (detectors.orb, 2e-2)], ids=["sift", "orb"])
+def test_it_comes_home(detector, end_m):
+    """ORB knows its places to whole pixels of its pyramid."""
+    starts = torch.cat([away(0.06, -0.05, 0.04, 0.05, -0.08, 0.3), away(-0.04, 0.03, -0.06, -0.1, 0.05, -0.2)])
+    controller = FeatureServo(CAMERA, detector, 0.6)
+    controller.set_goal(seen(HOME))
+    end = servo(Simulator(SCENE, CAMERA, starts), controller, seen(HOME), budget=120).Ts_world_cam[-1]
+    metres, radians = se3.distance(end, HOME)
+    assert metres.max() < end_m and radians.max() < end_m / 0.3
+    assert controller.evidence(2)[0].endswith("px off")
+
+
+def test_the_law_is_equation_4():
+    """Matches that are exact: `v = -gain L*^+ (s - s*)`, L* of the target's places and depths, by numpy's pseudo-inverse."""
+    T = away(0.02, 0.01, -0.03, 0.02, 0.01, 0.1)
+    g = np.random.default_rng(0)
+    px, Z = g.uniform([0, 0], [159, 119], (40, 2)), g.uniform(0.4, 0.8, (120, 160))
+    there = px.round().astype(int)
+    points = np.column_stack([px, np.ones(40)]) @ CAMERA.K_inv.numpy().T * Z[there[:, 1], there[:, 0]][:, None]
+    moved = CAMERA.project(
+        (torch.from_numpy(np.column_stack([points, np.ones(40)])) @ torch.linalg.inv(torch.linalg.inv(HOME) @ T)[0].T)[:, :3]
+    )
+    names = np.eye(40, dtype=np.float32)
+    answers = iter([(px, names), (moved.numpy(), names)])
+    controller = FeatureServo(CAMERA, lambda image: next(answers), Z)
+    controller.on_object[:] = True
+    controller.set_goal(seen(HOME))
+    v = controller.velocity(seen(T))[0]
+    s, s_goal = ((torch.from_numpy(np.asarray(p)) - torch.tensor([78.0, 61.0])) / 200.0 for p in (moved, px))
+    L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(points[:, 2])).flatten(0, 1)
+    assert torch.allclose(v, torch.from_numpy(-0.1 * np.linalg.pinv(L.numpy()) @ (s - s_goal).flatten().numpy()), atol=1e-9)
+
+
+def test_wrong_matches_are_found_out():
+    """Half of the matches are wrong: those that one pose explains are the right ones."""
+    g = np.random.default_rng(1)
+    T = torch.linalg.inv(HOME) @ away(0.05, -0.03, 0.04, 0.05, 0.05, 0.2)
+    px, Z = g.uniform([0, 0], [159, 119], (60, 2)), g.uniform(0.4, 0.8, 60)
+    points = np.column_stack([px, np.ones(60)]) @ CAMERA.K_inv.numpy().T * Z[:, None]
+    there = CAMERA.project((torch.from_numpy(np.column_stack([points, np.ones(60)])) @ torch.linalg.inv(T)[0].T)[:, :3]).numpy()
+    there[30:] = g.uniform([0, 0], [159, 119], (30, 2))
+    agree = FeatureServo(CAMERA, detectors.sift).explained(px, Z, there)
+    assert set(range(30)) <= set(agree.tolist()) and len(agree) <= 33
+
+
+def test_clutter_beside_the_object_does_not_matter():
+    """Only the middle is the object; all about it the view shows something else."""
+    depth = np.full((120, 160), np.inf)
+    depth[25:95, 35:125] = 0.6
+    other = PlanarScene(noise_texture(9), width=0.8).render(CAMERA, HOME)[0]
+    controller = FeatureServo(CAMERA, detectors.sift, depth)
+    controller.set_goal(seen(HOME))
+    assert all((px[:, 0] >= 35).all() and (px[:, 0] <= 125).all() for px in [controller.targets[0].px])
+    T = away(0.01, 0.01, 0.0, 0.0, 0.0, 0.02)
+    view = torch.where(torch.from_numpy(np.isfinite(depth)), seen(T)[0], other)[None]
+    plain = FeatureServo(CAMERA, detectors.sift, 0.6)
+    plain.set_goal(seen(HOME))
+    assert (controller.velocity(view) - plain.velocity(seen(T))).abs().max() < 2e-3
+
+
+def test_near_the_goal_matches_were_matches_before():
+    controller = FeatureServo(CAMERA, detectors.sift, 0.6)
+    controller.set_goal(seen(HOME))
+    before = None
+    for k in range(6):
+        controller.velocity(seen(away(0.004 * 0.8**k, 0.0, 0.0, 0.0, 0.0, 0.0)))
+        matched = controller.state["matched"][0]
+        assert controller.state["tracking"][0]
+        assert before is None or not (matched & ~before).any()
+        before = matched
+
+
+def test_nothing_in_common_holds_still_and_says_so():
+    controller = FeatureServo(CAMERA, detectors.sift, 0.6)
+    controller.set_goal(seen(HOME))
+    v = controller.velocity(PlanarScene(noise_texture(11)).render(CAMERA, HOME))
+    assert not v.any() and f"of the {FEWEST} needed" in controller.evidence(1)[0]
+
+
+def test_a_target_without_points_or_depth_is_refused():
+    blank = FeatureServo(CAMERA, detectors.sift, 0.6)
+    with pytest.raises(InputError, match="0 keypoints on the object"):
+        blank.set_goal(torch.full((1, 1, 120, 160), 0.5))
+    with pytest.raises(InputError, match="nowhere a positive number"):
+        FeatureServo(CAMERA, detectors.sift, np.full((120, 160), np.inf))
+    with pytest.raises(InputError, match="160, 120"):
+        FeatureServo(CAMERA, detectors.sift, np.ones((60, 80)))
+
+
+def test_a_learned_detector_keeps_the_surest_inside_the_picture():
+    px, descriptors = detectors.Learned(KeypointNet(4, 16), 50)(torch.rand(61, 83))
+    assert px.shape == (50, 2) and descriptors.shape == (50, 16)
+    assert (px >= 0).all() and (px <= [82, 60]).all()
+
+
+def test_a_detector_of_the_users_own():
+    """As XFeat and LightGlue's extractors answer: tensors with a leading axis of one, in any order."""
+    g = torch.Generator().manual_seed(0)
+    answer = {
+        "keypoints": 50 * torch.rand(1, 9, 2, generator=g),
+        "descriptors": torch.rand(1, 9, 64, generator=g),
+        "scores": torch.arange(9.0)[None],
+    }
+    px, descriptors = detectors.external(lambda image: answer, most=4)(torch.rand(60, 80))
+    assert np.allclose(px, answer["keypoints"][0, [8, 7, 6, 5]]) and np.allclose(descriptors, answer["descriptors"][0, [8, 7, 6, 5]])
+    with pytest.raises(InputError, match="lacks 'descriptors'"):
+        detectors.external(lambda image: {"keypoints": answer["keypoints"]})(torch.rand(60, 80))
+    with pytest.raises(InputError, match=r"shape \(9, 2\) and descriptors of shape \(8, 64\)"):
+        detectors.external(lambda image: answer | {"descriptors": answer["descriptors"][:, 1:]})(torch.rand(60, 80))
