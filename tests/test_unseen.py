@@ -9,6 +9,7 @@ import torch
 from deepservo import checkpoint, unseen
 from deepservo.cli import main
 from deepservo.errors import InputError
+from deepservo.nets.keypoint import KeypointNet
 from tiny import interrupt_at, picture
 
 STEPS = 3
@@ -32,12 +33,23 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_the_file_keeps_it_in_half_precision(pair):
-    model = unseen.load_pair(pair)
+    model = unseen.load_unseen(pair)
     assert model.training["steps"] == STEPS == len(model.training["loss"])
     tensors, _ = checkpoint.load(pair)
     kept = {k: v.float() for k, v in tensors.items()}
     assert all(torch.equal(kept[f"net.{k}"], v.float()) for k, v in model.net.state_dict().items())
     assert {v.dtype for v in tensors.values() if v.is_floating_point()} == {torch.half}
+
+
+def test_a_keypoint_network_is_learned_and_kept_alike(tmp_path, capsys):
+    """What only helped to train it is not in the file."""
+    out = tmp_path / "keypoints.safetensors"
+    assert main(["learn", "--method", "keypoints", "--out", str(out), "--steps", "2"]) == 0
+    model = unseen.load_unseen(out)
+    assert model.method == "keypoints" and isinstance(model.net, KeypointNet)
+    assert not [name for name in checkpoint.load(out)[0] if "outliers" in name]
+    assert main(["info", str(out)]) == 0
+    assert "keypoints, a network of" in capsys.readouterr().out
 
 
 def test_stopped_and_resumed_it_is_the_same(pair, tmp_path, interruptible):
@@ -69,7 +81,7 @@ def test_a_garbled_file_is_refused(pair, tmp_path, text):
         else {k: v for k, v in config.items() if k != text},
     )
     with pytest.raises(InputError, match="train the model anew"):
-        unseen.load_pair(tmp_path / "p.safetensors")
+        unseen.load_unseen(tmp_path / "p.safetensors")
 
 
 def test_info_tells_how_it_was_made(pair, capsys):
@@ -114,7 +126,9 @@ def test_what_does_not_go_together_is_refused(pair, image, tmp_path, capsys):
     assert "give a picture" in refused(["learn", "--method", "cnn"], out, capsys)
     assert "trained for a scene" in refused(["servo", "--image", image, "--method", "aevs"], out, capsys)
     assert "must be a positive" in refused(["servo", "--image", image, "--distance", "0"], out, capsys)
-    assert "two were trained for any scene" in refused(["bench", "--models", f"{pair},{unseen.SHIPPED}", "--methods", "auto"], out, capsys)
+    assert "two were trained for any scene" in refused(
+        ["bench", "--models", f"{pair},{unseen.SHIPPED / 'cnn-pair.safetensors'}", "--methods", "auto"], out, capsys
+    )
 
 
 def test_a_network_of_ones_own_is_benched(pair, image, tmp_path):

@@ -38,7 +38,7 @@ class Learn:
 
     image: tyro.conf.Positional[Path | None] = None
     """The plane's texture or, with --view, the camera's own picture of the scene; a folder of them for the siamese methods and for
-    cnn-pair, which learns from pictures made by code when none is given."""
+    cnn-pair and keypoints, which learn from pictures made by code when none is given."""
     out: Path
     """The model file to write, such as model.safetensors."""
     width: float | None = None
@@ -50,7 +50,7 @@ class Learn:
     camera: Path | None = None
     """Camera file (OpenCV or ROS YAML); the published experiments' camera when not given."""
     method: str = "cnn"
-    """What to train: cnn, aevs, mlvs, siamese-se3, siamese-SE3, siamese-ibvs; cnn-pair for any scene."""
+    """What to train: cnn, aevs, mlvs, siamese-se3, siamese-SE3, siamese-ibvs; cnn-pair or keypoints for any scene."""
     preset: str = "cpu"
     """cpu: minutes on two cores; paper: as published, for a GPU."""
     minutes: float | None = None

@@ -28,7 +28,7 @@ from deepservo.learn import PAPER_CAMERA, Options, check_scene, learn, make_scen
 from deepservo.methods import build
 from deepservo.model import Model, Unlearned, read_model, texture_of
 from deepservo.scene import PlanarScene
-from deepservo.unseen import PairModel, learn_pair
+from deepservo.unseen import KINDS, UnseenModel, learn_unseen
 
 OURS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")
 LOG_S = 20.0  # seconds between two lines of progress where no bar can be drawn
@@ -75,7 +75,7 @@ def run_learn(
 ) -> None:
     """Learn a scene from a picture file, or several from those of a folder."""
     check_seed(seed)
-    if method == PairModel.method:
+    if method in KINDS:
         given = {
             "--width": width,
             "--view": view,
@@ -85,7 +85,7 @@ def run_learn(
             "--loss": loss,
             "--colour": colour,
         }
-        _learn_pair(image, out, minutes, steps, seed, resume, [name for name, value in given.items() if value])
+        _learn_unseen(method, image, out, minutes, steps, seed, resume, [name for name, value in given.items() if value])
         return
     if image is None:
         raise InputError(f"{method}: is trained for a scene; give a picture of it")
@@ -105,16 +105,16 @@ def run_learn(
     distributed.release()
 
 
-def _learn_pair(
-    folder: Path | None, out: Path, minutes: float | None, steps: int | None, seed: int, resume: bool, misplaced: list[str]
+def _learn_unseen(
+    method: str, folder: Path | None, out: Path, minutes: float | None, steps: int | None, seed: int, resume: bool, misplaced: list[str]
 ) -> None:
     if misplaced:
-        raise InputError(f"{PairModel.method}: learns for any scene and any camera; leave {' and '.join(misplaced)} away")
+        raise InputError(f"{method}: learns for any scene and any camera; leave {' and '.join(misplaced)} away")
     if folder is not None and not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; {PairModel.method} learns from pictures made by code, or from a folder of many")
+        raise InputError(f"{folder}: is no folder; {method} learns from pictures made by code, or from a folder of many")
     distributed.share_threads()
     with training_bar("learning what pictures have in common") as show:
-        model = learn_pair(out, folder=folder, minutes=minutes, steps=steps, seed=seed, resume=resume, show=show)
+        model = learn_unseen(method, out, folder=folder, minutes=minutes, steps=steps, seed=seed, resume=resume, show=show)
     if distributed.first():
         console.print(f"{out}: learned in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
     distributed.release()
@@ -159,7 +159,7 @@ def run_servo(
 
 
 def _unlearned(
-    image: Path | None, goal: Path | None, camera_file: Path | None, distance: float, width: float | None, model: PairModel | None
+    image: Path | None, goal: Path | None, camera_file: Path | None, distance: float, width: float | None, model: UnseenModel | None
 ) -> Unlearned:
     """A scene's picture before a camera: the one in the file, or one of the goal's size and of the published field of view."""
     if image is None:
@@ -242,7 +242,7 @@ def _servo(
 def run_info(model_file: Path) -> None:
     """What a model is, how it was made, on which camera."""
     model = read_model(model_file)
-    if isinstance(model, PairModel):
+    if isinstance(model, UnseenModel):
         console.print(
             f"{model_file}: {model.method}, a network of {model.training['parameters']:,} parameters for any scene\n{_made(model)}"
         )
@@ -263,7 +263,7 @@ def run_info(model_file: Path) -> None:
     )
 
 
-def _made(model: Model | PairModel) -> str:
+def _made(model: Model | UnseenModel) -> str:
     """How a model was trained, and by which version."""
     training = model.training
     loss = f"{training['loss'][-1][1]:.3g}" if training["loss"] else "unknown"

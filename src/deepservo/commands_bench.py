@@ -19,7 +19,7 @@ from deepservo.learn import PAPER_CAMERA, check_scene
 from deepservo.methods import check_method, trained_as
 from deepservo.model import Model, read_model, texture_of
 from deepservo.scene import PlanarScene
-from deepservo.unseen import PairModel
+from deepservo.unseen import UnseenModel
 
 DISTANCE = 0.6  # of the reference pose [m]
 QUICK_RUNS, QUICK_STEPS = 4, 100
@@ -94,7 +94,7 @@ def _bench(
 ) -> Bench:
     """What all rows share; InputError where the options do not go together."""
     loaded = [read_model(name) for name in _names(models)] if models is not None else []
-    of_scenes, pairs = [m for m in loaded if isinstance(m, Model)], [m for m in loaded if isinstance(m, PairModel)]
+    of_scenes, pairs = [m for m in loaded if isinstance(m, Model)], [m for m in loaded if isinstance(m, UnseenModel)]
     if len(pairs) > 1:
         raise InputError("--models: two were trained for any scene; run them one by one")
     given = [name for name, value in (("--scenes", scenes), ("--image", image), ("--models", of_scenes or None)) if value is not None]

@@ -11,9 +11,10 @@ from deepservo import checkpoint
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.nets import NETS
+from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
 from deepservo.scene import PlanarScene
-from deepservo.unseen import PairModel, load_pair
+from deepservo.unseen import KINDS, UnseenModel, load_unseen
 
 TRAINED = tuple(NETS)
 TOLD = ("parameters", "steps", "batch", "seconds", "threads", "seed")  # numbers that every model tells of its training
@@ -66,20 +67,20 @@ class Unlearned:
     distance: float
     picture: str
     distortion: tuple[float, ...] = ()
-    net: PairNet | None = None
+    net: PairNet | KeypointNet | None = None
     """In the place of the one that ships."""
 
 
-def read_model(path: str | Path) -> Model | PairModel:
+def read_model(path: str | Path) -> Model | UnseenModel:
     """The model in a file, whichever kind it is of."""
     _, config = checkpoint.load(path)
-    return load_pair(path) if config.get("method") == PairModel.method and "partial" not in config else load_model(path)
+    return load_unseen(path) if config.get("method") in KINDS and "partial" not in config else load_model(path)
 
 
 def load_model(path: str | Path) -> Model:
     """The model in a file that `deepservo learn` wrote; InputError when it is not whole, not ours or of another version."""
     tensors, config = checkpoint.load(path)
-    if config.get("method") == PairModel.method:
+    if config.get("method") in KINDS:
         raise InputError(f"{path}: was trained for no scene in particular; give a model that deepservo learn made of a picture")
     if "partial" in config:
         raise InputError(f"{path}: is the checkpoint of a training that has not ended; end it with deepservo learn --resume")

@@ -1,36 +1,53 @@
-"""A network for scenes that were never seen: how it is trained, kept in a file, and the one that ships."""
+"""Networks for scenes that were never seen: how they are trained, kept in a file, and those that ship."""
 
 import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepservo import checkpoint, distributed, pictures
+from deepservo.data_keypoint import KeypointTask, Learner
 from deepservo.data_pair import TEXTURE, PairTask, Textures
 from deepservo.errors import InputError
+from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
 from deepservo.train import Progress, deferred_interrupt, planned, steps_in, train
 from deepservo.version import __version__
 
-SHIPPED = Path(__file__).parent / "shipped" / "cnn-pair.safetensors"
+SHIPPED = Path(__file__).parent / "shipped"
+PAIR, KEYPOINTS = "cnn-pair", "keypoints"
 MINUTES = 20.0  # where nobody asks for another length
 TOLD = ("parameters", "steps", "batch", "seconds", "threads", "seed")  # numbers that every file tells of its training
 
 
 @dataclass(frozen=True)
-class PairModel:
-    """A PairNet, and how it was trained. It knows no scene and no camera."""
+class Kind:
+    """A network for any scene, and what teaches it."""
 
-    net: PairNet
+    net: Callable[..., Any]
+    """From its `config()`."""
+    task: Callable[[Textures], Any]
+    taught: Callable[[Any], nn.Module] = lambda net: net
+    """What is trained: the network, or it and what only helps."""
+
+
+KINDS = {PAIR: Kind(PairNet, PairTask), KEYPOINTS: Kind(KeypointNet, KeypointTask, Learner)}
+
+
+@dataclass(frozen=True)
+class UnseenModel:
+    """A network, what it was trained as, and how. It knows no scene and no camera."""
+
+    net: Any
     training: dict[str, Any]
+    method: str
     version: str = __version__
-    method: ClassVar[str] = "cnn-pair"
 
     def save(self, path: Path) -> None:
         """Write the model file, beside and renamed, in half precision."""
@@ -39,34 +56,36 @@ class PairModel:
         checkpoint.save(path, tensors, config)
 
 
-def load_pair(path: str | Path) -> PairModel:
-    """The model in a file that `deepservo learn --method cnn-pair` wrote; InputError when it is not whole or not such a one."""
+def load_unseen(path: str | Path) -> UnseenModel:
+    """The model in a file that `deepservo learn --method` wrote with one of KINDS; InputError when it is not whole or not such a one."""
     tensors, config = checkpoint.load(path)
     if "partial" in config:
         raise InputError(f"{path}: is the checkpoint of a training that has not ended; end it with deepservo learn --resume")
-    if config.get("method") != PairModel.method:
-        raise InputError(f"{path}: was learned for one scene; for any scene give what deepservo learn --method {PairModel.method} wrote")
+    method = config.get("method")
+    if method not in KINDS:
+        raise InputError(f"{path}: was learned for one scene; for any scene give what deepservo learn --method {PAIR} wrote")
     try:
         training = {**config["training"]}
         training |= {k: training[k] + 0 for k in TOLD}
         training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
         with torch.device("meta"):
-            net = PairNet(**config["net"])
+            net = KINDS[method].net(**config["net"])
         version = str(config["version"])
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, InputError) as error:
         raise InputError(f"{path}: its description lacks or garbles {error}; train the model anew") from None
     weights = {k.removeprefix("net."): v.float() if v.dtype == torch.half else v for k, v in tensors.items()}
     checkpoint.load_weights(net, weights, path)
-    return PairModel(net.eval(), training, version)
+    return UnseenModel(net.eval(), training, method, version)
 
 
 @functools.cache
-def shipped() -> PairNet:
+def shipped(method: str = PAIR) -> Any:
     """The network that comes with deepservo, trained on pictures made by code."""
-    return load_pair(SHIPPED).net
+    return load_unseen(SHIPPED / f"{method}.safetensors").net
 
 
-def learn_pair(
+def learn_unseen(
+    method: str,
     out: Path,
     *,
     folder: Path | None = None,
@@ -75,8 +94,8 @@ def learn_pair(
     seed: int = 0,
     resume: bool | None = False,
     show: Callable[[Progress], None] = lambda progress: None,
-) -> PairModel:
-    """Train on endless pictures made by code, or on those in `folder`; write the model to `out`, and a checkpoint beside it until then.
+) -> UnseenModel:
+    """Train one of KINDS on endless pictures made by code, or on those in `folder`; write it to `out`, and a checkpoint beside until then.
 
     minutes, steps, resume: as `deepservo.learn.learn` has them. Raises InputError for impossible options, a folder without pictures, a
     checkpoint made with other settings, or when `out` is some other file.
@@ -87,23 +106,25 @@ def learn_pair(
     if not 0 < (minutes or steps or 0) < float("inf"):
         raise InputError("training takes a positive number of minutes or steps")
     partial, found = out.with_name(out.name + ".partial"), None if folder is None else _pictures(folder)
-    task = PairTask(Textures(found))
+    kind = KINDS[method]
+    task = kind.task(Textures(found))
     with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
-        net = PairNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = kind.net()
+        taught = kind.taught(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = {
-        "method": PairModel.method, "pictures": None if found is None else hashlib.sha256(found.numpy().tobytes()).hexdigest(),
+        "method": method, "pictures": None if found is None else hashlib.sha256(found.numpy().tobytes()).hexdigest(),
         "seed": seed, "batch": task.batch, "minutes": minutes, "net": net.config(), "steps asked": steps,
         "processes": distributed.rank()[1],
     }  # fmt: skip
-    resume, steps = planned(out, partial, config, steps, resume, lambda: steps_in(minutes or 0, net, task, seed))
-    progress = train(net, task, steps, seed, partial, config, resume, show)
+    resume, steps = planned(out, partial, config, steps, resume, lambda: steps_in(minutes or 0, taught, task, seed))
+    progress = train(taught, task, steps, seed, partial, config, resume, show)
     training = {
         "steps": steps, "seconds": round(progress.seconds, 1), "batch": task.batch, "seed": seed,
         "parameters": sum(p.numel() for p in net.parameters()), "loss": progress.loss, "threads": torch.get_num_threads(),
         "settings": config,
     }  # fmt: skip
-    model = PairModel(net, training)
+    model = UnseenModel(net, training, method)
     if distributed.first():
         with deferred_interrupt():
             model.save(out)

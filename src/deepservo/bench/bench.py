@@ -16,7 +16,7 @@ from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Prepared, Runs, row, 
 from deepservo.bench.tables import ALL, markdown
 from deepservo.checkpoint import check_folder, replacing
 from deepservo.errors import InputError
-from deepservo.unseen import SHIPPED, PairModel
+from deepservo.unseen import PAIR, SHIPPED
 from deepservo.version import __version__
 
 FILES = ("results.json", "runs.npz", "results.md", "report.html", "bench.json", "chunks")
@@ -30,7 +30,7 @@ def settings_of(bench: Bench) -> dict[str, Any]:
         name: [scene.width, *scene.texture.shape, round(float(scene.texture.double().sum()), 3)] for name, scene in bench.scenes.items()
     }
     models: dict[str, Any] = {" ".join(key): model.training for key, model in bench.models.items()}
-    models[PairModel.method] = bench.pair.training if bench.pair else hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    models[PAIR] = bench.pair.training if bench.pair else hashlib.sha256((SHIPPED / f"{PAIR}.safetensors").read_bytes()).hexdigest()
     poses = None if bench.poses is None else [round(float(T.sum()), 9) for T in bench.poses]
     return {
         "version": __version__, "camera": asdict(bench.camera), "distance": bench.distance, "scenes": scenes, "models": models,

@@ -31,7 +31,7 @@ from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
 from deepservo.model import Model, Unlearned
 from deepservo.scene import PlanarScene
-from deepservo.unseen import PairModel
+from deepservo.unseen import UnseenModel
 
 SHARING = 0.05  # of the goal's pixels: a start that sees less of it tells nothing of a method
 CHUNK = 25  # runs that go together: the most that a kill can lose
@@ -50,7 +50,7 @@ class Bench:
     budget: int | None = None
     poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
     """Of the set `poses`: the user's own."""
-    pair: PairModel | None = None
+    pair: UnseenModel | None = None
     """In the place of the network that ships, for scenes never seen."""
     own_starts: bool = False
     """Each scene has starts of its own, where many scenes have few runs each; else all have the same."""
