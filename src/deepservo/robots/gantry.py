@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from deepservo import pictures
 from deepservo.camera import Camera
 from deepservo.robots.arm import Arm, Limits
 from deepservo.robots.meshes import add_texture
+from deepservo.robots.objects import Part, add_part
 from deepservo.robots.views import Eye, mujoco
 from deepservo.scene import PlanarScene
 
@@ -68,11 +70,22 @@ def poster(spec: Any, scene: PlanarScene) -> None:
     size = [scene.width / 2, scene.height / 2, 0.1]
     spec.worldbody.add_geom(name="poster", type=mj.mjtGeom.mjGEOM_PLANE, size=size, material="poster", rgba=[1, 1, 1, 1])
     table = {"size": [3, 3, 0.1], "pos": [0, 0, -0.001], "rgba": [*[scene.background] * 3, 1]}
-    spec.worldbody.add_geom(name="table", type=mj.mjtGeom.mjGEOM_PLANE, condim=4, contype=1, conaffinity=1, **table)
+    spec.worldbody.add_geom(name="table", type=mj.mjtGeom.mjGEOM_PLANE, **table)
+    touched = {"size": [3, 3, 0.1], "condim": 4, "contype": 1, "conaffinity": 1, "group": 3}  # a group that is not drawn
+    spec.worldbody.add_geom(name="table top", type=mj.mjtGeom.mjGEOM_PLANE, **touched)
 
 
-def gantry_model(scene: PlanarScene, light: Light) -> Any:
-    """The gantry over a table on which the scene's picture lies."""
+@dataclass(frozen=True)
+class Standing:
+    """A part on the table: `T_world_object`, the object's z against ours."""
+
+    name: str
+    part: Part
+    T_world_object: Float[np.ndarray, "4 4"]
+
+
+def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = ()) -> Any:
+    """The gantry over a table on which the scene's picture lies, and on that the parts."""
     mj = mujoco()
     spec = mj.MjSpec.from_file(str(MODEL))
     poster(spec, scene)
@@ -81,9 +94,11 @@ def gantry_model(scene: PlanarScene, light: Light) -> Any:
     spec.visual.headlight.ambient = [light.ambient] * 3
     for k, position in enumerate(LAMPS):
         spec.worldbody.add_light(
-            name=f"lamp {k}", pos=position, dir=[0, 0, -1], cutoff=90, exponent=0, attenuation=[1, 0, 0], castshadow=True,
+            name=f"lamp {k}", pos=position, dir=[0, 0, -1], cutoff=45, exponent=0, attenuation=[1, 0, 0], castshadow=True,
             ambient=[0, 0, 0], diffuse=[light.diffuse] * 3, specular=[light.specular] * 3,
         )  # fmt: skip
+    for each in parts:
+        add_part(spec, each.name, each.part, each.T_world_object)
     return spec.compile()
 
 
@@ -103,7 +118,7 @@ class Gantry:
     """B gantries over the same table, each moved by its own joints: a World like the free-flying simulator.
 
     Ts_world_cam: (B, 4, 4), where the cameras start; InputError where the arm cannot put one. runs: the numbers of these runs in the
-    whole set, which with the seed tell their noise and lights.
+    whole set, which with the seed tell their noise and lights. parts: what stands on the table, free to be moved.
     """
 
     def __init__(
@@ -116,9 +131,10 @@ class Gantry:
         limits: Limits = Limits(),  # noqa: B008
         seed: int = 0,
         runs: Tensor | None = None,
+        parts: Sequence[Standing] = (),
     ) -> None:
         self.camera, self.light, self.sight, self.colour = camera, light, sight, scene.texture.shape[0] == 3
-        self.model = gantry_model(scene, light)
+        self.model = gantry_model(scene, light, parts)
         self.arm, self.eye = Arm(self.model, limits), Eye(self.model, "eye", camera)
         self.drawn = mujoco().MjData(self.model)  # what is drawn: a state of the past
         numbers = range(len(Ts_world_cam)) if runs is None else runs.tolist()
