@@ -8,7 +8,9 @@ import torch
 
 from deepservo.learn import PAPER_CAMERA as CAMERA
 from deepservo.robots.gantry import Gantry, Sight, Standing
+from deepservo.robots.grasp import grasp, grasp_pose, taken
 from deepservo.robots.objects import PARTS
+from deepservo.robots.views import AXES
 from deepservo.scene import PlanarScene, sampling
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
@@ -55,3 +57,18 @@ def test_the_gripper_fits_about_its_grip(name):
         and abs(block.at[1] - 1e3 * y) < block.size[1] / 2
     ]
     assert here and max(block.size[1] for block in here) < 80
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_it_is_taken_where_the_camera_stands_right_and_not_where_it_is_six_centimetres_off(name):
+    scene, T_world_object = PlanarScene(torch.full((1, 30, 40), 0.5)), UPRIGHT.copy()
+    T_object_goal = np.eye(4)
+    T_object_goal[:3, :3], T_object_goal[:3, 3] = AXES, (0.02, 0.01, 0.3)
+    T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
+    off = T_world_goal.clone()
+    off[:, 1, 3] += 0.06
+    lifted = []
+    for start in (T_world_goal, off):
+        world = Gantry(scene, CAMERA, start, parts=[Standing(name, PARTS[name], T_world_object)])
+        lifted.append(grasp(world, 0, name, np.linalg.inv(T_object_goal) @ grasp_pose(world, PARTS[name])))
+    assert taken(lifted[0]) and not taken(lifted[1]), lifted

@@ -62,15 +62,19 @@ class Arm:
         return q
 
     def steer(self, data: Any, v_cam: Float[np.ndarray, "6"]) -> None:
-        """Tell the motors how fast to turn for the next instant of physics, within all limits.
+        """Tell the motors how fast to turn for the next instant of physics, for this velocity of the camera."""
+        J = self.jacobian(data)
+        self.turn(data, J.T @ np.linalg.solve(J @ J.T + DAMPING**2 * np.eye(6), v_cam))
+
+    def turn(self, data: Any, wanted: Float[np.ndarray, "6"]) -> None:
+        """Tell the motors to turn so fast [m/s, rad/s] for the next instant of physics, within all limits.
 
         Too fast, and all joints slow down alike, so that the camera keeps its direction; a joint that nears the end of its range brakes
         alone.
         """
-        J, now = self.jacobian(data), data.ctrl[self.motor].copy()
-        wanted = J.T @ np.linalg.solve(J @ J.T + DAMPING**2 * np.eye(6), v_cam)
+        now = data.ctrl[self.motor].copy()
         speed, acceleration = np.array(self.limits.speed), np.array(self.limits.acceleration)
-        wanted /= max(1.0, float(np.abs(wanted / speed).max()))
+        wanted = wanted / max(1.0, float(np.abs(wanted / speed).max()))
         q = data.qpos[self.q]
         up, down = (np.sqrt(acceleration * np.maximum(way, 0)) for way in (self.high - q, q - self.low))  # half of what brakes in time
         wanted = np.clip(wanted, -down, up)

@@ -22,6 +22,7 @@ from deepservo.scene import PlanarScene
 
 MODEL = Path(__file__).with_name("gantry.xml")
 RATE = 30.0  # pictures a second
+APPROACH = 5.0  # of the way left a second, where joints are driven by their sensors
 LAMPS = ((0.5, 0.35, 1.5), (-0.45, -0.3, 1.3))  # where they hang over the table, in MuJoCo's axes [m]
 SHINE = (0.8, 0.4)  # of the poster: how strong a lamp's mirror image is, and how small
 
@@ -197,6 +198,19 @@ class Gantry:
                 run.shots.append((run.data.time, run.data.qpos.copy()))
         mujoco().mj_kinematics(self.model, run.data)
         mujoco().mj_comPos(self.model, run.data)
+
+    def drive(self, run: int, T_world_cam: Float[np.ndarray, "4 4"], fingers: float, seconds: float) -> None:
+        """Bring one camera to a pose by the joints' own sensors, blind, and hold it there; InputError where the arm cannot.
+
+        fingers: how far each is opened [m].
+        """
+        data, q = self.runs[run].data, self.arm.joints_at(T_world_cam)
+        data.ctrl[self.model.actuator("grip").id] = fingers
+        for _ in range(round(seconds / self.model.opt.timestep)):
+            self.arm.turn(data, APPROACH * (q - data.qpos[self.arm.q]))
+            mujoco().mj_step(self.model, data)
+        mujoco().mj_kinematics(self.model, data)
+        mujoco().mj_comPos(self.model, data)
 
     def keep(self, index: Tensor) -> None:
         """Go on with these gantries alone."""
