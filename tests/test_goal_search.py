@@ -68,6 +68,18 @@ def test_a_lit_noisy_covered_goal_is_found_and_replaced(controller, learned, pap
     assert (better <= 1).all() and better.min() < 0.2
 
 
+def test_a_goal_seen_from_near_by_is_found(learned, paper_camera, monkeypatch):
+    """From where the camera sees a fourteenth of the learned picture, as in CNN-VS's batches."""
+    T_world_goal = sampling.fronto_parallel(0.25) @ se3.exp(torch.tensor([[0.03, -0.02, 0.01, 0.05, -0.05, 0.2]], dtype=torch.float64))
+    servo = PoseServo(paper_camera, PoseNet(16), 0.25, learned)
+    astray = ASTRAY * torch.tensor([0.4, 0.4, 0.4, 1.0, 1.0, 1.0], dtype=torch.float64)
+    monkeypatch.setattr(servo, "predict", lambda images: T_world_goal @ se3.exp(astray))
+    servo.set_goal(learned.render(paper_camera, T_world_goal))
+    metres, radians = se3.distance(servo.state["T_world_goal"], T_world_goal)
+    assert metres.max() < 1e-3 and radians.max() < 3e-3
+    assert servo.state["found"].all()
+
+
 def test_a_goal_of_another_scene_is_left_alone(controller, paper_camera, other_scene):
     goal = other_scene.render(paper_camera, sampling.fronto_parallel(0.6))
     controller.set_goal(goal)

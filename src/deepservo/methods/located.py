@@ -21,11 +21,11 @@ SEARCH = (
     (8, 0.5, ((2, 8),), 1, 4),
     (1, 0.0, ((2, 2), (1, 6), (0, 4)), 1, 1),
 )
-SEEN = 0.1  # share of the learned picture that a goal must see
+SEEN = 0.24  # of what the camera sees from the learned distance: a goal must see as much of the learned picture
 AT_ONCE = 8  # goals, so that what is tried for them fits in memory
 CLEAN = 0.8  # agreement of a goal with the learned picture above which nothing is the matter with it
-# A goal shows something else where its agreement is below this share of what its noise leaves attainable: RECOGNISED + CHANCE / seen.
-RECOGNISED, CHANCE = 0.33, 0.02
+# A goal shows something else where its agreement is below this share of what its noise leaves attainable: RECOGNISED + CHANCE / pixels.
+RECOGNISED, CHANCE = 0.33, 2400
 MAP_WIDTH = 512  # pixels of the map's long side at most
 
 
@@ -41,6 +41,8 @@ class Located(Controller):
         if scene is not None:
             view = _map_camera(camera, scene, distance)
             self.map = Registration(camera, scene.render(view, fronto_parallel(distance)), fronto(distance), view)
+            shown = camera.width / camera.fx * camera.height / camera.fy * distance**2 / (scene.width * scene.height)
+            self.least, self.map_px = SEEN * min(1.0, shown), view.width * view.height
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """The network's `T_world_cam` of each picture."""
@@ -120,10 +122,10 @@ class Located(Controller):
             runs = goals.repeat_interleave(number)
             T = self.map.refine(views, T.reshape(-1, 4, 4), schedule, runs)
             found = self.map.agreement(views, T, runs, level)
-            order = (found.agreement * (found.seen > SEEN)).view(-1, number).argsort(descending=True)
+            order = (found.agreement * (found.seen > self.least)).view(-1, number).argsort(descending=True)
             T = T.view(-1, number, 4, 4)[goals[:, None], order[:, :kept]]
         found = self.map.agreement(views, T[:, 0], goals)
-        least = RECOGNISED + CHANCE / found.seen.clamp(min=1e-6)  # of many poses tried, one that sees little may agree by chance
+        least = RECOGNISED + CHANCE / (self.map_px * found.seen).clamp(min=1)  # of many poses tried, one that sees little may agree by chance
         return T_world_ref @ T[:, 0], found.agreement, found.agreement > least * found.attainable
 
 
