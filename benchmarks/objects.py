@@ -1,0 +1,187 @@
+"""DFBVS's Table I on the gantry: parts, two rendered goals each, three starts each, on a plain table and in clutter.
+
+    python benchmarks/objects.py && make table
+
+A row that is in --out is not measured again: killed, it goes on.
+"""
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from deepservo import pictures
+from deepservo.camera import Camera
+from deepservo.commands import servo_bar
+from deepservo.features import detectors
+from deepservo.features.detectors import Detector
+from deepservo.geometry import se3
+from deepservo.loop import servo
+from deepservo.methods.dfbvs import FeatureServo
+from deepservo.robots.gantry import RATE, Gantry, Light, Standing
+from deepservo.robots.objects import PARTS
+from deepservo.robots.target import Target, render_target
+from deepservo.robots.views import AXES
+from deepservo.scene import PlanarScene
+from deepservo.scene.sampling import look_at
+from rows import ResultsFile
+
+CAMERA = Camera(320, 240, 520.0, 520.0, 160.0, 120.0)
+GOALS = ((20.0, 15.0), (28.0, -140.0))  # tilt, and from which side the camera looks [deg]
+FROM = 0.27  # of a goal's camera from the part [m]
+TABLE = {"plain": "", "clutter": "coffee"}
+SETTLED_PX = 2.0  # mean error under which a run has come home (Adrian 2022, section V)
+
+
+def goal_pose(k: int) -> np.ndarray:
+    """`T_object_cam` of goal k, in the part's frame."""
+    tilt, side = (math.radians(a) for a in GOALS[k])
+    aim = np.array([0.0, 0.0, 0.015])
+    position = aim + FROM * np.array([math.sin(tilt) * math.cos(side), math.sin(tilt) * math.sin(side), math.cos(tilt)])
+    # `look_at` has our world's axes, z into the table: half a turn about x takes a part's there.
+    T = look_at(
+        torch.from_numpy(AXES @ position)[None], torch.from_numpy(AXES @ aim)[None], torch.tensor([0.2 + side], dtype=torch.float64)
+    )
+    found = np.eye(4)
+    found[:3, :3], found[:3, 3] = AXES @ T[0, :3, :3].numpy(), AXES @ T[0, :3, 3].numpy()
+    return found
+
+
+def offsets(n: int, generator: torch.Generator) -> torch.Tensor:
+    """`T_goal_start` (n, 4, 4) as in Table I: mostly away along the axis, 5.5 +- 1.2 cm, and turned by 8.7 +- 3.4 deg, mostly tilt."""
+    way = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([0.15, 0.3, 0.2]) - torch.tensor([0.0, 0.0, 1.0])
+    length = 0.055 + 0.012 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
+    axis = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([1.0, 0.6, 0.3])
+    angle = (8.7 + 3.4 * torch.randn(n, 1, generator=generator, dtype=torch.float64)).abs().deg2rad()
+    turn = se3.so3_exp(axis / axis.norm(dim=1, keepdim=True) * angle)
+    return se3.transform(turn, way / way.norm(dim=1, keepdim=True) * length)
+
+
+def in_view(T_object_cam: np.ndarray, target: Target, T_goal_start: torch.Tensor) -> torch.Tensor:
+    """Starts that see nine tenths of what the goal sees of the part."""
+    v, u = target.mask.nonzero()
+    keep = slice(None, None, max(1, len(v) // 500))
+    rays = torch.from_numpy(np.stack([u, v, np.ones_like(u)], 1)[keep].astype(float)) @ CAMERA.K_inv.mT
+    points = rays * torch.from_numpy(target.depth[v, u][keep].astype(float))[:, None]
+    there = torch.cat([points, torch.ones(len(points), 1, dtype=torch.float64)], 1) @ se3.inverse(T_goal_start).mT
+    px = CAMERA.project(there[..., :3])
+    inside = (px > 5).all(-1) & (px[..., 0] < CAMERA.width - 6) & (px[..., 1] < CAMERA.height - 6)
+    return inside.double().mean(-1) > 0.9
+
+
+def reprojection(target: Target, T_goal_cam: torch.Tensor) -> float:
+    """AVG2: how far the part's visible points are from where the goal has them, exactly [px]."""
+    v, u = target.mask.nonzero()
+    rays = torch.from_numpy(np.stack([u, v, np.ones_like(u)], 1).astype(float)) @ CAMERA.K_inv.mT
+    points = rays * torch.from_numpy(target.depth[v, u].astype(float))[:, None]
+    there = torch.cat([points, torch.ones(len(points), 1, dtype=torch.float64)], 1) @ se3.inverse(T_goal_cam).mT
+    return float((CAMERA.project(there[:, :3]) - torch.from_numpy(np.stack([u, v], 1).astype(float))).norm(dim=1).mean())
+
+
+def standing(k: int) -> np.ndarray:
+    """Where part k stands: `T_world_object`, turned a little."""
+    c, s = math.cos(0.3 + k), math.sin(0.3 + k)
+    T = np.eye(4)
+    T[:3, :3] = AXES @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    T[:2, 3] = 0.03 * k - 0.03, 0.02 * k
+    return T
+
+
+def table(name: str) -> PlanarScene:
+    """What lies under the part."""
+    texture = pictures.bundled(TABLE[name]) if TABLE[name] else torch.full((1, 30, 40), 0.6)
+    return PlanarScene(texture, 0.5, 0.6)
+
+
+def main(
+    *,
+    names: tuple[str, ...] = ("sift", "orb"),
+    variants: tuple[str, ...] = ("whole",),
+    tables: tuple[str, ...] = tuple(TABLE),
+    starts: int = 3,
+    budget: int = 150,
+    seed: int = 1,
+    lights: bool = False,
+    out: Path = Path("results/objects.json"),
+) -> None:
+    """Measure what is not measured yet.
+
+    Args:
+        names: detectors of keypoints: sift, orb.
+        variants: whole, or without tracking or outlier rejection: untracked, unrobust.
+        tables: plain, clutter.
+        starts: of each goal.
+        budget: pictures a run may take.
+        seed: of the starts and of the camera's noise.
+        lights: whether the lamps wander.
+        out: the results file.
+    """
+    results, finders = ResultsFile(out), {"sift": detectors.sift, "orb": detectors.orb}
+    for name in names:
+        for variant in variants:
+            for where in tables:
+                for part in PARTS:
+                    settings = {
+                        "method": "dfbvs", "detector": name, "variant": variant, "table": where, "part": part, "n": len(GOALS) * starts,
+                        "seed": seed, "lights": lights,
+                    }  # fmt: skip
+                    if not results.has(settings):
+                        row = measured(finders[name], variant, where, part, starts, budget, seed, lights)
+                        results.add(row, settings)
+                        print(
+                            name, variant, where, part, {k: row[k] for k in ("home", "avg1_px", "avg2_px", "end_mm", "end_deg")}, flush=True
+                        )
+
+
+def measured(finder: Detector, variant: str, where: str, part: str, starts: int, budget: int, seed: int, lights: bool) -> dict[str, object]:
+    """All goals and starts of a part."""
+    k = list(PARTS).index(part)
+    T_world_object, mesh, begin = standing(k), PARTS[part].mesh(), time.perf_counter()
+    found: dict[str, list[float | None]] = {
+        name: [] for name in ("start_mm", "start_deg", "avg1_px", "avg2_px", "end_mm", "end_deg", "steps")
+    }
+    for goal in range(len(GOALS)):
+        T_object_goal = goal_pose(goal)
+        target = render_target(mesh, CAMERA, T_object_goal)
+        T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
+        drawn = offsets(50 * starts, torch.Generator().manual_seed(1000 * seed + 10 * k + goal))
+        T_goal_start = drawn[in_view(T_object_goal, target, drawn)][:starts]
+        controller = FeatureServo(
+            CAMERA, finder, np.where(target.mask, target.depth, np.inf), robust=variant != "unrobust", track=variant != "untracked"
+        )
+        controller.pace(1 / RATE)
+        world = Gantry(
+            table(where),
+            CAMERA,
+            T_world_goal @ T_goal_start,
+            Light(changing=lights),
+            seed=seed,
+            parts=[Standing(part, PARTS[part], T_world_object)],
+        )
+        picture = torch.from_numpy(target.picture.copy()).permute(2, 0, 1)[None] / 255
+        controller.set_goal(picture)
+        with servo_bar(f"{part}, goal {goal}", budget) as show:
+            trajectory = servo(world, controller, picture, budget, 1 / RATE, show)
+        Ts = se3.inverse(T_world_goal) @ trajectory.Ts_world_cam[-1]
+        for which, T in (("start", T_goal_start), ("end", Ts)):
+            found[f"{which}_mm"] += (1e3 * T[:, :3, 3].norm(dim=1)).tolist()
+            found[f"{which}_deg"] += se3.so3_log(T[:, :3, :3]).norm(dim=1).rad2deg().tolist()
+        found["avg2_px"] += [reprojection(target, T) for T in Ts]
+        found["avg1_px"] += [error(reason) for reason in trajectory.reason]
+        found["steps"] += trajectory.steps.tolist()
+    known = {name: [value for value in values if value is not None] for name, values in found.items()}
+    mean = {name: float(np.mean(values)) if values else None for name, values in known.items()}
+    return {**mean, "home": float(np.mean(np.array(known["avg2_px"]) < SETTLED_PX)), "seconds": time.perf_counter() - begin, "runs": found}
+
+
+def error(reason: str) -> float | None:
+    """AVG1: the mean error of the matches at the end, as the controller says; None where it had none."""
+    words = reason.split(" px off", maxsplit=1)[0].split(", ")
+    return float(words[-1]) if " px off" in reason else None
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
