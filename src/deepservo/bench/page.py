@@ -58,7 +58,8 @@ def _sentence(pooled: Sequence[Mapping[str, Any]], total: int) -> str:
     nearest = min(best, key=lambda method: float(np.mean(ends[method])))
     words = f"{', '.join(best[:-1])} and {best[-1]}" if len(best) > 1 else best[0]
     close = f" {nearest} ends nearest." if len(best) > 1 else ""
-    return f"{words} came home most often: {100 * most:.1f}\N{NO-BREAK SPACE}%, the mean over {len(shares[nearest])} conditions; {total} runs in all.{close}"
+    share = f"{100 * most:.1f}\N{NO-BREAK SPACE}%"
+    return f"{words} came home most often: {share}, the mean over {len(shares[nearest])} conditions; {total} runs in all.{close}"
 
 
 def _group(name: str, part: str, runs: Mapping[Group, Runs], paths: int) -> dict[str, Any]:

@@ -125,7 +125,8 @@ class Located(Controller):
             order = (found.agreement * (found.seen > self.least)).view(-1, number).argsort(descending=True)
             T = T.view(-1, number, 4, 4)[goals[:, None], order[:, :kept]]
         found = self.map.agreement(views, T[:, 0], goals)
-        least = RECOGNISED + CHANCE / (self.map_px * found.seen).clamp(min=1)  # of many poses tried, one that sees little may agree by chance
+        # Of many poses tried, one that sees little may agree by chance.
+        least = RECOGNISED + CHANCE / (self.map_px * found.seen).clamp(min=1)
         return T_world_ref @ T[:, 0], found.agreement, found.agreement > least * found.attainable
 
 
