@@ -16,7 +16,8 @@ def learner(seed: int = 0) -> Learner:
 
 def test_a_point_for_each_cell_near_its_cell():
     found = KeypointNet(4, 16).eval()(torch.rand(2, 1, 48, 64))
-    assert found.scores.shape == (2, 48) and found.px.shape == (2, 48, 2) and found.dense.shape == (2, 16, 12, 16)
+    assert found.scores.shape == (2, 48) and found.px.shape == (2, 48, 2) and found.dense.shape[2:] == (12, 16)
+    assert found.describe(found.px).shape == (2, 48, 16)
     assert (found.px - cell_centres(48, 64)).abs().max() <= CROSS * CELL / 2
     assert ((found.scores > 0) & (found.scores < 1)).all()
 

@@ -48,7 +48,7 @@ class KeypointTask:
         images = spoiled(images, g)
         with half_precision():
             found = net(images)
-        first, second = (Found(*(each.chunk(2)[k] for each in (found.scores, found.px, found.dense))) for k in range(2))
+        first, second = found.halves()
         H = of_plane[n:] @ torch.linalg.inv(of_plane[:n])
         return first, second, H, covered[n:]
 

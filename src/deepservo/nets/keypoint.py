@@ -1,6 +1,7 @@
 """Keypoints that a network finds: how much of one a cell holds, where in it, and what it looks like (KeyPointNet, Tang et al. 2020)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,15 +26,23 @@ class Found:
     scores: Float[Tensor, "b n"]
     """How sure it is that another view of the place finds the point again, 0 to 1."""
     px: Float[Tensor, "b n 2"]
-    dense: Float[Tensor, "b d y x"]
-    """Descriptors on a grid of every fourth pixel, not of unit length."""
+    dense: Float[Tensor, "b c y x"]
+    """What descriptors are made of, on a grid of every fourth pixel."""
+    made: Callable[[Tensor], Tensor] = torch.Tensor.contiguous
+    """(..., c) between the grid's -> (..., d)."""
+
+    def halves(self) -> tuple["Found", "Found"]:
+        """Of the first half of the pictures, and of the second."""
+        parts = zip(self.scores.chunk(2), self.px.chunk(2), self.dense.chunk(2), strict=True)
+        first, second = (Found(*part, self.made) for part in parts)
+        return first, second
 
     def describe(self, px: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n d"]:
         """Unit descriptors of these places, between the grid's."""
         h, w = self.dense.shape[-2:]
         grid = (2 * px + 1) / (px.new_tensor([w, h]) * (CELL // 2)) - 1
         found = nn.functional.grid_sample(self.dense, grid[:, None].float(), padding_mode="border", align_corners=False)
-        return nn.functional.normalize(found[:, :, 0].mT, dim=-1)
+        return nn.functional.normalize(self.made(found[:, :, 0].mT), dim=-1)
 
 
 class KeypointNet(nn.Module):
@@ -53,8 +62,9 @@ class KeypointNet(nn.Module):
         self.far = nn.Sequential(*conv(fine, coarse, 3, 2), *(Residual(coarse, coarse, 1, False) for _ in range(3)))
         self.score = nn.Sequential(*conv(coarse, coarse), nn.Conv2d(coarse, 1, 1))
         self.place = nn.Sequential(*conv(coarse, coarse), nn.Conv2d(coarse, 2, 1))
-        self.wide = nn.Sequential(*conv(coarse, 2 * coarse), nn.Upsample(scale_factor=2, mode="bilinear"))
-        self.descriptor = nn.Sequential(*conv(2 * coarse + fine, numbers, relu=False))
+        self.wide = nn.Sequential(*conv(coarse, coarse), nn.Upsample(scale_factor=2, mode="bilinear"))
+        self.dense = nn.Sequential(*conv(coarse + fine, coarse + fine))
+        self.descriptor = nn.Linear(coarse + fine, numbers)  # of points only: for all of the grid it would take most of the time
         self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
 
     def config(self) -> dict[str, Any]:
@@ -65,10 +75,10 @@ class KeypointNet(nn.Module):
         """See the class."""
         near = self.near(self.seen(images).contiguous(memory_format=torch.channels_last))
         far = self.far(near)
-        dense = self.descriptor(torch.cat([self.wide(far), near], 1)).float()
+        dense = self.dense(torch.cat([self.wide(far), near], 1)).float()
         offset = (CROSS * CELL / 2) * self.place(far).float().tanh().flatten(2).mT
         centres = cell_centres(images.shape[-2], images.shape[-1]).to(offset)
-        return Found(self.score(far).float().sigmoid().flatten(1), centres + offset, dense)
+        return Found(self.score(far).float().sigmoid().flatten(1), centres + offset, dense, self.descriptor)
 
 
 class OutlierNet(nn.Module):
