@@ -27,12 +27,12 @@ class Detector(Protocol):
 
 def sift(image: Float[Tensor, "h w"]) -> Features:
     """The MOST strongest of SIFT's."""
-    return keypoints.detect(image, "sift", keypoints.SIFT | {"nfeatures": MOST})
+    return keypoints.detect(image, "sift", nfeatures=MOST)
 
 
 def orb(image: Float[Tensor, "h w"]) -> Features:
-    """ORB's."""
-    return keypoints.detect(image, "orb")
+    """The MOST strongest of ORB's."""
+    return keypoints.detect(image, "orb", nfeatures=MOST)
 
 
 class Learned:

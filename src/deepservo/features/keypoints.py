@@ -18,7 +18,7 @@ FEWEST = 8  # inliers under which a homography is not believed
 # What is found on faint pictures too: OpenCV's own thresholds (0.04; 20, and a border of 31 pixels) leave a few dozen keypoints
 # on the moon, too few for a homography from half of the published starts.
 SIFT = {"nfeatures": 1000, "contrastThreshold": 0.01}
-FINE = SIFT | {"nfeatures": 2000}
+FINE = 2000  # keypoints at twice the size
 SURE = 0.85  # of the distance to the next nearest descriptor
 ORB = {"nfeatures": 1000, "fastThreshold": 10, "edgeThreshold": 10}
 
@@ -36,9 +36,9 @@ class Matched:
     cam_px: np.ndarray
 
 
-def detect(image: Float[Tensor, "h w"], detector: str = "sift", options: dict[str, Any] = SIFT) -> Features:
-    """`sift` or `orb` keypoints of a grey image in [0, 1]; `options` are OpenCV's for SIFT."""
-    finder = cv2.SIFT_create(**options) if detector == "sift" else cv2.ORB_create(**ORB)  # type: ignore[attr-defined]
+def detect(image: Float[Tensor, "h w"], detector: str = "sift", **options: Any) -> Features:
+    """`sift` or `orb` keypoints of a grey image in [0, 1]; `options` are OpenCV's, where they are to differ from SIFT and ORB above."""
+    finder = cv2.SIFT_create(**SIFT | options) if detector == "sift" else cv2.ORB_create(**ORB | options)  # type: ignore[attr-defined]
     keypoints, descriptors = finder.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), None)
     if descriptors is None or not len(keypoints):
         return np.zeros((0, 2)), np.zeros((0, 1), np.float32)
@@ -52,7 +52,7 @@ def detect_fine(image: Float[Tensor, "h w"]) -> Features:
     """
     h, w = image.shape
     doubled = torch.nn.functional.interpolate(image[None, None], (2 * h, 2 * w), mode="bicubic", align_corners=False)[0, 0]
-    points, descriptors = detect(doubled, options=FINE)
+    points, descriptors = detect(doubled, nfeatures=FINE)
     total = np.maximum(descriptors.sum(1, keepdims=True), 1e-9)
     return (points + 0.5) / 2 - 0.5, np.sqrt(descriptors / total)
 

@@ -1,0 +1,103 @@
+"""Detectors on homography pairs: repeatability, localisation, matching score and the homography they give.
+
+    python benchmarks/keypoints.py --folder PICTURES --model out/keypoints.safetensors && make table
+
+Two views of a picture, as they are and spoiled; of each detector the 500 points that it is surest of (Tang et al. 2020, section 4).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float
+
+from deepservo import pictures
+from deepservo.camera import Camera
+from deepservo.data_pair import of_plane, pairs, spoiled
+from deepservo.features import detectors, keypoints
+from deepservo.features.detectors import Detector
+from deepservo.scene import PlanarScene
+from deepservo.unseen import load_unseen
+from rows import ResultsFile
+
+CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
+WITHIN = 3.0  # px: nearer, and two points are one
+CORNERS = np.array([[0, 0], [319, 0], [319, 239], [0, 239]], float)
+ACCURATE = (1.0, 3.0, 5.0)  # px of mean corner error
+WAY = 0.6  # of the published starts'
+
+
+def through(H: Float[np.ndarray, "3 3"], px: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    """Pixels through a homography."""
+    p = np.column_stack([px, np.ones(len(px))]) @ H.T
+    return p[:, :2] / p[:, 2:]
+
+
+def inside(px: Float[np.ndarray, "n 2"]) -> np.ndarray:
+    """Which lie in the picture."""
+    return (px >= 0).all(1) & (px[:, 0] <= CAMERA.width - 1) & (px[:, 1] <= CAMERA.height - 1)
+
+
+def scored(find: Detector, first: torch.Tensor, second: torch.Tensor, H: Float[np.ndarray, "3 3"]) -> dict[str, float]:
+    """The figures of one pair of pictures, H from the first's pixels to the second's."""
+    (a, of_a), (b, of_b) = find(first), find(second)
+    there, back = through(H, a), through(np.linalg.inv(H), b)
+    a, of_a, there = (x[inside(there)] for x in (a, of_a, there))
+    b, of_b = b[inside(back)], of_b[inside(back)]
+    if not len(a) or not len(b):
+        return {"repeated": 0.0, "off_px": np.nan, "matched": 0.0} | {f"within_{k:g}": 0.0 for k in ACCURATE}
+    apart = np.linalg.norm(there[:, None] - b[None], axis=2)
+    near = np.concatenate([apart.min(0), apart.min(1)])
+    i, j = keypoints.match(of_a, of_b)
+    right = apart[i, j] < WITHIN
+    found = keypoints.homography(a[i], b[j], fewest=4)
+    corner = np.inf if found is None else np.linalg.norm(through(found.H, CORNERS) - through(H, CORNERS), axis=1).mean()
+    return {
+        "repeated": float((near < WITHIN).mean()),
+        "off_px": float(near[near < WITHIN].mean()) if (near < WITHIN).any() else np.nan,
+        "matched": float(right.sum() / min(len(a), len(b))),
+    } | {f"within_{k:g}": float(corner < k) for k in ACCURATE}
+
+
+def main(
+    *, folder: Path | None = None, model: Path | None = None, n: int = 10, seed: int = 0, out: Path = Path("results/keypoints.json")
+) -> None:
+    """Measure what is not measured yet.
+
+    Args:
+        folder: pictures; the bundled ones when not given.
+        model: a network that deepservo learn --method keypoints made.
+        n: pairs of each picture.
+        seed: of the pairs and of what spoils them.
+        out: the results file.
+    """
+    results = ResultsFile(out)
+    files = pictures.files_in(folder) if folder else []
+    textures = [pictures.read_picture(file) for file in files] or [pictures.bundled(name) for name in pictures.BUNDLED]
+    finders: dict[str, Detector] = {"sift": detectors.sift, "orb": detectors.orb}
+    if model:
+        finders["keypoints"] = detectors.Learned(load_unseen(model).net)
+    for spoil in (False, True):
+        for name, find in finders.items():
+            settings = {"detector": name, "spoiled": spoil, "pictures": len(textures), "n": n, "seed": seed}
+            if not results.has(settings):
+                found = [row for k, texture in enumerate(textures) for row in of_picture(find, texture, n, 1000 * seed + k, spoil)]
+                results.add({key: float(np.nanmean([row[key] for row in found])) for key in found[0]}, settings)
+                print(settings, results.rows[-1], flush=True)
+
+
+def of_picture(find: Detector, texture: torch.Tensor, n: int, seed: int, spoil: bool) -> list[dict[str, float]]:
+    """n pairs of views of a picture 1.4 wide, from about 1 away."""
+    g = torch.Generator().manual_seed(seed)
+    scene = PlanarScene(texture, 1.4)
+    Ts = torch.cat(pairs(n, g, WAY))
+    images = scene.render(CAMERA, Ts)
+    images = spoiled(images, g) if spoil else images
+    to_pixels = CAMERA.K @ of_plane(Ts)
+    Hs = (to_pixels[n:] @ torch.linalg.inv(to_pixels[:n])).numpy()
+    return [scored(find, images[k, 0], images[n + k, 0], Hs[k]) for k in range(n)]
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
