@@ -192,15 +192,19 @@ def gantry(rows: list[Row]) -> str:
 
 
 def batches(rows: list[Row]) -> str:
-    """Of CNN-VS's batches: the share home of all starts, and of those that see enough of the goal."""
+    """Of CNN-VS's batches: the share home of all starts, and of those that see enough of the goal, over all scenes and on each."""
+    each, whole = over_all(rows)
+    scenes = unique(row["scene"] for row in each)
+    of_scene = {(row["set"], row["part"], row["scene"]): row["sharing"]["converged"] for row in each}
     lines = []
-    for row in over_all(rows)[1]:
+    for row in whole:
         some = row["sharing"]
         share = "-" if some["converged"] is None else home(some)
-        lines.append(
-            [f"{row['set']}, {row['part']}", f"`{row['method']}`", str(row["n"]), home(row), str(some["n"]), share, *ends(row)[:2]]
-        )
-    return table(["set", "method", "runs", "home % [95 %]", "that share 5 % or more", "home % of these", "end mm", "end deg"], lines, 2)
+        apart = [of_scene[row["set"], row["part"], scene] for scene in scenes]
+        by_scene = ["-" if value is None else f"{100 * value:.0f}" for value in apart]
+        lines.append([f"{row['set']}, {row['part']}", str(row["n"]), home(row), str(some["n"]), share, *by_scene, *ends(row)[:2]])
+    heads = ["set", "runs", "home % [95 %]", "that share 5 % or more", "home % of these", *scenes, "end mm", "end deg"]
+    return table(heads, lines, 1)
 
 
 def with_matches(rows: list[Row]) -> list[Row]:
