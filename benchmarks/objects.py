@@ -21,6 +21,7 @@ from deepservo.features.detectors import Detector
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.model_based import EdgeServo
 from deepservo.robots.gantry import RATE, Gantry, Light, Standing
 from deepservo.robots.objects import PARTS
 from deepservo.robots.target import Target, render_target
@@ -111,7 +112,7 @@ def main(
 
     Args:
         names: detectors of keypoints: sift, orb.
-        variants: whole, or without tracking or outlier rejection: untracked, unrobust.
+        variants: whole, or without tracking or outlier rejection: untracked, unrobust; or with the edges' finish: edges.
         tables: plain, clutter.
         starts: of each goal.
         budget: pictures a run may take.
@@ -149,9 +150,8 @@ def measured(finder: Detector, variant: str, where: str, part: str, starts: int,
         T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
         drawn = offsets(50 * starts, torch.Generator().manual_seed(1000 * seed + 10 * k + goal))
         T_goal_start = drawn[in_view(T_object_goal, target, drawn)][:starts]
-        controller = FeatureServo(
-            CAMERA, finder, np.where(target.mask, target.depth, np.inf), robust=variant != "unrobust", track=variant != "untracked"
-        )
+        features = FeatureServo(CAMERA, finder, target.depth, robust=variant != "unrobust", track=variant != "untracked")
+        controller = EdgeServo(features, target.depth) if variant == "edges" else features
         controller.pace(1 / RATE)
         world = Gantry(
             table(where),
@@ -170,7 +170,12 @@ def measured(finder: Detector, variant: str, where: str, part: str, starts: int,
             found[f"{which}_mm"] += (1e3 * T[:, :3, 3].norm(dim=1)).tolist()
             found[f"{which}_deg"] += se3.so3_log(T[:, :3, :3]).norm(dim=1).rad2deg().tolist()
         found["avg2_px"] += [reprojection(target, T) for T in Ts]
-        found["avg1_px"] += [error(reason) for reason in trajectory.reason]
+        if variant == "edges":  # its last matches are older than its last picture
+            features.set_goal(picture)
+            features.velocity(world.pictures_at(trajectory.Ts_world_cam[-1]))
+            found["avg1_px"] += [e if math.isfinite(e) else None for e in features.state["error_px"].tolist()]
+        else:
+            found["avg1_px"] += [error(reason) for reason in trajectory.reason]
         found["steps"] += trajectory.steps.tolist()
     known = {name: [value for value in values if value is not None] for name, values in found.items()}
     mean = {name: float(np.mean(values)) if values else None for name, values in known.items()}

@@ -95,7 +95,7 @@ def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = (
     spec.visual.headlight.ambient = [light.ambient] * 3
     for k, position in enumerate(LAMPS):
         spec.worldbody.add_light(
-            name=f"lamp {k}", pos=position, dir=[0, 0, -1], cutoff=45, exponent=0, attenuation=[1, 0, 0], castshadow=True,
+            name=f"lamp {k}", pos=position, dir=-np.array(position), cutoff=45, exponent=0, attenuation=[1, 0, 0], castshadow=True,
             ambient=[0, 0, 0], diffuse=[light.diffuse] * 3, specular=[light.specular] * 3,
         )  # fmt: skip
     for each in parts:
@@ -170,6 +170,7 @@ class Gantry:
         """What the camera sees of a state, without noise."""
         for k, (position, strength) in enumerate(self.light.at(t, phase)):
             self.model.light_pos[k], self.model.light_diffuse[k] = position, strength
+            self.model.light_dir[k] = -np.array(position) / np.linalg.norm(position)  # at the middle of the table
         self.drawn.qpos[:] = qpos
         mujoco().mj_kinematics(self.model, self.drawn)
         mujoco().mj_camlight(self.model, self.drawn)

@@ -1,0 +1,126 @@
+"""Registration by edges, and the finish that steers by it."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.features import detectors
+from deepservo.features.edges import APART, FAINT, Edges, Slopes, edge_points, nearest_edges
+from deepservo.geometry import se3
+from deepservo.loop import Simulator, servo
+from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.model_based import EdgeServo
+from deepservo.scene import PlanarScene, sampling
+
+CAMERA = Camera(200, 150, 260.0, 260.0, 98.0, 77.0)
+HOME = sampling.fronto_parallel(0.5)
+DEPTH = np.full((150, 200), 0.5)
+
+
+def shapes(seed: int, light: int, painted: int | None = None) -> torch.Tensor:
+    """Polygons on paper: their places by the seed, a shadow by the light, their grey levels by either or as they are `painted`."""
+    place, lit = np.random.default_rng(seed), np.random.default_rng(light)
+    paint = np.random.default_rng(light if painted is None else painted)
+    paper = np.full((600, 800), 0.6, np.float32)
+    for _ in range(26):
+        corners = place.uniform([60, 60], [740, 540]) + place.uniform(20, 70, (5, 1)) * np.array(
+            [[np.cos(a), np.sin(a)] for a in np.sort(place.uniform(0, 2 * np.pi, 5))]
+        )
+        cv2.fillPoly(paper, [(16 * corners).round().astype(np.int32)], float(paint.uniform(0.1, 1.0)), cv2.LINE_AA, 4)
+    shadow = np.ones_like(paper)
+    cv2.fillPoly(shadow, [lit.uniform([0, 0], [800, 600], (4, 2)).astype(np.int32)], 0.7)
+    return torch.from_numpy(cv2.GaussianBlur(paper * shadow, (0, 0), 1.0))[None].clamp(0, 1)
+
+
+def seen(Ts: torch.Tensor, light: int = 0, seed: int = 0) -> torch.Tensor:
+    return PlanarScene(shapes(seed, light), 0.6, 0.6).render(CAMERA, Ts)
+
+
+def away(*twist: float) -> torch.Tensor:
+    return HOME @ se3.exp(torch.tensor([twist], dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def edges() -> Edges:
+    return Edges(CAMERA, seen(HOME)[0, 0].numpy(), DEPTH)
+
+
+def test_the_jacobian_is_that_of_finite_differences(edges):
+    T, step = se3.exp(torch.tensor([0.02, -0.01, 0.03, 0.05, -0.04, 0.1], dtype=torch.float64)), 1e-6
+    px, Z, n = edges.seen_from(T.numpy())
+    J = edges.jacobian(px, Z, n)
+    for k in range(6):
+        twist = torch.zeros(6, dtype=torch.float64)
+        twist[k] = step
+        moved = [edges.seen_from((T @ se3.exp(way * twist)).numpy())[0] for way in (1, -1)]
+        assert np.allclose(((moved[0] - moved[1]) / (2 * step) * n).sum(1), J[:, k], atol=1e-4 * np.abs(J).max())
+
+
+def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
+    """The plain twin: one point at a time, one step at a time."""
+    view = Slopes.of(seen(away(0.004, 0.003, 0.0, 0.0, 0.0, 0.01))[0, 0].numpy())
+    px, _, n = edges.seen_from(np.eye(4))
+    d, found = nearest_edges(view, px, n, 4.0)
+
+    def slope(at, along):
+        gx, gy = (cv2.remap(each, *np.float32(at).reshape(2, 1, 1), cv2.INTER_LINEAR)[0, 0] for each in (view.gx, view.gy))
+        return abs(gx * along[0] + gy * along[1])
+
+    for k in range(0, len(px), 40):
+        ways = {}
+        for place in APART * np.arange(-7, 8):
+            before, middle, after = (slope(px[k] + (place + s * APART) * n[k], n[k]) for s in (-1, 0, 1))
+            if middle >= before and middle > after and middle > FAINT:
+                ways[place] = place + APART * 0.5 * (before - after) / (before - 2 * middle + after)
+        assert found[k] == bool(ways)
+        assert not ways or d[k] == pytest.approx(ways[min(ways, key=abs)], abs=1e-3)
+
+
+def test_edge_points_lie_where_the_shapes_end():
+    """A disc: all its points are its radius from its middle."""
+    y, x = np.mgrid[:150, :200]
+    disc = np.clip(40.3 - np.hypot(x - 101.7, y - 73.2) + 0.5, 0, 1) * 0.5 + 0.2
+    px, n = edge_points(Slopes.of(disc), np.ones((150, 200), bool))
+    away_px = px - [101.7, 73.2]
+    assert len(px) > 150
+    assert np.abs(np.hypot(*away_px.T) - 40.3).max() < 0.12
+    assert np.abs((away_px * n).sum(1) / np.hypot(*away_px.T)).min() > 0.99
+
+
+@pytest.mark.parametrize("light", [0, 1, 2, 3])
+def test_other_light_does_not_move_the_pose(edges, light):
+    """Every shape has another grey level, many a contrast has changed its sign, and a shadow lies elsewhere."""
+    T = away(0.003, -0.002, 0.004, 0.004, 0.006, 0.02)
+    fit = edges.register(Slopes.of(seen(T, light)[0, 0].numpy()), np.eye(4))
+    right = edges.seen_from((torch.linalg.inv(HOME) @ T)[0].numpy())[0]
+    assert np.linalg.norm(edges.seen_from(fit.T_goal_cam)[0] - right, axis=1).max() < 0.25
+    assert fit.agreement > 0.6
+
+
+def test_a_picture_of_something_else_does_not_agree(edges):
+    assert edges.register(Slopes.of(seen(HOME, 0, seed=5)[0, 0].numpy()), np.eye(4)).agreement < 0.45
+    assert edges.register(Slopes.of(np.full((150, 200), 0.5)), np.eye(4)).agreement == 0
+    beside = se3.exp(torch.tensor([0.5, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)).numpy()
+    assert edges.register(Slopes.of(seen(HOME)[0, 0].numpy()), beside).agreement == 0
+
+
+def test_an_object_without_edges_is_refused():
+    with pytest.raises(InputError, match="0 points on clear edges"):
+        Edges(CAMERA, np.full((150, 200), 0.5), DEPTH)
+
+
+def test_keypoints_bring_the_camera_near_and_edges_home():
+    """Under another light than the goal's. Where nothing agrees, the coarse method is left alone."""
+    starts = torch.cat([away(0.03, -0.02, -0.05, 0.03, -0.04, 0.2), away(-0.02, 0.03, 0.04, -0.05, 0.03, -0.1)])
+    world = Simulator(PlanarScene(shapes(0, 4, painted=0), 0.6, 0.6), CAMERA, starts)
+    controller = EdgeServo(FeatureServo(CAMERA, detectors.sift, 0.5), DEPTH)
+    controller.set_goal(seen(HOME))
+    trajectory = servo(world, controller, seen(HOME), budget=150)
+    metres, radians = se3.distance(trajectory.Ts_world_cam[-1], HOME)
+    assert metres.max() < 5e-4 and radians.max() < 1e-3
+    assert (trajectory.stage[trajectory.steps - 1, [0, 1]] == 1).all()
+    controller.set_goal(seen(HOME))
+    assert not controller.velocity(seen(HOME, 0, seed=5)).any() and "coarse method" in controller.evidence(1)[0]
