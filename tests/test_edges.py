@@ -66,7 +66,7 @@ def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
     d, found = nearest_edges(view, px, n, 4.0)
 
     def slope(at, along):
-        gx, gy = (cv2.remap(each, *np.float32(at).reshape(2, 1, 1), cv2.INTER_LINEAR)[0, 0] for each in (view.gx, view.gy))
+        gx, gy = (cv2.remap(each, *np.float32(at).reshape(2, 1, 1), cv2.INTER_CUBIC)[0, 0] for each in (view.gx, view.gy))
         return abs(gx * along[0] + gy * along[1])
 
     for k in range(0, len(px), 40):

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.features.luminance import SHARP, gradient
 from deepservo.geometry import interaction, se3
 
 SMOOTH = 1.0  # px: deviation of the Gaussian before slopes are taken
@@ -53,13 +54,14 @@ class Slopes:
     def of(cls, picture: Float[np.ndarray, "h w"]) -> "Slopes":
         """Made from grey levels in [0, 1]."""
         smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), SMOOTH)
-        return cls(*(cv2.Sobel(smooth, cv2.CV_32F, *way, ksize=3, scale=1 / 8) for way in ((1, 0), (0, 1))))
+        gx, gy = gradient(torch.from_numpy(smooth)[None, None], SHARP)
+        return cls(gx[0].numpy(), gy[0].numpy())
 
     def along(self, px: Float[np.ndarray, "n 2"], n: Float[np.ndarray, "n 2"], reach: float) -> tuple[np.ndarray, np.ndarray]:
         """Places on each point's normal [px], and the size of the slope along it there (n, places)."""
         places = APART * np.arange(-round(reach / APART), round(reach / APART) + 1)
         u, v = np.moveaxis(px[:, None] + places[:, None] * n[:, None], 2, 0).astype(np.float32)
-        gx, gy = (cv2.remap(each, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for each in (self.gx, self.gy))
+        gx, gy = (cv2.remap(each, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT) for each in (self.gx, self.gy))
         return places, np.abs(gx * n[:, :1] + gy * n[:, 1:])
 
 
@@ -144,7 +146,7 @@ def edge_points(slopes: Slopes, there: Bool[np.ndarray, "h w"]) -> tuple[Float[n
     px = np.stack([u, v], 1).astype(float)
     n = np.stack([slopes.gx[v, u], slopes.gy[v, u]], 1) / size[v, u, None]
     places = [(px + way * n).astype(np.float32) for way in (-1, 1)]
-    before, after = (np.asarray(cv2.remap(size, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR))[0] for at in places)
+    before, after = (np.asarray(cv2.remap(size, at[None, :, 0], at[None, :, 1], cv2.INTER_CUBIC))[0] for at in places)
     offset = _summit(before, size[v, u], after)
     peak = (size[v, u] >= before) & (size[v, u] > after) & (np.abs(offset) <= 0.75)
     return (px + offset[:, None] * n)[peak], n[peak]
