@@ -28,6 +28,7 @@ from deepservo.robots.target import Target, render_target
 from deepservo.robots.views import AXES
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import look_at
+from deepservo.unseen import KEYPOINTS, load_unseen, shipped
 from rows import ResultsFile
 
 CAMERA = Camera(320, 240, 520.0, 520.0, 160.0, 120.0)
@@ -99,28 +100,31 @@ def table(name: str) -> PlanarScene:
 
 def main(
     *,
-    names: tuple[str, ...] = ("sift", "orb"),
+    names: tuple[str, ...] = ("keypoints", "sift", "orb"),
     variants: tuple[str, ...] = ("whole",),
     tables: tuple[str, ...] = tuple(TABLE),
     starts: int = 3,
     budget: int = 150,
     seed: int = 1,
     lights: bool = False,
+    model: Path | None = None,
     out: Path = Path("results/objects.json"),
 ) -> None:
     """Measure what is not measured yet.
 
     Args:
-        names: detectors of keypoints: sift, orb.
+        names: detectors of keypoints: keypoints (the learned one), sift, orb.
         variants: whole, or without tracking or outlier rejection: untracked, unrobust; or with the edges' finish: edges.
         tables: plain, clutter.
         starts: of each goal.
         budget: pictures a run may take.
         seed: of the starts and of the camera's noise.
         lights: whether the lamps wander.
+        model: a network that deepservo learn --method keypoints made; the one that ships when not given.
         out: the results file.
     """
-    results, finders = ResultsFile(out), {"sift": detectors.sift, "orb": detectors.orb}
+    learned = detectors.Learned(load_unseen(model).net if model else shipped(KEYPOINTS))
+    results, finders = ResultsFile(out), {"keypoints": learned, "sift": detectors.sift, "orb": detectors.orb}
     for name in names:
         for variant in variants:
             for where in tables:
@@ -172,7 +176,8 @@ def measured(finder: Detector, variant: str, where: str, part: str, starts: int,
         found["avg2_px"] += [reprojection(target, T) for T in Ts]
         if variant == "edges":  # its last matches are older than its last picture
             features.set_goal(picture)
-            features.velocity(world.pictures_at(trajectory.Ts_world_cam[-1]))
+            for _ in range(2):  # matched, then tracked
+                features.velocity(world.pictures_at(trajectory.Ts_world_cam[-1]))
             found["avg1_px"] += [e if math.isfinite(e) else None for e in features.state["error_px"].tolist()]
         else:
             found["avg1_px"] += [error(reason) for reason in trajectory.reason]

@@ -10,7 +10,7 @@ from deepservo.errors import InputError
 from deepservo.features import detectors
 from deepservo.geometry import interaction, se3
 from deepservo.loop import Simulator, servo
-from deepservo.methods.dfbvs import FEWEST, FeatureServo
+from deepservo.methods.dfbvs import FEWEST, FeatureServo, even, tracked_px
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.scene import PlanarScene, sampling
 
@@ -136,3 +136,17 @@ def test_a_detector_of_the_users_own():
         detectors.external(lambda image: {"keypoints": answer["keypoints"]})(torch.rand(60, 80))
     with pytest.raises(InputError, match=r"shape \(9, 2\) and descriptors of shape \(8, 64\)"):
         detectors.external(lambda image: answer | {"descriptors": answer["descriptors"][:, 1:]})(torch.rand(60, 80))
+
+
+def test_a_tracked_match_is_put_where_the_view_looks_as_the_goal_does():
+    """From a pixel or two off, to a tenth of one, under a lamp that the goal did not have."""
+    T = away(0.004, -0.003, 0.002, 0.0, 0.0, 0.01)
+    goal, view = seen(HOME)[0, 0].numpy(), seen(T)[0, 0].numpy()
+    g = np.random.default_rng(2)
+    px = g.uniform([30, 30], [130, 90], (60, 2))
+    points = np.column_stack([px, np.ones(60)]) @ CAMERA.K_inv.numpy().T * 0.6
+    T_cam_goal = torch.linalg.inv(torch.linalg.inv(HOME) @ T)[0]
+    right = CAMERA.project((torch.from_numpy(np.column_stack([points, np.ones(60)])) @ T_cam_goal.T)[:, :3]).numpy()
+    lamp = np.linspace(0.5, 1.0, 160)[None] * view + 0.05
+    found, good = tracked_px(even(goal), even(lamp.astype(np.float32)), px, right + g.uniform(-1.2, 1.2, (60, 2)))
+    assert good.mean() > 0.9 and np.median(np.linalg.norm(found - right, axis=1)[good]) < 0.1

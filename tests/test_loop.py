@@ -133,7 +133,8 @@ END_MM = {
     "aevs": 5.0,
     "mlvs": 8.0,
     **dict.fromkeys(("siamese-se3", "siamese-SE3", "siamese-ibvs"), 8.0),
-    "sift": 1.0,
+    **dict.fromkeys(("sift", "dfbvs-sift"), 1.0),
+    "dfbvs": 10.0,  # its keypoints are right to a pixel or so
     "orb": 5.0,
     "dvs": 2.0,
     "pca": 2.0,

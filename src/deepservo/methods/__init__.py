@@ -1,32 +1,39 @@
 """Every method by name: `METHODS[name](camera, depth=..., model=...)` builds its controller.
 
 A new method is one file and one line here. Those that are trained take a `model` (a `deepservo.model.Model`); `pca`, which learns
-as it is built, only needs its `scene`; `auto` and `cnn-pair` take the shipped network where the model has none for any scene.
-`X+dvs` is X with the photometric finish. `dct-20` is `dct` with k = 20, `mlvs-50` is `mlvs` with
-a bank of poses and its 50 nearest neighbours.
+as it is built, only needs its `scene`; `auto`, `cnn-pair` and `dfbvs` take the shipped network where the model has none for any scene.
+`X+dvs` is X with the photometric finish, `X+edges` X with that of edges; the `dfbvs` ones take a depth for each pixel, (h, w), too.
+`dct-20` is `dct` with k = 20, `mlvs-50` is `mlvs` with a bank of poses and its 50 nearest neighbours.
 """
 
 import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
+from deepservo.features.detectors import Detector, Learned, sift
 from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.auto import AutoServo
 from deepservo.methods.base import Controller
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.cnn_vs import PoseServo
+from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
 from deepservo.methods.handoff import Handoff, Still
 from deepservo.methods.keypoint import HomographyServo, PointServo
 from deepservo.methods.mlvs import MetricServo
+from deepservo.methods.model_based import EdgeServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.methods.true_pose import TruePose
 from deepservo.nets import NETS
+from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
-from deepservo.unseen import shipped
+from deepservo.unseen import KEYPOINTS, shipped
 
 
 def _trained(name: str, camera: Camera, model: Any) -> Any:
@@ -73,6 +80,15 @@ def _unseen(servo: type[PairServo], finish: bool) -> Callable[..., Controller]:
     return made
 
 
+def _features(detector: Detector | None, finish: bool) -> Callable[..., Controller]:
+    def made(camera: Camera, depth: float | Float[np.ndarray, "h w"] = 0.6, model: Any = None) -> Controller:
+        net = getattr(model, "net", None)
+        servo = FeatureServo(camera, detector or Learned(net if isinstance(net, KeypointNet) else shipped(KEYPOINTS)), depth)
+        return EdgeServo(servo, servo.Z) if finish else servo
+
+    return made
+
+
 def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> Controller:
     if model is None:
         raise InputError("pca: its basis is learned from pictures of the scene; give a model of it")
@@ -94,6 +110,10 @@ METHODS: dict[str, Callable[..., Controller]] = {
     "siamese-SE3": _siamese("siamese-SE3"),
     "siamese-ibvs": _siamese("siamese-ibvs"),
     "cnn-pair": _unseen(PairServo, finish=False),
+    "dfbvs": _features(None, finish=False),
+    "dfbvs-sift": _features(sift, finish=False),
+    "dfbvs+edges": _features(None, finish=True),
+    "dfbvs-sift+edges": _features(sift, finish=True),
     "photometric": lambda camera, depth=0.6, model=None: Handoff(Still(camera), depth),
     "auto": _unseen(AutoServo, finish=True),
     "sift+dvs": lambda camera, depth=0.6, model=None: Handoff(HomographyServo(camera, depth), depth),

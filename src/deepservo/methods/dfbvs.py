@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from deepservo import control, native
@@ -19,6 +19,8 @@ from deepservo.methods.base import Controller
 FEWEST = 8  # matches that must agree
 WITHIN = 2.0  # px: a match agrees with a pose when it is no farther off
 TRACKED = 4.0  # px of mean error under which matches are tracked: those of a cycle were among those of the cycle before
+WINDOW, MOVED = 15, 3.0  # px: what is compared about a tracked point, and how far it may be from where the detector has it
+ABOUT, FAINT = 6.0, 0.02  # px over which light is evened out before that; grey level: less contrast is noise
 EDGE = 2  # pixels inside the object's outline: on it, a point's depth may be the background's
 
 
@@ -35,7 +37,8 @@ class FeatureServo(Controller):
     """`v = -gain L*^+ (s - s*)`, `L* = L(s*, Z*)` of the target (Eq. 4), on matches that one pose of the camera explains.
 
     depth: Z [m] of the target picture, one for all or (h, w), not finite where there is no object: only points on it are matched.
-    robust: reject outliers. track: near the goal, matches must have been matches in the cycle before, as long as FEWEST are left.
+    robust: reject outliers. track: near the goal, matches must have been matches in the cycle before, as long as FEWEST are left, and
+    are put where the view looks as the goal does about them, to a fraction of a pixel (Lucas & Kanade): a detector is not that exact.
 
     The paper rejects outliers by RANSAC, of what it does not say. Here: by MAGSAC, of the camera's pose. With the target's depth known
     that excludes more than an epipolar constraint would, and holds for flat objects too.
@@ -75,6 +78,7 @@ class FeatureServo(Controller):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.targets = [self._target(picture[0]) for picture in goal]
+        self.goal_pictures = [even(picture[0].numpy()) for picture in goal]
         most, n = max(len(target.px) for target in self.targets), len(goal)
         self.state = {
             "goal": torch.arange(n),
@@ -97,37 +101,43 @@ class FeatureServo(Controller):
         self.state = {name: values.expand(n, *values.shape[1:]).clone() for name, values in self.state.items()}
         pool = native.pool(torch.get_num_threads())
         found = [pool.submit(self.detector, picture[0]) for picture in image]
-        return torch.stack([self._steered(i, each.result()) for i, each in enumerate(found)])
+        return torch.stack([self._steered(i, each.result(), image[i, 0]) for i, each in enumerate(found)])
 
-    def _steered(self, i: int, view: Features) -> Float[Tensor, "6"]:
-        """The velocity of run i, which sees these points."""
+    def _steered(self, i: int, view: Features, picture: Float[Tensor, "h w"]) -> Float[Tensor, "6"]:
+        """The velocity of run i, which sees these points in this picture."""
         state, target = self.state, self.targets[int(self.state["goal"][i])]
         n = len(target.px)
         tracked = state["matched"][i, :n].numpy() if self.track and bool(state["tracking"][i]) else np.ones(n, bool)
-        a, b = self._matches(target, view, tracked)
+        near = self.track and bool(state["tracking"][i])
+        a, px = self._matches(i, target, view, tracked, picture if near else None)
         if len(a) < FEWEST and not tracked.all():  # what was tracked is lost: look at all again
-            a, b = self._matches(target, view, np.ones(n, bool))
+            a, px = self._matches(i, target, view, np.ones(n, bool), None)
         state["agree"][i] = len(a)
         if len(a) < FEWEST:
             state["error_px"][i], state["tracking"][i] = torch.nan, False
             return torch.zeros(6, dtype=torch.float64)
         state["matched"][i] = False
         state["matched"][i, a] = True
-        off = float(np.linalg.norm(view[0][b] - target.px[a], axis=1).mean())
+        off = float(np.linalg.norm(px - target.px[a], axis=1).mean())
         state["error_px"][i], state["tracking"][i] = off, off < TRACKED
-        s, s_goal = self._normalised(view[0][b]), self._normalised(target.px[a])
+        s, s_goal = self._normalised(px), self._normalised(target.px[a])
         L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(target.Z[a])).flatten(0, 1)
         return control.gauss_newton(*control.normal_equations(L, (s - s_goal).flatten()), self.gain)
 
-    def _matches(self, target: TargetPoints, view: Features, allowed: Bool[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the target's points and the view's that match and that one pose explains."""
+    def _matches(
+        self, i: int, target: TargetPoints, view: Features, allowed: Bool[np.ndarray, " n"], picture: Float[Tensor, "h w"] | None
+    ) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:
+        """Indices of the target's points that match and that one pose explains, and where the view has them; exactly, with a picture."""
         index = allowed.nonzero()[0]
         a, b = match(target.descriptors[index], view[1])
-        a = index[a]
+        a, px = index[a], view[0][b]
+        if picture is not None and len(a):
+            px, good = tracked_px(self.goal_pictures[int(self.state["goal"][i])], even(picture.numpy()), target.px[a], px)
+            a, px = a[good], px[good]
         if not self.robust or len(a) < FEWEST:
-            return a, b
-        agree = self.explained(target.px[a], target.Z[a], view[0][b])
-        return a[agree], b[agree]
+            return a, px
+        agree = self.explained(target.px[a], target.Z[a], px)
+        return a[agree], px[agree]
 
     def explained(self, goal_px: Float[np.ndarray, "n 2"], Z: Float[np.ndarray, " n"], px: Float[np.ndarray, "n 2"]) -> np.ndarray:
         """Indices of the matches that one pose of the camera explains, by MAGSAC; none where no pose explains FEWEST of them."""
@@ -145,3 +155,23 @@ class FeatureServo(Controller):
     def _normalised(self, px: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
         camera = self.camera
         return torch.from_numpy((px - [camera.cx, camera.cy]) / [camera.fx, camera.fy])
+
+
+def even(picture: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """A picture whose local mean and contrast are the same everywhere: what is left when the light is."""
+    mean, square = (cv2.GaussianBlur(each, (0, 0), ABOUT) for each in (picture, picture * picture))
+    level = (picture - mean) / np.sqrt(np.maximum(square - mean * mean, 0) + FAINT**2)
+    return (128 + 42 * level).clip(0, 255).round().astype(np.uint8)
+
+
+def tracked_px(
+    goal: UInt8[np.ndarray, "h w"], view: UInt8[np.ndarray, "h w"], goal_px: Float[np.ndarray, "n 2"], px: Float[np.ndarray, "n 2"]
+) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
+    """Where the view looks as the goal does about its points, from where they are about; and for which that is told."""
+    start = px.astype(np.float32)[:, None]
+    found, status, _ = cv2.calcOpticalFlowPyrLK(
+        goal, view, goal_px.astype(np.float32)[:, None], start.copy(), winSize=(WINDOW, WINDOW), maxLevel=0,
+        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.003), flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )  # fmt: skip
+    there = found[:, 0].astype(float)
+    return there, (status[:, 0] > 0) & (np.linalg.norm(there - px, axis=1) < MOVED)

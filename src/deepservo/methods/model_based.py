@@ -13,6 +13,9 @@ from deepservo.methods.base import Controller
 AGREE = 0.6  # share of the edges in their places above which a pose is trusted
 HOLD = 0.5  # and goes on being trusted
 PATIENCE = 3  # pictures without agreement before the coarse method steers again
+SURE = 0.85  # agreement above which no other pose is looked for
+REVIEW = 5  # pictures from one look for a better pose to the next
+BETTER = 0.02  # agreement by which it must be better
 
 
 class EdgeServo(Controller):
@@ -27,6 +30,7 @@ class EdgeServo(Controller):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
+        self.step = 0
         self.edges = [Edges(self.camera, picture[0].numpy(), self.depth) for picture in goal]
         self.state = {
             "goal": torch.arange(len(goal)),
@@ -66,13 +70,16 @@ class EdgeServo(Controller):
         guess, followed = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt), state["trusted"].nonzero().flatten()
         for i, fit in zip(followed.tolist(), pool.map(lambda i: self._fit(i, views, guess[i], NEAR), followed.tolist()), strict=True):
             self._judge(i, fit, HOLD, guess[i])
-        v_coarse, doubted = state["v_cam"].clone(), (~state["trusted"]).nonzero().flatten()
+        self.step += 1
+        unsure = ~state["trusted"] | (self.step % REVIEW == 0) & (state["agreement"] < SURE)
+        v_coarse, doubted = state["v_cam"].clone(), unsure.nonzero().flatten()
         if len(doubted):
             v_coarse[doubted] = self.coarse.velocity_of(image[doubted], doubted, n)
             believed = control.pose_of_pbvs(v_coarse, self.coarse.gain)
             moving = [i for i in doubted.tolist() if v_coarse[i].any()]  # a method that holds still knows no pose
             for i, fit in zip(moving, pool.map(lambda i: self._fit(i, views, believed[i], FAR), moving), strict=True):
-                self._judge(i, fit, AGREE, believed[i])
+                if not state["trusted"][i] or fit.agreement > state["agreement"][i] + BETTER:
+                    self._judge(i, fit, AGREE, believed[i])
         state["v_cam"] = torch.where(state["trusted"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse)
         return state["v_cam"]
 

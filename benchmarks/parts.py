@@ -1,0 +1,54 @@
+"""The tables of keypoints and of objects."""
+
+from deepservo.bench.tables import figure, table, unique
+from rows import Row
+
+
+def keypoints(rows: list[Row]) -> str:
+    """A line a detector, on pictures as they are and spoiled."""
+    lines = []
+    for row in rows:
+        shares = [f"{100 * row[k]:.0f}" for k in ("within_1", "within_3", "within_5")]
+        of = [f"{100 * row['repeated']:.0f}", f"{row['off_px']:.2f}", f"{100 * row['matched']:.0f}"]
+        lines.append(["spoiled" if row["spoiled"] else "clean", NAMES[row["detector"]], *of, *shares])
+    heads = [
+        "pictures",
+        "detector",
+        "repeatability %",
+        "localisation px",
+        "matching %",
+        *(f"homography within {k} px %" for k in (1, 3, 5)),
+    ]
+    return table(heads, lines, 2)
+
+
+NAMES = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
+VARIANTS = {"whole": "", "untracked": "without tracking", "unrobust": "without outlier rejection", "edges": "and edges"}
+
+
+def objects(rows: list[Row]) -> str:
+    """A line a detector, variant and table: means over the parts' goals and starts, as in the paper's Table I."""
+    kinds = unique((row["detector"], row["variant"], row["table"]) for row in rows)
+    lines = []
+    for kind in kinds:
+        mine = [row for row in rows if (row["detector"], row["variant"], row["table"]) == kind]
+        runs = {name: [value for row in mine for value in row["runs"][name]] for name in mine[0]["runs"]}
+        good = [k for k, px in enumerate(runs["avg2_px"]) if px < HOME_PX]
+        means = {}
+        for name in ("avg1_px", "avg2_px", "end_mm", "end_deg"):
+            known = [value for value in (runs[name][k] for k in good) if value is not None]
+            means[name] = sum(known) / len(known) if known else None
+        worst = max((runs["end_mm"][k] for k in good), default=None)
+        shown = [
+            figure(means["avg1_px"], 2),
+            figure(means["avg2_px"], 2),
+            figure(means["end_mm"], 2),
+            figure(worst, 2),
+            figure(means["end_deg"], 3),
+        ]
+        detector, variant, where = kind
+        lines.append([f"{NAMES[detector]} {VARIANTS[variant]}".strip(), where, str(len(runs["end_mm"])), str(len(good)), *shown])
+    return table(["keypoints", "table", "runs", "home", "AVG1 px", "AVG2 px", "end mm", "worst mm", "end deg"], lines, 2)
+
+
+HOME_PX = 2.0  # of AVG2
