@@ -1,6 +1,6 @@
 """Detectors on homography pairs: repeatability, localisation, matching score and the homography they give.
 
-    python benchmarks/keypoints.py --folder PICTURES --model out/keypoints.safetensors && make table
+    python benchmarks/keypoints.py --folder PICTURES && make table
 
 Two views of a picture, as they are and spoiled; of each detector the 500 points that it is surest of (Tang et al. 2020, section 4).
 """
@@ -18,7 +18,7 @@ from deepservo.data_pair import of_plane, pairs, spoiled
 from deepservo.features import detectors, keypoints
 from deepservo.features.detectors import Detector
 from deepservo.scene import PlanarScene
-from deepservo.unseen import load_unseen
+from deepservo.unseen import KEYPOINTS, load_unseen, shipped
 from rows import ResultsFile
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
@@ -67,7 +67,7 @@ def main(
 
     Args:
         folder: pictures; the bundled ones when not given.
-        model: a network that deepservo learn --method keypoints made.
+        model: a network that deepservo learn --method keypoints made; the one that ships when not given.
         n: pairs of each picture.
         seed: of the pairs and of what spoils them.
         out: the results file.
@@ -75,9 +75,8 @@ def main(
     results = ResultsFile(out)
     files = pictures.files_in(folder) if folder else []
     textures = [pictures.read_picture(file) for file in files] or [pictures.bundled(name) for name in pictures.BUNDLED]
-    finders: dict[str, Detector] = {"sift": detectors.sift, "orb": detectors.orb}
-    if model:
-        finders["keypoints"] = detectors.Learned(load_unseen(model).net)
+    learned = detectors.Learned(load_unseen(model).net if model else shipped(KEYPOINTS))
+    finders: dict[str, Detector] = {"sift": detectors.sift, "orb": detectors.orb, "keypoints": learned}
     for spoil in (False, True):
         for name, find in finders.items():
             settings = {"detector": name, "spoiled": spoil, "pictures": len(textures), "n": n, "seed": seed}

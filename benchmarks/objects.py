@@ -14,6 +14,7 @@ import torch
 import tyro
 
 from deepservo import pictures
+from deepservo.bench.objects import reprojection, starts_about
 from deepservo.camera import Camera
 from deepservo.commands import servo_bar
 from deepservo.features import detectors
@@ -24,7 +25,7 @@ from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.model_based import EdgeServo
 from deepservo.robots.gantry import RATE, Gantry, Light, Standing
 from deepservo.robots.objects import PARTS
-from deepservo.robots.target import Target, render_target
+from deepservo.robots.target import render_target
 from deepservo.robots.views import AXES
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import look_at
@@ -50,37 +51,6 @@ def goal_pose(k: int) -> np.ndarray:
     found = np.eye(4)
     found[:3, :3], found[:3, 3] = AXES @ T[0, :3, :3].numpy(), AXES @ T[0, :3, 3].numpy()
     return found
-
-
-def offsets(n: int, generator: torch.Generator) -> torch.Tensor:
-    """`T_goal_start` (n, 4, 4) as in Table I: mostly away along the axis, 5.5 +- 1.2 cm, and turned by 8.7 +- 3.4 deg, mostly tilt."""
-    way = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([0.15, 0.3, 0.2]) - torch.tensor([0.0, 0.0, 1.0])
-    length = 0.055 + 0.012 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
-    axis = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([1.0, 0.6, 0.3])
-    angle = (8.7 + 3.4 * torch.randn(n, 1, generator=generator, dtype=torch.float64)).abs().deg2rad()
-    turn = se3.so3_exp(axis / axis.norm(dim=1, keepdim=True) * angle)
-    return se3.transform(turn, way / way.norm(dim=1, keepdim=True) * length)
-
-
-def in_view(T_object_cam: np.ndarray, target: Target, T_goal_start: torch.Tensor) -> torch.Tensor:
-    """Starts that see nine tenths of what the goal sees of the part."""
-    v, u = target.mask.nonzero()
-    keep = slice(None, None, max(1, len(v) // 500))
-    rays = torch.from_numpy(np.stack([u, v, np.ones_like(u)], 1)[keep].astype(float)) @ CAMERA.K_inv.mT
-    points = rays * torch.from_numpy(target.depth[v, u][keep].astype(float))[:, None]
-    there = torch.cat([points, torch.ones(len(points), 1, dtype=torch.float64)], 1) @ se3.inverse(T_goal_start).mT
-    px = CAMERA.project(there[..., :3])
-    inside = (px > 5).all(-1) & (px[..., 0] < CAMERA.width - 6) & (px[..., 1] < CAMERA.height - 6)
-    return inside.double().mean(-1) > 0.9
-
-
-def reprojection(target: Target, T_goal_cam: torch.Tensor) -> float:
-    """AVG2: how far the part's visible points are from where the goal has them, exactly [px]."""
-    v, u = target.mask.nonzero()
-    rays = torch.from_numpy(np.stack([u, v, np.ones_like(u)], 1).astype(float)) @ CAMERA.K_inv.mT
-    points = rays * torch.from_numpy(target.depth[v, u].astype(float))[:, None]
-    there = torch.cat([points, torch.ones(len(points), 1, dtype=torch.float64)], 1) @ se3.inverse(T_goal_cam).mT
-    return float((CAMERA.project(there[:, :3]) - torch.from_numpy(np.stack([u, v], 1).astype(float))).norm(dim=1).mean())
 
 
 def standing(k: int) -> np.ndarray:
@@ -152,8 +122,7 @@ def measured(finder: Detector, variant: str, where: str, part: str, starts: int,
         T_object_goal = goal_pose(goal)
         target = render_target(mesh, CAMERA, T_object_goal)
         T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
-        drawn = offsets(50 * starts, torch.Generator().manual_seed(1000 * seed + 10 * k + goal))
-        T_goal_start = drawn[in_view(T_object_goal, target, drawn)][:starts]
+        T_goal_start = starts_about(target, CAMERA, starts, 1000 * seed + 10 * k + goal)
         features = FeatureServo(CAMERA, finder, target.depth, robust=variant != "unrobust", track=variant != "untracked")
         controller = EdgeServo(features, target.depth) if variant == "edges" else features
         controller.pace(1 / RATE)
@@ -173,7 +142,7 @@ def measured(finder: Detector, variant: str, where: str, part: str, starts: int,
         for which, T in (("start", T_goal_start), ("end", Ts)):
             found[f"{which}_mm"] += (1e3 * T[:, :3, 3].norm(dim=1)).tolist()
             found[f"{which}_deg"] += se3.so3_log(T[:, :3, :3]).norm(dim=1).rad2deg().tolist()
-        found["avg2_px"] += [reprojection(target, T) for T in Ts]
+        found["avg2_px"] += [reprojection(target, CAMERA, T) for T in Ts]
         if variant == "edges":  # its last matches are older than its last picture
             features.set_goal(picture)
             for _ in range(2):  # matched, then tracked

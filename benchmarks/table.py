@@ -20,6 +20,7 @@ from deepservo.bench.sets import SETS
 from deepservo.bench.tables import beside_published, ends, figure, home, over_all, probability, run_by_run, table, unique, who_wins
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
+from parts import keypoints, objects
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -360,6 +361,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "one-scene": ("one-scene", hard),
     "batches": ("batches", batches),
     "gantry": ("gantry", gantry),
+    "keypoints": ("keypoints", keypoints),
+    "objects": ("objects", objects),
     "steps": ("steps", steps),
     "scenes": ("scenes", scenes),
     "visp": ("visp", visp),

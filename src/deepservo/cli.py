@@ -91,7 +91,11 @@ class Servo:
     image: Path | None = None
     """The picture on the plane: another than the one learned."""
     goal: Path | None = None
-    """The camera's picture at the goal, instead of a rendered one."""
+    """The camera's picture at the goal, instead of a rendered one; or a folder that `deepservo target` wrote."""
+    mesh: Path | None = None
+    """With such a folder: the object, which then stands on the gantry's table, its z up."""
+    unit: str | None = None
+    """Of the mesh's numbers: m or mm; metres when not given."""
     poses: Path | None = None
     """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres."""
     set: str = "lookat-rz"
@@ -112,7 +116,25 @@ class Servo:
     """simulator: cameras that fly; gantry: carried by a gantry with joints in MuJoCo; gantry-lights: under lamps that wander."""
 
     def run(self) -> None:
-        """See `commands.run_servo`."""
+        """See `commands.run_servo`, and `commands_target.run_servo_target`."""
+        if self.goal is not None and self.goal.is_dir():
+            from deepservo.commands_target import run_servo_target
+
+            given = {
+                "a model": self.model,
+                "--poses": self.poses,
+                "--camera": self.camera,
+                "--distance": self.distance,
+                "--width": self.width,
+            }
+            misplaced = [name for name, value in given.items() if value is not None]
+            if misplaced:
+                raise InputError(f"{self.goal}: tells its own camera, depths and starts; leave {' and '.join(misplaced)} away")
+            method = self.method or "dfbvs+edges"
+            run_servo_target(self.goal, self.mesh, self.unit, self.image, method, self.starts, self.seed, self.out, self.world)
+            return
+        if self.mesh is not None:
+            raise InputError("--mesh: goes with the goal that deepservo target rendered of it; give that folder with --goal")
         from deepservo.commands import run_servo
 
         run_servo(
@@ -181,7 +203,7 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Render a goal from a mesh: goal.png, depth.npy [m], mask.png and camera.yaml, as the camera would see the object from a pose."""
+    """Render a goal from a mesh: goal.png, depth.npy [m], mask.png, camera.yaml and pose.npz, as the camera would see the object."""
 
     mesh: Path
     """An OBJ, STL or PLY file, textured or not."""
@@ -190,7 +212,7 @@ class Target:
     camera: Path
     """Camera file (OpenCV or ROS YAML)."""
     out: Path
-    """Folder for the four files."""
+    """Folder for the five files."""
     unit: str | None = None
     """Of the mesh's numbers: m or mm; metres when not given."""
 

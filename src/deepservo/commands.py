@@ -25,7 +25,8 @@ from deepservo.camera_file import CalibratedCamera, read_camera
 from deepservo.checkpoint import check_folder
 from deepservo.errors import InputError
 from deepservo.learn import PAPER_CAMERA, Options, check_scene, learn, make_scene
-from deepservo.methods import build
+from deepservo.loop import World
+from deepservo.methods import Controller, build
 from deepservo.model import Model, Unlearned, read_model, texture_of
 from deepservo.scene import PlanarScene
 from deepservo.unseen import KINDS, UnseenModel, learn_unseen
@@ -208,7 +209,7 @@ def _servo(
     world: str = SIMULATOR,
     pictured: bool = False,
 ) -> None:
-    """Run, measure, write and show; where the goal is not `pictured`, it is what the world's own camera sees there."""
+    """See `servo_and_show`; where the goal is not `pictured`, it is what the world's own camera sees there."""
     controller = build(method, model.camera, model.distance, model)
     if starts.Ts_world_goal is None and method == "pbvs":
         raise InputError("pbvs: needs the goal's true pose, which a picture does not tell; give T_world_goal in the poses file")
@@ -217,8 +218,24 @@ def _servo(
         condition = SETS[starts.name][0].condition if starts.name in SETS else PLAIN
         stage, goal = opened(world, scene, model.camera, starts.Ts_world_cam, starts.Ts_world_goal, condition, starts.seed or 0)
         starts = starts if pictured or goal is None else replace(starts, goal=goal)
+    training = model.training if isinstance(model, Model) and method.startswith(model.method) else None
+    servo_and_show(controller, method, scene, scene_name, starts, out, stage, period(world), training)
+
+
+def servo_and_show(
+    controller: Controller,
+    method: str,
+    scene: PlanarScene,
+    scene_name: str,
+    starts: Starts,
+    out: Path,
+    stage: World | None,
+    dt: float,
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Run, in the simulator or on a `stage`; measure, write and show."""
     with servo_bar(f"{method} from {len(starts.Ts_world_cam)} starts", controller.budget) as show:
-        trajectory, row = measure(controller, method, scene, scene_name, starts, None, show, stage, period(world))
+        trajectory, row = measure(controller, method, scene, scene_name, starts, None, show, stage, dt)
     if not trajectory.v_cam.any() and method != "pbvs":  # which is told where it is
         raise InputError(
             f"{method}: the camera was not moved from any start ({trajectory.reason[0]}); give a goal that shows what the camera can see"
@@ -229,9 +246,8 @@ def _servo(
         start, end = (metrics.errors(trajectory.Ts_world_cam[i], starts.Ts_world_goal) for i in (0, -1))
         home = metrics.converged(start, end)
     runs = [RunSet(f"{method} · {starts.name} · {scene_name}", trajectory, starts.goal, starts.Ts_world_goal, home)]
-    training = model.training if isinstance(model, Model) and method.startswith(model.method) else None
     with console.status("drawing the report"):
-        title, camera = f"{method} on {scene_name}", model.camera
+        title, camera = f"{method} on {scene_name}", controller.camera
         write_report(out / "report.html", title=title, rows=[row], runs=runs, scene=scene, camera=camera, training=training)
     (console if console.is_terminal else Console(width=WIDE, markup=False)).print(table([row]))
     for why, count in Counter(re.sub(r"\d[\d.]*", "N", reason) for reason in trajectory.reason).most_common(SHOWN):

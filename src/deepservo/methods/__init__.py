@@ -128,7 +128,7 @@ METHODS: dict[str, Callable[..., Controller]] = {
 NUMBERED = ("dct", "pca", "mlvs")  # whose name may end in how many numbers they take of a picture, or neighbours of a bank
 
 
-def build(name: str, camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
+def build(name: str, camera: Camera, depth: float | Float[np.ndarray, "h w"] = 0.6, model: Any = None) -> Controller:
     """The controller of that name; InputError names the methods there are when there is none."""
     found = re.fullmatch(rf"({'|'.join(NUMBERED)})-(\d+)", name)
     if found:

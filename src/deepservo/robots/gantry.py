@@ -15,9 +15,9 @@ from torch import Tensor
 from deepservo import pictures
 from deepservo.camera import Camera
 from deepservo.robots.arm import Arm, Limits
-from deepservo.robots.meshes import add_texture
+from deepservo.robots.meshes import Mesh, add_mesh, add_texture
 from deepservo.robots.objects import Part, add_part
-from deepservo.robots.views import Eye, mujoco
+from deepservo.robots.views import AXES, Eye, mujoco, quaternion
 from deepservo.scene import PlanarScene
 
 MODEL = Path(__file__).with_name("gantry.xml")
@@ -78,10 +78,10 @@ def poster(spec: Any, scene: PlanarScene) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """A part on the table: `T_world_object`, the object's z against ours."""
+    """A part on the table, or a mesh that nothing moves: `T_world_object`, the object's z against ours."""
 
     name: str
-    part: Part
+    part: Part | Mesh
     T_world_object: Float[np.ndarray, "4 4"]
 
 
@@ -99,7 +99,11 @@ def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = (
             ambient=[0, 0, 0], diffuse=[light.diffuse] * 3, specular=[light.specular] * 3,
         )  # fmt: skip
     for each in parts:
-        add_part(spec, each.name, each.part, each.T_world_object)
+        if isinstance(each.part, Part):
+            add_part(spec, each.name, each.part, each.T_world_object)
+        else:
+            position, rotation = AXES @ each.T_world_object[:3, 3], AXES @ each.T_world_object[:3, :3]
+            add_mesh(spec, each.name, each.part, spec.worldbody.add_body(name=each.name, pos=position, quat=quaternion(rotation)))
     return spec.compile()
 
 

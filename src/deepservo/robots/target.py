@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from deepservo.camera import Camera
-from deepservo.camera_file import CalibratedCamera, write_camera
+from deepservo.camera_file import CalibratedCamera, read_camera, write_camera
 from deepservo.checkpoint import check_folder, replacing
 from deepservo.errors import InputError
+from deepservo.pictures import read_picture
 from deepservo.robots.meshes import Mesh, add_mesh
 from deepservo.robots.views import AXES, Eye, mujoco, pose_there, quaternion
 
-FILES = ("goal.png", "depth.npy", "mask.png", "camera.yaml")
+FILES = ("goal.png", "depth.npy", "mask.png", "camera.yaml", "pose.npz")
 FEWEST = 100  # pixels of the object: fewer are nothing to steer by
 BACKGROUND = 0.25
 
@@ -29,8 +30,8 @@ class Target:
     mask: Bool[np.ndarray, "h w"]
     """Where the object is."""
 
-    def write(self, out: Path, camera: Camera) -> None:
-        """goal.png, depth.npy, mask.png and camera.yaml."""
+    def write(self, out: Path, camera: Camera, T_object_cam: Float[np.ndarray, "4 4"]) -> None:
+        """FILES: the picture, its depth and mask, the camera, and where it was."""
         check_folder(out, FILES)
         pictures = {"goal.png": self.picture[:, :, ::-1], "mask.png": 255 * self.mask.astype(np.uint8)}
         for name, picture in pictures.items():
@@ -39,6 +40,28 @@ class Target:
         with replacing(out / "depth.npy") as beside, beside.open("wb") as file:
             np.save(file, self.depth)
         write_camera(out / "camera.yaml", CalibratedCamera(camera))
+        with replacing(out / "pose.npz") as beside, beside.open("wb") as file:
+            np.savez(file, T_object_cam=T_object_cam)
+
+
+def read_target(folder: Path) -> tuple[Target, Camera]:
+    """What `Target.write` wrote; InputError for a file that is missing, foreign, or of another size than the camera's."""
+    camera = read_camera(folder / "camera.yaml").camera
+    picture, size = read_picture(folder / "goal.png", colour=True), (camera.height, camera.width)
+    try:
+        depth = np.load(folder / "depth.npy", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{folder / 'depth.npy'}: no such file; make the folder with deepservo target") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{folder / 'depth.npy'}: cannot be read as an array ({type(error).__name__}); render the goal again") from None
+    if depth.shape != size or not np.issubdtype(depth.dtype, np.floating):
+        raise InputError(f"{folder / 'depth.npy'}: is {depth.dtype} of shape {depth.shape}; the camera's pictures are {size}, of metres")
+    if tuple(picture.shape[1:]) != size:
+        raise InputError(f"{folder / 'goal.png'}: is {picture.shape[2]} x {picture.shape[1]}, the camera's pictures {size[1]} x {size[0]}")
+    mask = np.isfinite(depth) & (depth > 0)
+    if mask.sum() < FEWEST:
+        raise InputError(f"{folder / 'depth.npy'}: has {mask.sum()} pixels of an object; render the goal again, nearer")
+    return Target((picture * 255).round().byte().permute(1, 2, 0).numpy(), np.where(mask, depth, np.inf), mask), camera
 
 
 def render_target(mesh: Mesh, camera: Camera, T_object_cam: Float[np.ndarray, "4 4"]) -> Target:
