@@ -52,3 +52,17 @@ def objects(rows: list[Row]) -> str:
 
 
 HOME_PX = 2.0  # of AVG2
+
+
+def grasps(rows: list[Row]) -> str:
+    """A line a method and table: the share of runs that took the part, by how far off they started."""
+    kinds = unique((row["method"], row["table"]) for row in rows)
+    far = sorted({row["cm"] for row in rows})
+    lines = []
+    for method, where in kinds:
+        cells = []
+        for cm in far:
+            runs = [one for row in rows if (row["method"], row["table"], row["cm"]) == (method, where, cm) for one in row["taken"]]
+            cells.append(f"{100 * sum(runs) / len(runs):.0f} of {len(runs)}" if runs else "not run")
+        lines.append([f"`{method}`", where, *cells])
+    return table(["method", "table", *(f"{cm} cm, % taken" for cm in far)], lines, 2)

@@ -20,7 +20,7 @@ from deepservo.bench.sets import SETS
 from deepservo.bench.tables import beside_published, ends, figure, home, over_all, probability, run_by_run, table, unique, who_wins
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
-from parts import keypoints, objects
+from parts import grasps, keypoints, objects
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -363,6 +363,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "gantry": ("gantry", gantry),
     "keypoints": ("keypoints", keypoints),
     "objects": ("objects", objects),
+    "grasps": ("grasps", grasps),
     "steps": ("steps", steps),
     "scenes": ("scenes", scenes),
     "visp": ("visp", visp),
