@@ -63,7 +63,7 @@ def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
     """The plain twin: one point at a time, one step at a time."""
     view = Slopes.of(seen(away(0.004, 0.003, 0.0, 0.0, 0.0, 0.01))[0, 0].numpy())
     px, _, n = edges.seen_from(np.eye(4))
-    d, found = nearest_edges(view, px, n, 4.0)
+    d, found, _ = nearest_edges(view, px, n, 4.0)
 
     def slope(at, along):
         gx, gy = (cv2.remap(each, *np.float32(at).reshape(2, 1, 1), cv2.INTER_CUBIC)[0, 0] for each in (view.gx, view.gy))
@@ -71,7 +71,7 @@ def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
 
     for k in range(0, len(px), 40):
         ways = {}
-        for place in APART * np.arange(-7, 8):
+        for place in APART * np.arange(-8, 9):
             before, middle, after = (slope(px[k] + (place + s * APART) * n[k], n[k]) for s in (-1, 0, 1))
             if middle >= before and middle > after and middle > FAINT:
                 ways[place] = place + APART * 0.5 * (before - after) / (before - 2 * middle + after)

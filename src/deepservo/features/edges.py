@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
@@ -75,7 +75,7 @@ class Edges:
         there = np.isfinite(depth) & (depth > 0)
         self.camera, slopes = camera, Slopes.of(goal)
         px, n = edge_points(slopes, there)
-        alone = _alone(slopes, px, n) if len(px) else np.zeros(0, bool)
+        alone = nearest_edges(slopes, px, n, APART)[2] if len(px) else np.zeros(0, bool)
         if alone.sum() < FEWEST:
             raise InputError(
                 f"the target picture has {alone.sum()} points on clear edges of the object, and {FEWEST} are needed; go nearer"
@@ -90,7 +90,7 @@ class Edges:
         T = np.array(T_goal_cam, float)
         for reach in reaches:
             px, Z, n = self.seen_from(T)
-            d, found = nearest_edges(view, px, n, reach)
+            d, _, found = nearest_edges(view, px, n, reach)
             if found.sum() < FEWEST:
                 return Fit(T, 0.0)
             J = self.jacobian(px, Z, n)
@@ -108,7 +108,7 @@ class Edges:
         inside = ((px >= BORDER) & (px <= np.array([self.camera.width, self.camera.height]) - 1 - BORDER)).all(1)
         if inside.mean() < SEEN:
             return 0.0
-        d, found = nearest_edges(view, px[inside], n[inside], WITHIN + APART)
+        d, found, _ = nearest_edges(view, px[inside], n[inside], WITHIN + APART)
         return float((found & (np.abs(d) < WITHIN)).mean())
 
     def seen_from(self, T_goal_cam: Float[np.ndarray, "4 4"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -154,20 +154,24 @@ def edge_points(slopes: Slopes, there: Bool[np.ndarray, "h w"]) -> tuple[Float[n
 
 def nearest_edges(
     view: Slopes, px: Float[np.ndarray, "n 2"], n: Float[np.ndarray, "n 2"], reach: float
-) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """How far along its normal from each point the nearest edge is, at most reach [px], and whether there is one."""
-    places, slope = view.along(px, n, reach)
-    off = np.where(_peaks(slope) & (slope[:, 1:-1] > FAINT), np.abs(places[1:-1]), np.inf)
+) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """How far along its normal from each point the nearest edge is, at most reach [px]; whether there is one; and whether it is alone."""
+    places, slope = view.along(px, n, reach + ALONE)
+    inner, peaks = places[1:-1], _peaks(slope) & (slope[:, 1:-1] > FAINT)
+    off = np.where(peaks & (np.abs(inner) <= reach), np.abs(inner), np.inf)
     best, rows = off.argmin(1), np.arange(len(px))
-    found = np.isfinite(off[rows, best])
-    return np.where(found, places[1 + best] + APART * _summit(*(slope[rows, best + k] for k in range(3))), 0.0), found
+    found, offset = np.isfinite(off[rows, best]), APART * _summit(*(slope[rows, best + k] for k in range(3)))
+    alone = _alone(inner, peaks, slope[:, 1:-1], best)
+    return np.where(found, inner[best] + offset, 0.0), found, found & alone
 
 
-def _alone(slopes: Slopes, px: np.ndarray, n: np.ndarray) -> Bool[np.ndarray, " n"]:
-    """Which points have no other edge near by."""
-    places, slope = slopes.along(px, n, ALONE + APART)
-    others = _peaks(slope) & (slope[:, 1:-1] > OTHER * slope[:, len(places) // 2, None]) & (np.abs(places[1:-1]) > 1)
-    return ~others.any(1)
+def _alone(
+    places: Float[np.ndarray, " k"], peaks: Bool[np.ndarray, "n k"], slope: Float[np.ndarray, "n k"], which: Int[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+    """Which edges, one on each normal, have no other near by."""
+    rows = np.arange(len(slope))
+    away = np.abs(places - places[which][:, None])
+    return ~(peaks & (slope > OTHER * slope[rows, which, None]) & (away < ALONE) & (away > 1)).any(1)
 
 
 def _peaks(slope: Float[np.ndarray, "n k"]) -> Bool[np.ndarray, "n k_less_2"]:
