@@ -134,6 +134,7 @@ END_MM = {
     "mlvs": 8.0,
     **dict.fromkeys(("siamese-se3", "siamese-SE3", "siamese-ibvs"), 8.0),
     **dict.fromkeys(("sift", "dfbvs-sift"), 1.0),
+    **dict.fromkeys(("dfbvs+edges", "dfbvs-sift+edges"), 0.5),  # made for objects in larger pictures
     "dfbvs": 10.0,  # its keypoints are right to a pixel or so
     "orb": 5.0,
     "dvs": 2.0,

@@ -117,7 +117,7 @@ class Servo:
 
     def run(self) -> None:
         """See `commands.run_servo`, and `commands_target.run_servo_target`."""
-        if self.goal is not None and self.goal.is_dir():
+        if self.model is None and self.goal is not None and self.goal.is_dir():
             from deepservo.commands_target import run_servo_target
 
             given = {
