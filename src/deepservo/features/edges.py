@@ -31,6 +31,7 @@ BORDER = 4  # px of the picture in which slopes are not trusted
 SEEN = 0.5  # of the edges: less in view tells nothing
 FEWEST = 40  # edge points
 STILL = 1e-7  # m, rad: a step so small is the last
+SETTLING = 3  # times that the goal's own points are measured
 NOWHERE = 1e6  # m: beside the object
 
 
@@ -75,7 +76,10 @@ class Edges:
         there = np.isfinite(depth) & (depth > 0)
         self.camera, slopes = camera, Slopes.of(goal)
         px, n = edge_points(slopes, there)
-        alone = nearest_edges(slopes, px, n, APART)[2] if len(px) else np.zeros(0, bool)
+        alone = np.zeros(len(px), bool)
+        for _ in range(SETTLING if len(px) else 0):  # as exact as views will be measured, so that at home nothing is left
+            d, _, alone = nearest_edges(slopes, px, n, 2 * APART)
+            px = px + d[:, None] * n
         if alone.sum() < FEWEST:
             raise InputError(
                 f"the target picture has {alone.sum()} points on clear edges of the object, and {FEWEST} are needed; go nearer"
