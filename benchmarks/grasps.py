@@ -12,31 +12,28 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from jaxtyping import Float
+from torch import Tensor
 
-from deepservo.bench.objects import reprojection, sees
-from deepservo.commands import servo_bar
+from deepservo.bench.objects import in_view, reprojection
 from deepservo.geometry import se3
-from deepservo.loop import servo
 from deepservo.methods import build
-from deepservo.pictures import grey
-from deepservo.robots.gantry import RATE, Gantry, Standing
 from deepservo.robots.grasp import grasp, grasp_pose, taken
 from deepservo.robots.objects import PARTS
 from deepservo.robots.target import Target, render_target
-from objects import CAMERA, TABLE, goal_pose, standing, table
+from objects import CAMERA, TABLE, brought, gantry, goal_pose, standing
 from rows import ResultsFile
 
 TURNS = ((8, 6, 3), (6, 6, 4), (8, 10, 8))  # of each part: its starts are turned by at most so much about x, y, z [deg]
 TRIES = 100
 
 
-def starts(target: Target, cm: int, turn: tuple[int, ...], n: int, seed: int) -> torch.Tensor:
+def starts(target: Target, cm: int, turn: tuple[int, ...], n: int, seed: int) -> Float[Tensor, "n 4 4"]:
     """`T_goal_cam` (n, 4, 4): cm away in any direction, turned a little, most of the part in view."""
     g = torch.Generator().manual_seed(seed)
     way = torch.randn(TRIES * n, 3, generator=g, dtype=torch.float64)
     angles = (2 * torch.rand(TRIES * n, 3, generator=g, dtype=torch.float64) - 1) * torch.tensor(turn) * math.pi / 180
-    drawn = se3.transform(se3.so3_exp(angles), 0.01 * cm * way / way.norm(dim=1, keepdim=True))
-    return drawn[sees(target, CAMERA, drawn)][:n]
+    return in_view(target, CAMERA, se3.transform(se3.so3_exp(angles), 0.01 * cm * way / way.norm(dim=1, keepdim=True)), n)
 
 
 def main(
@@ -75,18 +72,13 @@ def main(
 def measured(method: str, where: str, part: str, cm: int, n: int, budget: int, seed: int) -> dict[str, list[float]]:
     """Whether each run took the part; how far it was lifted [m], and how far off the camera was when it reached for it."""
     k, begin = list(PARTS).index(part), time.perf_counter()
-    T_world_object, T_object_goal = standing(k), goal_pose(0)
+    T_object_goal = goal_pose(0)
     target = render_target(PARTS[part].mesh(), CAMERA, T_object_goal)
-    T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
+    T_world_goal = torch.from_numpy(standing(part) @ T_object_goal)[None]
     Ts = starts(target, cm, TURNS[k], n, 100 * seed + 10 * cm + k)
-    world = Gantry(table(where), CAMERA, T_world_goal @ Ts, seed=seed, parts=[Standing(part, PARTS[part], T_world_object)])
-    controller = build(method, CAMERA, target.depth)
-    controller.pace(1 / RATE)
-    picture = grey(torch.from_numpy(target.picture.copy()).permute(2, 0, 1)[None] / 255)
-    controller.set_goal(picture)
+    world = gantry(part, where, T_world_goal @ Ts, seed)
     runs = list(world.runs)  # the loop drops those that have come home
-    with servo_bar(f"{part}, {cm} cm", budget) as show:
-        trajectory = servo(world, controller, picture, budget, 1 / RATE, show)
+    trajectory = brought(world, build(method, CAMERA, target.depth), target, budget, f"{part}, {cm} cm")
     world.runs = runs
     ends = se3.inverse(T_world_goal) @ trajectory.Ts_world_cam[-1]
     T_cam_grasp = np.linalg.inv(T_object_goal) @ grasp_pose(world, PARTS[part])

@@ -12,22 +12,24 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from jaxtyping import Float
+from torch import Tensor
 
 from deepservo import pictures
-from deepservo.bench.objects import reprojection, starts_about
+from deepservo.bench.objects import reprojection, starts_about, tabletop
 from deepservo.camera import Camera
 from deepservo.commands import servo_bar
 from deepservo.features import detectors
 from deepservo.features.detectors import Detector
 from deepservo.geometry import se3
-from deepservo.loop import servo
+from deepservo.loop import Trajectory, servo
+from deepservo.methods import Controller
 from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.model_based import EdgeServo
 from deepservo.robots.gantry import RATE, Gantry, Light, Standing
 from deepservo.robots.objects import PARTS
-from deepservo.robots.target import render_target
+from deepservo.robots.target import Target, render_target
 from deepservo.robots.views import AXES
-from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import look_at
 from deepservo.unseen import KEYPOINTS, load_unseen, shipped
 from rows import ResultsFile
@@ -53,8 +55,9 @@ def goal_pose(k: int) -> np.ndarray:
     return found
 
 
-def standing(k: int) -> np.ndarray:
-    """Where part k stands: `T_world_object`, turned a little."""
+def standing(part: str) -> np.ndarray:
+    """Where a part stands: `T_world_object`, turned a little."""
+    k = list(PARTS).index(part)
     c, s = math.cos(0.3 + k), math.sin(0.3 + k)
     T = np.eye(4)
     T[:3, :3] = AXES @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
@@ -62,16 +65,25 @@ def standing(k: int) -> np.ndarray:
     return T
 
 
-def table(name: str) -> PlanarScene:
-    """What lies under the part."""
-    texture = pictures.bundled(TABLE[name]) if TABLE[name] else torch.full((1, 30, 40), 0.6)
-    return PlanarScene(texture, 0.5, 0.6)
+def gantry(part: str, where: str, Ts_world_cam: Float[Tensor, "n 4 4"], seed: int, lights: bool = False) -> Gantry:
+    """A gantry over that table, the part on it, its cameras there; `lights`: its lamps wander."""
+    picture = pictures.bundled(TABLE[where]) if TABLE[where] else None
+    part_there = Standing(part, PARTS[part], standing(part))
+    return Gantry(tabletop(picture), CAMERA, Ts_world_cam, Light(changing=lights), seed=seed, parts=[part_there])
+
+
+def brought(world: Gantry, controller: Controller, target: Target, budget: int, title: str) -> Trajectory:
+    """The cameras servoed to the target."""
+    controller.pace(1 / RATE)
+    controller.set_goal(target.grey)
+    with servo_bar(title, budget) as show:
+        return servo(world, controller, target.grey, budget, 1 / RATE, show)
 
 
 def main(
     *,
     names: tuple[str, ...] = ("keypoints", "sift", "orb"),
-    variants: tuple[str, ...] = ("whole",),
+    variants: tuple[str, ...] = ("whole", "edges"),
     tables: tuple[str, ...] = tuple(TABLE),
     starts: int = 3,
     budget: int = 150,
@@ -113,40 +125,29 @@ def main(
 
 def measured(finder: Detector, variant: str, where: str, part: str, starts: int, budget: int, seed: int, lights: bool) -> dict[str, object]:
     """All goals and starts of a part."""
-    k = list(PARTS).index(part)
-    T_world_object, mesh, begin = standing(k), PARTS[part].mesh(), time.perf_counter()
+    k, mesh, begin = list(PARTS).index(part), PARTS[part].mesh(), time.perf_counter()
     found: dict[str, list[float | None]] = {
         name: [] for name in ("start_mm", "start_deg", "avg1_px", "avg2_px", "end_mm", "end_deg", "steps")
     }
     for goal in range(len(GOALS)):
         T_object_goal = goal_pose(goal)
         target = render_target(mesh, CAMERA, T_object_goal)
-        T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
+        T_world_goal = torch.from_numpy(standing(part) @ T_object_goal)[None]
         T_goal_start = starts_about(target, CAMERA, starts, 1000 * seed + 10 * k + goal)
         features = FeatureServo(CAMERA, finder, target.depth, robust=variant != "unrobust", track=variant != "untracked")
         controller = EdgeServo(features, target.depth) if variant == "edges" else features
-        controller.pace(1 / RATE)
-        world = Gantry(
-            table(where),
-            CAMERA,
-            T_world_goal @ T_goal_start,
-            Light(changing=lights),
-            seed=seed,
-            parts=[Standing(part, PARTS[part], T_world_object)],
-        )
-        picture = torch.from_numpy(target.picture.copy()).permute(2, 0, 1)[None] / 255
-        controller.set_goal(picture)
-        with servo_bar(f"{part}, goal {goal}", budget) as show:
-            trajectory = servo(world, controller, picture, budget, 1 / RATE, show)
+        world = gantry(part, where, T_world_goal @ T_goal_start, seed, lights)
+        trajectory = brought(world, controller, target, budget, f"{part}, goal {goal}")
         Ts = se3.inverse(T_world_goal) @ trajectory.Ts_world_cam[-1]
         for which, T in (("start", T_goal_start), ("end", Ts)):
             found[f"{which}_mm"] += (1e3 * T[:, :3, 3].norm(dim=1)).tolist()
             found[f"{which}_deg"] += se3.so3_log(T[:, :3, :3]).norm(dim=1).rad2deg().tolist()
         found["avg2_px"] += [reprojection(target, CAMERA, T) for T in Ts]
         if variant == "edges":  # its last matches are older than its last picture
-            features.set_goal(picture)
+            features.set_goal(target.grey)
+            ends = world.pictures_at(trajectory.Ts_world_cam[-1])
             for _ in range(2):  # matched, then tracked
-                features.velocity(world.pictures_at(trajectory.Ts_world_cam[-1]))
+                features.velocity(ends)
             found["avg1_px"] += [e if math.isfinite(e) else None for e in features.state["error_px"].tolist()]
         else:
             found["avg1_px"] += [error(reason) for reason in trajectory.reason]

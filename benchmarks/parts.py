@@ -1,7 +1,11 @@
 """The tables of keypoints and of objects."""
 
 from deepservo.bench.tables import figure, table, unique
+from objects import SETTLED_PX
 from rows import Row
+
+NAMES = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
+VARIANTS = {"whole": "", "untracked": "without tracking", "unrobust": "without outlier rejection", "edges": "and edges"}
 
 
 def keypoints(rows: list[Row]) -> str:
@@ -22,10 +26,6 @@ def keypoints(rows: list[Row]) -> str:
     return table(heads, lines, 2)
 
 
-NAMES = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
-VARIANTS = {"whole": "", "untracked": "without tracking", "unrobust": "without outlier rejection", "edges": "and edges"}
-
-
 def objects(rows: list[Row]) -> str:
     """A line a detector, variant and table: means over the parts' goals and starts, as in the paper's Table I."""
     kinds = unique((row["detector"], row["variant"], row["table"]) for row in rows)
@@ -33,7 +33,7 @@ def objects(rows: list[Row]) -> str:
     for kind in kinds:
         mine = [row for row in rows if (row["detector"], row["variant"], row["table"]) == kind]
         runs = {name: [value for row in mine for value in row["runs"][name]] for name in mine[0]["runs"]}
-        good = [k for k, px in enumerate(runs["avg2_px"]) if px < HOME_PX]
+        good = [k for k, px in enumerate(runs["avg2_px"]) if px < SETTLED_PX]
         means = {}
         for name in ("avg1_px", "avg2_px", "end_mm", "end_deg"):
             known = [value for value in (runs[name][k] for k in good) if value is not None]
@@ -49,9 +49,6 @@ def objects(rows: list[Row]) -> str:
         detector, variant, where = kind
         lines.append([f"{NAMES[detector]} {VARIANTS[variant]}".strip(), where, str(len(runs["end_mm"])), str(len(good)), *shown])
     return table(["keypoints", "table", "runs", "home", "AVG1 px", "AVG2 px", "end mm", "worst mm", "end deg"], lines, 2)
-
-
-HOME_PX = 2.0  # of AVG2
 
 
 def grasps(rows: list[Row]) -> str:

@@ -216,9 +216,26 @@ def test_what_a_trajectory_promises(scene):
         assert (trajectory.Ts_world_cam[k:, i] == trajectory.Ts_world_cam[k, i]).all(), "after the last step it stays"
         assert (trajectory.v_cam[k:, i] == 0).all() and (trajectory.stage[k:, i] == 0).all()
         assert torch.isfinite(trajectory.image_error[:k, i]).all() and torch.isnan(trajectory.image_error[k:, i]).all()
-    assert trajectory.reason[0] == "held still" and trajectory.reason[1].startswith("settled")
+    assert trajectory.reason[0] == "held still for 10 s" and trajectory.reason[1].startswith("settled")
     assert "budget of 70 steps" in trajectory.reason[2]
     assert [going for _, going in calls] == sorted((going for _, going in calls), reverse=True) and calls[0] == (1, 3) and calls[-1][1] == 1
+
+
+def test_a_method_that_holds_still_is_waited_for_a_stated_time(scene):
+    """At 30 pictures a second: one sees something once, after 50 of them, and one never."""
+
+    class Blinded(Controller):
+        def _set_goal(self, goal):
+            self.pictures, self.state = 0, {"sees": torch.tensor([51, 0])}
+
+        def _velocity(self, image):
+            self.pictures += 1
+            return 0.1 * (self.state["sees"] == self.pictures).double()[:, None].expand(-1, 6)
+
+    T_goal, blinded = goals(2), Blinded(CAMERA)
+    blinded.set_goal(scene.render(CAMERA, T_goal))
+    trajectory = servo(Simulator(scene, CAMERA, T_goal), blinded, scene.render(CAMERA, T_goal), 1000, 1 / 30)
+    assert trajectory.reason == ["held still for 2 s"] * 2 and trajectory.steps.tolist() == [51 + 60, 60]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from deepservo.errors import InputError
+from deepservo.errors import InputError, check_misplaced
 
 
 @dataclass(frozen=True)
@@ -120,16 +120,8 @@ class Servo:
         if self.model is None and self.goal is not None and self.goal.is_dir():
             from deepservo.commands_target import run_servo_target
 
-            given = {
-                "a model": self.model,
-                "--poses": self.poses,
-                "--camera": self.camera,
-                "--distance": self.distance,
-                "--width": self.width,
-            }
-            misplaced = [name for name, value in given.items() if value is not None]
-            if misplaced:
-                raise InputError(f"{self.goal}: tells its own camera, depths and starts; leave {' and '.join(misplaced)} away")
+            given = {"--poses": self.poses, "--camera": self.camera, "--distance": self.distance, "--width": self.width}
+            check_misplaced(f"{self.goal}: tells its own camera, depths and starts", given)
             method = self.method or "dfbvs+edges"
             run_servo_target(self.goal, self.mesh, self.unit, self.image, method, self.starts, self.seed, self.out, self.world)
             return

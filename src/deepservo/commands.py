@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from deepservo.bench.worlds import SIMULATOR, check_world, opened, period
 from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera, read_camera
 from deepservo.checkpoint import check_folder
-from deepservo.errors import InputError
+from deepservo.errors import InputError, check_misplaced
 from deepservo.learn import PAPER_CAMERA, Options, check_scene, learn, make_scene
 from deepservo.loop import World
 from deepservo.methods import Controller, build
@@ -86,7 +86,7 @@ def run_learn(
             "--loss": loss,
             "--colour": colour,
         }
-        _learn_unseen(method, image, out, minutes, steps, seed, resume, [name for name, value in given.items() if value])
+        _learn_unseen(method, image, out, minutes, steps, seed, resume, given)
         return
     if image is None:
         raise InputError(f"{method}: is trained for a scene; give a picture of it")
@@ -107,10 +107,16 @@ def run_learn(
 
 
 def _learn_unseen(
-    method: str, folder: Path | None, out: Path, minutes: float | None, steps: int | None, seed: int, resume: bool, misplaced: list[str]
+    method: str,
+    folder: Path | None,
+    out: Path,
+    minutes: float | None,
+    steps: int | None,
+    seed: int,
+    resume: bool,
+    given: Mapping[str, object],
 ) -> None:
-    if misplaced:
-        raise InputError(f"{method}: learns for any scene and any camera; leave {' and '.join(misplaced)} away")
+    check_misplaced(f"{method}: learns for any scene and any camera", given)
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: is no folder; {method} learns from pictures made by code, or from a folder of many")
     distributed.share_threads()
@@ -144,9 +150,7 @@ def run_servo(
     known: Known
     if isinstance(model, Model):
         given = {"--camera": camera_file, "--distance": distance, "--width": width}
-        misplaced = [name for name, value in given.items() if value is not None]
-        if misplaced:
-            raise InputError(f"{model_file}: was learned for its own camera, distance and width; leave {' and '.join(misplaced)} away")
+        check_misplaced(f"{model_file}: was learned for its own camera, distance and width", given)
         known, scene, scene_name, usual = model, model.scene, model.picture, f"{model.method}+dvs"
         if image:
             texture = texture_of(pictures.read_picture(image, len(scene.texture) == 3))

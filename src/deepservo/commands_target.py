@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepservo.bench.objects import starts_about
-from deepservo.bench.protocols import MOST, Starts, check_rigid
+from deepservo.bench.objects import starts_about, tabletop
+from deepservo.bench.protocols import Starts, check_rigid, check_starts
 from deepservo.bench.worlds import LIGHTS, SIMULATOR, check_world, period
 from deepservo.camera_file import read_camera
 from deepservo.checkpoint import check_folder
@@ -14,14 +14,11 @@ from deepservo.commands import OURS, check_seed, console, servo_and_show
 from deepservo.errors import InputError
 from deepservo.methods import METHODS, build
 from deepservo.model import texture_of
-from deepservo.pictures import grey, read_picture
+from deepservo.pictures import read_picture
 from deepservo.robots.gantry import Gantry, Standing
 from deepservo.robots.meshes import read_mesh
 from deepservo.robots.target import FILES, read_target, render_target
 from deepservo.robots.views import AXES
-from deepservo.scene import PlanarScene
-
-GREY, TABLE = 0.6, 0.5  # of the table, and of what lies on it [m across]
 
 
 def run_target(mesh_file: Path, pose: Path, camera_file: Path, out: Path, unit: str | None) -> None:
@@ -48,18 +45,16 @@ def run_servo_target(
         raise InputError(f"{method}: does not servo to an object; choose one of {', '.join(m for m in METHODS if m.startswith('dfbvs'))}")
     check_folder(out, OURS)
     check_seed(seed)
-    if not 1 <= starts <= MOST:
-        raise InputError(f"{starts} starts cannot be run at once; ask for 1 to {MOST}")
+    check_starts(starts)
     (target, camera), mesh, T_object_goal = read_target(goal), read_mesh(mesh_file, unit), read_object_pose(goal / "pose.npz")
-    table = PlanarScene(texture_of(read_picture(image)) if image else torch.full((1, 30, 40), GREY), TABLE, GREY)
+    table = tabletop(texture_of(read_picture(image)) if image else None)
     T_world_object = np.eye(4)
     T_world_object[:3, :3], T_world_object[2, 3] = AXES, mesh.vertices[:, 2].min()
     T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
     Ts_world_cam = T_world_goal @ starts_about(target, camera, starts, seed)
     stage = Gantry(table, camera, Ts_world_cam, LIGHTS[world], seed=seed, parts=[Standing("object", mesh, T_world_object)])
     stage.pictures_at(T_world_goal)  # refused here where the arm cannot go
-    picture = grey(torch.from_numpy(target.picture.copy()).permute(2, 0, 1)[None] / 255)
-    where = Starts("objects", Ts_world_cam, T_world_goal.expand(starts, 4, 4), picture, seed)
+    where = Starts("objects", Ts_world_cam, T_world_goal.expand(starts, 4, 4), target.grey, seed)
     servo_and_show(build(method, camera, target.depth), method, table, mesh_file.name, where, out, stage, period(world))
 
 

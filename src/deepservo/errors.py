@@ -1,6 +1,6 @@
 """The one exception that bad input raises."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -16,3 +16,10 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     names = list(choices)
     near = get_close_matches(name, names)
     return InputError(f"there is no {kind} {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(names)}")
+
+
+def check_misplaced(why: str, given: Mapping[str, object]) -> None:
+    """InputError that asks to leave away those of the options that were given: a value other than None, or a flag that is set."""
+    misplaced = [name for name, value in given.items() if value is not None and value is not False]
+    if misplaced:
+        raise InputError(f"{why}; leave {' and '.join(misplaced)} away")

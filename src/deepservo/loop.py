@@ -77,6 +77,8 @@ class Trajectory:
 # 0.01 deg), because at gain 0.1 what is left to go is ten times the step.
 SETTLED = (3e-7, 1e-6)
 SETTLED_STEPS = 10
+# A method that sees too little holds still and looks again at each picture; after so long, and SETTLED_STEPS at least, it gives up.
+HELD_S = 2.0
 # A run hovers when it has settled by the published rule and its steps no longer lead anywhere: their sum is a small share of their
 # lengths', of moving and of turning alike. A law that still converges has a share near 1; noise alone would have 0.18.
 HOVERING = (1e-4, math.radians(0.01))
@@ -96,7 +98,7 @@ def servo(
 
     `goal` (1 or B images) is only for the reported image error. `progress(step, runs still going)` is called each step.
     """
-    budget, controller.dt = budget or controller.budget, dt
+    budget, controller.dt, patience = budget or controller.budget, dt, max(SETTLED_STEPS, round(HELD_S / dt))
     image = world.observe()
     B = len(image)
     going, steps, reason = torch.arange(B), torch.zeros(B, dtype=torch.int64), [""] * B
@@ -114,10 +116,12 @@ def servo(
         Ts[step + 1, going] = _poses(world, len(going))
         steps[going] += 1
         settled, hovering = _rests(v[max(0, step + 1 - HOVERING_STEPS) : step + 1, going] * dt)
+        moved = (v[max(0, step + 1 - patience) : step + 1, going] != 0).any(2)
+        settled &= moved[-SETTLED_STEPS:].any(0) | (len(moved) == patience) & ~moved.any(0)
         done, last = settled | hovering, step == budget - 1
         words = controller.evidence(len(going)) if last or done.any() else []
         for i in (torch.ones_like(done) if last else done).nonzero().flatten().tolist():
-            rested = "settled" if v[max(0, step + 1 - SETTLED_STEPS) : step + 1, going[i]].any() else "held still"
+            rested = f"held still for {patience * dt:g} s" if not moved[:, i].any() else "settled"
             why = rested if settled[i] else "settled but for noise" if hovering[i] else f"budget of {budget} steps spent"
             reason[int(going[i])] = f"{why}; {words[i]}" if words[i] else why
         if last or done.all():

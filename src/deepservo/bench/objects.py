@@ -9,11 +9,18 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.robots.target import Target
+from deepservo.scene import PlanarScene
 
 BORDER = 5  # pixels: what is nearer to the picture's edge does not count as seen
 SEES = 0.9  # of what the goal sees of the object, a start sees as much
 POINTS = 500  # of the object, that this is counted by
 TRIES = 50  # for each start
+GREY, TABLE = 0.6, 0.5  # of the table, and of what lies on it [m across]
+
+
+def tabletop(picture: Float[Tensor, "c h w"] | None) -> PlanarScene:
+    """What lies under an object: a picture, or nothing."""
+    return PlanarScene(torch.full((1, 30, 40), GREY) if picture is None else picture, TABLE, GREY)
 
 
 def table_one(n: int, generator: torch.Generator) -> Float[Tensor, "n 4 4"]:
@@ -28,10 +35,14 @@ def table_one(n: int, generator: torch.Generator) -> Float[Tensor, "n 4 4"]:
 
 def starts_about(target: Target, camera: Camera, n: int, seed: int) -> Float[Tensor, "n 4 4"]:
     """The first n of `table_one` that see enough of the object; InputError where hardly any does."""
-    drawn = table_one(TRIES * n, torch.Generator().manual_seed(seed))
-    found = drawn[sees(target, camera, drawn)][:n]
+    return in_view(target, camera, table_one(TRIES * n, torch.Generator().manual_seed(seed)), n)
+
+
+def in_view(target: Target, camera: Camera, Ts_goal_cam: Float[Tensor, "m 4 4"], n: int) -> Float[Tensor, "n 4 4"]:
+    """The first n of these poses that see enough of the object; InputError where there are less."""
+    found = Ts_goal_cam[sees(target, camera, Ts_goal_cam)][:n]
     if len(found) < n:
-        raise InputError("from hardly any start 5.5 cm from the goal the object is in view; render a goal that sees it in its middle")
+        raise InputError("from hardly any start about the goal the object is in view; render a goal that sees it in its middle")
     return found
 
 

@@ -41,11 +41,16 @@ def sampled(name: str, n: int, seed: int, scene: PlanarScene, camera: Camera, di
     """n starts of a set that asks nothing of the views, scaled to `distance`; InputError names the sets there are."""
     if name not in SET_NAMES:
         raise unknown("set", name, SET_NAMES)
-    if not 1 <= n <= MOST:
-        raise InputError(f"{n} starts cannot be run at once; ask for 1 to {MOST}")
+    check_starts(n)
     (part,) = SETS[name]
     Ts_cam, Ts_goal = part.draw(n, torch.Generator().manual_seed(seed), distance, camera)
     return Starts(name, Ts_cam, Ts_goal, part.condition.goals(scene, camera, Ts_goal, seed, torch.arange(n)), seed)
+
+
+def check_starts(n: int) -> None:
+    """InputError where so many cannot be run at once."""
+    if not 1 <= n <= MOST:
+        raise InputError(f"{n} starts cannot be run at once; ask for 1 to {MOST}")
 
 
 def goal_pictures(scene: PlanarScene, camera: Camera, Ts_world_goal: Float[Tensor, "b 4 4"]) -> Float[Tensor, "g 1 h w"]:

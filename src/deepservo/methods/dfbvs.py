@@ -26,11 +26,12 @@ EDGE = 2  # pixels inside the object's outline: on it, a point's depth may be th
 
 @dataclass(frozen=True)
 class TargetPoints:
-    """Keypoints of a target picture: (n, 2) [px], their descriptors, and how deep they lie (n,) [m]."""
+    """Keypoints of a target picture: (n, 2) [px], their descriptors, how deep they lie (n,) [m], and the picture, its light evened out."""
 
     px: np.ndarray
     descriptors: np.ndarray
     Z: np.ndarray
+    picture: UInt8[np.ndarray, "h w"]
 
 
 class FeatureServo(Controller):
@@ -78,7 +79,6 @@ class FeatureServo(Controller):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.targets = [self._target(picture[0]) for picture in goal]
-        self.goal_pictures = [even(picture[0].numpy()) for picture in goal]
         most, n = max(len(target.px) for target in self.targets), len(goal)
         self.state = {
             "goal": torch.arange(n),
@@ -94,7 +94,7 @@ class FeatureServo(Controller):
         on = self.on_object[v, u]
         if on.sum() < FEWEST:
             raise InputError(f"the target picture has {on.sum()} keypoints on the object, and {FEWEST} are needed; light it, or go nearer")
-        return TargetPoints(px[on], descriptors[on], self.Z[v, u][on])
+        return TargetPoints(px[on], descriptors[on], self.Z[v, u][on], even(picture.numpy()))
 
     def _velocity(self, image: Tensor) -> Tensor:
         n = len(image)
@@ -107,11 +107,11 @@ class FeatureServo(Controller):
         """The velocity of run i, which sees these points in this picture."""
         state, target = self.state, self.targets[int(self.state["goal"][i])]
         n = len(target.px)
-        tracked = state["matched"][i, :n].numpy() if self.track and bool(state["tracking"][i]) else np.ones(n, bool)
-        near = self.track and bool(state["tracking"][i])
-        a, px = self._matches(i, target, view, tracked, picture if near else None)
+        every, near = np.ones(n, bool), self.track and bool(state["tracking"][i])
+        tracked = state["matched"][i, :n].numpy() if near else every
+        a, px = self._matches(target, view, tracked, picture if near else None)
         if len(a) < FEWEST and not tracked.all():  # what was tracked is lost: look at all again
-            a, px = self._matches(i, target, view, np.ones(n, bool), None)
+            a, px = self._matches(target, view, every, None)
         state["agree"][i] = len(a)
         if len(a) < FEWEST:
             state["error_px"][i], state["tracking"][i] = torch.nan, False
@@ -125,14 +125,14 @@ class FeatureServo(Controller):
         return control.gauss_newton(*control.normal_equations(L, (s - s_goal).flatten()), self.gain)
 
     def _matches(
-        self, i: int, target: TargetPoints, view: Features, allowed: Bool[np.ndarray, " n"], picture: Float[Tensor, "h w"] | None
+        self, target: TargetPoints, view: Features, allowed: Bool[np.ndarray, " n"], picture: Float[Tensor, "h w"] | None
     ) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:
         """Indices of the target's points that match and that one pose explains, and where the view has them; exactly, with a picture."""
         index = allowed.nonzero()[0]
         a, b = match(target.descriptors[index], view[1])
         a, px = index[a], view[0][b]
         if picture is not None and len(a):
-            px, good = tracked_px(self.goal_pictures[int(self.state["goal"][i])], even(picture.numpy()), target.px[a], px)
+            px, good = tracked_px(target.picture, even(picture.numpy()), target.px[a], px)
             a, px = a[good], px[good]
         if not self.robust or len(a) < FEWEST:
             return a, px
@@ -168,9 +168,8 @@ def tracked_px(
     goal: UInt8[np.ndarray, "h w"], view: UInt8[np.ndarray, "h w"], goal_px: Float[np.ndarray, "n 2"], px: Float[np.ndarray, "n 2"]
 ) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
     """Where the view looks as the goal does about its points, from where they are about; and for which that is told."""
-    start = px.astype(np.float32)[:, None]
     found, status, _ = cv2.calcOpticalFlowPyrLK(
-        goal, view, goal_px.astype(np.float32)[:, None], start.copy(), winSize=(WINDOW, WINDOW), maxLevel=0,
+        goal, view, *(each.astype(np.float32).reshape(-1, 1, 2) for each in (goal_px, px)), winSize=(WINDOW, WINDOW), maxLevel=0,
         criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.003), flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )  # fmt: skip
     there = found[:, 0].astype(float)

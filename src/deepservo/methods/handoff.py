@@ -11,7 +11,7 @@ from torch import Tensor
 from deepservo import control
 from deepservo.features.registration import ACQUIRE, AGREE, OVERLAP, Registration, Views, fronto
 from deepservo.geometry import se3
-from deepservo.methods.base import Controller
+from deepservo.methods.base import Controller, Finish
 from deepservo.pictures import grey
 
 HOLD = 0.45  # agreement above which a pose that is trusted goes on being trusted
@@ -24,7 +24,7 @@ PATIENCE = 3  # steps without agreement before the coarse method steers again
 NEAR = 0.005  # of the depth: when closer than this, register at full size too
 
 
-class Handoff(Controller):
+class Handoff(Finish):
     """`coarse`, then photometric registration on a plane `depth` [m] before the goal; PBVS on the registered pose.
 
     `coarse` is any controller; what it sees in colour, the registration sees in grey. Where it knows the
@@ -32,8 +32,8 @@ class Handoff(Controller):
     """
 
     def __init__(self, coarse: Controller, depth: float = 0.6, gain: float = 0.1) -> None:
-        super().__init__(coarse.camera)
-        self.coarse, self.depth, self.gain, self.colour = coarse, depth, gain, coarse.colour
+        super().__init__(coarse, gain)
+        self.depth, self.colour = depth, coarse.colour
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
@@ -52,20 +52,10 @@ class Handoff(Controller):
             "refuted": torch.zeros(n, dtype=torch.bool),
         }
 
-    def pace(self, dt: float) -> None:
-        """As of the coarse method."""
-        super().pace(dt)
-        self.coarse.pace(dt)
-
     def keep(self, index: Tensor) -> None:
-        """Go on with these runs alone, here and in the coarse method."""
+        """Go on with these runs alone, here, in the coarse method and in the registration."""
         super().keep(index)
-        self.coarse.keep(index)
         self.registration.keep(index)
-
-    def stage(self, n: int) -> Tensor:
-        """1 where the registered pose steers."""
-        return self.state["trusted"].expand(n).to(torch.int8)
 
     def evidence(self, n: int) -> list[str]:
         """Which stage steers, the agreement that it goes by, and what the coarse method says."""

@@ -16,8 +16,8 @@ from deepservo import pictures
 from deepservo.camera import Camera
 from deepservo.robots.arm import Arm, Limits
 from deepservo.robots.meshes import Mesh, add_mesh, add_texture
-from deepservo.robots.objects import Part, add_part
-from deepservo.robots.views import AXES, Eye, mujoco, quaternion
+from deepservo.robots.objects import Part, add_body, add_part
+from deepservo.robots.views import Eye, mujoco
 from deepservo.scene import PlanarScene
 
 MODEL = Path(__file__).with_name("gantry.xml")
@@ -102,8 +102,7 @@ def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = (
         if isinstance(each.part, Part):
             add_part(spec, each.name, each.part, each.T_world_object)
         else:
-            position, rotation = AXES @ each.T_world_object[:3, 3], AXES @ each.T_world_object[:3, :3]
-            add_mesh(spec, each.name, each.part, spec.worldbody.add_body(name=each.name, pos=position, quat=quaternion(rotation)))
+            add_mesh(spec, each.name, each.part, add_body(spec, each.name, each.T_world_object))
     return spec.compile()
 
 

@@ -119,14 +119,17 @@ PARTS: Mapping[str, Part] = MappingProxyType(
 )  # fmt: skip
 
 
+def add_body(spec: Any, name: str, T_world_object: Float[np.ndarray, "4 4"]) -> Any:
+    """A body without anything, there."""
+    return spec.worldbody.add_body(name=name, pos=AXES @ T_world_object[:3, 3], quat=quaternion(AXES @ T_world_object[:3, :3]))
+
+
 def add_part(spec: Any, name: str, part: Part, T_world_object: Float[np.ndarray, "4 4"]) -> None:
     """Stand a part in MuJoCo's world, free to move: what is seen is its mesh, what touches are its blocks.
 
     T_world_object: in our world's axes, z of which points into the table: a part that stands has its own z turned against it.
     """
-    mj = mujoco()
-    T = T_world_object
-    body = spec.worldbody.add_body(name=name, pos=AXES @ T[:3, 3], quat=quaternion(AXES @ T[:3, :3]))
+    mj, body = mujoco(), add_body(spec, name, T_world_object)
     body.add_freejoint(name=name)
     add_mesh(spec, name, part.mesh(), body)
     for block in part.blocks:

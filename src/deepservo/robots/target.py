@@ -5,13 +5,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera, read_camera, write_camera
 from deepservo.checkpoint import check_folder, replacing
 from deepservo.errors import InputError
-from deepservo.pictures import read_picture
+from deepservo.pictures import grey, read_picture
 from deepservo.robots.meshes import Mesh, add_mesh
 from deepservo.robots.views import AXES, Eye, mujoco, pose_there, quaternion
 
@@ -29,6 +31,11 @@ class Target:
     """Z of each pixel's centre [m]; infinite beside the object."""
     mask: Bool[np.ndarray, "h w"]
     """Where the object is."""
+
+    @property
+    def grey(self) -> Float[Tensor, "1 1 h w"]:
+        """The picture's grey levels in [0, 1]."""
+        return grey(torch.from_numpy(self.picture.copy()).permute(2, 0, 1)[None] / 255)
 
     def write(self, out: Path, camera: Camera, T_object_cam: Float[np.ndarray, "4 4"]) -> None:
         """FILES: the picture, its depth and mask, the camera, and where it was."""
