@@ -168,8 +168,9 @@ def tracked_px(
     goal: UInt8[np.ndarray, "h w"], view: UInt8[np.ndarray, "h w"], goal_px: Float[np.ndarray, "n 2"], px: Float[np.ndarray, "n 2"]
 ) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
     """Where the view looks as the goal does about its points, from where they are about; and for which that is told."""
+    first, second = (each.astype(np.float32).reshape(-1, 1, 2) for each in (goal_px, px))
     found, status, _ = cv2.calcOpticalFlowPyrLK(
-        goal, view, *(each.astype(np.float32).reshape(-1, 1, 2) for each in (goal_px, px)), winSize=(WINDOW, WINDOW), maxLevel=0,
+        goal, view, first, second, winSize=(WINDOW, WINDOW), maxLevel=0,
         criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.003), flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )  # fmt: skip
     there = found[:, 0].astype(float)
