@@ -66,6 +66,8 @@ def read_camera(path: str | Path) -> CalibratedCamera:
     path = Path(path)
     try:
         text = path.read_text()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a camera file as OpenCV or ROS writes it (YAML)") from None
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path}: cannot be read; give a camera file as OpenCV or ROS writes it (YAML)") from None
     lines = [line for line in text.splitlines() if not line.startswith("%YAML")]  # OpenCV's own directive is not YAML's

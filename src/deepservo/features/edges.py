@@ -48,22 +48,32 @@ class Fit:
 class Slopes:
     """How grey levels change, per pixel, along x and y of a smoothed picture."""
 
-    gx: Float[np.ndarray, "h w"]
-    gy: Float[np.ndarray, "h w"]
+    xy: Float[np.ndarray, "h w 2"]
 
     @classmethod
     def of(cls, picture: Float[np.ndarray, "h w"]) -> "Slopes":
         """Made from grey levels in [0, 1]."""
         smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), SMOOTH)
         gx, gy = gradient(torch.from_numpy(smooth)[None, None], SHARP)
-        return cls(gx[0].numpy(), gy[0].numpy())
+        return cls(torch.stack([gx[0], gy[0]], 2).numpy())
+
+    @property
+    def gx(self) -> Float[np.ndarray, "h w"]:
+        """Along x alone."""
+        return self.xy[..., 0]
+
+    @property
+    def gy(self) -> Float[np.ndarray, "h w"]:
+        """Along y alone."""
+        return self.xy[..., 1]
 
     def along(self, px: Float[np.ndarray, "n 2"], n: Float[np.ndarray, "n 2"], reach: float) -> tuple[np.ndarray, np.ndarray]:
         """Places on each point's normal [px], and the size of the slope along it there (n, places)."""
-        places = APART * np.arange(-round(reach / APART), round(reach / APART) + 1)
-        u, v = np.moveaxis(px[:, None] + places[:, None] * n[:, None], 2, 0).astype(np.float32)
-        gx, gy = (cv2.remap(each, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT) for each in (self.gx, self.gy))
-        return places, np.abs(gx * n[:, :1] + gy * n[:, 1:])
+        places = APART * np.arange(-round(reach / APART), round(reach / APART) + 1, dtype=np.float32)
+        nx, ny = n.astype(np.float32).T[..., None]
+        u, v = (start + places * way for start, way in zip(px.astype(np.float32).T[..., None], (nx, ny), strict=True))
+        slopes = cv2.remap(self.xy, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+        return places, np.abs(slopes[..., 0] * nx + slopes[..., 1] * ny)
 
 
 class Edges:

@@ -1,0 +1,64 @@
+"""How long a step of DFBVS takes for one camera, far from the goal and near it.
+
+python benchmarks/dfbvs_steps.py && make table      # quiet machine
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch
+import tyro
+
+from deepservo.bench import metrics
+from deepservo.bench.objects import starts_about
+from deepservo.checkpoint import replacing
+from deepservo.geometry import se3
+from deepservo.methods import build
+from deepservo.robots.objects import PARTS
+from deepservo.robots.target import render_target
+from deepservo.version import __version__
+from objects import CAMERA, gantry, goal_pose, standing
+from steps import row, timed
+
+STARTS = 4
+LEFT = {"from the start": 1.0, "with 30 % of the way left": 0.3, "home": 0.0}
+
+
+def main(
+    *,
+    methods: tuple[str, ...] = ("dfbvs", "dfbvs-sift", "dfbvs+edges", "dfbvs-sift+edges"),
+    out: Path = Path("results/dfbvs-steps.json"),
+) -> None:
+    """Measure each kind of step.
+
+    Args:
+        methods: that servo to a rendered goal.
+        out: the results file.
+    """
+    times: dict[tuple[str, str], list[float]] = {}
+    for k, part in enumerate(PARTS):
+        T_object_goal = goal_pose(0)
+        target = render_target(PARTS[part].mesh(), CAMERA, T_object_goal)
+        T_world_goal = torch.from_numpy(standing(part) @ T_object_goal)[None]
+        starts = starts_about(target, CAMERA, STARTS, k)
+        world = gantry(part, "clutter", T_world_goal, 0)
+        for method in methods:
+            controller = build(method, CAMERA, target.depth)
+            for start in (starts[0], *starts):  # the first run wakes caches up
+                controller.set_goal(target.grey)
+                for what, share in LEFT.items():
+                    picture = world.pictures_at(T_world_goal @ se3.exp(share * se3.log(start))[None])
+                    for _ in range(2):  # the first look at a place matches anew, the second follows
+                        took = timed(partial(controller.velocity, picture))
+                    times.setdefault((method, what), []).append(took)
+    each = 1 + STARTS
+    rows = [row(f"`{method}`, {what}", [ms for i, ms in enumerate(took) if i % each]) for (method, what), took in times.items()]
+    with replacing(out) as beside:
+        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1) + "\n")
+    for found in rows:
+        print(found)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
