@@ -21,6 +21,7 @@ from deepservo.robots.views import Eye, mujoco
 from deepservo.scene import PlanarScene
 
 MODEL = Path(__file__).with_name("gantry.xml")
+FINER = 2  # see `Eye`
 RATE = 30.0  # pictures a second
 APPROACH = 5.0  # of the way left a second, where joints are driven by their sensors
 LAMPS = ((0.5, 0.35, 1.5), (-0.45, -0.3, 1.3))  # where they hang over the table, in MuJoCo's axes [m]
@@ -139,7 +140,7 @@ class Gantry:
     ) -> None:
         self.camera, self.light, self.sight, self.colour = camera, light, sight, scene.texture.shape[0] == 3
         self.model = gantry_model(scene, light, parts)
-        self.arm, self.eye = Arm(self.model, limits), Eye(self.model, "eye", camera)
+        self.arm, self.eye = Arm(self.model, limits), Eye(self.model, "eye", camera, FINER)
         self.drawn = mujoco().MjData(self.model)  # what is drawn: a state of the past
         numbers = range(len(Ts_world_cam)) if runs is None else runs.tolist()
         self.runs = [self._placed(T, n, seed) for T, n in zip(Ts_world_cam.double().numpy(), numbers, strict=True)]
