@@ -1,10 +1,15 @@
-"""The tables of keypoints and of objects."""
+"""The tables of the gantry, of keypoints and of objects."""
 
-from deepservo.bench.tables import figure, table, unique
+import json
+from pathlib import Path
+
+from deepservo.bench.tables import ends, figure, home, over_all, table, unique
 from objects import SETTLED_PX
 from rows import Row
 
 NAMES = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
+MORE = ("gantry-sets", "gantry-lights")  # results files of the gantry beside its own
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 VARIANTS = {"whole": "", "untracked": "without tracking", "unrobust": "without outlier rejection", "edges": "and edges"}
 
 
@@ -63,3 +68,25 @@ def grasps(rows: list[Row]) -> str:
             cells.append(f"{100 * sum(runs) / len(runs):.0f} of {len(runs)}" if runs else "not run")
         lines.append([f"`{method}`", where, *cells])
     return table(["method", "table", *(f"{cm} cm, % taken" for cm in far)], lines, 2)
+
+
+def gantry(rows: list[Row]) -> str:
+    """A line a world and part of a set, over all scenes."""
+    rows = rows + [row for name in MORE for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]]
+    lines = []
+    for world in unique(row["world"] for row in rows):
+        for row in over_all([row for row in rows if row["world"] == world])[1]:
+            name = f"{row['set']}, {row['part']}" if row["part"] else row["set"]
+            lines.append([world, name, f"`{row['method']}`", str(row["n"]), home(row), *ends(row)])
+    return table(["world", "set", "method", "runs", "home % [95 %]", "end mm", "end deg", "length", "steps"], lines, 3)
+
+
+def relief(rows: list[Row]) -> str:
+    """A line a method: before a poster, and before what stands on it."""
+    lines = []
+    for method in unique(row["method"] for row in rows):
+        flat, high = ([row for row in rows if row["method"] == method and bool(row["relief"]) == stands] for stands in (False, True))
+        cells = [cell for found in (flat, high) for cell in ([home(found[0]), *ends(found[0])[:2]] if found else ["not run", "-", "-"])]
+        lines.append([f"`{method}`", str((flat + high)[0]["n"]), *cells])
+    heads = [f"{where}: {what}" for where in ("poster", "things on it") for what in ("home % [95 %]", "end mm", "end deg")]
+    return table(["method", "runs of each", *heads], lines, 1)

@@ -20,7 +20,7 @@ from deepservo.bench.sets import SETS
 from deepservo.bench.tables import beside_published, ends, figure, home, over_all, probability, run_by_run, table, unique, who_wins
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
-from parts import grasps, keypoints, objects
+from parts import gantry, grasps, keypoints, objects, relief
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,17 +179,6 @@ def paired(rows: list[Row]) -> str:
 def hard(rows: list[Row]) -> str:
     """Who wins where."""
     return who_wins(over_all(rows)[1])
-
-
-def gantry(rows: list[Row]) -> str:
-    """A line a world and part of a set, over all scenes; under changing light from a file of its own."""
-    rows = rows + json.loads((ROOT / "results" / "gantry-lights.json").read_text())["rows"]
-    lines = []
-    for world in unique(row["world"] for row in rows):
-        for row in over_all([row for row in rows if row["world"] == world])[1]:
-            name = f"{row['set']}, {row['part']}" if row["part"] else row["set"]
-            lines.append([world, name, f"`{row['method']}`", str(row["n"]), home(row), *ends(row)])
-    return table(["world", "set", "method", "runs", "home % [95 %]", "end mm", "end deg", "length", "steps"], lines, 3)
 
 
 def batches(rows: list[Row]) -> str:
@@ -364,6 +353,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "keypoints": ("keypoints", keypoints),
     "objects": ("objects", objects),
     "grasps": ("grasps", grasps),
+    "dfbvs-steps": ("dfbvs-steps", steps),
+    "relief": ("relief", relief),
     "steps": ("steps", steps),
     "scenes": ("scenes", scenes),
     "visp": ("visp", visp),

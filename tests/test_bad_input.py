@@ -46,7 +46,7 @@ def test_picture(kind: str, refused: Refused, tmp_path: Path, files: Path) -> No
 
 
 CAMERAS = {
-    "missing": (None, "cannot be read"),
+    "missing": (None, "no such file"),
     "text": ("hello", "holds no fields"),
     "field missing": (CAMERA.replace("image_width: 64\n", ""), "the field image_width or width is missing"),
     "NaN": (CAMERA.replace("86.", ".Nan"), "not a number"),

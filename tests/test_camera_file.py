@@ -138,9 +138,9 @@ def test_no_camera_file(tmp_path: Path, kind: str) -> None:
 
 def test_unreadable(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(bytes(range(128, 256)))
-    for path in (tmp_path / "none.yaml", tmp_path, tmp_path / "bytes.yaml"):
-        with pytest.raises(InputError, match="cannot be read"):
-            read_camera(path)
+    for name, why in (("none.yaml", "no such file"), ("", "cannot be read"), ("bytes.yaml", "cannot be read")):
+        with pytest.raises(InputError, match=why):
+            read_camera(tmp_path / name)
 
 
 def smooth_grid(xy: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 
 from conftest import noise_texture
 from deepservo.bench.runs import Bench, Prepared, jobs, row
+from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
 from deepservo.geometry import se3
@@ -18,8 +19,8 @@ from deepservo.learn import PAPER_CAMERA as CAMERA
 from deepservo.loop import servo
 from deepservo.methods import build
 from deepservo.robots.arm import JOINTS, Limits
-from deepservo.robots.gantry import RATE, Gantry, Light, Sight
-from deepservo.robots.views import mujoco
+from deepservo.robots.gantry import FINER, RATE, Gantry, Light, Sight
+from deepservo.robots.views import Eye, mujoco
 from deepservo.scene import PlanarScene, sampling
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
@@ -47,6 +48,15 @@ def gantry(n: int = 3, **options) -> Gantry:
 
 def test_the_axes_put_the_camera_where_it_shall_start():
     assert torch.allclose(gantry(20).T_world_cam, starts(20), atol=1e-9)
+
+
+def test_a_pixel_is_the_mean_of_what_is_drawn_finer():
+    world, (w, h), k = gantry(1), (CAMERA.width, CAMERA.height), FINER
+    picture = world.eye.picture(world.runs[0].data).astype(float)
+    finer = Camera(k * w, k * h, k * CAMERA.fx, k * CAMERA.fy, k * CAMERA.cx + (k - 1) / 2, k * CAMERA.cy + (k - 1) / 2)
+    drawn = Eye(world.model, "eye", finer).picture(world.runs[0].data)
+    assert np.abs(drawn.reshape(h, k, w, k, 3).mean((1, 3)) - picture).max() <= 0.51
+    assert picture.std() > 10
 
 
 def test_the_jacobian_by_finite_differences():
