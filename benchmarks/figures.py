@@ -133,13 +133,13 @@ def draw_grasps(out: Path) -> None:
     _finish(sheet, out / "dfbvs-grasps.png")
 
 
-def draw_relief(out: Path, models: Path = Path("out/relief"), method: str = "cnn+dvs") -> None:
+def draw_relief(out: Path, models: Path = Path("out/relief"), method: str = "cnn+dvs", steps: int = 800) -> None:
     """Start, goal, what differs between them, and what differs at the end: before a poster, and before what stands on it."""
     sheet, shots = plt.subplots(2, 5, figsize=(12.5, 5.6), width_ratios=(1, 1, 1, 1, 1.35))
     for row, high in enumerate((False, True)):
         goal = standing_up.goal_picture(high)
         where = sampled("lookat-rz", 1, 1, standing_up.scene_of(standing_up.PICTURE), standing_up.PAPER_CAMERA, standing_up.DISTANCE)
-        model = standing_up.learned("cnn", high, models)
+        model = standing_up.learned("cnn", high, models, steps)
         controller, world = build(method, model.camera, model.distance, model), standing_up.gantry(high, where.Ts_world_cam, 1)
         controller.pace(1 / RATE)
         controller.set_goal(goal)

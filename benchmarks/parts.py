@@ -8,7 +8,7 @@ from objects import SETTLED_PX
 from rows import Row
 
 NAMES = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
-MORE = ("gantry-sets", "gantry-lights")  # results files of the gantry beside its own
+MORE = ("gantry-sets", "gantry-lights", "gantry-posters")  # results files of the gantry beside its own
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 VARIANTS = {"whole": "", "untracked": "without tracking", "unrobust": "without outlier rejection", "edges": "and edges"}
 

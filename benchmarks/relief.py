@@ -60,7 +60,7 @@ def goal_picture(relief: bool) -> Float[Tensor, "1 1 h w"]:
     return gantry(relief, T_goal, 0).pictures_at(T_goal)
 
 
-def learned(method: str, relief: bool, folder: Path) -> Model:
+def learned(method: str, relief: bool, folder: Path, steps: int) -> Model:
     """The model that the goal's picture gives: the one in the folder, or one learned now."""
     name = "relief" if relief else "flat"
     path = folder / f"{name}-{method}.safetensors"
@@ -70,13 +70,14 @@ def learned(method: str, relief: bool, folder: Path) -> Model:
     camera, (picture,) = CalibratedCamera(PAPER_CAMERA), goal_picture(relief)
     scene = make_scene(picture, camera, name, view=True, distance=DISTANCE)
     with training_bar(f"learning {name}, {method}") as show:
-        return learn(picture, scene, camera, path, name=name, distance=DISTANCE, method=method, resume=None, show=show)
+        return learn(picture, scene, camera, path, name=name, distance=DISTANCE, method=method, steps=steps, resume=None, show=show)
 
 
 def main(
     *,
-    methods: tuple[str, ...] = ("cnn", "cnn+dvs", "aevs", "aevs+dvs", "auto", "dvs", "sift"),
+    methods: tuple[str, ...] = ("cnn", "cnn+dvs", "auto", "sift"),
     n: int = 10,
+    steps: int = 800,
     seed: int = 1,
     models: Path = Path("out/relief"),
     out: Path = Path("results/relief.json"),
@@ -86,6 +87,7 @@ def main(
     Args:
         methods: by name.
         n: runs of each, from starts of the set lookat-rz.
+        steps: of training.
         seed: of the starts, the camera's noise and the lamps' ways.
         models: folder that keeps what is learned.
         out: the results file.
@@ -93,10 +95,16 @@ def main(
     results = ResultsFile(out)
     for method in methods:
         for relief in (False, True):
-            settings = {"method": method, "relief": heights() if relief else 0.0, "n": n, "seed": seed}
+            settings = {
+                "method": method,
+                "relief": heights() if relief else 0.0,
+                "n": n,
+                "steps": steps if trained_as(method) else 0,
+                "seed": seed,
+            }
             if not results.has(settings):
                 taught = trained_as(method)
-                row = measured(method, relief, n, seed, learned(taught, relief, models) if taught else None)
+                row = measured(method, relief, n, seed, learned(taught, relief, models, steps) if taught else None)
                 results.add(row, settings)
                 print(method, "relief" if relief else "flat", row["converged"], row["end_mm_median"], flush=True)
 

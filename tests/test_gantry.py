@@ -115,8 +115,11 @@ def test_a_pose_out_of_reach_is_refused_before_anything_moves():
     far[:, 0, 3] = 5.0
     with pytest.raises(InputError, match="start 0 is out of the arm's reach: axis x"):
         Gantry(scene(), CAMERA, far)
+    world = gantry(1)
     with pytest.raises(InputError, match="goal 0 is out of the arm's reach"):
-        gantry(1).pictures_at(far)
+        world.pictures_at(far)
+    assert world.pictures_from(far).shape == (1, 1, CAMERA.height, CAMERA.width), "what a joint that ran over its range would have seen"
+    assert torch.equal(world.pictures_from(starts(1)), world.pictures_at(starts(1)))
 
 
 def test_its_camera_and_ours_see_the_same_to_half_a_pixel():

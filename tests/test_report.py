@@ -1,5 +1,6 @@
 """The report page: one file, true numbers, nothing loaded, and drawn by a real browser."""
 
+import base64
 import html
 import json
 import re
@@ -7,6 +8,8 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -75,6 +78,19 @@ def test_page_loads_nothing(tmp_path: Path) -> None:
     )
     assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)"', text))
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"], "nothing is left beside the page"
+
+
+def test_pictures_are_what_the_world_of_the_runs_shows(tmp_path: Path) -> None:
+    def look(Ts: torch.Tensor) -> torch.Tensor:
+        return (0.9 + Ts[:, 2, 3]).reshape(-1, 1, 1, 1).expand(-1, 1, CAMERA.height, CAMERA.width).float()
+
+    one = runs()
+    write_report(tmp_path / "report.html", title="", rows=[ROW], runs=[one], scene=SCENE, camera=CAMERA, training=None, look=look)
+    film = data((tmp_path / "report.html").read_text("utf-8"))["sets"][0]["film"][0]
+    for name, k in (("start", 0), ("end", -1)):
+        packed = np.frombuffer(base64.b64decode(film[name].split(",")[1]), np.uint8)
+        expected = 255 * float(look(one.trajectory.Ts_world_cam[[k], film["run"]])[0, 0, 0, 0])
+        assert abs(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE).mean() - expected) < 2
 
 
 def test_sentence_says_what_the_poses_say(tmp_path: Path) -> None:

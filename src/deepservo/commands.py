@@ -28,6 +28,7 @@ from deepservo.learn import PAPER_CAMERA, Options, check_scene, learn, make_scen
 from deepservo.loop import World
 from deepservo.methods import Controller, build
 from deepservo.model import Model, Unlearned, read_model, texture_of
+from deepservo.robots.gantry import Gantry
 from deepservo.scene import PlanarScene
 from deepservo.unseen import KINDS, UnseenModel, learn_unseen
 
@@ -252,7 +253,8 @@ def servo_and_show(
     runs = [RunSet(f"{method} · {starts.name} · {scene_name}", trajectory, starts.goal, starts.Ts_world_goal, home)]
     with console.status("drawing the report"):
         title, camera = f"{method} on {scene_name}", controller.camera
-        write_report(out / "report.html", title=title, rows=[row], runs=runs, scene=scene, camera=camera, training=training)
+        look = stage.pictures_from if isinstance(stage, Gantry) else None
+        write_report(out / "report.html", title=title, rows=[row], runs=runs, scene=scene, camera=camera, training=training, look=look)
     (console if console.is_terminal else Console(width=WIDE, markup=False)).print(table([row]))
     for why, count in Counter(re.sub(r"\d[\d.]*", "N", reason) for reason in trajectory.reason).most_common(SHOWN):
         console.print(f"{count} of {len(trajectory.reason)} runs: {why}")

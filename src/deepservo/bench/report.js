@@ -58,7 +58,7 @@ function draw() {
   const fact = (before, value, after) => make("span", null, before, make("b", null, String(value)), after);
   at("#readout").replaceChildren(...[fact("step ", m.step[k], ""),
     m.fine && make("span", {class: "stage", style: `color:var(--${m.fine[k] ? "fine" : "coarse"})`},
-      m.fine[k] ? "photometric finish" : "coarse method"),
+      m.fine[k] ? "finish" : "coarse method"),
     m.mm && fact("", num(m.mm[k]), " mm"), m.deg && fact("", num(m.deg[k]), " deg"),
     m.image[k] != null && fact("image error ", num(m.image[k], 2), "")].filter(Boolean));
   at("#frame").setAttribute("aria-valuetext", `step ${m.step[k]}` + (m.mm ? `, ${num(m.mm[k])} mm, ${num(m.deg[k])} deg` : ""));
@@ -138,7 +138,7 @@ function curves(set) {
   const shown = set.drawn.length < set.steps.length ? `${set.drawn.length} of the ${set.steps.length} runs` : many ? "each run" : "the run";
   const coarse = set.handover.some(h => h != 0); // with 0 for all there is no first stage to show
   boxes.push(make("ul", {class: "key"}, !coarse ? null : line("color:var(--coarse)", shown + (handover == null ? "" : ", coarse method")),
-    handover == null ? null : line("color:var(--fine)", shown + ", photometric finish"),
+    handover == null ? null : line("color:var(--fine)", shown + ", finish"),
     many ? line("color:var(--ink);border-width:3px", "median of all runs") : null,
     handover == null ? null : line("color:var(--fine);border-top-style:dotted", `handed over (${many ? "median " : ""}step ${handover})`)));
   at("#curves .plots").replaceChildren(...boxes);

@@ -9,7 +9,9 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -33,6 +35,7 @@ LOST = 1.5  # which ends where it is so many times as far off as the farthest st
 LINES = 100  # runs drawn one by one on the whole page; medians and counts are always over all runs
 FRAMES = 40  # of an animation
 TILE = 176  # width of a small picture [px]
+Look = Callable[[Tensor], Tensor]  # poses T_world_cam (n, 4, 4) to what a camera sees there (n, c, h, w)
 
 
 @dataclass(frozen=True)
@@ -71,19 +74,21 @@ def write_report(
     scene: PlanarScene,
     camera: Camera,
     training: dict | None,
+    look: Look | None = None,
 ) -> None:
     """Write the page to `path`, all at once: a reader never finds half of it.
 
     rows: rows of results.json. runs: what to draw, in the order of the menu; the sentence at the top is about the first.
-    Pictures are rendered again from the poses. training: method, steps, seconds, parameters, batch, seed, loss
-    ([[step, loss], ...]), picture, minutes (or None); None when nothing was trained.
+    Pictures are rendered again from the poses: as `look` sees them, or of the flat scene when it is not given. training: method,
+    steps, seconds, parameters, batch, seed, loss ([[step, loss], ...]), picture, minutes (or None); None when nothing was trained.
     """
     if not runs:
         raise InputError("report: there are no runs to show")
+    look = look or partial(_before_plane, scene, camera)
     lines, movies = max(20, LINES // len(runs)), 3 if len(runs) <= 2 else 1
     data = {
         "rows": rows,
-        "sets": [_pack(run, scene, camera, lines, movies) for run in runs],
+        "sets": [_pack(run, look, camera, lines, movies) for run in runs],
         "camera": asdict(camera),
         "scene": {"width": scene.width, "height": scene.height, "picture": _webp(_small(scene.texture, 96))},
         "training": training and {**training, "loss": _thin(training["loss"], 2 * POINTS)},
@@ -182,7 +187,7 @@ def _tidy(value: object) -> object:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _pack(run: RunSet, scene: PlanarScene, camera: Camera, lines: int, movies: int) -> dict:
+def _pack(run: RunSet, look: Look, camera: Camera, lines: int, movies: int) -> dict:
     """Everything the page draws of one RunSet; poses that are unknown leave their parts out (None)."""
     t = run.trajectory
     B, steps = len(t.steps), t.steps.numpy()
@@ -216,8 +221,8 @@ def _pack(run: RunSet, scene: PlanarScene, camera: Camera, lines: int, movies: i
         "drawn": drawn,
         "curves": _curves(run, drawn),
         "space": _space(run, camera, drawn) if seen else None,
-        "film": [_film(run, scene, camera, i, ", ".join(words)) for i, words in roles.items()][:6] if seen else [],
-        "movies": [_movie(run, scene, camera, i, handover[i]) for i in _movie_runs(run, difficulty)[:movies]] if seen else [],
+        "film": [_film(run, look, i, ", ".join(words)) for i, words in roles.items()][:6] if seen else [],
+        "movies": [_movie(run, look, i, handover[i]) for i in _movie_runs(run, difficulty)[:movies]] if seen else [],
     }  # fmt: skip
 
 
@@ -300,21 +305,21 @@ def _space(run: RunSet, camera: Camera, drawn: np.ndarray) -> dict:
     return {"paths": paths, "goals": goals}
 
 
-def _film(run: RunSet, scene: PlanarScene, camera: Camera, i: int, role: str) -> dict:
+def _film(run: RunSet, look: Look, i: int, role: str) -> dict:
     """One run in four pictures."""
     goal = _small(run.goal[i if len(run.goal) > 1 else 0], TILE)
-    start, end = (_small(view, TILE) for view in _views(run, scene, camera, i, [0, -1]))
+    start, end = (_small(view, TILE) for view in look(run.trajectory.Ts_world_cam[[0, -1], i]))
     pictures = {"start": start, "goal": goal, "end": end, "difference": _difference(end, goal)}
     return {"run": i, "role": role} | {name: _webp(picture) for name, picture in pictures.items()}
 
 
-def _movie(run: RunSet, scene: PlanarScene, camera: Camera, i: int, handover: int) -> dict:
+def _movie(run: RunSet, look: Look, i: int, handover: int) -> dict:
     """Sheets of what camera i sees and of the difference to its goal, at steps that thin out as the motion does."""
     n = int(run.trajectory.steps[i])
     steps = set(np.geomspace(1, n + 1, FRAMES).round().astype(int) - 1) | ({max(handover - 1, 0), handover} if handover >= 0 else set())
     at = sorted(int(s) for s in steps)
     goal = _small(run.goal[i if len(run.goal) > 1 else 0], TILE)
-    views = [_small(view, TILE) for view in _views(run, scene, camera, i, at)]
+    views = [_small(view, TILE) for view in look(run.trajectory.Ts_world_cam[at, i])]
     t = run.trajectory
     columns = 6
     errors = _errors(run, np.array(at))
@@ -334,9 +339,9 @@ def _movie(run: RunSet, scene: PlanarScene, camera: Camera, i: int, handover: in
     }
 
 
-def _views(run: RunSet, scene: PlanarScene, camera: Camera, i: int, steps: list[int]) -> Float[Tensor, "n c h w"]:
-    """What camera i sees at these steps; the plain background where it has gone through the plane."""
-    Ts = run.trajectory.Ts_world_cam[steps, i].to(scene.texture.device).double()
+def _before_plane(scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n c h w"]:
+    """What the camera sees from there; the plain background where it has gone through the plane."""
+    Ts = Ts_world_cam.to(scene.texture.device).double()
     views = torch.full((len(Ts), scene.texture.shape[0], camera.height, camera.width), scene.background)
     front = Ts[:, 2, 3] < 0
     if front.any():

@@ -45,13 +45,17 @@ class Arm:
         turn = AXES @ data.site_xmat[self.eye].reshape(3, 3).T
         return np.concatenate([turn @ linear[:, self.dof], turn @ angular[:, self.dof]])
 
-    def joints_at(self, T_world_cam: Float[np.ndarray, "4 4"], what: str = "the pose") -> Float[np.ndarray, "6"]:
-        """Joint positions [m, rad] that put the camera there; InputError where a joint cannot."""
+    def joints_of(self, T_world_cam: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "6"]:
+        """Joint positions [m, rad] with the camera there, whether or not a joint can go so far."""
         p, R = pose_there(T_world_cam)
         ry = np.arcsin(np.clip(-R[2, 0], -1, 1))
         rx, rz = np.arctan2(R[2, 1], R[2, 2]), np.arctan2(R[1, 0], R[0, 0])
         wrist = p - R @ self.offset
-        q = np.array([*wrist, rz, ry, rx])
+        return np.array([*wrist, rz, ry, rx])
+
+    def joints_at(self, T_world_cam: Float[np.ndarray, "4 4"], what: str = "the pose") -> Float[np.ndarray, "6"]:
+        """Joint positions [m, rad] that put the camera there; InputError where a joint cannot."""
+        q = self.joints_of(T_world_cam)
         for name, value, low, high in zip(JOINTS, q, self.low, self.high, strict=True):
             if not low <= value <= high:
                 unit, scale = ("m", 1.0) if name in ("x", "y", "z") else ("deg", 180 / np.pi)

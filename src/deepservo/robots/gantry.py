@@ -183,9 +183,16 @@ class Gantry:
 
     def pictures_at(self, Ts_world_cam: Float[Tensor, "n 4 4"], light_at: float = 0.0) -> Float[Tensor, "n c h w"]:
         """What the camera sees from these poses, standing still and without noise; InputError where the arm cannot go."""
+        return self._standing([self.arm.joints_at(T, f"goal {k}") for k, T in enumerate(Ts_world_cam.double().numpy())], light_at)
+
+    def pictures_from(self, Ts_world_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n c h w"]:
+        """As `pictures_at`, from where cameras have been: a joint may have gone a little over the end of its range."""
+        return self._standing([self.arm.joints_of(T) for T in Ts_world_cam.double().numpy()], 0.0)
+
+    def _standing(self, joints: list[Float[np.ndarray, "6"]], light_at: float) -> Float[Tensor, "n c h w"]:
         qpos, found = self.model.qpos0.copy(), []
-        for k, T in enumerate(Ts_world_cam.double().numpy()):
-            qpos[self.arm.q] = self.arm.joints_at(T, f"goal {k}")
+        for each in joints:
+            qpos[self.arm.q] = each
             found.append(self._drawn(qpos, light_at, 0.0))
         return torch.cat(found)
 
