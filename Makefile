@@ -22,7 +22,7 @@ demo: $(READY)
 
 # Idle OpenMP threads that spin slow short tests down; a training is faster when they do.
 test: $(READY)
-	OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n auto
 
 check: $(READY)
 	$(PYTHON) -m ruff format --check .

@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded: threads that spin starve each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of as many processes as there are cores; those that it starts learn on as many threads as it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
 from collections.abc import Callable, Iterator

@@ -1,6 +1,9 @@
 """The closed loop: every method brings cameras home, runs do not disturb each other, and a lost handoff recovers."""
 
+import sys
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -107,6 +110,20 @@ def run(name: str, scene: PlanarScene, T_start: torch.Tensor, T_goal: torch.Tens
     return servo(world, controller_of(name, scene, world, T_goal), scene.render(CAMERA, T_goal), budget)
 
 
+def in_double(make: Callable[..., Controller]) -> Callable[..., Controller]:
+    """`controller_of` for aevs with the encoder's arithmetic in double: float's rounding moves one that nobody has taught by a micron."""
+
+    def made(*args: Any) -> Controller:
+        controller = make(*args)
+        coarse = getattr(controller, "coarse", controller)
+        coarse.features.encoder.double()
+        coarse.features._input = lambda pictures, inputs=coarse.features._input: inputs(pictures.double())
+        coarse.gallery.embedded, coarse.gallery.usual = coarse.gallery.embedded.double(), coarse.gallery.usual.double()
+        return controller
+
+    return made
+
+
 def has_poses(name: str) -> bool:
     """Whether NearTruth takes the place of a network that answers poses."""
     return trained_as(name) not in (None, "aevs")
@@ -154,9 +171,11 @@ def test_every_method_comes_home(name, scene):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_is_its_runs(name, scene):
+def test_a_batch_is_its_runs(name, scene, monkeypatch):
     T_goal = goals(2)
     T_start = offset_from(T_goal, (0.001, 0.002))
+    if name.startswith("aevs"):
+        monkeypatch.setattr(sys.modules[__name__], "controller_of", in_double(controller_of))
     together = run(name, scene, T_start, T_goal, 75)
     for i in range(2):
         alone = run(name, scene, T_start[i : i + 1], T_goal[i : i + 1], 75)

@@ -169,7 +169,11 @@ def test_impossible_options_are_refused_in_one_sentence(files, folder, tmp_path,
     for more, words in (
         (("--backbone", "resnet18"), "cnn: has no backbone with --preset cpu"),
         (("--weights", str(file)), "--method cnn --preset paper"),
-        (("--loss", "two"), "only siamese-se3, siamese-SE3, siamese-ibvs take"),
+        (
+            ("--loss", "two"),
+            "has one loss with --preset cpu; leave --loss away, or give one of --method aevs --preset paper, --method siamese",
+        ),
+        (("--method", "aevs", "--preset", "paper", "--loss", "pixl"), "did you mean pixel"),
         ((*siamese, "--loss", "tow"), "did you mean two"),
         ((*siamese, "--backbone", "resnet8"), "did you mean resnet18"),
         ((*siamese, "--weights", str(file)), "compact is deepservo's own"),

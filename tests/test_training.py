@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import deepservo
-from deepservo import learn, train
+from deepservo import learn, rehearsal, train
 from deepservo.camera_file import CalibratedCamera
 from deepservo.checkpoint import load
 from deepservo.cli import main
@@ -34,6 +34,25 @@ def test_the_same_steps_give_the_same_weights(files: Path, tmp_path: Path) -> No
     assert main(learn_args(files, tmp_path / "b.safetensors", "--steps", str(STEPS), "--seed", "1")) == 0
     assert not same(files / "model.safetensors", tmp_path / "b.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+@pytest.mark.parametrize("method", ["cnn", "aevs", "mlvs", "siamese-se3", "keypoints", "cnn-pair"])
+def test_several_threads_give_the_same_weights_without_half_precision_too(
+    method: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Floats are summed in whatever order threads come, where an operation lets them.
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(rehearsal, "RUNS", 2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for name in ("a", "b"):
+            args = learn_args(files, tmp_path / name, "--method", method, "--steps", "3")
+            any_scene = method in ("keypoints", "cnn-pair")  # they take neither picture nor camera
+            assert main([*args[:1], *args[2:4], *args[6:]] if any_scene else args) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert same(tmp_path / "a", tmp_path / "b")
 
 
 KILLS = {
@@ -163,15 +182,26 @@ def test_little_is_lost_to_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert max(b - a for a, b in zip(kept, [*kept[1:], clock.now], strict=True)) <= 20
 
 
-def test_divergence_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("factor", "diverges"), [(torch.nan, True), (torch.inf, True), (11.0, True), (9.0, False)])
+def test_divergence_is_said_and_the_checkpoint_before_it_kept(
+    factor: float, diverges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "CHECKPOINT_S", 0)
+
     class Task:
-        rate = 1e-3
+        rate = 0.0
 
         def loss(self, net: torch.nn.Module, seed: int, step: int) -> torch.Tensor:
-            return net(torch.ones(1, 2)).sum() * (torch.nan if step == 2 else 1)
+            return net(torch.ones(1, 2)).square().sum() * (factor if step == 7 else 1)
 
-    with pytest.raises(deepservo.InputError, match="diverged at step 3; the checkpoint before it is kept"):
+    def go() -> None:
         train.train(torch.nn.Linear(2, 2), Task(), 9, 0, tmp_path / "p", {}, False, lambda progress: None)
+
+    if not diverges:
+        return go()
+    with pytest.raises(deepservo.InputError, match=r"diverged at step 8, its loss is .*; the checkpoint before it is kept"):
+        go()
+    assert load(tmp_path / "p")[1]["progress"]["step"] == 7
 
 
 def test_loss_falls(files: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Learn:
     colour: bool = False
     """A siamese method learns and sees colours, not grey levels."""
     loss: str | None = None
-    """How a siamese method weighs its errors: by four learned weights, by two, or by a fixed one."""
+    """How a siamese method weighs its errors: by four learned weights, by two, or fixed; of the published aevs: frequency or pixel."""
     seed: int = 0
     """Of the weights and the pictures."""
     resume: bool = False

@@ -122,7 +122,8 @@ class SiameseTask:
         with half_precision():
             s_goal, s = net.net.features(images).chunk(2)
             view, goal = self.paired(goals, views)
-            found = net.net.answer(s[view], s_goal[goal])
+            # The gradient of s[view] adds float numbers in whatever order threads come; that of index_select always in the same.
+            found = net.net.answer(s.index_select(0, view), s_goal.index_select(0, goal))
         return net.loss(found.float() - LAWS[self.law](goals[goal], views[view]).float(), self.distance)
 
     def spoiling(self, step: int) -> float:

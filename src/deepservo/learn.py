@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from deepservo.camera import Camera
 from deepservo.camera_file import CalibratedCamera
 from deepservo.data import PoseTask
 from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask, begun
+from deepservo.data_latent import Loss as AutoEncoderLoss
 from deepservo.data_siamese import Law, RegressionTask, SiameseTask
 from deepservo.errors import InputError, unknown
 from deepservo.model import Model, texture_of
@@ -43,8 +44,8 @@ class Recipe:
     net: made for a task and, where it has one, a backbone. minutes (on two cores) or steps: how long, where nobody asks for another length.
     finish: changes what is kept, at the end, and tells what of it to record; given the task, the steps that the training took, and what
     to call with its own step and of how many.
-    backbone: where nobody asks for another. told: which of the task's fields the caller may choose. paced: the task, when it is known how
-    many batches there will be.
+    backbone: where nobody asks for another. losses: which the caller may choose from. many: whether it learns several scenes, and colours.
+    paced: the task, when it is known how many batches there will be.
     """
 
     net: Callable[..., nn.Module]
@@ -54,7 +55,8 @@ class Recipe:
     minutes: float | None = None
     steps: int | None = None
     backbone: str | None = None
-    told: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    many: bool = False
     paced: Callable[[Any, int], Any] = lambda task, batches: task
 
 
@@ -71,9 +73,11 @@ class Options:
     weights: Path | None = None
     """A file of ImageNet's weights for it."""
     loss: str | None = None
-    """How its parts are weighed: of nets.siamese.GROUPS."""
+    """One of the recipe's."""
     others: tuple[PlanarScene, ...] = ()
     """More scenes that the same network learns."""
+    halved: int = 0
+    """How many times the batch is halved, where memory is short."""
 
 
 def _siamese(law: Law, loss: Loss, preset: str) -> Recipe:
@@ -87,7 +91,8 @@ def _siamese(law: Law, loss: Loss, preset: str) -> Recipe:
         minutes=None if published else 20,
         steps=50 * 100_000 // 25 if published else None,
         backbone="efficientnet_b3" if published else "compact",
-        told=("loss_of", "others"),
+        losses=tuple(GROUPS),
+        many=True,
         paced=lambda task, batches: replace(task, ramp=(batches * 10 // 75 if task.others else 0) if published else batches // 2),
     )
 
@@ -103,7 +108,11 @@ RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
         # Not longer: what detail z still has to learn of the pictures bends it.
         ("aevs", "cpu"): Recipe(lambda task: begun(FEW, task.beginning(FEW.size)), STRAIGHT, _encoder, balance, steps=1000),
         ("aevs", "paper"): Recipe(
-            lambda task: AutoEncoder(Shape(18)), partial(AutoEncoderTask, batch=50, perturb=False), _encoder, minutes=180
+            lambda task: AutoEncoder(Shape(18)),
+            partial(AutoEncoderTask, batch=50, perturb=False),
+            _encoder,
+            minutes=180,
+            losses=get_args(AutoEncoderLoss),
         ),
         ("mlvs", "cpu"): Recipe(
             lambda task: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True, local=True), "silu"), IsometryTask, minutes=10
@@ -248,15 +257,27 @@ def _task(chosen: Recipe, method: str, preset: str, options: Options, colour: bo
     if chosen.backbone is None and (options.backbone or options.weights):
         able = " or ".join(f"--method {m} --preset {p}" for (m, p), other in RECIPES.items() if other.backbone and p != "cpu")
         raise InputError(f"{method}: has no backbone with --preset {preset}; leave --backbone and --weights away, or give {able}")
-    asked = {field: value for field, value in (("loss_of", options.loss), ("others", options.others)) if value}
-    if not asked.keys() <= set(chosen.told):
-        able = ", ".join(m for (m, p), other in RECIPES.items() if other.told and p == preset)
-        raise InputError(f"{method}: learns one picture, and has one loss; only {able} take a folder of pictures or --loss")
-    if colour and not chosen.told:
+    if options.others and not chosen.many:
+        able = ", ".join(m for (m, p), other in RECIPES.items() if other.many and p == preset)
+        raise InputError(f"{method}: learns one picture; only {able} take a folder of pictures")
+    if colour and not chosen.many:
         raise InputError(f"{method}: learns grey levels; leave --colour away")
-    if options.loss is not None and options.loss not in GROUPS:
-        raise unknown("loss", options.loss, GROUPS)
-    return partial(chosen.task, **asked)
+    if options.loss is not None and not chosen.losses:
+        able = ", ".join(f"--method {m} --preset {p}" for (m, p), other in RECIPES.items() if other.losses)
+        raise InputError(f"{method}: has one loss with --preset {preset}; leave --loss away, or give one of {able}")
+    if options.loss is not None and options.loss not in chosen.losses:
+        raise unknown(f"loss of {method}", options.loss, chosen.losses)
+    asked = {field: value for field, value in (("loss_of", options.loss), ("others", options.others)) if value}
+
+    def task(*scene: Any) -> Any:
+        return halved(chosen.task(*scene, **asked), options.halved)
+
+    return task
+
+
+def halved(task: Any, times: int) -> Any:
+    """The task with so many times half the batch, which some count by its `anchors`."""
+    return replace(task, **{f.name: getattr(task, f.name) >> times for f in fields(task) if f.name in ("batch", "anchors")})
 
 
 def _net(chosen: Recipe, task: Any, options: Options) -> nn.Module:
@@ -277,6 +298,8 @@ def _told(options: Options) -> dict[str, Any]:
         told["weights"] = hashlib.sha256(options.weights.read_bytes()).hexdigest()
     if options.loss is not None:
         told["loss"] = options.loss
+    if options.halved:
+        told["halved"] = options.halved
     if options.others:
         told["others"] = [hashlib.sha256(scene.texture.numpy().tobytes()).hexdigest() for scene in options.others]
     return told

@@ -28,6 +28,7 @@ from deepservo.errors import InputError
 CHECKPOINT_S = 15.0
 WEIGHT_DECAY, CLIP = 1e-2, 5.0
 WARMUP = 200  # steps
+DIVERGED, FIRST = 10.0, 5  # times the loss that a training began with, the greatest of so many
 TIMED = 30  # steps that are timed to turn minutes into steps,
 TIMING_SHARE = 0.2  # and the share of the minutes that this may take
 
@@ -124,7 +125,7 @@ def train(
 
     With `resume`, goes on from `partial`, whose `config` must be this one (else InputError). `show` is called every step.
     Ctrl-C ends the step, keeps a checkpoint of it and raises KeyboardInterrupt. Raises InputError when the loss is no longer
-    finite. Of several processes the first keeps checkpoints.
+    finite, or DIVERGED times what it was at first. Of several processes the first keeps checkpoints.
     """
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.train()
@@ -142,8 +143,9 @@ def train(
             keep = stop or now - kept > CHECKPOINT_S
             told = (progress.step + 1) % every == 0 or progress.step + 1 == steps
             # A GPU that is asked each step waits for the next one's orders; but no checkpoint is kept of a loss that nobody looked at.
-            if (told or keep or loss.device.type == "cpu") and not torch.isfinite(loss):
-                raise InputError(f"training diverged at step {progress.step + 1}; the checkpoint before it is kept in {partial}")
+            if (told or keep or loss.device.type == "cpu") and _diverged(loss.item(), progress.loss):
+                where = f"step {progress.step + 1}, its loss is {loss.item():.3g}"
+                raise InputError(f"training diverged at {where}; the checkpoint before it is kept in {partial}")
             progress.step += 1
             if told:
                 progress.loss.append((progress.step, float(f"{loss.item():.4g}")))
@@ -156,6 +158,11 @@ def train(
                 raise KeyboardInterrupt(f"{partial} keeps step {progress.step} of {steps}")
     net.eval()
     return progress
+
+
+def _diverged(loss: float, told: list[tuple[int, float]]) -> bool:
+    """Whether the loss is no number, or DIVERGED times the greatest of those that were told first; one batch alone may be an easy one."""
+    return not math.isfinite(loss) or (len(told) >= FIRST and loss > DIVERGED * max(abs(first) for _, first in told[:FIRST]))
 
 
 def _begin(
