@@ -71,14 +71,14 @@ def grasps(rows: list[Row]) -> str:
 
 
 def gantry(rows: list[Row]) -> str:
-    """A line a world and part of a set, over all scenes."""
+    """A line a world, part of a set and picture."""
     rows = rows + [row for name in MORE for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]]
     lines = []
     for world in unique(row["world"] for row in rows):
-        for row in over_all([row for row in rows if row["world"] == world])[1]:
+        for row in over_all([row for row in rows if row["world"] == world])[0]:
             name = f"{row['set']}, {row['part']}" if row["part"] else row["set"]
-            lines.append([world, name, f"`{row['method']}`", str(row["n"]), home(row), *ends(row)])
-    return table(["world", "set", "method", "runs", "home % [95 %]", "end mm", "end deg", "length", "steps"], lines, 3)
+            lines.append([world, name, row["scene"], f"`{row['method']}`", str(row["n"]), home(row), *ends(row)])
+    return table(["world", "set", "picture", "method", "runs", "home % [95 %]", "end mm", "end deg", "length", "steps"], lines, 4)
 
 
 def relief(rows: list[Row]) -> str:
