@@ -18,7 +18,6 @@ from torch import Tensor
 
 import relief as standing_up
 from deepservo.bench.objects import starts_about
-from deepservo.bench.protocols import sampled
 from deepservo.commands import servo_bar
 from deepservo.features.detectors import Learned
 from deepservo.features.keypoints import match
@@ -138,9 +137,9 @@ def draw_relief(out: Path, models: Path = Path("out/relief"), method: str = "cnn
     sheet, shots = plt.subplots(2, 5, figsize=(12.5, 5.6), width_ratios=(1, 1, 1, 1, 1.35))
     for row, high in enumerate((False, True)):
         goal = standing_up.goal_picture(high)
-        where = sampled("lookat-rz", 1, 1, standing_up.scene_of(standing_up.PICTURE), standing_up.PAPER_CAMERA, standing_up.DISTANCE)
+        Ts_world_cam, T_world_goal = standing_up.starts(1, 1)
         model = standing_up.learned("cnn", high, models, steps)
-        controller, world = build(method, model.camera, model.distance, model), standing_up.gantry(high, where.Ts_world_cam, 1)
+        controller, world = build(method, model.camera, model.distance, model), standing_up.gantry(high, Ts_world_cam, 1)
         controller.pace(1 / RATE)
         controller.set_goal(goal)
         begin = world.observe()
@@ -156,7 +155,7 @@ def draw_relief(out: Path, models: Path = Path("out/relief"), method: str = "cnn
             plot.imshow(picture[0, 0], cmap="gray", vmin=0, vmax=1)
             plot.set(xticks=[], yticks=[])
             plot.set_title(title, fontsize=9)
-        T = torch.linalg.solve(where.Ts_world_goal, trajectory.Ts_world_cam[:, 0])
+        T = torch.linalg.solve(T_world_goal, trajectory.Ts_world_cam[:, 0])
         curve = shots[row, -1]
         curve.semilogy(1e3 * T[:, :3, 3].norm(dim=1), color=BLUE)
         curve.set_ylabel("mm from home", fontsize=9)

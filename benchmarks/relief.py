@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 import tyro
 from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.bench.metrics import judge
-from deepservo.bench.protocols import Starts, measure, sampled
+from deepservo.bench.protocols import Starts, measure
 from deepservo.bench.scenes import scene_of
 from deepservo.camera_file import CalibratedCamera
 from deepservo.commands import servo_bar, training_bar
@@ -29,6 +30,7 @@ from deepservo.scene import sampling
 from rows import ResultsFile, per_run
 
 DISTANCE, PICTURE = 0.6, "coffee"
+AWAY = 0.1  # deviation of the starts from the goal [m], as in the set `steps`: farther off a camera sees little of the one picture
 LARGER = 2.0  # than the parts that are grasped
 PLACES = {"bracket": (-0.12, -0.07, 0.3), "hub": (0.13, -0.07, 0.0), "clip": (0.02, 0.12, -0.4)}  # x, y [m], turned about z [rad]
 
@@ -86,7 +88,7 @@ def main(
 
     Args:
         methods: by name.
-        n: runs of each, from starts of the set lookat-rz.
+        n: runs of each, from starts of the set steps, AWAY from home.
         steps: of training.
         seed: of the starts, the camera's noise and the lamps' ways.
         models: folder that keeps what is learned.
@@ -97,6 +99,7 @@ def main(
         for relief in (False, True):
             settings = {
                 "method": method,
+                "away": AWAY,
                 "relief": heights() if relief else 0.0,
                 "n": n,
                 "steps": steps if trained_as(method) else 0,
@@ -109,14 +112,18 @@ def main(
                 print(method, "relief" if relief else "flat", row["converged"], row["end_mm_median"], flush=True)
 
 
+def starts(n: int, seed: int) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
+    """`T_world_cam` and `T_world_goal`."""
+    return sampling.spread(n, torch.Generator().manual_seed(seed), DISTANCE, AWAY)
+
+
 def measured(method: str, relief: bool, n: int, seed: int, model: Model | None) -> dict[str, object]:
     """A row, with what pooling needs of each run."""
-    scene = scene_of(PICTURE)
-    where = sampled("lookat-rz", n, seed, scene, PAPER_CAMERA, DISTANCE)
-    where = Starts("lookat-rz", where.Ts_world_cam, where.Ts_world_goal, goal_picture(relief), seed)
+    Ts_world_cam, Ts_world_goal = starts(n, seed)
+    where = Starts(f"steps, {100 * AWAY:g} cm", Ts_world_cam, Ts_world_goal, goal_picture(relief), seed)
     controller, world = build(method, PAPER_CAMERA, DISTANCE, model), gantry(relief, where.Ts_world_cam, seed)
     with servo_bar(f"{method}, {'relief' if relief else 'flat'}", controller.budget) as show:
-        trajectory, row = measure(controller, method, scene, PICTURE, where, progress=show, world=world, dt=1 / RATE)
+        trajectory, row = measure(controller, method, scene_of(PICTURE), PICTURE, where, progress=show, world=world, dt=1 / RATE)
     return {**row, "runs": per_run(judge(trajectory, where.Ts_world_goal, row["gain"]))}
 
 

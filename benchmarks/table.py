@@ -21,6 +21,7 @@ from deepservo.bench.tables import beside_published, ends, figure, home, over_al
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
 from parts import gantry, grasps, keypoints, objects, relief
+from published import published, recipes, weights
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -323,7 +324,7 @@ def scenes(rows: list[Row]) -> str:
     return table(["scenes", "pictures", "runs", "home % [95 %]", "end mm", "end deg", "steps learned", "minutes", "loss"], lines, 2)
 
 
-# By name: the file in results/ and the table made of its rows.
+# By name: the file in results/ and the table made of its rows; of many files, or of none, where there is no name.
 TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "pictures": ("pictures", pictures),
     "dvs": ("dvs", dvs),
@@ -349,6 +350,9 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "siamese": ("siamese", studies),
     "one-scene": ("one-scene", hard),
     "batches": ("batches", batches),
+    "published": ("", published),
+    "recipes": ("", recipes),
+    "weights": ("", weights),
     "gantry": ("gantry", gantry),
     "keypoints": ("keypoints", keypoints),
     "objects": ("objects", objects),
@@ -366,6 +370,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
 def made(name: str) -> str | None:
     """The table of that name, or None without its results."""
     file, draw = TABLES[name]
+    if not file:
+        return draw([])
     path = ROOT / "results" / f"{file}.json"
     return draw(json.loads(path.read_text())["rows"]) if path.is_file() else None
 

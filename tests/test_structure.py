@@ -9,9 +9,10 @@ ROOT = Path(deepservo.__file__).parent
 # From the ground up: a room may import those before it and its own files. A new file at the top, or a new room, takes its place here.
 ROAD = (
     "errors", "version", "checkpoint", "native", "geometry", "camera", "pictures", "camera_file", "sampler", "scene", "nets", "features",
-    "control", "weights", "distributed", "data", "data_latent", "data_pair", "data_keypoint", "data_siamese",
-    "train", "unseen", "methods", "loop",
-    "robots", "rehearsal", "model", "learn", "bench", "commands", "commands_bench", "commands_target", "cli", "__main__",
+    "control", "weights", "distributed", "data", "data_latent", "data_pair", "data_stock", "data_keypoint", "data_siamese",
+    "train", "recipes", "unseen", "methods", "loop",
+    "robots", "rehearsal", "model", "learn", "bench", "full_scale",
+    "commands", "commands_bench", "commands_target", "commands_recipe", "cli", "__main__",
 )  # fmt: skip
 LONGEST = 400  # lines
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
+import deepservo
 from deepservo import checkpoint, unseen
 from deepservo.cli import main
 from deepservo.errors import InputError
@@ -136,3 +138,26 @@ def test_a_network_of_ones_own_is_benched(pair, image, tmp_path):
     assert main([*args, "--models", str(pair), "--out", str(tmp_path / "own")]) == 0
     assert main([*args, "--models", str(pair), "--out", str(tmp_path / "own"), "--resume"]) == 0
     assert main([*args, "--out", str(tmp_path / "own"), "--resume"]) == 2, "another network is another benchmark"
+
+
+def test_weights_that_ship_are_loaded_by_name(pair, small_camera):
+    for name, methods in (("cnn-pair", (None, "auto", "cnn-pair")), ("keypoints", (None, "dfbvs+edges", "dfbvs"))):
+        depth = np.full((64, 64), 0.5) if name == "keypoints" else 0.5
+        controllers = [deepservo.load(name, method, small_camera, depth) for method in methods]
+        assert all(controller.camera == small_camera for controller in controllers)
+        assert type(controllers[0]) is type(controllers[1]) is not type(controllers[2])
+    own, ships = (deepservo.load(path, "cnn-pair", small_camera).cells.net.state_dict() for path in (pair, "cnn-pair"))
+    assert not torch.equal(own["sharpness"], ships["sharpness"]), "a file of one's own is another network"
+
+
+def test_what_cannot_be_loaded_is_said(pair, files, small_camera):
+    with pytest.raises(InputError, match="cnn-pair: was learned for any camera; give yours"):
+        deepservo.load("cnn-pair")
+    with pytest.raises(InputError, match="tells its own camera and distance"):
+        deepservo.load(files / "model.safetensors", camera=small_camera)
+    with pytest.raises(InputError, match="tells its own camera and distance"):
+        deepservo.load(files / "model.safetensors", depth=0.5)
+    with pytest.raises(InputError, match="cnn-pare: no such model"):
+        deepservo.load("cnn-pare", camera=small_camera)
+    with pytest.raises(InputError, match="pca: its basis is learned from pictures of the scene"):
+        deepservo.load("cnn-pair", "pca", small_camera)

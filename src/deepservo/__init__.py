@@ -40,13 +40,23 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def load(path: str | Path, method: str | None = None) -> "Controller":
-    """The controller of a model file: the learned method with the photometric finish, or another by name.
+def load(path: str | Path, method: str | None = None, camera: "Camera | None" = None, depth: Any = None) -> "Controller":
+    """The controller of a model file, or of weights that ship by their name: "cnn-pair", "keypoints".
 
-    Raises InputError when the file is not a whole model of ours.
+    A scene's model tells its camera and distance: the learned method with the photometric finish, or another by name. A network for any
+    scene is told `camera` and `depth` [m] (0.6 when not given; for each pixel, (h, w), with keypoints): `auto`, `dfbvs+edges`, or another.
+
+    Raises InputError when the file is not a whole model of ours, or the camera is missing or not the model's.
     """
     from deepservo.methods import build
-    from deepservo.model import load_model
+    from deepservo.model import read_model
+    from deepservo.unseen import KEYPOINTS, UnseenModel, shipped_file
 
-    model = load_model(path)
-    return build(method or f"{model.method}+dvs", model.camera, model.distance, model)
+    model = read_model(shipped_file(path))
+    if not isinstance(model, UnseenModel):
+        if depth is not None or camera not in (None, model.camera):
+            raise InputError(f"{path}: tells its own camera and distance; leave them away, or learn the scene again with yours")
+        return build(method or f"{model.method}+dvs", model.camera, model.distance, model)
+    if camera is None:
+        raise InputError(f"{path}: was learned for any camera; give yours, as in load({str(path)!r}, camera=camera)")
+    return build(method or ("dfbvs+edges" if model.method == KEYPOINTS else "auto"), camera, 0.6 if depth is None else depth, model)

@@ -215,6 +215,37 @@ class Target:
         run_target(self.mesh, self.pose, self.camera, self.out, self.unit)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """Repeat a published experiment at full scale on a GPU: train, measure, and write its results file."""
+
+    name: tyro.conf.Positional[str | None] = None
+    """Which: see --missing."""
+    steps: int | None = None
+    """Training steps: a part of the recipe's."""
+    quick: bool = False
+    """A glance: the small networks, twenty steps, two short runs."""
+    seed: int = 0
+    """Of the training and of the starts."""
+    resume: bool = False
+    """Go on from the checkpoint and from the runs that are kept in --out."""
+    missing: bool = False
+    """List the recipes without a full-scale result in --results, those of greatest value first."""
+    out: Path = Path("recipes")
+    """Folder for the model, its checkpoint and the runs."""
+    results: Path = Path("results/full-scale")
+    """Folder for the results files."""
+
+    def run(self) -> None:
+        """See `commands_recipe`."""
+        from deepservo.commands_recipe import run_missing, run_recipe
+
+        if self.missing:
+            run_missing(self.results)
+            return
+        run_recipe(self.name, self.steps, self.quick, self.seed, self.resume, self.out, self.results)
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Learn, tyro.conf.subcommand("learn")]
@@ -222,6 +253,7 @@ Command = (
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Target, tyro.conf.subcommand("target")]
+    | Annotated[Recipe, tyro.conf.subcommand("recipe")]
 )
 
 
@@ -236,7 +268,7 @@ def main(args: list[str] | None = None) -> int:
     except OSError as error:  # a full disk, a path without permission: the machine's state, not a fault of the program
         return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}; free some space or choose another place")
     except KeyboardInterrupt as stop:
-        go_on = "--resume goes on from it" if isinstance(command, Learn) else "the same command goes on from it"
+        go_on = "--resume goes on from it" if isinstance(command, Learn | Recipe) else "the same command goes on from it"
         return _refuse(f"stopped by Ctrl-C, nothing half-written{f'; {stop}: {go_on}' if str(stop) else ''}")
 
 

@@ -94,8 +94,8 @@ class Textures:
 
     def _drawn(self, g: torch.Generator) -> Float[Tensor, "1 h w"]:
         if self.pictures is None:
-            return texture(TEXTURE, g)
-        return self.pictures[int(torch.randint(len(self.pictures), (), generator=g))]
+            return texture(TEXTURE, g).to(g.device)
+        return self.pictures[int(torch.randint(len(self.pictures), (), generator=g))].to(g.device)
 
 
 @dataclass(frozen=True)

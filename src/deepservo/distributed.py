@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
 import torch
@@ -20,8 +21,13 @@ def rank() -> tuple[int, int]:
     if world > 1 and not dist.is_initialized():
         # Read later, as the first step of an optimizer does, its functions' defaults would hold the group for ever: see `release`.
         importlib.import_module("torch.distributed.nn")
-        dist.init_process_group("gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return (dist.get_rank(), world) if world > 1 else (0, 1)
+
+
+def on_device() -> AbstractContextManager[object]:
+    """In the block torch's default device is this process's GPU, where there is one. (Even naming the processor would slow every call.)"""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else nullcontext()
 
 
 def first() -> bool:

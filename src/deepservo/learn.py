@@ -195,7 +195,7 @@ def learn(
     resume: bool | None = False,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> Model:
-    """Train `method` on the scene and write the model to `out`; a checkpoint stands beside it until then.
+    """Train `method` on the scene, on torch's default device, and write the model to `out`; a checkpoint stands beside it until then.
 
     `steps` is exact. `minutes` becomes steps once, by timing; they are recorded, and the same call again, or `resume`, uses
     the recorded number; with neither it takes as long as the recipe says. `resume` None goes on from the checkpoint if there is one with
@@ -211,7 +211,9 @@ def learn(
         raise InputError("training takes a positive number of minutes or steps")
     check_distance(distance)
     partial = out.with_name(out.name + ".partial")
-    task = _task(chosen, method, preset, options, len(picture) == 3)(scene, camera.camera, distance)
+    device = torch.get_default_device()
+    options = replace(options, others=tuple(other.to(device) for other in options.others))
+    task = _task(chosen, method, preset, options, len(picture) == 3)(scene.to(device), camera.camera, distance)
     with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
         net = _net(chosen, task, options).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -244,7 +246,7 @@ def learn(
     }  # fmt: skip
     if options.others:
         training["scenes"] = 1 + len(options.others)
-    model = Model(method, kept, scene, camera.camera, distance, name, training, camera.distortion, __version__)
+    model = Model(method, kept.cpu(), scene, camera.camera, distance, name, training, camera.distortion, __version__)
     if distributed.first():
         with deferred_interrupt():
             model.save(out)
@@ -301,5 +303,5 @@ def _told(options: Options) -> dict[str, Any]:
     if options.halved:
         told["halved"] = options.halved
     if options.others:
-        told["others"] = [hashlib.sha256(scene.texture.numpy().tobytes()).hexdigest() for scene in options.others]
+        told["others"] = [hashlib.sha256(scene.texture.cpu().numpy().tobytes()).hexdigest() for scene in options.others]
     return told

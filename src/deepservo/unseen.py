@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 
 from deepservo import checkpoint, distributed, pictures
 from deepservo.data_keypoint import KeypointTask, Learner
-from deepservo.data_pair import TEXTURE, PairTask, Textures
+from deepservo.data_pair import TEXTURE, PairTask, Pictures, Textures
+from deepservo.data_stock import Stock, draw
 from deepservo.errors import InputError
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
+from deepservo.recipes.experiment import TWO_CORES, Scale
 from deepservo.train import Progress, deferred_interrupt, planned, steps_in, train
 from deepservo.version import __version__
 
@@ -32,7 +35,7 @@ class Kind:
 
     net: Callable[..., Any]
     """From its `config()`."""
-    task: Callable[[Textures], Any]
+    task: Callable[[Pictures], Any]
     taught: Callable[[Any], nn.Module] = lambda net: net
     """What is trained: the network, or it and what only helps."""
 
@@ -78,6 +81,12 @@ def load_unseen(path: str | Path) -> UnseenModel:
     return UnseenModel(net.eval(), training, method, version)
 
 
+def shipped_file(path: str | Path) -> Path:
+    """The file that ships under that name, where there is one; else the path itself."""
+    ships = SHIPPED / f"{path}.safetensors"
+    return ships if str(path) in KINDS and ships.is_file() else Path(path)
+
+
 @functools.cache
 def shipped(method: str = PAIR) -> Any:
     """The network that comes with deepservo, trained on pictures made by code."""
@@ -92,12 +101,15 @@ def learn_unseen(
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
+    scale: Scale = TWO_CORES,
+    halved: int = 0,
     resume: bool | None = False,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> UnseenModel:
     """Train one of KINDS on endless pictures made by code, or on those in `folder`; write it to `out`, and a checkpoint beside until then.
 
-    minutes, steps, resume: as `deepservo.learn.learn` has them. Raises InputError for impossible options, a folder without pictures, a
+    On torch's default device. minutes, steps, resume: as `deepservo.learn.learn` has them. halved: how many times the batch is.
+    Raises InputError for impossible options, a folder without pictures, a
     checkpoint made with other settings, or when `out` is some other file.
     """
     if minutes is not None and steps is not None:
@@ -107,16 +119,23 @@ def learn_unseen(
         raise InputError("training takes a positive number of minutes or steps")
     partial, found = out.with_name(out.name + ".partial"), None if folder is None else _pictures(folder)
     kind = KINDS[method]
-    task = kind.task(Textures(found))
+    task = kind.task(_source(found, scale, seed, show))
+    task = replace(task, batch=(scale.batch or task.batch) >> halved, rate=scale.rate or task.rate)
+    if isinstance(task.textures, Stock):
+        task = replace(task, textures=replace(task.textures, shown=math.gcd(task.batch, task.textures.shown)))
     with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
-        net = kind.net()
+        net = kind.net(**scale.net)
         taught = kind.taught(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = {
         "method": method, "pictures": None if found is None else hashlib.sha256(found.numpy().tobytes()).hexdigest(),
         "seed": seed, "batch": task.batch, "minutes": minutes, "net": net.config(), "steps asked": steps,
         "processes": distributed.rank()[1],
     }  # fmt: skip
+    if scale.stock:
+        config["stock"] = scale.stock
+    if halved:
+        config["halved"] = halved
     resume, steps = planned(out, partial, config, steps, resume, lambda: steps_in(minutes or 0, taught, task, seed))
     progress = train(taught, task, steps, seed, partial, config, resume, show)
     training = {
@@ -124,12 +143,19 @@ def learn_unseen(
         "parameters": sum(p.numel() for p in net.parameters()), "loss": progress.loss, "threads": torch.get_num_threads(),
         "settings": config,
     }  # fmt: skip
-    model = UnseenModel(net, training, method)
+    model = UnseenModel(net.cpu(), training, method)
     if distributed.first():
         with deferred_interrupt():
             model.save(out)
             partial.unlink(missing_ok=True)
     return model
+
+
+def _source(found: Tensor | None, scale: Scale, seed: int, show: Callable[[Progress], None]) -> Pictures:
+    """Where the pictures come from: a folder, a stock drawn now, or the hand that draws as it goes."""
+    if found is not None or not scale.stock:
+        return Textures(found)
+    return Stock(draw(scale.stock, seed, lambda done: show(Progress(done, scale.stock, 0.0, doing="drawing pictures: "))))
 
 
 def _pictures(folder: Path) -> Float[Tensor, "n 1 h w"]:

@@ -90,7 +90,7 @@ def _features(detector: Detector | None, finish: bool) -> Callable[..., Controll
 
 
 def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> Controller:
-    if model is None:
+    if getattr(model, "scene", None) is None:
         raise InputError("pca: its basis is learned from pictures of the scene; give a model of it")
     return pca_servo(camera, model.scene, depth, k)
 

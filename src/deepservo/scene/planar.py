@@ -1,6 +1,6 @@
 """The textured plane z = 0: its centre the world's origin, x right, y down, z away from the camera."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,10 @@ class PlanarScene:
     def height(self) -> float:
         """Height of the picture [m]."""
         return self.width * self.texture.shape[1] / self.texture.shape[2]
+
+    def to(self, device: torch.device) -> "PlanarScene":
+        """The scene on that device."""
+        return self if self.texture.device == device else replace(self, texture=self.texture.to(device))
 
     def homography(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3 3"]:
         """Takes camera pixels to texture pixels; float64, third coordinate 1/Z (positive in front) at each pixel."""

@@ -1,0 +1,15 @@
+"""Felton et al. 2022: ResNet-18 autoencoders under both losses."""
+
+from dataclasses import replace
+
+from deepservo.recipes.experiment import Experiment
+
+FREQUENCY = Experiment(
+    paper="AEVS (Felton 2022), Table I: ResNet-18, loss of frequencies",
+    method="aevs",
+    steps=10_000,
+    methods=("aevs", "aevs+dvs"),
+    sets=("lookat", "screw", "lookat-rz", "steps"),
+    loss="frequency",
+)
+PIXEL = replace(FREQUENCY, paper="AEVS (Felton 2022), Table I: loss of pixels", loss="pixel", methods=("aevs",), sets=("lookat", "screw"))

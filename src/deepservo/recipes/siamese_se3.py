@@ -1,0 +1,30 @@
+"""Felton et al. 2021: EfficientNet-B3, one scene and several, and the variants of the published table."""
+
+from dataclasses import replace
+
+from deepservo.pictures import BUNDLED
+from deepservo.recipes.experiment import Experiment
+
+SE3 = Experiment(
+    paper="Siame-se(3) (Felton 2021), Table I: EfficientNet-B3, velocities of se(3), four weights",
+    method="siamese-se3",
+    steps=5_000,
+    methods=("siamese-se3", "siamese-se3+dvs"),
+    sets=("gaussian", "lookat", "screw"),
+)
+TWO_WEIGHTS = replace(
+    SE3, paper="Siame-se(3) (Felton 2021), Table I: two weights", loss="two", methods=("siamese-se3",), sets=("gaussian",)
+)
+POSES = replace(
+    SE3, paper="Siame-se(3) (Felton 2021), Table I: poses of SE(3)", method="siamese-SE3", methods=("siamese-SE3",), sets=("gaussian",)
+)
+POINTS = replace(
+    SE3, paper="Siame-se(3) (Felton 2021): the law of four points", method="siamese-ibvs", methods=("siamese-ibvs",), sets=("gaussian",)
+)
+SEVERAL = replace(
+    SE3,
+    paper="Siame-se(3) (Felton 2021), Fig. 3: one network of several scenes",
+    scenes=BUNDLED,
+    methods=("siamese-se3",),
+    sets=("gaussian",),
+)

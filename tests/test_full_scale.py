@@ -1,0 +1,183 @@
+"""`deepservo recipe`: every experiment runs, goes on, says what it cannot do, and its results file tells the truth."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import deepservo
+from deepservo import full_scale, learn, rehearsal
+from deepservo.bench.sets import SETS
+from deepservo.cli import main
+from deepservo.data_pair import TEXTURE
+from deepservo.data_siamese import SiameseTask
+from deepservo.data_stock import Stock, draw
+from deepservo.full_scale import Plan, Watch, duration
+from deepservo.learn import RECIPES, halved
+from deepservo.methods import check_method, trained_as
+from deepservo.recipes import EXPERIMENTS
+from deepservo.unseen import KINDS, learn_unseen
+from tiny import interrupt_at
+
+
+def glance(name: str, folder: Path, *more: str) -> list[str]:
+    return ["recipe", name, "--quick", "--out", str(folder / "out"), "--results", str(folder / "results"), *more]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_recipe_trains_is_measured_and_written(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rehearsal, "RUNS", 2)
+    assert main(glance(name, tmp_path)) == 0
+    found = json.loads((tmp_path / "results" / f"{name}.json").read_text())
+    experiment, training = EXPERIMENTS[name], found["training"]
+    assert (found["recipe"], found["paper"], found["full"]) == (name, experiment.paper, False)
+    assert training["steps"] == 20 and training["samples_per_s"] == pytest.approx(20 * training["batch"] / training["seconds"], rel=0.05)
+    assert 0 < training["rendering_share"] < 1 and training["peak_mb"] > 50 and math.isfinite(training["loss"])
+    (row,) = found["rows"]
+    assert (row["method"], row["set"]) == (experiment.methods[0], experiment.sets[0]) and row["n"] == 2
+    if experiment.method not in KINDS:
+        assert row["trained_steps"] == 20
+    capsys.readouterr()
+    assert main(["recipe", "--missing", "--results", str(tmp_path / "results")]) == 0
+    assert f" {name} " in capsys.readouterr().out, "a glance is no full-scale result"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_recipe_can_be_run_whole(name):
+    experiment = EXPERIMENTS[name]
+    for method in experiment.methods:
+        check_method(method)
+        assert trained_as(method) in (None, experiment.method)
+    assert set(experiment.sets) <= SETS.keys()
+    if experiment.method not in KINDS:
+        assert experiment.loss in (None, *RECIPES[experiment.method, "paper"].losses)
+        assert len(experiment.scenes) == 1 or RECIPES[experiment.method, "paper"].many
+
+
+def test_what_is_missing_is_told_in_order_of_value(tmp_path, capsys):
+    (tmp_path / "mlvs.json").write_text('{"full": true}')
+    (tmp_path / "aevs.json").write_text('{"full": false}')
+    assert full_scale.missing(tmp_path) == [name for name in EXPERIMENTS if name != "mlvs"]
+    (tmp_path / "aevs.json").write_text("[]")
+    assert main(["recipe", "--missing", "--results", str(tmp_path)]) == 2
+    assert "aevs.json: is no result of deepservo recipe" in capsys.readouterr().err
+
+
+def test_stopped_in_the_training_and_in_the_runs_it_goes_on(tmp_path, monkeypatch, interruptible, capsys):
+    args = [*glance("siamese-se3", tmp_path), "--steps", "3"]
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(1, patch)
+        assert main(args) == 2
+    assert "keeps step 2 of 3: --resume goes on" in capsys.readouterr().err
+    assert main(args) == 2
+    assert "holds this recipe's training already; --resume goes on with it" in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(full_scale, "run_all", stop)
+        assert main([*args, "--resume"]) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learn, "train", None)  # what is learned is not learned again
+        assert main([*args, "--resume"]) == 0
+    assert json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["steps"] == 3
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, interruptible, capsys):
+    loss, sizes = SiameseTask.loss, []
+
+    def tight(task, net, seed, step):
+        sizes.append(task.batch)
+        if task.batch > 16:
+            raise torch.OutOfMemoryError
+        return loss(task, net, seed, step)
+
+    monkeypatch.setattr(SiameseTask, "loss", tight)
+    args = [*glance("siamese-se3", tmp_path), "--steps", "3"]
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(1, patch)
+        assert main(args) == 2
+    told = capsys.readouterr().out
+    assert "out of memory; it begins again with 0.5 of the batch" in told and "with 0.25 of the batch" in told
+    assert main([*args, "--resume"]) == 0
+    assert sizes == [64, 32, 16, 16, 16], "what did not fit is not tried again"
+    assert json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["batch"] == 16
+    monkeypatch.setattr(full_scale, "HALVINGS", 1)
+    assert main([*glance("siamese-se3", tmp_path / "other"), "--steps", "3"]) == 2
+    assert "the memory does not hold 0.5 of the batch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("method", "preset"), RECIPES)
+def test_half_a_batch_is_half_of_it(method, preset, scene, paper_camera):
+    task = RECIPES[method, preset].task(scene, paper_camera, 0.6)
+    assert halved(task, 0).batch == task.batch
+    assert halved(task, 1).batch == task.batch // 2
+
+
+def test_without_a_gpu_it_says_how_long_it_would_take(tmp_path, monkeypatch, refused):
+    monkeypatch.setattr(
+        full_scale, "learned", lambda *_, steps: deepservo.Model("cnn", None, None, None, 0.6, "", {"seconds": 12.6 * steps})
+    )
+    args = ["recipe", "mlvs", "--out", "out", "--results", "results"]
+    refused(args, "mlvs: its 5000 steps would take about 18 hours here, where there is no GPU", "--quick", "--steps N", "--preset cpu")
+
+
+def test_what_cannot_be_used_is_refused(tmp_path, refused):
+    refused(["recipe"], "give the recipe's name: unseen, mlvs")
+    refused(["recipe", "mlsv"], "there is no recipe 'mlsv'; did you mean mlvs")
+    refused(["recipe", "mlvs", "--steps", "0"], "--steps 0")
+    refused(["recipe", "mlvs", "--seed", "-1"], "seed")
+    (tmp_path / "mlvs.json").write_text('{"full": true}')
+    refused(["recipe", "mlvs", "--quick", "--results", str(tmp_path)], "mlvs.json: holds the whole experiment")
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"), [(1e-4, "1 minutes"), (0.5, "30 minutes"), (1.63, "98 minutes"), (17.53, "18 hours"), (60, "2.5 days")]
+)
+def test_durations_are_read_at_a_glance(hours, words):
+    assert duration(hours) == words
+
+
+def test_the_share_of_rendering_is_that_of_the_steps_that_are_watched(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(full_scale.time, "perf_counter", lambda: clock[0])
+
+    def render() -> None:
+        clock[0] += 1.0
+
+    watch = Watch()
+    call = watch._timed(render)
+    for _ in range(60):
+        call()
+        clock[0] += 3.0 if watch.steps < 25 else 100.0
+        watch.stepped()
+    assert watch.share == 0.25
+
+
+def test_a_stock_is_drawn_by_several_processes_and_a_function_of_the_seed():
+    told: list[int] = []
+    pictures, again = draw(10, 3, told.append), draw(12, 3)
+    assert pictures.shape == (10, 1, *TEXTURE) and pictures.dtype == torch.uint8 and torch.equal(pictures, again[:10])
+    assert not torch.equal(pictures, draw(10, 4)) and told == list(range(1, 11))
+    assert pictures.float().flatten(1).std(1).min() > 1, "each shows something"
+    stock = Stock(pictures, 4)
+    shown = stock.at(0, 5)
+    assert shown.shape == (4, 1, *TEXTURE) and torch.equal(shown, Stock(pictures, 4).at(0, 5)) and not torch.equal(shown, stock.at(0, 6))
+    assert all((shown[k] == pictures.float() / 255).flatten(1).all(1).any() for k in range(4))
+
+
+def test_a_network_of_another_size_learns_from_a_stock(tmp_path):
+    scale = replace(EXPERIMENTS["unseen"].scale, batch=12, stock=9)
+    model = learn_unseen("cnn-pair", tmp_path / "m", steps=2, scale=scale)
+    assert model.net.config() == {"width": 32, "numbers": 96} and model.training["batch"] == 12
+    assert model.training["settings"]["stock"] == 9
+    half = learn_unseen("cnn-pair", tmp_path / "half", steps=1, scale=scale, halved=1)
+    assert half.training["batch"] == 6
+
+
+def test_a_part_of_an_experiment_is_no_full_result():
+    assert Plan.of("mlvs", None, False, 0).full and not Plan.of("mlvs", 20, False, 0).full and not Plan.of("mlvs", None, True, 0).full
