@@ -132,7 +132,7 @@ def draw_grasps(out: Path) -> None:
     _finish(sheet, out / "dfbvs-grasps.png")
 
 
-def draw_relief(out: Path, models: Path = Path("out/relief"), method: str = "cnn+dvs", steps: int = 800) -> None:
+def draw_relief(out: Path, models: Path = Path("out/relief"), method: str = "cnn+dvs", steps: int = 2400) -> None:
     """Start, goal, what differs between them, and what differs at the end: before a poster, and before what stands on it."""
     sheet, shots = plt.subplots(2, 5, figsize=(12.5, 5.6), width_ratios=(1, 1, 1, 1, 1.35))
     for row, high in enumerate((False, True)):

@@ -95,3 +95,26 @@ def weights(_: list[Row]) -> str:
         cells = [f"{made['parameters'] / 1e6:.2f}", f"{len(content) / 2**20:.1f}", str(made["steps"]), f"{made['seconds'] / 60:.0f}"]
         lines.append([f"`{path.stem}`", *cells, f"`{hashlib.sha256(content).hexdigest()}`"])
     return table(["name", "million weights", "MiB", "steps", "minutes", "SHA-256"], lines, 1)
+
+
+def gpu(rows: list[Row]) -> str:
+    """A line a method and number of runs: trajectory-steps a second beside the floors, and how long one call takes."""
+    lines = []
+    for row in rows:
+        if row["steps_per_s"] is None:
+            lines.append([f"`{row['method']}`", str(row["runs"]), "out of memory", "-", "-", "-", "-"])
+            continue
+        floors = [f"{row['steps_per_s'] / row[k]:.2f}" if row[k] else "-" for k in ("memory_floor", "flop_floor")]
+        lines.append(
+            [f"`{row['method']}`", str(row["runs"]), f"{row['steps_per_s']:.0f}", *floors, f"{row['ms_p50']:.2f}", f"{row['ms_p99']:.2f}"]
+        )
+    heads = [
+        "method",
+        "runs at once",
+        "trajectory-steps a second",
+        "of the memory's floor",
+        "of the arithmetic's",
+        "ms a call, median",
+        "p99",
+    ]
+    return table(heads, lines, 1)

@@ -79,7 +79,7 @@ def main(
     *,
     methods: tuple[str, ...] = ("cnn", "cnn+dvs", "auto", "sift"),
     n: int = 10,
-    steps: int = 800,
+    steps: int = 2400,
     seed: int = 1,
     models: Path = Path("out/relief"),
     out: Path = Path("results/relief.json"),

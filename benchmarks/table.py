@@ -21,7 +21,7 @@ from deepservo.bench.tables import beside_published, ends, figure, home, over_al
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
 from parts import gantry, grasps, keypoints, objects, relief
-from published import published, recipes, weights
+from published import gpu, published, recipes, weights
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -353,6 +353,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "published": ("", published),
     "recipes": ("", recipes),
     "weights": ("", weights),
+    "gpu": ("gpu", gpu),
     "gantry": ("gantry", gantry),
     "keypoints": ("keypoints", keypoints),
     "objects": ("objects", objects),

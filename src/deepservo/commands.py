@@ -4,7 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def run_learn(
     scenes = [make_scene(picture, camera, str(file), width, view, distance) for file, picture in zip(files, found, strict=True)]
     options = Options(backbone, weights, loss, tuple(scenes[1:]))
     distributed.share_threads()
-    with training_bar(f"learning {image.name}") as show:
+    with training_bar(f"learning {image.name}") as show, distributed.on_device() if preset == "paper" else nullcontext():
         model = learn(
             found[0], scenes[0], camera, out, name=image.name, distance=distance, method=method, preset=preset, minutes=minutes,
             steps=steps, seed=seed, options=options, resume=resume, show=show,

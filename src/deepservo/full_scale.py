@@ -157,7 +157,7 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
             show(progress)
 
         try:
-            with watch.watching(), distributed.on_device():
+            with watch.watching():
                 model = learned(plan, path, halved, partial.is_file(), watched)
             break
         except torch.OutOfMemoryError:
@@ -174,18 +174,20 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
 def learned(
     plan: Plan, path: Path, halved: int, resume: bool, show: Callable[[Progress], None], steps: int | None = None
 ) -> Model | UnseenModel:
-    """The experiment's training, on torch's default device; `steps` in place of the plan's."""
+    """The experiment's training, on the GPU where there is one; `steps` in place of the plan's."""
     experiment, steps = plan.experiment, steps or plan.steps
     if experiment.method in KINDS:
         scale = TWO_CORES if plan.glance else experiment.scale
-        return learn_unseen(experiment.method, path, steps=steps, seed=plan.seed, scale=scale, halved=halved, resume=resume, show=show)
+        with distributed.on_device():
+            return learn_unseen(experiment.method, path, steps=steps, seed=plan.seed, scale=scale, halved=halved, resume=resume, show=show)
     first, *others = (scene_of(name) for name in experiment.scenes)
     loss = experiment.loss if recipe_of(experiment.method, plan.preset).losses else None
     options = Options(loss=loss, others=tuple(others), halved=halved)
-    return learn(
-        first.texture, first, CalibratedCamera(PAPER_CAMERA), path, name=experiment.scenes[0], distance=DISTANCE, method=experiment.method,
-        preset=plan.preset, steps=steps, seed=plan.seed, options=options, resume=resume, show=show,
-    )  # fmt: skip
+    with distributed.on_device():
+        return learn(
+            first.texture, first, CalibratedCamera(PAPER_CAMERA), path, name=experiment.scenes[0], distance=DISTANCE,
+            method=experiment.method, preset=plan.preset, steps=steps, seed=plan.seed, options=options, resume=resume, show=show,
+        )  # fmt: skip
 
 
 def told(training: dict[str, Any], watch: Watch) -> dict[str, Any]:

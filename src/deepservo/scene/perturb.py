@@ -157,10 +157,12 @@ def cover(images: Images, generator: torch.Generator, patches: Sequence[Patch], 
     hit = torch.rand(len(images), generator=generator) < probability
     which = torch.randint(len(patches), (len(images),), generator=generator)
     middle = (torch.rand(len(images), 2, generator=generator) * torch.tensor([H, W])).long()
-    for i in hit.nonzero().flatten().tolist():
-        patch = patches[int(which[i])]
+    for i, (covered, k, v, u) in enumerate(torch.column_stack([hit.long(), which, middle]).tolist()):  # a GPU is asked once
+        if not covered:
+            continue
+        patch = patches[k]
         h, w = patch.mask.shape
-        top, left = int(middle[i, 0]) - h // 2, int(middle[i, 1]) - w // 2
+        top, left = v - h // 2, u - w // 2
         seen = images[i, :, max(0, top) : top + h, max(0, left) : left + w]
         of_patch = slice(max(0, -top), H - top), slice(max(0, -left), W - left)
         seen[:] = torch.where(patch.mask[of_patch], patch.pixels[of_patch], seen)

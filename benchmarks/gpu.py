@@ -1,0 +1,172 @@
+"""Servoing in simulation on one device: trajectory-steps a second by the number of runs at once, beside two floors; and one step's latency.
+
+    python benchmarks/gpu.py && make table      # on a machine with a GPU
+
+Floors are those of this device, measured in the same run: how long the bytes that a step cannot do without take at the speed of a plain
+copy, and how long a network's multiplications take at the speed of a large product of matrices.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch.utils.flop_counter import FlopCounterMode
+
+from deepservo import distributed
+from deepservo.bench import metrics
+from deepservo.bench.scenes import scene_of
+from deepservo.checkpoint import replacing
+from deepservo.data import half_precision
+from deepservo.geometry import se3
+from deepservo.learn import PAPER_CAMERA
+from deepservo.loop import Simulator
+from deepservo.methods import Controller
+from deepservo.methods.aevs import latent_servo
+from deepservo.methods.direct import PhotometricServo
+from deepservo.methods.mlvs import MetricServo
+from deepservo.methods.siamese_se3 import SiameseServo
+from deepservo.nets.metric import MetricNet
+from deepservo.nets.resnet import Encoder, Shape
+from deepservo.nets.siamese import SiameseNet
+from deepservo.scene import PlanarScene, sampling
+from deepservo.version import __version__
+
+Row = dict[str, Any]
+PUBLISHED: dict[str, Callable[[PlanarScene], Controller]] = {
+    "dvs": lambda scene: PhotometricServo(PAPER_CAMERA),
+    "aevs": lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18)).eval()),
+    "mlvs": lambda scene: MetricServo(PAPER_CAMERA, MetricNet(Shape(34)).eval(), 0.6, scene),
+    "siamese-se3": lambda scene: SiameseServo(PAPER_CAMERA, SiameseNet("efficientnet_b3").eval(), 0.6),
+}
+"""On the papers' networks: how fast one is does not depend on what it has learned."""
+WARM, TIMED, ROUNDS = 3, 10, 5
+COPIED, SIDE = 2**26, 4096  # numbers of a copy; rows and columns of a product
+
+
+def wait() -> None:
+    """Until the device has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def seconds(work: Callable[[], object], times: int = TIMED) -> list[float]:
+    """Of each of so many calls, after some that warm up."""
+    for _ in range(WARM):
+        work()
+    took = []
+    for _ in range(times):
+        wait()
+        begin = time.perf_counter()
+        work()
+        wait()
+        took.append(time.perf_counter() - begin)
+    return took
+
+
+def speeds(copied: int, side: int) -> tuple[float, float]:
+    """Bytes a second of a copy, read and written; operations a second of a product, in the precision that networks run in."""
+    source, target = torch.zeros(copied), torch.zeros(copied)
+    a = torch.ones(side, side)
+    with torch.no_grad(), half_precision():
+        return 8 * copied / statistics.median(seconds(lambda: target.copy_(source))), 2 * side**3 / statistics.median(
+            seconds(lambda: a @ a)
+        )
+
+
+def needed_bytes(pixels: int) -> int:
+    """What a step cannot do without, of each run: its picture written once and read once, the goal read once, float32."""
+    return 3 * 4 * pixels
+
+
+def operations(method: str, controller: Controller, images: torch.Tensor) -> int:
+    """Of the networks, for one call."""
+    if method == "dvs":
+        return 0
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        controller.velocity(images)
+    return int(counter.get_total_flops())
+
+
+def prepared(method: str, scene: PlanarScene, runs: int) -> tuple[Simulator, Controller]:
+    """So many cameras near home, and the method's controller with its goal set."""
+    torch.manual_seed(0)
+    T_goal = sampling.fronto_parallel(0.6)
+    offset = 0.02 * torch.randn(runs, 6, dtype=torch.float64)
+    controller = PUBLISHED[method](scene)
+    controller.set_goal(scene.render(PAPER_CAMERA, T_goal))
+    return Simulator(scene, PAPER_CAMERA, T_goal @ se3.exp(offset)), controller
+
+
+def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_product: float) -> Row:
+    """A row; steps_per_s is null where the device's memory does not hold so many runs."""
+    row: Row = {
+        "method": method,
+        "runs": runs,
+        "steps_per_s": None,
+        "ms_p50": None,
+        "ms_p99": None,
+        "memory_floor": None,
+        "flop_floor": None,
+    }
+    try:
+        world, controller = prepared(method, scene, runs)
+
+        def step() -> None:
+            world.apply(controller.velocity(world.observe()), 1.0)
+
+        with torch.no_grad():
+            rates = [runs * TIMED / sum(seconds(step)) for _ in range(ROUNDS if runs < 512 else 1)]
+            images = world.observe()
+            alone = sorted(seconds(lambda: controller.velocity(images), 100 if runs == 1 else TIMED))
+        flops = operations(method, controller, images)
+    except torch.OutOfMemoryError:
+        return row
+    pixels = PAPER_CAMERA.width * PAPER_CAMERA.height
+    return {
+        **row,
+        "steps_per_s": statistics.median(rates),
+        "ms_p50": 1e3 * statistics.median(alone),
+        "ms_p99": 1e3 * alone[round(0.99 * (len(alone) - 1))],
+        "memory_floor": of_copy / needed_bytes(pixels),
+        "flop_floor": of_product * runs / flops if flops else None,
+    }
+
+
+def main(
+    *,
+    methods: tuple[str, ...] = tuple(PUBLISHED),
+    runs: tuple[int, ...] = (1, 64, 512, 4096),
+    copied: int = COPIED,
+    side: int = SIDE,
+    out: Path = Path("results/gpu.json"),
+) -> None:
+    """Measure on the GPU, or on the processor where there is none.
+
+    Args:
+        methods: of PUBLISHED.
+        runs: so many at once.
+        copied: numbers of the copy that the memory's floor is measured by.
+        side: of the matrices whose product the other floor is measured by.
+        out: the results file.
+    """
+    rows: list[Row] = []
+    scene = scene_of("coffee")
+    with distributed.on_device():
+        scene = scene.to(torch.get_default_device())
+        of_copy, of_product = speeds(copied, side)
+        for method in methods:
+            for count in runs:
+                rows.append(measured(method, scene, count, of_copy, of_product))
+                print(rows[-1], flush=True)
+                head = {"machine": metrics.machine(), "version": __version__, "copy_bytes_per_s": of_copy, "product_flops": of_product}
+                with replacing(out) as beside:
+                    beside.write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,110 @@
+"""What runs on a GPU, on one that is pretended: nothing is mixed with the processor's, and hardly anything waits for it."""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deepservo import distributed, full_scale, rehearsal
+from deepservo.data_stock import Stock, draw
+from deepservo.full_scale import Plan
+from deepservo.learn import PAPER_CAMERA, RECIPES
+from deepservo.loop import Simulator, servo
+from deepservo.methods import METHODS
+from deepservo.methods.aevs import latent_servo
+from deepservo.nets.resnet import Encoder, Shape
+from deepservo.recipes import EXPERIMENTS
+from deepservo.scene import sampling
+from deepservo.unseen import KINDS
+from pretend import CPU, GPU, pretended_gpu
+from test_loop import CAMERA, model_of, offset_from
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+import gpu as speed
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*CUDA is not available.*")  # of autocast, which is for a real one
+        yield
+
+
+def test_a_pretended_gpu_refuses_what_a_real_one_does():
+    there = torch.rand(3)
+    with pretended_gpu() as gpu:
+        here = torch.rand(3)
+        assert (here.device, there.device, (here + 1).device, here.cpu().device, there.to(GPU).device) == (GPU, CPU, GPU, CPU, GPU)
+        assert torch.from_numpy(np.zeros(3)).device == CPU and (here * torch.tensor(2.0)).device == GPU
+        with pytest.raises(RuntimeError, match="expected all tensors on one device"):
+            here + there
+        with pytest.raises(TypeError, match="copy it to the processor first"):
+            here.numpy()
+        assert gpu.asked == 0
+        assert float(here.sum()) > 0 and gpu.asked == 1
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_recipe_learns_there_and_its_model_comes_back(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "RUNS", 1)
+    monkeypatch.setattr(distributed, "on_device", pretended_gpu)
+    model = full_scale.learned(Plan.of(name, 2, True, 0), tmp_path / "m", 0, False, lambda progress: None)
+    assert {getattr(tensor, "_pretended", None) for tensor in model.net.parameters()} == {CPU}
+
+
+@pytest.mark.parametrize("key", RECIPES)
+def test_a_step_hardly_waits_for_numbers(key, scene):
+    """Redrawing pairs that share too little asks twice each time; where superpixels go is asked once."""
+    chosen = RECIPES[key]
+    with pretended_gpu() as gpu:
+        task = chosen.task(scene.to(GPU), PAPER_CAMERA, 0.6)
+        task = replace(task, **{f.name: 6 for f in fields(task) if f.name in ("batch", "anchors")})
+        net = chosen.net(task, "compact") if chosen.backbone else chosen.net(task)
+        task.loss(net, 0, 1)  # the first also makes what is kept
+        before = gpu.asked
+        loss = task.loss(net, 0, 2)
+        assert loss.device == GPU and gpu.asked - before <= 8
+        loss.backward()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_network_for_any_scene_learns_from_a_stock_there(name):
+    pictures = draw(3, 0)
+    with pretended_gpu() as gpu:
+        kind = KINDS[name]
+        task = replace(kind.task(Stock(pictures.to(GPU), 2)), batch=4)
+        net = kind.taught(kind.net())
+        loss = task.loss(net, 0, 0)
+        assert loss.device == GPU and gpu.asked < 20
+        loss.backward()
+
+
+@pytest.mark.parametrize("name", ["dvs", "dct", "pca", "cnn", "aevs", "mlvs", "siamese-se3"])
+def test_a_loop_of_whole_picture_methods_runs_there(name, scene):
+    T_goal = sampling.fronto_parallel(0.6)
+    T_start = offset_from(T_goal.expand(3, 4, 4), (0.01, 0.02))
+    with pretended_gpu():
+        there = scene.to(GPU)
+        model = model_of(name, there)
+        controller, world = METHODS[name](CAMERA, depth=0.6, model=model), Simulator(there, CAMERA, T_start.to(GPU))
+        goal = there.render(CAMERA, T_goal.to(GPU))
+        controller.set_goal(goal)
+        trajectory = servo(world, controller, goal, 3)
+        assert trajectory.v_cam.device == GPU and bool(torch.isfinite(trajectory.v_cam).all())
+
+
+def test_the_speed_of_a_device_is_measured_beside_its_floors(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "TIMED", 2)
+    monkeypatch.setitem(speed.PUBLISHED, "aevs", lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18, 4, 8, 64)).eval()))
+    out = tmp_path / "gpu.json"
+    speed.main(methods=("dvs", "aevs"), runs=(1, 2), copied=10_000, side=64, out=out)
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["method"], row["runs"]) for row in rows] == [("dvs", 1), ("dvs", 2), ("aevs", 1), ("aevs", 2)]
+    assert all(row["steps_per_s"] > 0 and 0 < row["ms_p50"] <= row["ms_p99"] and row["memory_floor"] > 0 for row in rows)
+    assert rows[0]["flop_floor"] is None and rows[2]["flop_floor"] > 0
