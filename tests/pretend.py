@@ -45,6 +45,8 @@ class Pretended(TorchFunctionMode):
         kwargs, name = dict(kwargs or {}), getattr(func, "__name__", str(func))
         if func == torch.Tensor.device.__get__:
             return self.of(args[0])
+        if name == "_parse_to":  # a network reads what it is told
+            return func(*args, **kwargs)
         if name == "__get__":  # of another property
             return self._labelled(func(*args, **kwargs), self.of(args[0]))
         if func == torch.Tensor.data.__set__:  # as a network's own move does

@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from deepservo import distributed, full_scale, rehearsal
+from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.data_stock import Stock, draw
 from deepservo.full_scale import Plan
 from deepservo.learn import PAPER_CAMERA, RECIPES
 from deepservo.loop import Simulator, servo
 from deepservo.methods import METHODS
 from deepservo.methods.aevs import latent_servo
+from deepservo.model import Model
 from deepservo.nets.resnet import Encoder, Shape
 from deepservo.recipes import EXPERIMENTS
 from deepservo.scene import sampling
@@ -97,6 +99,22 @@ def test_a_loop_of_whole_picture_methods_runs_there(name, scene):
         controller.set_goal(goal)
         trajectory = servo(world, controller, goal, 3)
         assert trajectory.v_cam.device == GPU and bool(torch.isfinite(trajectory.v_cam).all())
+
+
+@pytest.mark.parametrize("name", ["lookat-rz", "lookat-rz-perturbed", "gaussian"])
+@pytest.mark.parametrize("method", ["dvs", "siamese-se3"])
+def test_a_benchmark_takes_place_there_and_says_the_same(method, name, scene, monkeypatch):
+    monkeypatch.setattr(distributed, "on_device", pretended_gpu)
+    model = model_of(method, scene, PAPER_CAMERA)
+    known = Model(method, model.net.eval(), scene, PAPER_CAMERA, 0.6, "noise", {"seconds": 1.0, "steps": 1})
+    job = Job(method, name, "", "noise", 3)
+    rows = {}
+    for gpu in (False, True):
+        bench = Bench(PAPER_CAMERA, 0.6, {"noise": scene}, {("noise", method): known}, 0, budget=6, gpu=gpu)
+        rows[gpu] = row(job, [Prepared(job, bench).run(range(3))], bench)
+    assert rows[True]["n"] == rows[False]["n"] == 3
+    assert rows[True]["end_mm_median_all"] == pytest.approx(rows[False]["end_mm_median_all"], rel=1e-3)
+    assert {getattr(p, "_pretended", CPU) for p in known.net.parameters()} == {CPU}, "the model itself stays where it was"
 
 
 def test_the_speed_of_a_device_is_measured_beside_its_floors(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import torch
 from deepservo import data_pair, distributed
 from deepservo.bench import metrics
 from deepservo.bench.bench import Show, collect, open_together, run_all
-from deepservo.bench.runs import Bench, jobs
+from deepservo.bench.runs import CHUNK, Bench, jobs
 from deepservo.bench.scenes import scene_of
 from deepservo.camera_file import CalibratedCamera
 from deepservo.checkpoint import replacing
@@ -33,6 +33,7 @@ from deepservo.version import __version__
 DISTANCE = 0.6  # of the reference pose [m]
 GLANCE_STEPS, GLANCE_RUNS, GLANCE_BUDGET = 20, 2, 20  # of training; of one row; pictures a run may take
 WARM, WATCHED = 5, 20  # first steps, which also warm caches up; and those whose rendering is timed
+TOGETHER = 250  # runs at once on a GPU
 HALVINGS = 5  # of the batch, where memory is short
 MODEL, TRAINING, BENCH = "model.safetensors", "training.json", "bench"  # in a recipe's folder
 
@@ -204,13 +205,14 @@ def told(training: dict[str, Any], watch: Watch) -> dict[str, Any]:
 
 
 def measure(plan: Plan, model: Model | UnseenModel, folder: Path, show: Show) -> list[dict[str, Any]]:
-    """The rows of the experiment's sets, run by run, on the processor; runs that are kept in `folder` are not run again."""
+    """The rows of the experiment's sets, run by run; runs that are kept in `folder` are not run again."""
     experiment, alone = plan.experiment, isinstance(model, UnseenModel)
     names = experiment.scenes if alone else experiment.scenes[:1]
     bench = Bench(
         PAPER_CAMERA, DISTANCE, {name: scene_of(name) for name in names},
         {(model.picture, model.method): model} if isinstance(model, Model) else {}, plan.seed, GLANCE_BUDGET if plan.glance else None,
-        pair=model if isinstance(model, UnseenModel) else None,
+        pair=model if isinstance(model, UnseenModel) else None, gpu=torch.cuda.is_available(),
+        chunk=TOGETHER if torch.cuda.is_available() else CHUNK,
     )  # fmt: skip
     whole = jobs(experiment.methods, experiment.sets, bench, GLANCE_RUNS if plan.glance else None)
     work = whole[:1] if plan.glance else whole

@@ -6,8 +6,8 @@ while the camera is not home:  image = world.observe();  v_cam = controller.velo
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -71,6 +71,11 @@ class Trajectory:
     """Time of one call to `velocity` for the whole batch [ms]."""
     dt: float
     budget: int
+
+    def cpu(self) -> "Trajectory":
+        """With all tensors on the processor."""
+        moved: dict[str, Any] = {name: value.cpu() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 # A run has settled when ten steps in a row were all smaller than this [m, rad]: far below the published rule (0.1 mm and

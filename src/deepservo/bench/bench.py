@@ -67,10 +67,10 @@ def open_together(out: Path, bench: Bench, resume: bool) -> None:
         open_folder(out, bench, resume=True)
 
 
-def chunks_of(job: Job) -> Iterator[range]:
-    """The job's runs, CHUNK at a time."""
-    for first in range(0, job.n, CHUNK):
-        yield range(first, min(first + CHUNK, job.n))
+def chunks_of(job: Job, chunk: int = CHUNK) -> Iterator[range]:
+    """The job's runs, so many at a time."""
+    for first in range(0, job.n, chunk):
+        yield range(first, min(first + chunk, job.n))
 
 
 def kept_at(out: Path, job: Job, numbers: range) -> Path:
@@ -81,7 +81,7 @@ def kept_at(out: Path, job: Job, numbers: range) -> Path:
 def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
     """Run what is not kept yet: this process's share where `torchrun` started several."""
     rank, world = distributed.rank()
-    mine = shared_out([(job, numbers) for job in jobs for numbers in chunks_of(job)], world)[rank]
+    mine = shared_out([(job, numbers) for job in jobs for numbers in chunks_of(job, bench.chunk)], world)[rank]
     prepared: Prepared | None = None
     for done, (job, numbers) in enumerate(mine):
         path = kept_at(out, job, numbers)
@@ -119,7 +119,7 @@ def collect(jobs: list[Job], bench: Bench, out: Path) -> tuple[list[dict[str, An
     """The rows and the runs of every job from the chunks that are kept."""
     rows, runs = [], {}
     for job in jobs:
-        chunks = [Chunk.load(kept_at(out, job, numbers)) for numbers in chunks_of(job)]
+        chunks = [Chunk.load(kept_at(out, job, numbers)) for numbers in chunks_of(job, bench.chunk)]
         rows.append(row(job, chunks, bench))
         runs[job] = Runs.joined([chunk.runs for chunk in chunks])
     return rows, runs

@@ -4,10 +4,12 @@ A run depends on the seed, its set and its number there alone. So the figures do
 how many processes share them.
 """
 
+import copy
 import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deepservo import distributed
 from deepservo.bench import metrics
+from deepservo.bench.conditions import Condition
 from deepservo.bench.scenes import scene_of
 from deepservo.bench.sets import SETS, Part, overlap
 from deepservo.bench.worlds import SIMULATOR, check_condition, opened, period
@@ -25,8 +29,8 @@ from deepservo.camera import Camera
 from deepservo.checkpoint import replacing
 from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.loop import servo
-from deepservo.methods import build, trained_as
+from deepservo.loop import Simulator, servo
+from deepservo.methods import WHOLE_PICTURE, build, trained_as
 from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
 from deepservo.model import Model, Unlearned
@@ -55,6 +59,9 @@ class Bench:
     own_starts: bool = False
     """Each scene has starts of its own, where many scenes have few runs each; else all have the same."""
     world: str = SIMULATOR
+    gpu: bool = False
+    """Runs of the methods that can (`methods.WHOLE_PICTURE`), before what is plain to see, take place on the GPU."""
+    chunk: int = CHUNK
 
     def turn(self, scene: str) -> tuple[int, int]:
         """Which of the starts that are drawn are the scene's: the first, and how many there are from one to the next."""
@@ -226,7 +233,13 @@ class Prepared:
         poses = part.draw(every * job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
         self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts[self.drawn]) for Ts in poses)
         self.camera, self.scene = self.condition.camera(bench.camera), self.condition.scene(known.scene)
-        self.controller = controller or build(job.method, bench.camera, distance * self.condition.depth, known)
+        base = trained_as(job.method) or job.method
+        able = base in WHOLE_PICTURE and "+" not in job.method and self.condition == Condition(goal=self.condition.goal)
+        self.on_device = distributed.on_device if bench.gpu and able else nullcontext
+        with self.on_device():
+            if self.on_device is not nullcontext:
+                known = replace(known, **_there(scene=known.scene, net=copy.deepcopy(known.net)))
+            self.controller = controller or build(job.method, bench.camera, distance * self.condition.depth, known)
         self.dt = period(bench.world)
         self.controller.pace(self.dt)
 
@@ -238,10 +251,14 @@ class Prepared:
         Ts_cam, Ts_goal, drawn = self.Ts_cam[runs], self.Ts_goal[runs], self.drawn[runs]
         world, goal = opened(self.bench.world, self.scene, self.camera, Ts_cam, Ts_goal, self.condition, seed, drawn)
         assert goal is not None, "the goals' poses are known"
-        controller.set_goal(goal)
-        if isinstance(controller, TruePose):
-            controller.follow(world, Ts_goal)
-        trajectory = servo(world, controller, goal, self.bench.budget, self.dt, progress)
+        with self.on_device():
+            if self.on_device is not nullcontext:
+                there = _there(scene=self.scene, T_world_cam=Ts_cam)
+                world, goal = Simulator(camera=self.camera, **there), goal.to(torch.get_default_device())
+            controller.set_goal(goal)
+            if isinstance(controller, TruePose):
+                controller.follow(world, Ts_goal)
+            trajectory = servo(world, controller, goal, self.bench.budget, self.dt, progress).cpu()
         judged = metrics.judge(trajectory, Ts_goal, controller.gain)
         start = metrics.errors(Ts_cam, Ts_goal)
         T = se3.inverse(Ts_goal) @ trajectory.Ts_world_cam
@@ -254,3 +271,8 @@ class Prepared:
         )  # fmt: skip
         facts = {"gain": controller.gain, "dt": trajectory.dt, "budget": trajectory.budget}
         return Chunk(done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb())
+
+
+def _there(**things: Any) -> dict[str, Any]:
+    """Scenes, networks and tensors on the default device."""
+    return {name: None if thing is None else thing.to(torch.get_default_device()) for name, thing in things.items()}

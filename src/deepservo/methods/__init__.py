@@ -125,6 +125,8 @@ METHODS: dict[str, Callable[..., Controller]] = {
     "siamese-SE3+dvs": _siamese("siamese-SE3", finish=True),
     "siamese-ibvs+dvs": _siamese("siamese-ibvs", finish=True),
 }
+WHOLE_PICTURE = frozenset({"dvs", "dct", "pca", "cnn", "aevs", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs"})
+"""Those that torch alone computes, and so run wherever their scene and their network are."""
 NUMBERED = ("dct", "pca", "mlvs")  # whose name may end in how many numbers they take of a picture, or neighbours of a bank
 
 
