@@ -261,7 +261,7 @@ def test_two_processes_give_the_rows_of_one(tmp_path):
     args = ["bench", "--methods", "dvs,sift", "--sets", "hard-size", "--scenes", "moon", "--n", "2", "--quick"]
     assert main([*args, "--out", str(tmp_path / "one")]) == 0
     args[args.index("--n")] = "--runs"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29577", "-m", "deepservo", *args]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "deepservo", *args]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "two")],
         capture_output=True,

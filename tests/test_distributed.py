@@ -1,5 +1,6 @@
 """Training shared by two processes, as torchrun starts them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -66,8 +67,8 @@ print("threads:", *[path.read_text().strip() for path in Path("/proc/self/task")
 """
 
 
-def torchrun(*args: str, port: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), *args]
+def torchrun(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *args]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
     return done
@@ -76,7 +77,7 @@ def torchrun(*args: str, port: int) -> subprocess.CompletedProcess[str]:
 def test_two_processes_learn_what_one_does_from_both_their_batches(tmp_path):
     """Stopped by one of them and gone on from the first one's checkpoint."""
     (tmp_path / "script.py").write_text(SCRIPT.format(here=str(Path(__file__).parent)))
-    done = torchrun(str(tmp_path / "script.py"), str(tmp_path), port=29578)
+    done = torchrun(str(tmp_path / "script.py"), str(tmp_path))
     assert "process 0 stopped" in done.stdout and "process 1 stopped" in done.stdout, "both stop where one is asked to"
     assert "gloo" not in done.stdout, "threads that outlive their group now and then abort the process at its end"
     alone = network()
@@ -93,8 +94,19 @@ def test_learn_under_torchrun_writes_one_model(tmp_path, length):
 
     imsave(tmp_path / "coffee.png", (picture * 255).byte().numpy(), check_contrast=False)
     out = tmp_path / "model.safetensors"
-    done = torchrun("-m", "deepservo", "learn", str(tmp_path / "coffee.png"), "--out", str(out), *length, port=29579)
+    done = torchrun("-m", "deepservo", "learn", str(tmp_path / "coffee.png"), "--out", str(out), *length)
     assert done.stdout.count("learned coffee.png") == 1
     model = load_model(out)
     assert model.training["settings"]["processes"] == 2 and isinstance(model.scene, PlanarScene)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["coffee.png", "model.safetensors"]
+
+
+def test_a_recipe_under_torchrun_writes_one_result(tmp_path):
+    args = ["siamese-se3", "--quick", "--steps", "3", "--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
+    for more in ((), ("--resume",)):
+        done = torchrun("-m", "deepservo", "recipe", *args, *more)
+        assert done.stdout.count("siamese-se3.json: 3 steps, 1 row") == 1
+    found = json.loads((tmp_path / "results" / "siamese-se3.json").read_text())
+    assert found["training"]["steps"] == 3 and found["rows"][0]["n"] == 2
+    alone = 3 * found["training"]["batch"] / found["training"]["seconds"]
+    assert found["training"]["samples_per_s"] == pytest.approx(2 * alone, rel=0.1), "both processes' batches count"

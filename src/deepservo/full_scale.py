@@ -144,11 +144,9 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
     """
     path, facts = folder / MODEL, folder / TRAINING
     partial = path.with_name(path.name + ".partial")
-    if not resume and (path.exists() or partial.exists()):
-        raise InputError(f"{folder}: holds this recipe's training already; --resume goes on with it, or give another --out")
-    if path.is_file() and facts.is_file():
+    finished, begun, halved = distributed.decided(lambda: _found(folder, partial, resume))
+    if finished:
         return read_model(path)
-    halved = int(peek(partial)[0].get("halved", 0)) if partial.is_file() else 0
     while True:
         watch = Watch()
         metrics.reset_peak()
@@ -159,17 +157,24 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
 
         try:
             with watch.watching():
-                model = learned(plan, path, halved, partial.is_file(), watched)
+                model = learned(plan, path, halved, begun, watched)
             break
         except torch.OutOfMemoryError:
             if halved == HALVINGS:
                 raise InputError(f"{plan.name}: the memory does not hold {1 / 2**halved:g} of the batch; learn on a larger GPU") from None
-            halved += 1
-            partial.unlink(missing_ok=True)
+            halved, begun = halved + 1, False
             say(f"{plan.name}: out of memory; it begins again with {1 / 2**halved:g} of the batch")
     if distributed.first():
         _write(facts, json.dumps(told(model.training, watch), indent=1, allow_nan=False) + "\n")
     return model
+
+
+def _found(folder: Path, partial: Path, resume: bool) -> tuple[bool, bool, int]:
+    """Whether the training in this folder is finished, whether it has begun, and how many times its batch is halved."""
+    finished, begun = (folder / MODEL).is_file() and (folder / TRAINING).is_file(), partial.is_file()
+    if not resume and ((folder / MODEL).exists() or begun):
+        raise InputError(f"{folder}: holds this recipe's training already; --resume goes on with it, or give another --out")
+    return finished, begun, int(peek(partial)[0].get("halved", 0)) if begun else 0
 
 
 def learned(
