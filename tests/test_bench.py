@@ -230,11 +230,10 @@ def test_a_chunk_comes_back_from_its_file_and_no_other_file_is_one(tmp_path):
         Chunk.load(tmp_path / "b.npz")
 
 
-def test_killed_and_resumed_is_uninterrupted(tmp_path, monkeypatch):
-    monkeypatch.setattr(benching, "CHUNK", 2)
-    bench = small(("coffee", "moon"))
+def test_killed_and_resumed_is_uninterrupted(tmp_path):
+    bench = replace(small(("coffee", "moon")), chunk=2)
     work = jobs(("dvs", "sift"), ("lookat", "hard-size"), bench, 3)
-    assert len(work) == 2 * 2 * (1 + len(SIZE)) and [len(r) for r in chunks_of(work[0])] == [2, 1]
+    assert len(work) == 2 * 2 * (1 + len(SIZE)) and [len(r) for r in chunks_of(work[0], bench.chunk)] == [2, 1]
     seen = []
 
     def stop(job: Job, runs: int, done: int, chunks: int, step: int) -> None:

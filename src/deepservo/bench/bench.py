@@ -12,7 +12,7 @@ import numpy as np
 from deepservo import distributed
 from deepservo.bench import metrics
 from deepservo.bench.page import Group, write_bench_page
-from deepservo.bench.runs import CHUNK, Bench, Chunk, Job, Prepared, Runs, row, sharing
+from deepservo.bench.runs import Bench, Chunk, Job, Prepared, Runs, row, sharing
 from deepservo.bench.tables import ALL, markdown
 from deepservo.checkpoint import check_folder, replacing
 from deepservo.errors import InputError
@@ -67,7 +67,7 @@ def open_together(out: Path, bench: Bench, resume: bool) -> None:
         open_folder(out, bench, resume=True)
 
 
-def chunks_of(job: Job, chunk: int = CHUNK) -> Iterator[range]:
+def chunks_of(job: Job, chunk: int) -> Iterator[range]:
     """The job's runs, so many at a time."""
     for first in range(0, job.n, chunk):
         yield range(first, min(first + chunk, job.n))
