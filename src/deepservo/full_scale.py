@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,7 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
                 raise InputError(f"{plan.name}: the memory does not hold {1 / 2**halved:g} of the batch; learn on a larger GPU") from None
             halved, begun = halved + 1, False
             say(f"{plan.name}: out of memory; it begins again with {1 / 2**halved:g} of the batch")
+    model = replace(model, training=distributed.decided(lambda: model.training))  # each has timed itself
     if distributed.first():
         _write(facts, json.dumps(told(model.training, watch), indent=1, allow_nan=False) + "\n")
     return model
