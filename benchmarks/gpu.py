@@ -3,24 +3,21 @@
     python benchmarks/gpu.py && make table      # on a machine with a GPU
 
 Floors are those of this device, measured in the same run: how long the bytes that a step cannot do without take at the speed of a plain
-copy, and how long a network's multiplications take at the speed of a large product of matrices.
+copy, and how long a network's multiplications take at the speed of a large product of matrices. A row that is in --out is not measured
+again.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import tyro
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepservo import distributed
-from deepservo.bench import metrics
 from deepservo.bench.scenes import scene_of
-from deepservo.checkpoint import replacing
 from deepservo.data import half_precision
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
@@ -34,9 +31,8 @@ from deepservo.nets.metric import MetricNet
 from deepservo.nets.resnet import Encoder, Shape
 from deepservo.nets.siamese import SiameseNet
 from deepservo.scene import PlanarScene, sampling
-from deepservo.version import __version__
+from rows import ResultsFile, Row
 
-Row = dict[str, Any]
 PUBLISHED: dict[str, Callable[[PlanarScene], Controller]] = {
     "dvs": lambda scene: PhotometricServo(PAPER_CAMERA),
     "aevs": lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18)).eval()),
@@ -48,22 +44,16 @@ WARM, TIMED, ROUNDS = 3, 10, 5
 COPIED, SIDE = 2**26, 4096  # numbers of a copy; rows and columns of a product
 
 
-def wait() -> None:
-    """Until the device has done what it was told."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def seconds(work: Callable[[], object], times: int = TIMED) -> list[float]:
     """Of each of so many calls, after some that warm up."""
     for _ in range(WARM):
         work()
     took = []
     for _ in range(times):
-        wait()
+        distributed.wait()
         begin = time.perf_counter()
         work()
-        wait()
+        distributed.wait()
         took.append(time.perf_counter() - begin)
     return took
 
@@ -73,9 +63,8 @@ def speeds(copied: int, side: int) -> tuple[float, float]:
     source, target = torch.zeros(copied), torch.zeros(copied)
     a = torch.ones(side, side)
     with torch.no_grad(), half_precision():
-        return 8 * copied / statistics.median(seconds(lambda: target.copy_(source))), 2 * side**3 / statistics.median(
-            seconds(lambda: a @ a)
-        )
+        copy, product = (statistics.median(seconds(work)) for work in (lambda: target.copy_(source), lambda: a @ a))
+    return 8 * copied / copy, 2 * side**3 / product
 
 
 def needed_bytes(pixels: int) -> int:
@@ -104,15 +93,6 @@ def prepared(method: str, scene: PlanarScene, runs: int) -> tuple[Simulator, Con
 
 def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_product: float) -> Row:
     """A row; steps_per_s is null where the device's memory does not hold so many runs."""
-    row: Row = {
-        "method": method,
-        "runs": runs,
-        "steps_per_s": None,
-        "ms_p50": None,
-        "ms_p99": None,
-        "memory_floor": None,
-        "flop_floor": None,
-    }
     try:
         world, controller = prepared(method, scene, runs)
 
@@ -124,11 +104,10 @@ def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_prod
             images = world.observe()
             alone = sorted(seconds(lambda: controller.velocity(images), 100 if runs == 1 else TIMED))
         flops = operations(method, controller, images)
-    except torch.OutOfMemoryError:
-        return row
+    except torch.cuda.OutOfMemoryError:
+        return dict.fromkeys(("steps_per_s", "ms_p50", "ms_p99", "memory_floor", "flop_floor"))
     pixels = PAPER_CAMERA.width * PAPER_CAMERA.height
     return {
-        **row,
         "steps_per_s": statistics.median(rates),
         "ms_p50": 1e3 * statistics.median(alone),
         "ms_p99": 1e3 * alone[round(0.99 * (len(alone) - 1))],
@@ -145,7 +124,7 @@ def main(
     side: int = SIDE,
     out: Path = Path("results/gpu.json"),
 ) -> None:
-    """Measure on the GPU, or on the processor where there is none.
+    """Measure what is not measured yet, on the GPU, or on the processor where there is none.
 
     Args:
         methods: of PUBLISHED.
@@ -154,18 +133,16 @@ def main(
         side: of the matrices whose product the other floor is measured by.
         out: the results file.
     """
-    rows: list[Row] = []
-    scene = scene_of("coffee")
+    results, scene = ResultsFile(out), scene_of("coffee")
     with distributed.on_device():
         scene = scene.to(torch.get_default_device())
         of_copy, of_product = speeds(copied, side)
         for method in methods:
             for count in runs:
-                rows.append(measured(method, scene, count, of_copy, of_product))
-                print(rows[-1], flush=True)
-                head = {"machine": metrics.machine(), "version": __version__, "copy_bytes_per_s": of_copy, "product_flops": of_product}
-                with replacing(out) as beside:
-                    beside.write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
+                settings = {"method": method, "runs": count}
+                if not results.has(settings):
+                    results.add(measured(method, scene, count, of_copy, of_product), settings)
+                    print(results.rows[-1], flush=True)
 
 
 if __name__ == "__main__":

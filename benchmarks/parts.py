@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from deepservo.bench.tables import ends, figure, home, over_all, table, unique
+from deepservo.bench.tables import ALL, ends, figure, home, table, unique
 from objects import SETTLED_PX
 from rows import Row
 
@@ -74,10 +74,10 @@ def gantry(rows: list[Row]) -> str:
     """A line a world, part of a set and picture."""
     rows = rows + [row for name in MORE for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]]
     lines = []
-    for world in unique(row["world"] for row in rows):
-        for row in over_all([row for row in rows if row["world"] == world])[0]:
+    for row in rows:
+        if row["scene"] != ALL:
             name = f"{row['set']}, {row['part']}" if row["part"] else row["set"]
-            lines.append([world, name, row["scene"], f"`{row['method']}`", str(row["n"]), home(row), *ends(row)])
+            lines.append([row["world"], name, row["scene"], f"`{row['method']}`", str(row["n"]), home(row), *ends(row)])
     return table(["world", "set", "picture", "method", "runs", "home % [95 %]", "end mm", "end deg", "length", "steps"], lines, 4)
 
 

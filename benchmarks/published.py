@@ -1,5 +1,6 @@
 """The tables of docs/results.md: what the papers print beside ours at full scale and on two cores; and the weights that ship."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -7,21 +8,15 @@ from typing import Any
 
 from deepservo.bench.metrics import wilson
 from deepservo.bench.published import PUBLISHED
-from deepservo.bench.tables import figure, home, table
+from deepservo.bench.tables import ALL, figure, home, table
+from deepservo.full_scale import is_full
 from deepservo.recipes import EXPERIMENTS
 from deepservo.unseen import SHIPPED, load_unseen
 from rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-TWO_CORES = (
-    "one-scene",
-    "aevs",
-    "mlvs",
-    "pictures",
-    "classical",
-    "six",
-)  # where what was learned and run on two cores is, the first that has it
+TWO_CORES = ("one-scene", "aevs", "mlvs", "pictures", "classical", "six")  # the first of these that has a row counts
 NOT_RUN = ["not run", "-", "-"]
 
 
@@ -34,6 +29,7 @@ def published(_: list[Row]) -> str:
     return table(["set", "method", "paper: home %", "end mm", *heads], lines, 2)
 
 
+@functools.cache
 def _rows(path: Path) -> list[Row]:
     return json.loads(path.read_text())["rows"] if path.is_file() else []
 
@@ -42,10 +38,9 @@ def _full(name: str, method: str) -> list[Row]:
     """The rows of the full-scale result that measured this method on this set."""
     for recipe, experiment in EXPERIMENTS.items():
         path = RESULTS / "full-scale" / f"{recipe}.json"
-        if method in experiment.methods and name in experiment.sets and path.is_file():
+        if method in experiment.methods and name in experiment.sets and is_full(path):
             content = json.loads(path.read_text())
-            if content["full"]:
-                return [{**row, "trained_s": content["training"]["seconds"]} for row in _of(content["rows"], name, method)]
+            return [{**row, "trained_s": content["training"]["seconds"]} for row in _of(content["rows"], name, method)]
     return []
 
 
@@ -54,7 +49,7 @@ def _two_cores(name: str, method: str) -> list[Row]:
 
 
 def _of(rows: list[Row], name: str, method: str) -> list[Row]:
-    return [row for row in rows if (row["set"], row["method"]) == (name, method) and row["scene"] != "all"]
+    return [row for row in rows if (row["set"], row["method"]) == (name, method) and row["scene"] != ALL]
 
 
 def _cells(rows: list[Row]) -> list[str]:
@@ -75,9 +70,9 @@ def recipes(_: list[Row]) -> str:
     lines = []
     for name, experiment in EXPERIMENTS.items():
         path = RESULTS / "full-scale" / f"{name}.json"
-        content = json.loads(path.read_text()) if path.is_file() else {"full": False}
         cells = ["not run", "-", "-", "-"]
-        if content["full"]:
+        if is_full(path):
+            content = json.loads(path.read_text())
             training = content["training"]
             share = f"{100 * training['rendering_share']:.0f}"
             gpu = content["machine"].get("gpu", content["machine"]["processor"])

@@ -30,6 +30,12 @@ def on_device() -> AbstractContextManager[object]:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else nullcontext()
 
 
+def wait() -> None:
+    """Until the GPU, where there is one, has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def first() -> bool:
     """Whether this process writes: the only one, or the first of several."""
     return rank()[0] == 0

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Watch:
     steps: int = 0
     rendering: float = 0.0
     begun: float = 0.0
-    seconds: float = field(default=0.0)
+    seconds: float = 0.0
 
     def stepped(self) -> None:
         """Call it after each step."""
@@ -102,10 +102,10 @@ class Watch:
         def timed(*args: Any) -> Any:
             if not WARM <= self.steps < WARM + WATCHED:
                 return call(*args)
-            _wait()
+            distributed.wait()
             begin = time.perf_counter()
             answer = call(*args)
-            _wait()
+            distributed.wait()
             self.rendering += time.perf_counter() - begin
             return answer
 
@@ -115,11 +115,6 @@ class Watch:
     def share(self) -> float | None:
         """Of the time of a step; None where a training was too short to tell."""
         return round(self.rendering / self.seconds, 3) if self.steps > WARM else None
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def missing(results: Path) -> list[str]:
@@ -159,7 +154,7 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
             with watch.watching():
                 model = learned(plan, path, halved, begun, watched)
             break
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             if halved == HALVINGS:
                 raise InputError(f"{plan.name}: the memory does not hold {1 / 2**halved:g} of the batch; learn on a larger GPU") from None
             halved, begun = halved + 1, False

@@ -108,9 +108,8 @@ def learn_unseen(
 ) -> UnseenModel:
     """Train one of KINDS on endless pictures made by code, or on those in `folder`; write it to `out`, and a checkpoint beside until then.
 
-    On torch's default device. minutes, steps, resume: as `deepservo.learn.learn` has them. halved: how many times the batch is.
-    Raises InputError for impossible options, a folder without pictures, a
-    checkpoint made with other settings, or when `out` is some other file.
+    On torch's default device. minutes, steps, resume: as `deepservo.learn.learn` has them. halved: how many times the batch is. Raises
+    InputError for impossible options, a folder without pictures, a checkpoint made with other settings, or when `out` is some other file.
     """
     if minutes is not None and steps is not None:
         raise InputError("give either --minutes or --steps, not both")

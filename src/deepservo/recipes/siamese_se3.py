@@ -12,19 +12,8 @@ SE3 = Experiment(
     methods=("siamese-se3", "siamese-se3+dvs"),
     sets=("gaussian", "lookat", "screw"),
 )
-TWO_WEIGHTS = replace(
-    SE3, paper="Siame-se(3) (Felton 2021), Table I: two weights", loss="two", methods=("siamese-se3",), sets=("gaussian",)
-)
-POSES = replace(
-    SE3, paper="Siame-se(3) (Felton 2021), Table I: poses of SE(3)", method="siamese-SE3", methods=("siamese-SE3",), sets=("gaussian",)
-)
-POINTS = replace(
-    SE3, paper="Siame-se(3) (Felton 2021): the law of four points", method="siamese-ibvs", methods=("siamese-ibvs",), sets=("gaussian",)
-)
-SEVERAL = replace(
-    SE3,
-    paper="Siame-se(3) (Felton 2021), Fig. 3: one network of several scenes",
-    scenes=BUNDLED,
-    methods=("siamese-se3",),
-    sets=("gaussian",),
-)
+_VARIANT = replace(SE3, methods=("siamese-se3",), sets=("gaussian",))
+TWO_WEIGHTS = replace(_VARIANT, paper="Siame-se(3) (Felton 2021), Table I: two weights", loss="two")
+POSES = replace(_VARIANT, paper="Siame-se(3) (Felton 2021), Table I: poses of SE(3)", method="siamese-SE3", methods=("siamese-SE3",))
+POINTS = replace(_VARIANT, paper="Siame-se(3) (Felton 2021): the law of four points", method="siamese-ibvs", methods=("siamese-ibvs",))
+SEVERAL = replace(_VARIANT, paper="Siame-se(3) (Felton 2021), Fig. 3: one network of several scenes", scenes=BUNDLED)
