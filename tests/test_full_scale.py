@@ -179,5 +179,13 @@ def test_a_network_of_another_size_learns_from_a_stock(tmp_path):
     assert half.training["batch"] == 6
 
 
+def test_pictures_drawn_beforehand_are_no_steps(tmp_path, monkeypatch):
+    """Or a stock's first pictures would be all that is watched, and rendering take none of their time."""
+    scale = replace(EXPERIMENTS["unseen"].scale, batch=4, stock=30)
+    monkeypatch.setattr(full_scale, "TWO_CORES", scale)  # what a glance learns
+    full_scale.train(Plan.of("unseen", 8, True, 0), tmp_path / "unseen", False, lambda progress: None, print)
+    assert 0 < json.loads((tmp_path / "unseen" / full_scale.TRAINING).read_text())["rendering_share"] < 1
+
+
 def test_a_part_of_an_experiment_is_no_full_result():
     assert Plan.of("mlvs", None, False, 0).full and not Plan.of("mlvs", 20, False, 0).full and not Plan.of("mlvs", None, True, 0).full

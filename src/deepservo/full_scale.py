@@ -147,7 +147,8 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
         metrics.reset_peak()
 
         def watched(progress: Progress, watch: Watch = watch) -> None:
-            watch.stepped()
+            if not progress.doing:  # pictures drawn beforehand and rehearsals are no steps
+                watch.stepped()
             show(progress)
 
         try:
