@@ -32,14 +32,16 @@ from deepservo.nets.resnet import Encoder, Shape
 from deepservo.nets.siamese import SiameseNet
 from deepservo.scene import PlanarScene, sampling
 from rows import ResultsFile, Row
+from speed import VISP_CAMERA
 
 PUBLISHED: dict[str, Callable[[PlanarScene], Controller]] = {
     "dvs": lambda scene: PhotometricServo(PAPER_CAMERA),
+    "dvs-visp": lambda scene: PhotometricServo(VISP_CAMERA, interaction="goal", gain=0.1),
     "aevs": lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18)).eval()),
     "mlvs": lambda scene: MetricServo(PAPER_CAMERA, MetricNet(Shape(34)).eval(), 0.6, scene),
     "siamese-se3": lambda scene: SiameseServo(PAPER_CAMERA, SiameseNet("efficientnet_b3").eval(), 0.6),
 }
-"""On the papers' networks: how fast one is does not depend on what it has learned."""
+"""On the papers' networks: how fast one is does not depend on what it has learned; and DVS as ViSP's example has it."""
 WARM, TIMED, ROUNDS = 3, 10, 5
 COPIED, SIDE = 2**26, 4096  # numbers of a copy; rows and columns of a product
 
@@ -74,7 +76,7 @@ def needed_bytes(pixels: int) -> int:
 
 def operations(method: str, controller: Controller, images: torch.Tensor) -> int:
     """Of the networks, for one call."""
-    if method == "dvs":
+    if method.startswith("dvs"):
         return 0
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         controller.velocity(images)
@@ -87,8 +89,8 @@ def prepared(method: str, scene: PlanarScene, runs: int) -> tuple[Simulator, Con
     T_goal = sampling.fronto_parallel(0.6)
     offset = 0.02 * torch.randn(runs, 6, dtype=torch.float64)
     controller = PUBLISHED[method](scene)
-    controller.set_goal(scene.render(PAPER_CAMERA, T_goal))
-    return Simulator(scene, PAPER_CAMERA, T_goal @ se3.exp(offset)), controller
+    controller.set_goal(scene.render(controller.camera, T_goal))
+    return Simulator(scene, controller.camera, T_goal @ se3.exp(offset)), controller
 
 
 def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_product: float) -> Row:
@@ -106,7 +108,7 @@ def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_prod
         flops = operations(method, controller, images)
     except torch.cuda.OutOfMemoryError:
         return dict.fromkeys(("steps_per_s", "ms_p50", "ms_p99", "memory_floor", "flop_floor"))
-    pixels = PAPER_CAMERA.width * PAPER_CAMERA.height
+    pixels = controller.camera.width * controller.camera.height
     return {
         "steps_per_s": statistics.median(rates),
         "ms_p50": 1e3 * statistics.median(alone),

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md: what the papers print beside ours at full scale and on two cores; and the weights that ship."""
+"""The tables of docs/results.md: what the papers print beside ours at full scale and on two cores; marks; and the weights that ship."""
 
 import functools
 import hashlib
@@ -16,8 +16,11 @@ from rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-TWO_CORES = ("one-scene", "aevs", "mlvs", "pictures", "classical", "six")  # the first of these that has a row counts
+TWO_CORES = ("one-scene", "aevs", "mlvs", "pictures", "classical", "six", "papers")  # the first of these that has a row counts
 NOT_RUN = ["not run", "-", "-"]
+LEARNED = (("lookat-rz", "cnn"), ("gaussian", "siamese-se3"), ("lookat", "aevs"), ("lookat-rz", "mlvs"))
+"""Each paper's method on the set that it was published on, one scene."""
+AS_VISP = "DVS steps, 320 x 240, 64 runs, antialiased"
 
 
 def published(_: list[Row]) -> str:
@@ -39,9 +42,14 @@ def _full(name: str, method: str) -> list[Row]:
     for recipe, experiment in EXPERIMENTS.items():
         path = RESULTS / "full-scale" / f"{recipe}.json"
         if method in experiment.methods and name in experiment.sets and is_full(path):
-            content = json.loads(path.read_text())
-            return [{**row, "trained_s": content["training"]["seconds"]} for row in _of(content["rows"], name, method)]
+            return _of(_rows(path), name, method)
     return []
+
+
+def _full_rows(name: str) -> list[Row]:
+    """All that full-scale results measured on this set."""
+    paths = [RESULTS / "full-scale" / f"{recipe}.json" for recipe in EXPERIMENTS]
+    return [row for path in paths if is_full(path) for row in _rows(path) if row["set"] == name]
 
 
 def _two_cores(name: str, method: str) -> list[Row]:
@@ -81,15 +89,61 @@ def recipes(_: list[Row]) -> str:
     return table(["recipe", "what was published", "steps", "minutes", "samples a second", "% rendering", "hardware"], lines, 2)
 
 
+def marks(_: list[Row]) -> str:
+    """A line a mark that a GPU is to meet."""
+    lines = [[*_learned_for(name, method), f"`deepservo recipe {method}`"] for name, method in LEARNED]
+    slowest = max(((row["time_s"] * 500 / row["n"] / 60, row["method"]) for row in _full_rows("lookat-rz")), default=None)
+    cell = f"{slowest[0]:.1f} min, `{slowest[1]}`" if slowest else NOT_RUN[0]
+    lines.append(["500 runs of `lookat-rz`, the slowest method", "3 min", cell, "`deepservo recipe` of each"])
+    rows = _rows(RESULTS / "gpu.json")
+    for method, net, most in (("aevs", "ResNet-18", 1.5), ("siamese-se3", "EfficientNet-B3", 3.0)):
+        alone = [row["ms_p50"] for row in rows if (row["method"], row["runs"]) == (method, 1)]
+        cell = f"{alone[0]:.2f} ms" if alone else NOT_RUN[0]
+        lines.append([f"one control step of `{method}`, {net}, 224 x 224", f"{most:g} ms", cell, "`python benchmarks/gpu.py`"])
+    ours = [row["steps_per_s"] or 0.0 for row in rows if row["method"] == "dvs-visp"]
+    (visp,) = (row["theirs"] for row in _rows(RESULTS / "speed.json") if row["what"] == AS_VISP)
+    cell = f"{max(ours) / visp:.0f} times" if ours else NOT_RUN[0]
+    lines.append(["steps of DVS a second in simulation, 320 x 240, beside ViSP's", "1000 times", cell, "`python benchmarks/gpu.py`"])
+    return table(["what", "mark", "measured", "by"], lines, 2)
+
+
+def _learned_for(name: str, method: str) -> list[str]:
+    """Whether a method came to its published level, and how long it learned for that."""
+    asked, rows = PUBLISHED[name, method][0], _full(name, method)
+    cell = f"{100 * rows[0]['converged']:.1f} %, {rows[0]['trained_s'] / 60:.1f} min" if rows else NOT_RUN[0]
+    return [f"`{method}` learned, home on `{name}`", f"{asked:.1f} %, 10 min", cell]
+
+
 def weights(_: list[Row]) -> str:
     """A line a file that ships."""
     lines = []
     for path in sorted(SHIPPED.glob("*.safetensors")):
-        content, model = path.read_bytes(), load_unseen(path)
-        made = model.training
-        cells = [f"{made['parameters'] / 1e6:.2f}", f"{len(content) / 2**20:.1f}", str(made["steps"]), f"{made['seconds'] / 60:.0f}"]
-        lines.append([f"`{path.stem}`", *cells, f"`{hashlib.sha256(content).hexdigest()}`"])
-    return table(["name", "million weights", "MiB", "steps", "minutes", "SHA-256"], lines, 1)
+        content, made = path.read_bytes(), load_unseen(path).training
+        asked = made["settings"]
+        length = f"--steps {asked['steps asked']}" if asked["steps asked"] else f"--minutes {asked['minutes']:g}"
+        cells = [f"{made['parameters'] / 1e6:.2f}", f"{len(content) / 2**20:.1f}", f"`deepservo learn --method {path.stem} {length}`"]
+        cells += [str(made["steps"]), f"{made['seconds'] / 60:.0f}", SHOWN[path.stem](), f"`{hashlib.sha256(content).hexdigest()}`"]
+        lines.append([f"`{path.stem}`", *cells])
+    return table(["name", "million weights", "MiB", "made by", "steps", "minutes", "result", "SHA-256"], lines, 1)
+
+
+def _pairs_home() -> str:
+    rows = [row for row in _rows(RESULTS / "unseen.json") if (row["method"], row["scene"]) == ("cnn-pair+dvs", ALL)]
+    return f"`cnn-pair+dvs`, {_hits(rows)} home on `unseen`"
+
+
+def _objects_home() -> str:
+    wanted = ("dfbvs", "keypoints", "whole")
+    rows = [row for row in _rows(RESULTS / "objects.json") if (row["method"], row["detector"], row["variant"]) == wanted]
+    return f"`dfbvs`, {_hits([{'n': len(row['runs']['steps']), 'converged': row['home']} for row in rows])} home before objects"
+
+
+def _hits(rows: list[Row]) -> str:
+    return f"{round(sum(row['converged'] * row['n'] for row in rows))} of {sum(row['n'] for row in rows)}"
+
+
+SHOWN = {"cnn-pair": _pairs_home, "keypoints": _objects_home}
+"""What came of each file that ships, where it steered."""
 
 
 def gpu(rows: list[Row]) -> str:

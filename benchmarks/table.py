@@ -21,7 +21,7 @@ from deepservo.bench.tables import beside_published, ends, figure, home, over_al
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
 from parts import gantry, grasps, keypoints, objects, relief
-from published import gpu, published, recipes, weights
+from published import gpu, marks, published, recipes, weights
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -351,6 +351,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "one-scene": ("one-scene", hard),
     "batches": ("batches", batches),
     "published": ("", published),
+    "marks": ("", marks),
     "recipes": ("", recipes),
     "weights": ("", weights),
     "gpu": ("gpu", gpu),

@@ -110,3 +110,31 @@ def test_a_recipe_under_torchrun_writes_one_result(tmp_path):
     assert found["training"]["steps"] == 3 and found["rows"][0]["n"] == 2
     alone = 3 * found["training"]["batch"] / found["training"]["seconds"]
     assert found["training"]["samples_per_s"] == pytest.approx(2 * alone, rel=0.1), "both processes' batches count"
+
+
+SHORT = """
+import sys
+import torch
+from deepservo.cli import main
+from deepservo.data_siamese import SiameseTask
+from deepservo import distributed
+
+loss = SiameseTask.loss
+
+def tight(task, net, seed, step):
+    found = loss(task, net, seed, step)
+    if distributed.rank()[0] == 1 and task.batch > 32:  # its GPU is another's, too
+        raise torch.cuda.OutOfMemoryError
+    return found
+
+SiameseTask.loss = tight
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_short_memory_in_one_process_halves_the_batch_in_all(tmp_path):
+    (tmp_path / "script.py").write_text(SHORT)
+    args = ["siamese-se3", "--quick", "--steps", "3", "--out", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
+    done = torchrun(str(tmp_path / "script.py"), "recipe", *args)
+    assert done.stdout.count("out of memory; it begins again with 0.5 of the batch") == 1 and "0.25" not in done.stdout
+    assert json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["batch"] == 32

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from skimage.io import imsave
 
 import deepservo
-from deepservo import full_scale, learn, rehearsal
+from deepservo import full_scale, learn, rehearsal, train
 from deepservo.bench.sets import SETS
 from deepservo.cli import main
 from deepservo.data_pair import TEXTURE
 from deepservo.data_siamese import SiameseTask
 from deepservo.data_stock import Stock, draw
 from deepservo.full_scale import Plan, Watch, duration
-from deepservo.learn import RECIPES, halved
+from deepservo.learn import RECIPES
 from deepservo.methods import check_method, trained_as
+from deepservo.pictures import bundled
 from deepservo.recipes import EXPERIMENTS
+from deepservo.train import with_batch
 from deepservo.unseen import KINDS, learn_unseen
 from tiny import interrupt_at
 
@@ -37,7 +40,7 @@ def test_every_recipe_trains_is_measured_and_written(name, tmp_path, monkeypatch
     assert training["steps"] == 20 and training["samples_per_s"] == pytest.approx(20 * training["batch"] / training["seconds"], rel=0.05)
     assert 0 < training["rendering_share"] < 1 and training["peak_mb"] > 50 and math.isfinite(training["loss"])
     (row,) = found["rows"]
-    assert (row["method"], row["set"]) == (experiment.methods[0], experiment.sets[0]) and row["n"] == 2
+    assert (row["method"], row["set"]) == (experiment.methods[0], next(iter(experiment.sets))) and row["n"] == 2
     if experiment.method not in KINDS:
         assert row["trained_steps"] == 20
     capsys.readouterr()
@@ -51,7 +54,7 @@ def test_every_recipe_can_be_run_whole(name):
     for method in experiment.methods:
         check_method(method)
         assert trained_as(method) in (None, experiment.method)
-    assert set(experiment.sets) <= SETS.keys()
+    assert experiment.sets.keys() <= SETS.keys() and all(runs > 0 for runs in experiment.sets.values())
     if experiment.method not in KINDS:
         assert experiment.loss in (None, *RECIPES[experiment.method, "paper"].losses)
         assert len(experiment.scenes) == 1 or RECIPES[experiment.method, "paper"].many
@@ -106,16 +109,32 @@ def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, inter
     assert main([*args, "--resume"]) == 0
     assert sizes == [64, 32, 16, 16, 16], "what did not fit is not tried again"
     assert json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["batch"] == 16
-    monkeypatch.setattr(full_scale, "HALVINGS", 1)
+    monkeypatch.setattr(train, "HALVINGS", 1)
     assert main([*glance("siamese-se3", tmp_path / "other"), "--steps", "3"]) == 2
     assert "the memory does not hold 0.5 of the batch" in capsys.readouterr().err
+
+
+def test_learn_halves_its_batch_too(tmp_path, monkeypatch, capsys):
+    loss = SiameseTask.loss
+
+    def tight(task, net, seed, step):
+        if task.batch > 16:
+            raise torch.cuda.OutOfMemoryError
+        return loss(task, net, seed, step)
+
+    monkeypatch.setattr(SiameseTask, "loss", tight)
+    imsave(tmp_path / "coffee.png", (bundled("coffee")[0] * 255).byte().numpy(), check_contrast=False)
+    out = tmp_path / "model.safetensors"
+    assert main(["learn", str(tmp_path / "coffee.png"), "--method", "siamese-se3", "--steps", "2", "--out", str(out)]) == 0
+    assert "begins again with 0.25 of the batch" in capsys.readouterr().out
+    assert deepservo.load_model(out).training["batch"] == 16
 
 
 @pytest.mark.parametrize(("method", "preset"), RECIPES)
 def test_half_a_batch_is_half_of_it(method, preset, scene, paper_camera):
     task = RECIPES[method, preset].task(scene, paper_camera, 0.6)
-    assert halved(task, 0).batch == task.batch
-    assert halved(task, 1).batch == task.batch // 2
+    assert with_batch(task, 0).batch == task.batch
+    assert with_batch(task, 1).batch == task.batch // 2
 
 
 def test_without_a_gpu_it_says_how_long_it_would_take(tmp_path, monkeypatch, refused):

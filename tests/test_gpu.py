@@ -121,8 +121,8 @@ def test_the_speed_of_a_device_is_measured_beside_its_floors(tmp_path, monkeypat
     monkeypatch.setattr(speed, "TIMED", 2)
     monkeypatch.setitem(speed.PUBLISHED, "aevs", lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18, 4, 8, 64)).eval()))
     out = tmp_path / "gpu.json"
-    speed.main(methods=("dvs", "aevs"), runs=(1, 2), copied=10_000, side=64, out=out)
+    speed.main(methods=("dvs", "dvs-visp", "aevs"), runs=(1, 2), copied=10_000, side=64, out=out)
     rows = json.loads(out.read_text())["rows"]
-    assert [(row["method"], row["runs"]) for row in rows] == [("dvs", 1), ("dvs", 2), ("aevs", 1), ("aevs", 2)]
+    assert [(row["method"], row["runs"]) for row in rows] == [(m, n) for m in ("dvs", "dvs-visp", "aevs") for n in (1, 2)]
     assert all(row["steps_per_s"] > 0 and 0 < row["ms_p50"] <= row["ms_p99"] and row["memory_floor"] > 0 for row in rows)
-    assert rows[0]["flop_floor"] is None and rows[2]["flop_floor"] > 0
+    assert rows[2]["flop_floor"] is None and rows[4]["flop_floor"] > 0

@@ -30,6 +30,7 @@ from deepservo.methods import Controller, build
 from deepservo.model import Model, Unlearned, read_model, texture_of
 from deepservo.robots.gantry import Gantry
 from deepservo.scene import PlanarScene
+from deepservo.train import halving
 from deepservo.unseen import KINDS, UnseenModel, learn_unseen
 
 OURS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")
@@ -98,10 +99,14 @@ def run_learn(
     options = Options(backbone, weights, loss, tuple(scenes[1:]))
     distributed.share_threads()
     with training_bar(f"learning {image.name}") as show, distributed.on_device() if preset == "paper" else nullcontext():
-        model = learn(
-            found[0], scenes[0], camera, out, name=image.name, distance=distance, method=method, preset=preset, minutes=minutes,
-            steps=steps, seed=seed, options=options, resume=resume, show=show,
-        )  # fmt: skip
+
+        def attempt(halved: int, resume: bool) -> Model:
+            return learn(
+                found[0], scenes[0], camera, out, name=image.name, distance=distance, method=method, preset=preset, minutes=minutes,
+                steps=steps, seed=seed, options=replace(options, halved=halved), resume=resume, show=show,
+            )  # fmt: skip
+
+        model = halving(attempt, out, resume, console.print)
     if distributed.first():
         console.print(f"{out}: learned {image.name} in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
     distributed.release()

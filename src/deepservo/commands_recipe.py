@@ -39,8 +39,9 @@ def run_recipe(name: str | None, steps: int | None, glance: bool, seed: int, res
     distributed.share_threads()
     with training_bar(f"recipe {name}") as show:
         model = full_scale.train(plan, folder, resume, show, console.print)
-    with bench_bar(1 if plan.glance else len(plan.experiment.methods) * len(plan.experiment.sets)) as show_bench:
-        rows = full_scale.measure(plan, model, folder, show_bench)
+    work, bench = full_scale.benchmark(plan, model)
+    with bench_bar(len(work)) as show_bench:
+        rows = full_scale.measure(work, bench, folder, show_bench)
     if distributed.first():
         full_scale.write(plan, folder, rows, path)
         console.print(

@@ -91,18 +91,29 @@ def same(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.load_state_dict(state)
 
 
-def mean(net: nn.Module, loss: Tensor, stop: bool) -> tuple[Tensor, bool]:
-    """Make the gradients of `net` the mean over all processes; the mean loss, and whether any of them asks to stop."""
+def mean(net: nn.Module, loss: Tensor | None, stop: bool) -> tuple[Tensor, bool]:
+    """Make the gradients of `net` the mean over all processes; the mean loss, and whether any of them asks to stop.
+
+    Raises OutOfMemoryError in all of them where one had no loss, for want of memory: the others would wait for it.
+    """
     world = rank()[1]
     if world == 1:
+        assert loss is not None
         return loss, stop
-    gradients = [p.grad for p in net.parameters() if p.grad is not None]
-    told = torch.stack([loss.float(), torch.tensor(float(stop), device=loss.device)])
-    flat = torch.cat([told, *(g.reshape(-1).float() for g in gradients)])
+    learned = [p for p in net.parameters() if p.requires_grad]
+    told = torch.zeros(3, device=learned[0].device)
+    told[1], told[2] = float(stop), float(loss is None)
+    if loss is not None:
+        told[0] = loss
+    # Of the same length in each: in one whose memory was full some have no gradient yet.
+    flat = torch.cat([told, *((p if p.grad is None else p.grad).detach().reshape(-1).float() for p in learned)])
     dist.all_reduce(flat)
     flat /= world
+    if flat[2] > 0:
+        raise torch.cuda.OutOfMemoryError
     start = len(told)
-    for g in gradients:
-        g.copy_(flat[start : start + g.numel()].view(g.shape))
-        start += g.numel()
+    for p in learned:
+        if p.grad is not None:
+            p.grad.copy_(flat[start : start + p.numel()].view(p.shape))
+        start += p.numel()
     return flat[0], bool(flat[1] > 0)

@@ -15,7 +15,7 @@ import torch
 from deepservo import data_pair, distributed
 from deepservo.bench import metrics
 from deepservo.bench.bench import Show, collect, open_together, run_all
-from deepservo.bench.runs import CHUNK, Bench, jobs
+from deepservo.bench.runs import CHUNK, Bench, Job, jobs
 from deepservo.bench.scenes import scene_of
 from deepservo.camera_file import CalibratedCamera
 from deepservo.checkpoint import replacing
@@ -26,7 +26,7 @@ from deepservo.model import Model, read_model
 from deepservo.recipes import EXPERIMENTS
 from deepservo.recipes.experiment import TWO_CORES, Experiment
 from deepservo.scene import planar
-from deepservo.train import Progress, peek
+from deepservo.train import Progress, halving, partial_of
 from deepservo.unseen import KINDS, UnseenModel, learn_unseen
 from deepservo.version import __version__
 
@@ -34,7 +34,6 @@ DISTANCE = 0.6  # of the reference pose [m]
 GLANCE_STEPS, GLANCE_RUNS, GLANCE_BUDGET = 20, 2, 20  # of training; of one row; pictures a run may take
 WARM, WATCHED = 5, 20  # first steps, which also warm caches up; and those whose rendering is timed
 TOGETHER = 250  # runs at once on a GPU
-HALVINGS = 5  # of the batch, where memory is short
 MODEL, TRAINING, BENCH = "model.safetensors", "training.json", "bench"  # in a recipe's folder
 
 
@@ -138,40 +137,37 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
     Out of memory, the batch is halved, which `say` tells. Raises InputError when the folder holds a training and `resume` is not asked for.
     """
     path, facts = folder / MODEL, folder / TRAINING
-    partial = path.with_name(path.name + ".partial")
-    finished, begun, halved = distributed.decided(lambda: _found(folder, partial, resume))
+    finished, begun = distributed.decided(lambda: _found(folder, resume))
     if finished:
         return read_model(path)
-    while True:
+    watch = Watch()
+
+    def attempt(halved: int, resume: bool) -> Model | UnseenModel:
+        nonlocal watch
         watch = Watch()
         metrics.reset_peak()
 
-        def watched(progress: Progress, watch: Watch = watch) -> None:
+        def watched(progress: Progress) -> None:
             if not progress.doing:  # pictures drawn beforehand and rehearsals are no steps
                 watch.stepped()
             show(progress)
 
-        try:
-            with watch.watching():
-                model = learned(plan, path, halved, begun, watched)
-            break
-        except torch.cuda.OutOfMemoryError:
-            if halved == HALVINGS:
-                raise InputError(f"{plan.name}: the memory does not hold {1 / 2**halved:g} of the batch; learn on a larger GPU") from None
-            halved, begun = halved + 1, False
-            say(f"{plan.name}: out of memory; it begins again with {1 / 2**halved:g} of the batch")
+        with watch.watching():
+            return learned(plan, path, halved, resume, watched)
+
+    model = halving(attempt, path, begun, say)
     model = replace(model, training=distributed.decided(lambda: model.training))  # each has timed itself
     if distributed.first():
         _write(facts, json.dumps(told(model.training, watch), indent=1, allow_nan=False) + "\n")
     return model
 
 
-def _found(folder: Path, partial: Path, resume: bool) -> tuple[bool, bool, int]:
-    """Whether the training in this folder is finished, whether it has begun, and how many times its batch is halved."""
-    finished, begun = (folder / MODEL).is_file() and (folder / TRAINING).is_file(), partial.is_file()
+def _found(folder: Path, resume: bool) -> tuple[bool, bool]:
+    """Whether the training in this folder is finished, and whether it has begun."""
+    finished, begun = (folder / MODEL).is_file() and (folder / TRAINING).is_file(), partial_of(folder / MODEL).is_file()
     if not resume and ((folder / MODEL).exists() or begun):
         raise InputError(f"{folder}: holds this recipe's training already; --resume goes on with it, or give another --out")
-    return finished, begun, int(peek(partial)[0].get("halved", 0)) if begun else 0
+    return finished, begun
 
 
 def learned(
@@ -206,8 +202,8 @@ def told(training: dict[str, Any], watch: Watch) -> dict[str, Any]:
     }
 
 
-def measure(plan: Plan, model: Model | UnseenModel, folder: Path, show: Show) -> list[dict[str, Any]]:
-    """The rows of the experiment's sets, run by run; runs that are kept in `folder` are not run again."""
+def benchmark(plan: Plan, model: Model | UnseenModel) -> tuple[list[Job], Bench]:
+    """The rows of the experiment's sets, the first alone for a glance; and what their runs share."""
     experiment, alone = plan.experiment, isinstance(model, UnseenModel)
     names = experiment.scenes if alone else experiment.scenes[:1]
     bench = Bench(
@@ -216,8 +212,13 @@ def measure(plan: Plan, model: Model | UnseenModel, folder: Path, show: Show) ->
         pair=model if isinstance(model, UnseenModel) else None, gpu=torch.cuda.is_available(),
         chunk=TOGETHER if torch.cuda.is_available() else CHUNK,
     )  # fmt: skip
-    whole = jobs(experiment.methods, experiment.sets, bench, GLANCE_RUNS if plan.glance else None)
-    work = whole[:1] if plan.glance else whole
+    sets = {name: GLANCE_RUNS for name in experiment.sets} if plan.glance else experiment.sets
+    whole = [job for name, n in sets.items() for job in jobs(experiment.methods, (name,), bench, n)]
+    return whole[:1] if plan.glance else whole, bench
+
+
+def measure(work: list[Job], bench: Bench, folder: Path, show: Show) -> list[dict[str, Any]]:
+    """The rows, run by run; runs that are kept in `folder` are not run again."""
     open_together(folder / BENCH, bench, resume=True)
     run_all(work, bench, folder / BENCH, show)
     return collect(work, bench, folder / BENCH)[0] if distributed.first() else []

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from deepservo.nets.resnet import AutoEncoder, Shape
 from deepservo.nets.siamese import GROUPS, Balanced, Loss, RegressionNet, SiameseNet
 from deepservo.rehearsal import balance
 from deepservo.scene import PlanarScene
-from deepservo.train import Progress, deferred_interrupt, planned, steps_in, train
+from deepservo.train import Progress, deferred_interrupt, partial_of, planned, steps_in, train, with_batch
 from deepservo.version import __version__
 from deepservo.weights import load_backbone
 
@@ -210,7 +210,7 @@ def learn(
     if not 0 < (minutes or steps or 0) < float("inf"):
         raise InputError("training takes a positive number of minutes or steps")
     check_distance(distance)
-    partial = out.with_name(out.name + ".partial")
+    partial = partial_of(out)
     device = torch.get_default_device()
     options = replace(options, others=tuple(other.to(device) for other in options.others))
     task = _task(chosen, method, preset, options, len(picture) == 3)(scene.to(device), camera.camera, distance)
@@ -271,15 +271,7 @@ def _task(chosen: Recipe, method: str, preset: str, options: Options, colour: bo
         raise unknown(f"loss of {method}", options.loss, chosen.losses)
     asked = {field: value for field, value in (("loss_of", options.loss), ("others", options.others)) if value}
 
-    def task(*scene: Any) -> Any:
-        return halved(chosen.task(*scene, **asked), options.halved)
-
-    return task
-
-
-def halved(task: Any, times: int) -> Any:
-    """The task with so many times half the batch, which some count by its `anchors`."""
-    return replace(task, **{f.name: getattr(task, f.name) >> times for f in fields(task) if f.name in ("batch", "anchors")})
+    return lambda *scene: with_batch(chosen.task(*scene, **asked), options.halved)
 
 
 def _net(chosen: Recipe, task: Any, options: Options) -> nn.Module:

@@ -15,9 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ CHECKPOINT_S = 15.0
 WEIGHT_DECAY, CLIP = 1e-2, 5.0
 WARMUP = 200  # steps
 DIVERGED, FIRST = 10.0, 5  # times the loss that a training began with, the greatest of so many
+HALVINGS = 5  # of the batch, where memory is short
 TIMED = 30  # steps that are timed to turn minutes into steps,
 TIMING_SHARE = 0.2  # and the share of the minutes that this may take
 
@@ -44,6 +45,9 @@ class Task(Protocol):
     def loss(self, net: Any, seed: int, step: int) -> Tensor:
         """Of the batch of this step."""
         ...
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -72,10 +76,16 @@ def _advance(
     for group in optimizer.param_groups:
         group["lr"] = task.rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-6
     number, processes = distributed.rank()
-    loss = task.loss(net, seed, step * processes + number)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    mean_loss, stops = distributed.mean(net, loss.detach(), stop)
+    found: Tensor | None = None
+    try:
+        loss = task.loss(net, seed, step * processes + number)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        found = loss.detach()
+    except torch.cuda.OutOfMemoryError:
+        if processes == 1:
+            raise
+    mean_loss, stops = distributed.mean(net, found, stop)
     nn.utils.clip_grad_norm_(net.parameters(), CLIP)
     optimizer.step()
     return mean_loss, stops
@@ -223,6 +233,34 @@ def _restore(net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progres
 def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
     """In memory as its parameter is (channels last), so that a resumed step runs the same instructions as an uninterrupted one."""
     return torch.empty_like(parameter).detach().copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()
+
+
+def partial_of(out: Path) -> Path:
+    """Where the checkpoint of the training that makes `out` stands."""
+    return out.with_name(out.name + ".partial")
+
+
+def halving(learn: Callable[[int, bool], T], out: Path, resume: bool, say: Callable[[str], None]) -> T:
+    """What `learn(halved, resume)` gives: halved, how many times the batch is. Out of memory it begins again with half, which `say` tells.
+
+    What goes on, goes on with the batch of its checkpoint. Raises InputError where HALVINGS do not suffice.
+    """
+    partial = partial_of(out)
+    halved = distributed.decided(lambda: int(peek(partial)[0].get("halved", 0)) if resume and partial.is_file() else 0)
+    while True:
+        try:
+            return learn(halved, resume)
+        except torch.cuda.OutOfMemoryError:
+            if halved == HALVINGS:
+                raise InputError(f"the memory does not hold {1 / 2**halved:g} of the batch; learn on a larger GPU") from None
+            halved, resume = halved + 1, False
+            if distributed.first():
+                say(f"out of memory; it begins again with {1 / 2**halved:g} of the batch")
+
+
+def with_batch(task: Any, halved: int) -> Any:
+    """The task with so many times half the batch, which some count by its `anchors`."""
+    return replace(task, **{f.name: getattr(task, f.name) >> halved for f in fields(task) if f.name in ("batch", "anchors")})
 
 
 def planned(

@@ -20,7 +20,7 @@ from deepservo.errors import InputError
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
 from deepservo.recipes.experiment import TWO_CORES, Scale
-from deepservo.train import Progress, deferred_interrupt, planned, steps_in, train
+from deepservo.train import Progress, deferred_interrupt, partial_of, planned, steps_in, train, with_batch
 from deepservo.version import __version__
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -116,10 +116,10 @@ def learn_unseen(
     minutes = MINUTES if minutes is None and steps is None else minutes
     if not 0 < (minutes or steps or 0) < float("inf"):
         raise InputError("training takes a positive number of minutes or steps")
-    partial, found = out.with_name(out.name + ".partial"), None if folder is None else _pictures(folder)
+    partial, found = partial_of(out), None if folder is None else _pictures(folder)
     kind = KINDS[method]
     task = kind.task(_source(found, scale, seed, show))
-    task = replace(task, batch=(scale.batch or task.batch) >> halved, rate=scale.rate or task.rate)
+    task = with_batch(replace(task, batch=scale.batch or task.batch, rate=scale.rate or task.rate), halved)
     if isinstance(task.textures, Stock):
         task = replace(task, textures=replace(task.textures, shown=math.gcd(task.batch, task.textures.shown)))
     with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched

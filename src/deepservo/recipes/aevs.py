@@ -8,8 +8,14 @@ FREQUENCY = Experiment(
     paper="AEVS (Felton 2022), Table I: ResNet-18, loss of frequencies",
     method="aevs",
     steps=10_000,
-    methods=("aevs", "aevs+dvs"),
-    sets=("lookat", "screw", "lookat-rz", "steps"),
+    methods=("aevs", "aevs+dvs", "dvs", "dct", "pca"),
+    sets={"lookat": 500, "screw": 500, "lookat-rz": 500, "steps": 25},
     loss="frequency",
 )
-PIXEL = replace(FREQUENCY, paper="AEVS (Felton 2022), Table I: loss of pixels", loss="pixel", methods=("aevs",), sets=("lookat", "screw"))
+PIXEL = replace(
+    FREQUENCY,
+    paper="AEVS (Felton 2022), Table I: loss of pixels",
+    loss="pixel",
+    methods=("aevs",),
+    sets={"lookat": 500, "screw": 500},
+)

@@ -8,7 +8,7 @@ KEYPOINTS = Experiment(
     method="keypoints",
     steps=16_000,
     methods=("dfbvs",),
-    sets=("gaussian",),
+    sets={"gaussian": 20},
     scenes=BUNDLED,
     scale=Scale(batch=64, rate=3e-3, stock=4096),
 )

@@ -32,8 +32,8 @@ class Experiment:
     """On one GPU of the H200's class, within ten minutes."""
     methods: tuple[str, ...]
     """What is measured with it,"""
-    sets: tuple[str, ...]
-    """on these sets."""
+    sets: Mapping[str, int]
+    """on these sets, with so many runs of each part and scene."""
     scenes: tuple[str, ...] = ("coffee",)
     """The first is learned and measured on, those after it are learned by the same network; of one for any scene: all are measured on."""
     loss: str | None = None

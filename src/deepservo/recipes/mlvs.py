@@ -7,5 +7,5 @@ TABLE = Experiment(
     method="mlvs",
     steps=5_000,
     methods=("mlvs", "mlvs-50", "mlvs+dvs"),
-    sets=("lookat-rz", "lookat-rz-perturbed"),
+    sets={"lookat-rz": 500, "lookat-rz-perturbed": 500},
 )

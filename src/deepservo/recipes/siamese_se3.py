@@ -9,10 +9,10 @@ SE3 = Experiment(
     paper="Siame-se(3) (Felton 2021), Table I: EfficientNet-B3, velocities of se(3), four weights",
     method="siamese-se3",
     steps=5_000,
-    methods=("siamese-se3", "siamese-se3+dvs"),
-    sets=("gaussian", "lookat", "screw"),
+    methods=("siamese-se3", "siamese-se3+dvs", "dvs", "dct"),
+    sets={"gaussian": 1000, "lookat": 500, "screw": 500, "lookat-rz": 500},
 )
-_VARIANT = replace(SE3, methods=("siamese-se3",), sets=("gaussian",))
+_VARIANT = replace(SE3, methods=("siamese-se3",), sets={"gaussian": 1000})
 TWO_WEIGHTS = replace(_VARIANT, paper="Siame-se(3) (Felton 2021), Table I: two weights", loss="two")
 POSES = replace(_VARIANT, paper="Siame-se(3) (Felton 2021), Table I: poses of SE(3)", method="siamese-SE3", methods=("siamese-SE3",))
 POINTS = replace(_VARIANT, paper="Siame-se(3) (Felton 2021): the law of four points", method="siamese-ibvs", methods=("siamese-ibvs",))
