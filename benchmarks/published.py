@@ -151,12 +151,11 @@ def gpu(rows: list[Row]) -> str:
     lines = []
     for row in rows:
         if row["steps_per_s"] is None:
-            lines.append([f"`{row['method']}`", str(row["runs"]), "out of memory", "-", "-", "-", "-"])
+            lines.append([f"`{row['method']}`", str(row["runs"]), "out of memory", *"-----"])
             continue
-        floors = [f"{row['steps_per_s'] / row[k]:.2f}" if row[k] else "-" for k in ("memory_floor", "flop_floor")]
-        lines.append(
-            [f"`{row['method']}`", str(row["runs"]), f"{row['steps_per_s']:.0f}", *floors, f"{row['ms_p50']:.2f}", f"{row['ms_p99']:.2f}"]
-        )
+        floors = [figure(row["steps_per_s"] / row[k]) if row[k] else "-" for k in ("memory_floor", "flop_floor")]
+        times = [f"{row[k]:.2f}" for k in ("ms_p50", "ms_p99", "ms_compiled")]
+        lines.append([f"`{row['method']}`", str(row["runs"]), f"{row['steps_per_s']:.0f}", *floors, *times])
     heads = [
         "method",
         "runs at once",
@@ -165,5 +164,6 @@ def gpu(rows: list[Row]) -> str:
         "of the arithmetic's",
         "ms a call, median",
         "p99",
+        "compiled",
     ]
     return table(heads, lines, 1)

@@ -207,4 +207,6 @@ def test_pictures_drawn_beforehand_are_no_steps(tmp_path, monkeypatch):
 
 
 def test_a_part_of_an_experiment_is_no_full_result():
-    assert Plan.of("mlvs", None, False, 0).full and not Plan.of("mlvs", 20, False, 0).full and not Plan.of("mlvs", None, True, 0).full
+    whole, part = Plan.of("mlvs", None, False, 0), Plan.of("mlvs", 500, False, 0)
+    assert whole.runs == EXPERIMENTS["mlvs"].sets and part.runs == dict.fromkeys(whole.runs, 50), "as large a share of the runs"
+    assert whole.full and not Plan.of("mlvs", 20, False, 0).full and not Plan.of("mlvs", None, True, 0).full

@@ -62,6 +62,14 @@ def test_what_was_run_is_told(results):
     assert "| 5.0 | 10000 | 25 | H |" in line(published.recipes([]), "`aevs`")
 
 
+def test_speed_is_told_beside_the_floors_and_what_no_memory_held(results):
+    row = {"method": "mlvs", "runs": 64, "steps_per_s": 500.0, "memory_floor": 1e6, "flop_floor": 2e3}
+    row |= {"ms_p50": 1.5, "ms_p99": 2.0, "ms_compiled": 1.25}
+    table = published.gpu([row, dict.fromkeys(row) | {"method": "mlvs", "runs": 4096}])
+    assert line(table, " 64 ") == "| `mlvs` | 64 | 500 | 0.0005 | 0.25 | 1.50 | 2.00 | 1.25 |"
+    assert line(table, " 4096 ") == "| `mlvs` | 4096 | out of memory | - | - | - | - | - |"
+
+
 def test_files_that_ship_are_small():
     sizes = [path.stat().st_size for path in SHIPPED.iterdir()]
     assert sizes and max(sizes) <= 15 * MIB and sum(sizes) <= 60e6

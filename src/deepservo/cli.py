@@ -222,7 +222,7 @@ class Recipe:
     name: tyro.conf.Positional[str | None] = None
     """Which: see --missing."""
     steps: int | None = None
-    """Training steps: a part of the recipe's."""
+    """Training steps: a part of the recipe's, and as large a part of its runs."""
     quick: bool = False
     """A glance: the small networks, twenty steps, two short runs."""
     seed: int = 0

@@ -31,7 +31,7 @@ from deepservo.unseen import KINDS, UnseenModel, learn_unseen
 from deepservo.version import __version__
 
 DISTANCE = 0.6  # of the reference pose [m]
-GLANCE_STEPS, GLANCE_RUNS, GLANCE_BUDGET = 20, 2, 20  # of training; of one row; pictures a run may take
+GLANCE_STEPS, GLANCE_RUNS, GLANCE_BUDGET = 20, 2, 20  # of training; of a row, the least there are; pictures a run may take
 WARM, WATCHED = 5, 20  # first steps, which also warm caches up; and those whose rendering is timed
 TOGETHER = 250  # runs at once on a GPU
 MODEL, TRAINING, BENCH = "model.safetensors", "training.json", "bench"  # in a recipe's folder
@@ -39,7 +39,7 @@ MODEL, TRAINING, BENCH = "model.safetensors", "training.json", "bench"  # in a r
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: an experiment whole, a part of its training, or a glance (small networks, few steps, few runs)."""
+    """What was asked for: an experiment whole, a part of it, or a glance (small networks, few steps, few runs)."""
 
     name: str
     steps: int
@@ -60,6 +60,12 @@ class Plan:
     def full(self) -> bool:
         """Whether nothing is left out."""
         return not self.glance and self.steps >= self.experiment.steps
+
+    @property
+    def runs(self) -> dict[str, int]:
+        """Of each part and scene of its sets: as large a share of them as of the training's steps."""
+        share = min(1.0, self.steps / self.experiment.steps)
+        return {name: GLANCE_RUNS if self.glance else max(GLANCE_RUNS, round(share * n)) for name, n in self.experiment.sets.items()}
 
     @property
     def preset(self) -> str:
@@ -212,8 +218,7 @@ def benchmark(plan: Plan, model: Model | UnseenModel) -> tuple[list[Job], Bench]
         pair=model if isinstance(model, UnseenModel) else None, gpu=torch.cuda.is_available(),
         chunk=TOGETHER if torch.cuda.is_available() else CHUNK,
     )  # fmt: skip
-    sets = {name: GLANCE_RUNS for name in experiment.sets} if plan.glance else experiment.sets
-    whole = [job for name, n in sets.items() for job in jobs(experiment.methods, (name,), bench, n)]
+    whole = [job for name, n in plan.runs.items() for job in jobs(experiment.methods, (name,), bench, n)]
     return whole[:1] if plan.glance else whole, bench
 
 
