@@ -1,6 +1,7 @@
 """DFBVS's Table I on the gantry: parts, two rendered goals each, three starts each, on a plain table and in clutter.
 
     python benchmarks/objects.py && make table
+    python benchmarks/objects.py --names keypoints --goals above --out results/objects-above.json && make table
 
 A row that is in --out is not measured again: killed, it goes on.
 """
@@ -35,15 +36,15 @@ from deepservo.unseen import KEYPOINTS, load_unseen, shipped
 from rows import ResultsFile
 
 CAMERA = Camera(320, 240, 520.0, 520.0, 160.0, 120.0)
-GOALS = ((20.0, 15.0), (28.0, -140.0))  # tilt, and from which side the camera looks [deg]
+GOALS = {"tilted": ((20.0, 15.0), (28.0, -140.0)), "above": ((0.0, 15.0), (0.0, -140.0))}  # tilt, and from which side one looks [deg]
 FROM = 0.27  # of a goal's camera from the part [m]
 TABLE = {"plain": "", "clutter": "coffee"}
 SETTLED_PX = 2.0  # mean error under which a run has come home (Adrian 2022, section V)
 
 
-def goal_pose(k: int) -> np.ndarray:
+def goal_pose(k: int, goals: str = "tilted") -> np.ndarray:
     """`T_object_cam` of goal k, in the part's frame."""
-    tilt, side = (math.radians(a) for a in GOALS[k])
+    tilt, side = (math.radians(a) for a in GOALS[goals][k])
     aim = np.array([0.0, 0.0, 0.015])
     position = aim + FROM * np.array([math.sin(tilt) * math.cos(side), math.sin(tilt) * math.sin(side), math.cos(tilt)])
     # `look_at` has our world's axes, z into the table: half a turn about x takes a part's there.
@@ -89,6 +90,7 @@ def main(
     budget: int = 150,
     seed: int = 1,
     lights: bool = False,
+    goals: str = "tilted",
     model: Path | None = None,
     out: Path = Path("results/objects.json"),
 ) -> None:
@@ -102,6 +104,7 @@ def main(
         budget: pictures a run may take.
         seed: of the starts and of the camera's noise.
         lights: whether the lamps wander.
+        goals: tilted, or seen from straight above.
         model: a network that deepservo learn --method keypoints made; the one that ships when not given.
         out: the results file.
     """
@@ -112,25 +115,27 @@ def main(
             for where in tables:
                 for part in PARTS:
                     settings = {
-                        "method": "dfbvs", "detector": name, "variant": variant, "table": where, "part": part, "n": len(GOALS) * starts,
-                        "seed": seed, "lights": lights,
+                        "method": "dfbvs", "detector": name, "variant": variant, "table": where, "part": part,
+                        "n": len(GOALS[goals]) * starts, "seed": seed, "lights": lights, **({} if goals == "tilted" else {"goals": goals}),
                     }  # fmt: skip
                     if not results.has(settings):
-                        row = measured(finders[name], variant, where, part, starts, budget, seed, lights)
+                        row = measured(finders[name], variant, where, part, starts, budget, seed, lights, goals)
                         results.add(row, settings)
                         print(
                             name, variant, where, part, {k: row[k] for k in ("home", "avg1_px", "avg2_px", "end_mm", "end_deg")}, flush=True
                         )
 
 
-def measured(finder: Detector, variant: str, where: str, part: str, starts: int, budget: int, seed: int, lights: bool) -> dict[str, object]:
+def measured(
+    finder: Detector, variant: str, where: str, part: str, starts: int, budget: int, seed: int, lights: bool, goals: str
+) -> dict[str, object]:
     """All goals and starts of a part."""
     k, mesh, begin = list(PARTS).index(part), PARTS[part].mesh(), time.perf_counter()
     found: dict[str, list[float | None]] = {
         name: [] for name in ("start_mm", "start_deg", "avg1_px", "avg2_px", "end_mm", "end_deg", "steps")
     }
-    for goal in range(len(GOALS)):
-        T_object_goal = goal_pose(goal)
+    for goal in range(len(GOALS[goals])):
+        T_object_goal = goal_pose(goal, goals)
         target = render_target(mesh, CAMERA, T_object_goal)
         T_world_goal = torch.from_numpy(standing(part) @ T_object_goal)[None]
         T_goal_start = starts_about(target, CAMERA, starts, 1000 * seed + 10 * k + goal)

@@ -358,6 +358,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "gantry": ("gantry", gantry),
     "keypoints": ("keypoints", keypoints),
     "objects": ("objects", objects),
+    "objects-above": ("objects-above", objects),
     "grasps": ("grasps", grasps),
     "dfbvs-steps": ("dfbvs-steps", steps),
     "relief": ("relief", relief),

@@ -67,7 +67,7 @@ class Pretended(TorchFunctionMode):
 
     def _asked(self, name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any], torch.device | None]:
         """The device that a call names, and the call with the processor in its place."""
-        if name == "to" and isinstance(args[1], str):
+        if name == "to" and len(args) > 1 and isinstance(args[1], str):
             args = (args[0], torch.device(args[1]), *args[2:])
         if isinstance(kwargs.get("device"), str):
             kwargs["device"] = torch.device(kwargs["device"])

@@ -1,3 +1,4 @@
+import copy
 import subprocess
 import sys
 
@@ -7,8 +8,10 @@ from safetensors.torch import save_file
 
 from deepservo.errors import InputError
 from deepservo.nets.backbones import BACKBONES, backbone, compact, normalised, resnet18
+from deepservo.nets.resnet import folded
 from deepservo.nets.siamese import RegressionNet, SiameseNet
 from deepservo.weights import load_backbone
+from test_latent import lived_in
 
 # As torchvision has them, less the layer that names ImageNet's 1000 classes.
 PARAMETERS = {
@@ -38,6 +41,16 @@ def test_every_backbone_answers_as_many_numbers_as_it_says_and_learns(name):
     with torch.no_grad():
         assert not torch.equal(*net(images))  # two pictures are told apart
         torch.testing.assert_close(net(images)[:1], net(images[:1]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_b0", "compact"])
+def test_for_inference_no_batch_norm_is_left_and_the_answer_is_the_same(name, generator):
+    net = lived_in(backbone(name), generator).double()
+    images = torch.rand(2, 3, min(net.size, 96), min(net.size, 96), generator=generator, dtype=torch.float64)
+    plain = folded(copy.deepcopy(net))
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in plain.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), net(images), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -2,12 +2,15 @@
 
 Every output pixel takes one trilinear sample of a box-filtered pyramid. Its level comes from the area of the pixel's
 footprint on the picture, which for a homography H is exactly `|det H| / w^3` (w the third homogeneous coordinate), so no
-derivative is formed. On a CPU the work is done by `sampler.c`; `sample_reference` is the same arithmetic in torch, for
-other devices, for gradients and for the tests.
+derivative is formed. On a CPU the work is done by `sampler.c`, on a GPU by `sampler_gpu.py`; `sample_reference` is the same
+arithmetic in torch, for other devices, for gradients and for the tests.
 """
 
+import functools
 import math
-from ctypes import CDLL, Structure
+import warnings
+from collections.abc import Callable
+from ctypes import Structure
 from dataclasses import dataclass
 
 import torch
@@ -67,11 +70,11 @@ def sample(
     homographies, or there is one each. `background` fills what the picture does not cover, or the edge's grey levels go on
     there where it is None.
     """
-    lib = _library(pyramid)
-    if lib is None:
+    write = _fused(pyramid, Hs)
+    if write is None:
         return sample_reference(pyramid, Hs, size, background)[0]
-    image = torch.empty(len(Hs), pyramid.flat.shape[1], *size)
-    _compiled(lib, pyramid, Hs, background, image, None)
+    image = torch.empty(len(Hs), pyramid.flat.shape[1], *size, device=pyramid.flat.device)
+    write(pyramid, Hs, background, image, None)
     return image
 
 
@@ -79,23 +82,48 @@ def sample_covered(
     pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
     """`sample`, and per pixel the share that the picture fills."""
-    lib = _library(pyramid)
-    if lib is None:
+    write = _fused(pyramid, Hs)
+    if write is None:
         return sample_reference(pyramid, Hs, size, background)
-    image, coverage = torch.empty(len(Hs), pyramid.flat.shape[1], *size), torch.empty(len(Hs), *size)
-    _compiled(lib, pyramid, Hs, background, image, coverage)
+    device = pyramid.flat.device
+    image, coverage = torch.empty(len(Hs), pyramid.flat.shape[1], *size, device=device), torch.empty(len(Hs), *size, device=device)
+    write(pyramid, Hs, background, image, coverage)
     return image, coverage
 
 
-def _library(pyramid: Pyramid) -> CDLL | None:
-    """The compiled sampler, where it can serve."""
-    return native.library() if pyramid.flat.device.type == "cpu" else None
+Write = Callable[[Pyramid, Tensor, Tensor | None, Tensor, Tensor | None], None]
+"""Fills the images (b, c, h, w), and their coverage (b, h, w) where it is asked for."""
 
 
-def _compiled(
-    lib: CDLL, pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], background: Tensor | None, image: Tensor, coverage: Tensor | None
-) -> None:
-    """Write the images, and their coverage where it is asked for."""
+def _fused(pyramid: Pyramid, Hs: Tensor) -> Write | None:
+    """The one pass that can serve on the pictures' device."""
+    kind = pyramid.flat.device.type
+    if kind == "cpu":
+        return _in_c if native.library() is not None else None
+    return _on_gpu() if kind == "cuda" and not Hs.requires_grad else None
+
+
+@functools.cache
+def _on_gpu() -> Write | None:
+    """The kernel, or None (after one warning) where there is no GPU or Triton cannot build it."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        from deepservo.sampler_gpu import write
+
+        image = torch.empty(1, 1, 2, 2, device="cuda")
+        write(build_pyramid(image), torch.eye(3, dtype=torch.float64, device="cuda")[None], None, image, None)
+    except Exception as error:  # Triton is not there, or lacks a compiler: it raises what it likes
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(f"deepservo: Triton could not build the GPU's sampler ({why}), so torch renders, many times slower", stacklevel=2)
+        return None
+    return write
+
+
+def _in_c(pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], background: Tensor | None, image: Tensor, coverage: Tensor | None) -> None:
+    """See Write."""
+    lib = native.library()
+    assert lib is not None
     B, C, h, w = image.shape
     flat, stride = pyramid.flat, pyramid.flat.shape[2]
     dets = torch.linalg.det(Hs.double()).abs().float().contiguous()

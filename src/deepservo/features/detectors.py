@@ -1,5 +1,6 @@
 """Detectors of keypoints behind one interface: SIFT, ORB, the network of `nets.keypoint`, and any of the user's own."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from deepservo.features import keypoints
 from deepservo.features.keypoints import Features
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import CELL
+from deepservo.nets.resnet import folded
 
 MOST = 500  # the most confident points are kept (Adrian 2022, section IV.B)
 
@@ -39,7 +41,7 @@ class Learned:
     """The `most` points that a KeypointNet is surest of."""
 
     def __init__(self, net: KeypointNet, most: int = MOST) -> None:
-        self.net, self.most = net.eval(), most
+        self.net, self.most = folded(copy.deepcopy(net)), most
 
     @torch.no_grad()
     def __call__(self, image: Float[Tensor, "h w"]) -> Features:

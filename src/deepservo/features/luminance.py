@@ -91,7 +91,7 @@ class NormalEquations:
     """
 
     def __init__(self, features: Luminance, depth: float) -> None:
-        self.features, self.depth = features, depth
+        self.features = features
         self.intrinsics = features.camera.intrinsics
         self.of_moments = _of_moments(1 / depth)
 
@@ -101,7 +101,7 @@ class NormalEquations:
         """H and g, float64, with L at the current picture, at the goal's, or their mean (ESM)."""
         lib = native.library() if images.device.type == "cpu" else None
         if lib is None:
-            return self.reference(images, goals, where)
+            return self._equations(self.moments(images, goals, where))
         B, (h, w) = len(images), images.shape[-2:]
         images, goals, border = images.float().contiguous(), goals.float().contiguous(), self.features.border
         moments = torch.empty(B, self.of_moments.shape[0], dtype=torch.float64)
@@ -111,19 +111,26 @@ class NormalEquations:
             camera=self.intrinsics.data_ptr(), w=w, h=h, border=border, moments=moments.data_ptr(),
         )  # fmt: skip
         native.run(lib.luminance_runs, arguments, B)
-        both = (moments @ self.of_moments).view(B, 6, 7)
+        return self._equations(moments)
+
+    def moments(self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where) -> Float[Tensor, "b 58"]:
+        """Those sums in torch, on any device: powers of x along the rows, then of y along the columns."""
+        (now, there), f, camera = SHARES[where], self.features, self.features.camera
+        gx, gy = (f.inside(g) for g in gradient(now * images + there * goals, f.taps))
+        gx, gy, e = gx * camera.fx, gy * camera.fy, f.inside((images - goals)[:, 0])
+        x, y = (torch.stack([along**k for k in range(6)], -1).to(e.device) for along in (f.x[0], f.y[:, 0]))
+        sums = []
+        for product, (k, m) in zip((gx * gx, gx * gy, gy * gy, gx * e, gy * e), POWERS, strict=True):
+            along_rows = (product @ x[:, :k]).double()
+            sums.append((along_rows.mT @ y[:, :m].double()).flatten(1))
+        return torch.cat(sums, 1)
+
+    def _equations(self, moments: Float[Tensor, "b 58"]) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
+        both = (moments @ self.of_moments.to(moments.device)).view(len(moments), 6, 7)
         return both[..., :6], both[..., 6]
 
-    def reference(
-        self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
-    ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
-        """The same in plain torch, on any device."""
-        now, there = SHARES[where]
-        L = self.features.L(now * images + there * goals, torch.full((1, 1, 1), self.depth, device=images.device)).double()
-        e = (self.features.s(images) - self.features.s(goals)).double()
-        return L.mT @ L, (L.mT @ e[..., None])[..., 0]
 
-
+POWERS = ((5, 3), (4, 4), (3, 5), (3, 2), (2, 3))  # of x and of y, for gx gx, gx gy, gy gy, gx e, gy e
 Polynomial = dict[tuple[int, int], float]
 """Factors by the powers of x and y."""
 
@@ -133,8 +140,7 @@ def _of_moments(iz: float) -> Float[Tensor, "58 42"]:
     a: list[Polynomial] = [{(0, 0): iz}, {}, {(1, 0): -iz}, {(1, 1): -1}, {(0, 0): 1, (2, 0): 1}, {(0, 1): -1}]
     b: list[Polynomial] = [{}, {(0, 0): iz}, {(0, 1): -iz}, {(0, 0): -1, (0, 2): -1}, {(1, 1): 1}, {(1, 0): 1}]
     one: Polynomial = {(0, 0): 1}
-    shapes = ((5, 3), (4, 4), (3, 5), (3, 2), (2, 3))  # powers of x and of y, for gx gx, gx gy, gy gy, gx e, gy e
-    parts = [torch.zeros(*shape, 6, 7, dtype=torch.float64) for shape in shapes]
+    parts = [torch.zeros(*powers, 6, 7, dtype=torch.float64) for powers in POWERS]
     for i in range(6):
         for j in range(6):
             for part, first, second in ((0, a[i], a[j]), (1, a[i], b[j]), (1, b[i], a[j]), (2, b[i], b[j])):

@@ -1,5 +1,7 @@
 """CNN-VS (Bateux 2018): a network answers the camera's pose in one known scene; two answers give `T_goal_cam`; PBVS."""
 
+import copy
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +12,7 @@ from deepservo.data_latent import to_world
 from deepservo.geometry import pnp, se3
 from deepservo.methods.located import Located
 from deepservo.nets.pose import PoseNet, cell_rays, shrink
+from deepservo.nets.resnet import folded
 from deepservo.nets.siamese import RegressionNet
 from deepservo.scene import PlanarScene
 
@@ -24,7 +27,7 @@ class PoseServo(Located):
         self, camera: Camera, net: PoseNet | RegressionNet, distance: float, scene: PlanarScene | None = None, gain: float = 0.1
     ) -> None:
         super().__init__(camera, distance, scene)
-        self.net, self.gain = net.eval(), gain
+        self.net, self.gain = folded(copy.deepcopy(net)), gain
         self.rays = cell_rays(camera)
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:

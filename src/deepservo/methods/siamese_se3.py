@@ -1,5 +1,7 @@
 """Siame-se(3) (Felton 2021): one network for both pictures, their features subtracted, answers the camera's velocity."""
 
+import copy
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +11,7 @@ from deepservo.camera import Camera
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.nets.pose import shrink
+from deepservo.nets.resnet import folded
 from deepservo.nets.siamese import SiameseNet
 
 
@@ -20,7 +23,7 @@ class SiameseServo(Controller):
 
     def __init__(self, camera: Camera, net: SiameseNet, distance: float, pose: bool = False, gain: float = 0.1) -> None:
         super().__init__(camera)
-        self.net, self.distance, self.pose, self.gain, self.colour = net.eval(), distance, pose, gain, net.colour
+        self.net, self.distance, self.pose, self.gain, self.colour = folded(copy.deepcopy(net)), distance, pose, gain, net.colour
 
     def _features(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
         return self.net.features(shrink(images, self.net.size))

@@ -254,9 +254,16 @@ class Decoder(nn.Sequential):
 def folded(module: Module) -> Module:
     """The same function for inference: weight norm multiplied out, batch norm drawn into the convolution before it.
 
-    Works in place, on a module of which a copy was made, and returns it in evaluation mode.
+    That is the one before it in a Sequential, or the `conv1` of a `bn1`. Works in place, on a module of which a copy was made, and
+    returns it in evaluation mode.
     """
     module.eval()
+    for part in list(module.modules()):
+        for name, layer in list(part.named_children()):
+            if isinstance(layer, nn.BatchNorm2d) and name.startswith("bn"):
+                conv = getattr(part, f"conv{name[2:]}")
+                setattr(part, f"conv{name[2:]}", fuse_conv_bn_eval(conv, layer))
+                setattr(part, name, nn.Identity())
     for layers in [part for part in module.modules() if isinstance(part, nn.Sequential)]:
         for i, layer in enumerate(layers):
             if isinstance(layer, nn.Conv2d) and parametrize.is_parametrized(layer):

@@ -1,0 +1,84 @@
+"""The GPU's sampler without a GPU: run by Triton's interpreter beside its slow twin, and built for a GPU that is not there."""
+
+import importlib
+import sys
+import warnings
+from types import ModuleType
+
+import pytest
+import torch
+
+from deepservo import sampler
+from deepservo.sampler import build_pyramid, sample, sample_covered, sample_reference
+from pretend import GPU, pretended_gpu
+from test_sampler import mild_homographies
+
+triton = pytest.importorskip("triton")
+
+
+def kernels(monkeypatch: pytest.MonkeyPatch, interpreted: bool) -> ModuleType:
+    monkeypatch.setenv("TRITON_INTERPRET", "1" if interpreted else "0")
+    monkeypatch.delitem(sys.modules, "deepservo.sampler_gpu", raising=False)
+    return importlib.import_module("deepservo.sampler_gpu")
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize(("shared", "channels", "texture", "size"), [(True, 1, (40, 61), (20, 33)), (False, 3, (17, 9), (5, 60))])
+def test_the_kernel_equals_its_slow_twin(shared, channels, texture, size, antialias, monkeypatch, generator):
+    write, n = kernels(monkeypatch, interpreted=True).write, 3
+    pyramid = build_pyramid(torch.rand(1 if shared else n, channels, *texture, generator=generator), antialias)
+    Hs = mild_homographies(n, size, texture, generator)
+    Hs[2, 2] = torch.tensor([0.0, 0.2, -1.0])  # the horizon runs through this view
+    for background in (torch.rand(n, channels, generator=generator), None):
+        image, coverage = torch.empty(n, channels, *size), torch.empty(n, *size)
+        write(pyramid, Hs, background, image, coverage)
+        twin, twin_coverage = sample_reference(pyramid, Hs, size, background)
+        assert (image - twin)[:2].abs().max() < 1e-5 and (coverage - twin_coverage)[:2].abs().max() < 1e-5
+        assert (image - twin).abs().max() < 2e-3 and (coverage - twin_coverage).abs().max() < 2e-3
+        alone = torch.empty_like(image)
+        write(pyramid, Hs, background, alone, None)
+        assert torch.equal(alone, image)
+
+
+def test_it_serves_where_pictures_are_on_a_gpu(monkeypatch, generator):
+    asked: list[bool] = []
+
+    def write(pyramid, Hs, background, image, coverage):
+        asked.append(coverage is not None)
+        image.fill_(0.5)
+
+    monkeypatch.setattr(sampler, "_on_gpu", lambda: write)
+    picture, Hs = torch.rand(1, 1, 8, 8, generator=generator), torch.eye(3, dtype=torch.float64)[None]
+    with pretended_gpu():
+        pyramid, there = build_pyramid(picture.to(GPU)), Hs.to(GPU)
+        image = sample(pyramid, there, (4, 5), None)
+        assert image.shape == (1, 1, 4, 5) and image.device == GPU and bool((image == 0.5).all())
+        assert sample_covered(pyramid, there, (4, 5), None)[1].device == GPU and asked == [False, True]
+        sample(pyramid, there.clone().requires_grad_(), (4, 5), None).sum().backward()  # by the twin, which knows gradients
+        assert len(asked) == 2
+
+
+def test_where_triton_cannot_build_it_one_warning_says_so(monkeypatch):
+    kernels(monkeypatch, interpreted=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # but there is none
+    sampler._on_gpu.cache_clear()
+    with pytest.warns(UserWarning, match="Triton could not build the GPU's sampler"):
+        assert sampler._on_gpu() is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sampler._on_gpu() is None
+    sampler._on_gpu.cache_clear()
+
+
+@pytest.mark.parametrize(("levels", "channels", "filled"), [(9, 1, True), (1, 3, False)])
+def test_it_builds_for_a_gpu(levels, channels, filled, monkeypatch):
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel = kernels(monkeypatch, interpreted=False)._kernel
+    fixed = {"LEVELS": levels, "CHANNELS": channels, "FILLED": filled, "COVERED": not filled, "PIXELS": 256}
+    kinds = dict.fromkeys(kernel.arg_names, "i32") | dict.fromkeys(("textures", "background", "image", "coverage"), "*fp32")
+    kinds |= {"offsets": "*i32", "homographies": "*fp64"} | dict.fromkeys(fixed, "constexpr")
+    places = {(kernel.arg_names.index(name),): value for name, value in fixed.items()}
+    built = triton.compile(ASTSource(fn=kernel, signature=kinds, constexprs=places), target=GPUTarget("cuda", 90, 32))
+    assert built.asm["cubin"]
