@@ -26,7 +26,7 @@ class Generator(torch.Generator):
     device = GPU  # type: ignore[assignment]
 
     def __new__(cls, device: torch.device | str = GPU) -> torch.Generator:  # type: ignore[misc]
-        return super().__new__(cls if torch.device(device).type == "cuda" else torch._C.Generator)
+        return super().__new__(cls if str(device).startswith("cuda") else torch._C.Generator)
 
 
 class Pretended(TorchFunctionMode):

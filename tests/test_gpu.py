@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from deepservo import distributed, full_scale, rehearsal
+from deepservo.bench import runs
 from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.data_stock import Stock, draw
+from deepservo.errors import InputError
 from deepservo.full_scale import Plan
 from deepservo.learn import PAPER_CAMERA, RECIPES
 from deepservo.loop import Simulator, servo
@@ -115,6 +117,30 @@ def test_a_benchmark_takes_place_there_and_says_the_same(method, name, scene, mo
     assert rows[True]["n"] == rows[False]["n"] == 3
     assert rows[True]["end_mm_median_all"] == pytest.approx(rows[False]["end_mm_median_all"], rel=1e-3)
     assert {getattr(p, "_pretended", CPU) for p in known.net.parameters()} == {CPU}, "the model itself stays where it was"
+
+
+def test_runs_go_by_halves_where_memory_is_short(scene, monkeypatch):
+    job = Job("dvs", "lookat", "", "noise", 5)
+    bench = Bench(PAPER_CAMERA, 0.6, {"noise": scene}, {}, 0, budget=3)
+    whole, tried = Prepared(job, bench).run(range(5)), []
+
+    def tight(world, *rest):
+        tried.append(len(world.T_world_cam))
+        if tried[-1] > 2:
+            raise torch.cuda.OutOfMemoryError
+        return servo(world, *rest)
+
+    monkeypatch.setattr(runs, "servo", tight)
+    prepared = Prepared(job, bench)
+    with pytest.warns(UserWarning, match="dvs: out of memory; 3 runs go together, not 5"):
+        parts = prepared.run(range(5))
+    assert tried == [5, 3, 2, 2, 1] and parts.runs.mm == pytest.approx(whole.runs.mm) and parts.runs.run.tolist() == list(range(5))
+    prepared.run(range(4))
+    assert tried[5:] == [2, 2], "what did not fit is not tried again"
+    prepared.most, tried[:] = 1, []
+    monkeypatch.setattr(runs, "servo", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError()))
+    with pytest.raises(InputError, match="does not hold one run"):
+        prepared.run(range(2))
 
 
 def test_the_speed_of_a_device_is_measured_beside_its_floors(tmp_path, monkeypatch):

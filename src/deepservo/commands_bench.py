@@ -8,7 +8,7 @@ from typing import Any
 from deepservo import distributed, pictures
 from deepservo.bench.bench import open_together, run_all, write_all
 from deepservo.bench.protocols import read_poses
-from deepservo.bench.runs import Bench, jobs
+from deepservo.bench.runs import Bench, jobs, on_this_machine
 from deepservo.bench.scenes import WIDTH, scene_of
 from deepservo.bench.sets import SETS
 from deepservo.bench.tables import compared
@@ -131,7 +131,7 @@ def _bench(
         own = (Ts_cam, Ts_goal)
     return Bench(
         camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own, pairs[0] if pairs else None,
-        own_starts=image is not None and image.is_dir(),
+        own_starts=image is not None and image.is_dir(), **on_this_machine(),
     )  # fmt: skip
 
 

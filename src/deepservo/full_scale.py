@@ -15,7 +15,7 @@ import torch
 from deepservo import data_pair, distributed
 from deepservo.bench import metrics
 from deepservo.bench.bench import Show, collect, open_together, run_all
-from deepservo.bench.runs import CHUNK, Bench, Job, jobs
+from deepservo.bench.runs import Bench, Job, jobs, on_this_machine
 from deepservo.bench.scenes import scene_of
 from deepservo.camera_file import CalibratedCamera
 from deepservo.checkpoint import replacing
@@ -33,7 +33,6 @@ from deepservo.version import __version__
 DISTANCE = 0.6  # of the reference pose [m]
 GLANCE_STEPS, GLANCE_RUNS, GLANCE_BUDGET = 20, 2, 20  # of training; of a row, the least there are; pictures a run may take
 WARM, WATCHED = 5, 20  # first steps, which also warm caches up; and those whose rendering is timed
-TOGETHER = 250  # runs at once on a GPU
 MODEL, TRAINING, BENCH = "model.safetensors", "training.json", "bench"  # in a recipe's folder
 
 
@@ -215,8 +214,7 @@ def benchmark(plan: Plan, model: Model | UnseenModel) -> tuple[list[Job], Bench]
     bench = Bench(
         PAPER_CAMERA, DISTANCE, {name: scene_of(name) for name in names},
         {(model.picture, model.method): model} if isinstance(model, Model) else {}, plan.seed, GLANCE_BUDGET if plan.glance else None,
-        pair=model if isinstance(model, UnseenModel) else None, gpu=torch.cuda.is_available(),
-        chunk=TOGETHER if torch.cuda.is_available() else CHUNK,
+        pair=model if isinstance(model, UnseenModel) else None, **on_this_machine(),
     )  # fmt: skip
     whole = [job for name, n in plan.runs.items() for job in jobs(experiment.methods, (name,), bench, n)]
     return whole[:1] if plan.glance else whole, bench

@@ -96,11 +96,11 @@ Write = Callable[[Pyramid, Tensor, Tensor | None, Tensor, Tensor | None], None]
 
 
 def _fused(pyramid: Pyramid, Hs: Tensor) -> Write | None:
-    """The one pass that can serve on the pictures' device."""
-    kind = pyramid.flat.device.type
-    if kind == "cpu":
+    """The one pass that can serve on the pictures' device; None where torch must, which also says so when the devices are two."""
+    kinds = pyramid.flat.device.type, Hs.device.type
+    if kinds == ("cpu", "cpu"):
         return _in_c if native.library() is not None else None
-    return _on_gpu() if kind == "cuda" and not Hs.requires_grad else None
+    return _on_gpu() if kinds == ("cuda", "cuda") and not Hs.requires_grad else None
 
 
 @functools.cache

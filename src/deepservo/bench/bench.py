@@ -35,7 +35,7 @@ def settings_of(bench: Bench) -> dict[str, Any]:
     return {
         "version": __version__, "camera": asdict(bench.camera), "distance": bench.distance, "scenes": scenes, "models": models,
         "seed": bench.seed, "budget": bench.budget, "poses": poses, "own starts": bench.own_starts,
-        "world": bench.world,
+        "world": bench.world, "chunk": bench.chunk,
     }  # fmt: skip
 
 

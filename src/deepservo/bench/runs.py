@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -38,7 +39,7 @@ from deepservo.scene import PlanarScene
 from deepservo.unseen import UnseenModel
 
 SHARING = 0.05  # of the goal's pixels: a start that sees less of it tells nothing of a method
-CHUNK = 25  # runs that go together: the most that a kill can lose
+CHUNK, MANY = 25, 250  # runs that go together, on a processor and on a GPU: the most that a kill can lose
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,12 @@ class Bench:
             return learned
         found = self.scenes[scene] if scene in self.scenes else scene_of(scene)
         return Unlearned(found, self.camera, self.distance, scene, net=self.pair.net if self.pair else None)
+
+
+def on_this_machine() -> dict[str, Any]:
+    """`gpu` and `chunk` of a Bench: where there is a GPU, many runs at once take place there."""
+    gpu = torch.cuda.is_available()
+    return {"gpu": gpu, "chunk": MANY if gpu else CHUNK}
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,13 @@ class Chunk:
     """Of the method: gain, dt, budget."""
     seconds: float
     peak_mb: float
+
+    @staticmethod
+    def joined(parts: list["Chunk"]) -> "Chunk":
+        """Of runs that went together part by part."""
+        seconds, peak_mb = sum(part.seconds for part in parts), max(part.peak_mb for part in parts)
+        runs, step_ms = Runs.joined([part.runs for part in parts]), np.concatenate([part.step_ms for part in parts])
+        return Chunk(runs, step_ms, parts[0].facts, seconds, peak_mb)
 
     def save(self, path: Path) -> None:
         """Write beside and rename."""
@@ -242,9 +256,20 @@ class Prepared:
             self.controller = controller or build(job.method, bench.camera, distance * self.condition.depth, known)
         self.dt = period(bench.world)
         self.controller.pace(self.dt)
+        self.most = job.n  # runs that a GPU's memory holds, as far as is known
 
     def run(self, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
-        """Steer the runs that have these numbers, and judge them."""
+        """Steer the runs that have these numbers, and judge them. Out of memory they go by halves, which a warning tells."""
+        while True:
+            try:
+                return Chunk.joined([self._run(numbers[k : k + self.most], progress) for k in range(0, len(numbers), self.most)])
+            except torch.cuda.OutOfMemoryError:
+                most, self.most = min(self.most, len(numbers)), (min(self.most, len(numbers)) + 1) // 2
+                if most == 1:
+                    raise InputError(f"{self.job.method}: the GPU's memory does not hold one run; use a larger one, or none") from None
+                warnings.warn(f"{self.job.method}: out of memory; {self.most} runs go together, not {most}", stacklevel=2)
+
+    def _run(self, numbers: range, progress: Callable[[int, int], None] | None) -> Chunk:
         metrics.reset_peak()
         begin = time.perf_counter()
         runs, controller, seed = torch.tensor(numbers), self.controller, self.bench.seed
