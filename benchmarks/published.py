@@ -154,7 +154,7 @@ def gpu(rows: list[Row]) -> str:
             lines.append([f"`{row['method']}`", str(row["runs"]), "out of memory", *"-----"])
             continue
         floors = [figure(row["steps_per_s"] / row[k]) if row[k] else "-" for k in ("memory_floor", "flop_floor")]
-        times = [f"{row[k]:.2f}" for k in ("ms_p50", "ms_p99", "ms_compiled")]
+        times = ["-" if row[k] is None else f"{row[k]:.2f}" for k in ("ms_p50", "ms_p99", "ms_compiled")]
         lines.append([f"`{row['method']}`", str(row["runs"]), f"{row['steps_per_s']:.0f}", *floors, *times])
     heads = [
         "method",

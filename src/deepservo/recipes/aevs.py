@@ -7,7 +7,7 @@ from deepservo.recipes.experiment import Experiment
 FREQUENCY = Experiment(
     paper="AEVS (Felton 2022), Table I: ResNet-18, loss of frequencies",
     method="aevs",
-    steps=10_000,
+    steps=20_000,
     methods=("aevs", "aevs+dvs", "dvs", "dct", "pca"),
     sets={"lookat": 500, "screw": 500, "lookat-rz": 500, "steps": 25},
     loss="frequency",

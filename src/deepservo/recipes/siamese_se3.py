@@ -8,7 +8,7 @@ from deepservo.recipes.experiment import Experiment
 SE3 = Experiment(
     paper="Siame-se(3) (Felton 2021), Table I: EfficientNet-B3, velocities of se(3), four weights",
     method="siamese-se3",
-    steps=5_000,
+    steps=20_000,
     methods=("siamese-se3", "siamese-se3+dvs", "dvs", "dct"),
     sets={"gaussian": 1000, "lookat": 500, "screw": 500, "lookat-rz": 500},
 )
