@@ -115,7 +115,7 @@ def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_prod
             world.apply(controller.velocity(world.observe()), 1.0)
 
         with torch.no_grad():
-            rates = [runs * TIMED / sum(seconds(step)) for _ in range(ROUNDS if runs < 512 else 1)]
+            rates = [runs / statistics.fmean(seconds(step)) for _ in range(ROUNDS if runs < 512 else 1)]
             images = world.observe()
             alone = sorted(seconds(lambda: controller.velocity(images), 100 if runs == 1 else TIMED))
             flops = operations(method, controller, images)

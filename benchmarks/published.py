@@ -37,19 +37,14 @@ def _rows(path: Path) -> list[Row]:
     return json.loads(path.read_text())["rows"] if path.is_file() else []
 
 
+def _whole() -> dict[str, dict[str, Any]]:
+    """The full-scale results that there are, by recipe."""
+    paths = {recipe: RESULTS / "full-scale" / f"{recipe}.json" for recipe in EXPERIMENTS}
+    return {recipe: json.loads(path.read_text()) for recipe, path in paths.items() if is_full(path)}
+
+
 def _full(name: str, method: str) -> list[Row]:
-    """The rows of the full-scale result that measured this method on this set."""
-    for recipe, experiment in EXPERIMENTS.items():
-        path = RESULTS / "full-scale" / f"{recipe}.json"
-        if method in experiment.methods and name in experiment.sets and is_full(path):
-            return _of(_rows(path), name, method)
-    return []
-
-
-def _full_rows(name: str) -> list[Row]:
-    """All that full-scale results measured on this set."""
-    paths = [RESULTS / "full-scale" / f"{recipe}.json" for recipe in EXPERIMENTS]
-    return [row for path in paths if is_full(path) for row in _rows(path) if row["set"] == name]
+    return next((found for content in _whole().values() if (found := _of(content["rows"], name, method))), [])
 
 
 def _two_cores(name: str, method: str) -> list[Row]:
@@ -75,12 +70,11 @@ def _cells(rows: list[Row]) -> list[str]:
 
 def recipes(_: list[Row]) -> str:
     """A line a recipe."""
-    lines = []
+    lines, whole = [], _whole()
     for name, experiment in EXPERIMENTS.items():
-        path = RESULTS / "full-scale" / f"{name}.json"
-        cells = ["not run", "-", "-", "-"]
-        if is_full(path):
-            content = json.loads(path.read_text())
+        cells = [*NOT_RUN, "-"]
+        if name in whole:
+            content = whole[name]
             training = content["training"]
             share = f"{100 * training['rendering_share']:.0f}"
             gpu = content["machine"].get("gpu", content["machine"]["processor"])
@@ -92,7 +86,8 @@ def recipes(_: list[Row]) -> str:
 def marks(_: list[Row]) -> str:
     """A line a mark that a GPU is to meet."""
     lines = [[*_learned_for(name, method), f"`deepservo recipe {method}`"] for name, method in LEARNED]
-    slowest = max(((row["time_s"] * 500 / row["n"] / 60, row["method"]) for row in _full_rows("lookat-rz")), default=None)
+    rows = [row for content in _whole().values() for row in content["rows"] if row["set"] == "lookat-rz"]
+    slowest = max(((row["time_s"] * 500 / row["n"] / 60, row["method"]) for row in rows), default=None)
     cell = f"{slowest[0]:.1f} min, `{slowest[1]}`" if slowest else NOT_RUN[0]
     lines.append(["500 runs of `lookat-rz`, the slowest method", "3 min", cell, "`deepservo recipe` of each"])
     rows = _rows(RESULTS / "gpu.json")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from skimage.io import imsave
 
 import deepservo
 from deepservo import full_scale, learn, rehearsal, train
@@ -19,7 +18,6 @@ from deepservo.data_stock import Stock, draw
 from deepservo.full_scale import Plan, Watch, duration
 from deepservo.learn import RECIPES
 from deepservo.methods import check_method, trained_as
-from deepservo.pictures import bundled
 from deepservo.recipes import EXPERIMENTS
 from deepservo.train import with_batch
 from deepservo.unseen import KINDS, learn_unseen
@@ -90,16 +88,22 @@ def test_stopped_in_the_training_and_in_the_runs_it_goes_on(tmp_path, monkeypatc
     assert json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["steps"] == 3
 
 
-def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, interruptible, capsys):
+def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Siame-se(3) with a memory that holds a batch of 16; what batches are tried."""
     loss, sizes = SiameseTask.loss, []
 
     def tight(task, net, seed, step):
         sizes.append(task.batch)
         if task.batch > 16:
-            raise torch.OutOfMemoryError
+            raise torch.cuda.OutOfMemoryError
         return loss(task, net, seed, step)
 
     monkeypatch.setattr(SiameseTask, "loss", tight)
+    return sizes
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, interruptible, capsys):
+    sizes = short_of_memory(monkeypatch)
     args = [*glance("siamese-se3", tmp_path), "--steps", "3"]
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(1, patch)
@@ -114,18 +118,10 @@ def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, inter
     assert "the memory does not hold 0.5 of the batch" in capsys.readouterr().err
 
 
-def test_learn_halves_its_batch_too(tmp_path, monkeypatch, capsys):
-    loss = SiameseTask.loss
-
-    def tight(task, net, seed, step):
-        if task.batch > 16:
-            raise torch.cuda.OutOfMemoryError
-        return loss(task, net, seed, step)
-
-    monkeypatch.setattr(SiameseTask, "loss", tight)
-    imsave(tmp_path / "coffee.png", (bundled("coffee")[0] * 255).byte().numpy(), check_contrast=False)
+def test_learn_halves_its_batch_too(files, tmp_path, monkeypatch, capsys):
+    short_of_memory(monkeypatch)
     out = tmp_path / "model.safetensors"
-    assert main(["learn", str(tmp_path / "coffee.png"), "--method", "siamese-se3", "--steps", "2", "--out", str(out)]) == 0
+    assert main(["learn", str(files / "picture.png"), "--method", "siamese-se3", "--steps", "2", "--out", str(out)]) == 0
     assert "begins again with 0.25 of the batch" in capsys.readouterr().out
     assert deepservo.load_model(out).training["batch"] == 16
 

@@ -1,6 +1,5 @@
 """Encoders, and the interaction matrix of a network against `torch.func.jvp` and against rendered motion."""
 
-import copy
 import dataclasses
 import math
 from functools import partial
@@ -50,7 +49,7 @@ def test_tangents_are_those_of_jvp(shape, generator):
     tangents = torch.randn(2, 6, 1, shape.size, shape.size, generator=generator, dtype=torch.float64)
     z = net(images)
     twin = torch.stack([torch.func.jvp(net, (images,), (tangents[:, k],))[1] for k in range(6)], -1)
-    plain = folded(copy.deepcopy(net))
+    plain = folded(net)
     for each in (plain,) if shape.norm == "weight" else (plain, net):
         found, L = with_tangents(each, images, tangents)
         torch.testing.assert_close(found, z, rtol=1e-9, atol=1e-9)
@@ -61,7 +60,7 @@ def test_folding_a_copy_leaves_the_original_and_other_copies(generator):
     for norm in ("weight", "batch"):
         net = lived_in(Encoder(small(norm=norm)), generator)
         images = torch.rand(2, 1, 64, 64, generator=generator)
-        before, twice = net(images), [folded(copy.deepcopy(net))(images) for _ in range(2)]
+        before, twice = net(images), [folded(net)(images) for _ in range(2)]
         for z in (*twice, net(images)):
             torch.testing.assert_close(z, before)
 

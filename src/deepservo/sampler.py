@@ -70,29 +70,34 @@ def sample(
     homographies, or there is one each. `background` fills what the picture does not cover, or the edge's grey levels go on
     there where it is None.
     """
-    write = _fused(pyramid, Hs)
-    if write is None:
-        return sample_reference(pyramid, Hs, size, background)[0]
-    image = torch.empty(len(Hs), pyramid.flat.shape[1], *size, device=pyramid.flat.device)
-    write(pyramid, Hs, background, image, None)
-    return image
+    return _sampled(pyramid, Hs, size, background, covered=False)[0]
 
 
 def sample_covered(
     pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
     """`sample`, and per pixel the share that the picture fills."""
-    write = _fused(pyramid, Hs)
-    if write is None:
-        return sample_reference(pyramid, Hs, size, background)
-    device = pyramid.flat.device
-    image, coverage = torch.empty(len(Hs), pyramid.flat.shape[1], *size, device=device), torch.empty(len(Hs), *size, device=device)
-    write(pyramid, Hs, background, image, coverage)
+    image, coverage = _sampled(pyramid, Hs, size, background, covered=True)
+    assert coverage is not None
     return image, coverage
 
 
 Write = Callable[[Pyramid, Tensor, Tensor | None, Tensor, Tensor | None], None]
-"""Fills the images (b, c, h, w), and their coverage (b, h, w) where it is asked for."""
+"""Fills the images (b, c, h, w) before a background (b, c), and their coverage (b, h, w) where it is asked for."""
+
+
+def _sampled(
+    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None, covered: bool
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"] | None]:
+    """`sample`, and perhaps the coverage too."""
+    write = _fused(pyramid, Hs)
+    if write is None:
+        return sample_reference(pyramid, Hs, size, background)
+    B, C, device = len(Hs), pyramid.flat.shape[1], pyramid.flat.device
+    back = None if background is None else background.float().expand(B, C).contiguous()
+    image, coverage = torch.empty(B, C, *size, device=device), torch.empty(B, *size, device=device) if covered else None
+    write(pyramid, Hs, back, image, coverage)
+    return image, coverage
 
 
 def _fused(pyramid: Pyramid, Hs: Tensor) -> Write | None:
@@ -128,12 +133,11 @@ def _in_c(pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], background: Tensor | Non
     flat, stride = pyramid.flat, pyramid.flat.shape[2]
     dets = torch.linalg.det(Hs.double()).abs().float().contiguous()
     homographies = Hs.float().contiguous()
-    back = None if background is None else background.float().expand(B, C).contiguous()
     arguments = Arguments(
         textures=flat.data_ptr(), texture_step=C * stride if len(flat) > 1 else 0, stride=stride, offsets=pyramid.offsets.data_ptr(),
         levels=pyramid.levels, padded_w=pyramid.padded[1], padded_h=pyramid.padded[0], texture_w=pyramid.size[1],
         texture_h=pyramid.size[0], homographies=homographies.data_ptr(), dets=dets.data_ptr(),
-        background=None if back is None else back.data_ptr(), out=image.data_ptr(),
+        background=None if background is None else background.data_ptr(), out=image.data_ptr(),
         inside=None if coverage is None else coverage.data_ptr(), channels=C, h=h, w=w,
     )  # fmt: skip
     native.run(lib.sample_rows, arguments, B * h, least=max(1, 20_000 // w))

@@ -75,10 +75,9 @@ def write(pyramid: Any, Hs: Float[Tensor, "b 3 3"], background: Tensor | None, i
     """`Write` of sampler.py."""
     B, C, h, w = image.shape
     flat, (ph, pw), (th, tw) = pyramid.flat, pyramid.padded, pyramid.size
-    back = image if background is None else background.float().expand(B, C).contiguous()
     with torch.cuda.device_of(image):
         _kernel[(B, triton.cdiv(h * w, BLOCK))](
-            flat, C * flat.shape[2] if len(flat) > 1 else 0, flat.shape[2], pyramid.offsets, pw, ph, tw, th, Hs.double().contiguous(), back,
-            image, image if coverage is None else coverage, h, w,
+            flat, C * flat.shape[2] if len(flat) > 1 else 0, flat.shape[2], pyramid.offsets, pw, ph, tw, th, Hs.double().contiguous(),
+            image if background is None else background, image, image if coverage is None else coverage, h, w,
             LEVELS=pyramid.levels, CHANNELS=C, FILLED=background is not None, COVERED=coverage is not None, PIXELS=BLOCK,
         )  # fmt: skip

@@ -1,6 +1,5 @@
 """Matches of cells: what `nets.pair` says two pictures have in common, as points that agree with a homography."""
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -37,7 +36,7 @@ class Cells:
     """Describes and matches pictures of `camera`, made as small as the network knows them."""
 
     def __init__(self, net: PairNet, camera: Camera) -> None:
-        self.net = folded(copy.deepcopy(net))
+        self.net = folded(net)
         scale = net.size / max(camera.width, camera.height)
         self.small = camera.resize(*(max(4, round(side * scale / CELL)) * CELL for side in (camera.width, camera.height)))
         self.enlarged = torch.tensor([camera.width / self.small.width, camera.height / self.small.height], dtype=torch.float64)

@@ -1,6 +1,5 @@
 """Detectors of keypoints behind one interface: SIFT, ORB, the network of `nets.keypoint`, and any of the user's own."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -41,7 +40,7 @@ class Learned:
     """The `most` points that a KeypointNet is surest of."""
 
     def __init__(self, net: KeypointNet, most: int = MOST) -> None:
-        self.net, self.most = folded(copy.deepcopy(net)), most
+        self.net, self.most = folded(net), most
 
     @torch.no_grad()
     def __call__(self, image: Float[Tensor, "h w"]) -> Features:

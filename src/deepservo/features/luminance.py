@@ -94,6 +94,7 @@ class NormalEquations:
         self.features = features
         self.intrinsics = features.camera.intrinsics
         self.of_moments = _of_moments(1 / depth)
+        self.powers = [torch.stack([along**k for k in range(5)], -1) for along in (features.x[0], features.y[:, 0])]
 
     def __call__(
         self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
@@ -118,7 +119,7 @@ class NormalEquations:
         (now, there), f, camera = SHARES[where], self.features, self.features.camera
         gx, gy = (f.inside(g) for g in gradient(now * images + there * goals, f.taps))
         gx, gy, e = gx * camera.fx, gy * camera.fy, f.inside((images - goals)[:, 0])
-        x, y = (torch.stack([along**k for k in range(6)], -1).to(e.device) for along in (f.x[0], f.y[:, 0]))
+        x, y = (powers.to(e.device) for powers in self.powers)
         sums = []
         for product, (k, m) in zip((gx * gx, gx * gy, gy * gy, gx * e, gy * e), POWERS, strict=True):
             along_rows = (product @ x[:, :k]).double()

@@ -1,7 +1,5 @@
 """AEVS (Felton 2022): servoing on what an autoencoder's encoder makes of the picture, Levenberg-Marquardt (Eq. 10, 11, 18)."""
 
-import copy
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -58,7 +56,7 @@ class Gallery:
 
 def latent_servo(camera: Camera, encoder: Encoder, depth: float = 0.6, interaction: Where = "mean") -> FeatureServo:
     """The law of `dvs` on z and L_z, damped for HOLD steps; interaction: L_z at the current picture, the goal's, or their mean."""
-    features = Latent(camera, folded(copy.deepcopy(encoder)))
+    features = Latent(camera, folded(encoder))
     return FeatureServo(camera, features, depth, interaction, mu=MU, hold=HOLD, decay=DECAY)
 
 

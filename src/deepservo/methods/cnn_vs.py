@@ -1,7 +1,5 @@
 """CNN-VS (Bateux 2018): a network answers the camera's pose in one known scene; two answers give `T_goal_cam`; PBVS."""
 
-import copy
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,7 +25,7 @@ class PoseServo(Located):
         self, camera: Camera, net: PoseNet | RegressionNet, distance: float, scene: PlanarScene | None = None, gain: float = 0.1
     ) -> None:
         super().__init__(camera, distance, scene)
-        self.net, self.gain = folded(copy.deepcopy(net)), gain
+        self.net, self.gain = folded(net), gain
         self.rays = cell_rays(camera)
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:

@@ -67,7 +67,7 @@ class MetricServo(Located):
     ) -> None:
         super().__init__(camera, distance, scene)
         self.gain, self.neighbours, self.weights = gain, neighbours, weights
-        self.features = Latent(camera, folded(copy.deepcopy(net.images)), windows=9)
+        self.features = Latent(camera, folded(net.images), windows=9)
         self.phi = copy.deepcopy(net.poses).eval().requires_grad_(False)
         self.search = PoseSearch(self.phi)
         self.usual = None if scene is None else self._apart(self._own_pictures(scene))

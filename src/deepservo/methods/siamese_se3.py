@@ -1,7 +1,5 @@
 """Siame-se(3) (Felton 2021): one network for both pictures, their features subtracted, answers the camera's velocity."""
 
-import copy
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,7 +21,7 @@ class SiameseServo(Controller):
 
     def __init__(self, camera: Camera, net: SiameseNet, distance: float, pose: bool = False, gain: float = 0.1) -> None:
         super().__init__(camera)
-        self.net, self.distance, self.pose, self.gain, self.colour = folded(copy.deepcopy(net)), distance, pose, gain, net.colour
+        self.net, self.distance, self.pose, self.gain, self.colour = folded(net), distance, pose, gain, net.colour
 
     def _features(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
         return self.net.features(shrink(images, self.net.size))

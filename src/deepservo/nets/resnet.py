@@ -4,6 +4,7 @@ As AEVS has it, weight norm stands for batch norm and a grouped convolution for 
 ResNet (He et al. 2016), to compare.
 """
 
+import copy
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
@@ -254,10 +255,9 @@ class Decoder(nn.Sequential):
 def folded(module: Module) -> Module:
     """The same function for inference: weight norm multiplied out, batch norm drawn into the convolution before it.
 
-    That is the one before it in a Sequential, or the `conv1` of a `bn1`. Works in place, on a module of which a copy was made, and
-    returns it in evaluation mode.
+    That is the one before it in a Sequential, or the `conv1` of a `bn1`. A copy, in evaluation mode.
     """
-    module.eval()
+    module = copy.deepcopy(module).eval()
     for part in list(module.modules()):
         for name, layer in list(part.named_children()):
             if isinstance(layer, nn.BatchNorm2d) and name.startswith("bn"):
