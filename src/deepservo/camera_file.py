@@ -36,15 +36,18 @@ class CalibratedCamera:
     distortion: tuple[float, ...] = ()
 
     def rectify(self, picture: Float[Tensor, "c h w"], what: str) -> Float[Tensor, "c h w"]:
-        """The picture a perfect lens would have taken; InputError when its size is not the camera's."""
+        """The picture a perfect lens would have taken, NaN where the real one saw nothing; InputError when its size is not the camera's."""
         h, w = picture.shape[1:]
         if (w, h) != (self.camera.width, self.camera.height):
             size = f"{self.camera.width} x {self.camera.height}"
             raise InputError(f"{what} is {w} x {h} pixels, the camera's pictures are {size}; give picture and camera file of one camera")
         if not any(self.distortion):
             return picture
-        K, distortion = self.camera.K.numpy(), np.array(self.distortion)
-        return torch.stack([torch.from_numpy(cv2.undistort(level.numpy(), K, distortion)) for level in picture]).clamp(0, 1)
+        K = self.camera.K.numpy()
+        u, v = cv2.initUndistortRectifyMap(K, np.array(self.distortion), np.eye(3), K, (w, h), cv2.CV_32FC1)
+        straight = [cv2.remap(level.numpy(), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for level in picture]
+        taken = (u >= 0) & (u <= w - 1) & (v >= 0) & (v <= h - 1)
+        return torch.from_numpy(np.where(taken, straight, np.float32(np.nan))).clamp(0, 1)
 
 
 class _Loader(yaml.SafeLoader):

@@ -21,6 +21,7 @@ from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask, beg
 from deepservo.data_latent import Loss as AutoEncoderLoss
 from deepservo.data_siamese import Law, RegressionTask, SiameseTask
 from deepservo.errors import InputError, unknown
+from deepservo.features.unseen_pixels import continued
 from deepservo.model import Model, texture_of
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
@@ -155,7 +156,7 @@ def make_scene(
         raise InputError("--width and --view exclude each other: a view's width follows from the camera and the distance")
     pinhole = camera.camera
     if view:
-        picture = camera.rectify(picture, what)
+        picture = continued(camera.rectify(picture, what)[None])[0]
         return PlanarScene(texture_of(picture), distance * pinhole.width / pinhole.fx)
     scene = PlanarScene(texture_of(picture), 0.8 if width is None else width)
     check_scene(scene, pinhole, distance, what)

@@ -159,9 +159,9 @@ def _rests(moves: Float[Tensor, "s b 6"]) -> tuple[Tensor, Tensor]:
 
 
 def _difference(images: Float[Tensor, "b c h w"], goals: Float[Tensor, "#b c h w"]) -> Float[Tensor, " b"]:
-    """Root mean square difference, a few pictures at a time: they stay in the processor's cache."""
+    """Root mean square difference where both see something, a few pictures at a time: they stay in the processor's cache."""
     there = goals.expand(len(images), -1, -1, -1)
-    parts = [(image - goal).square().mean((1, 2, 3)) for image, goal in zip(images.split(4), there.split(4), strict=True)]
+    parts = [(image - goal).square().nanmean((1, 2, 3)) for image, goal in zip(images.split(4), there.split(4), strict=True)]
     return torch.cat(parts).sqrt()
 
 

@@ -1,5 +1,6 @@
 """Pictures at the door: files and arrays of any kind become float32 (1, C, H, W) in [0, 1], or one clear sentence."""
 
+import math
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 
 SMALLEST = 32  # pixels a side: under this no photometric method has enough to hold on to
+LEAST_SEEN = 0.25  # share of a picture's pixels that must show something
 # The five that every table has, and others with little texture.
 BUNDLED = ("coffee", "astronaut", "chelsea", "moon", "page")
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -82,7 +84,8 @@ def bundled(name: str) -> Float[Tensor, "1 h w"]:
 def as_images(image: object, camera: Camera, what: str, colour: bool = False) -> Float[Tensor, "b c h w"]:
     """Grey, or colour, float32 images of `camera` from (B, C, H, W) floats in [0, 1] or (H, W[, C]) uint8, tensor or array.
 
-    Raises InputError, naming `what`, for another shape or size, NaN, or values outside [0, 1].
+    In floats NaN stands for a pixel that shows nothing, as undistortion leaves some.
+    Raises InputError, naming `what`, for another shape or size, values outside [0, 1], or where less than LEAST_SEEN shows something.
     """
     if isinstance(image, Tensor) and not image.is_floating_point():
         image = image.numpy(force=True)
@@ -93,7 +96,10 @@ def as_images(image: object, camera: Camera, what: str, colour: bool = False) ->
     elif isinstance(image, Tensor) and image.ndim == 4 and image.shape[1] in (1, 3) and len(image):
         images = image.float()
         low, high = torch.aminmax(images)
-        if not (low >= -1e-3 and high <= 1 + 1e-3):  # also catches NaN
+        if low.isnan():
+            images = _seen(images, what)
+            low, high = torch.aminmax(images.nan_to_num(0.5, math.inf, -math.inf))
+        if not (low >= -1e-3 and high <= 1 + 1e-3):
             raise InputError(f"{what}: values must lie in [0, 1] and be finite, these range from {low:.3g} to {high:.3g}")
         if colour:
             images = images.expand(-1, 3, -1, -1)
@@ -109,6 +115,18 @@ def as_images(image: object, camera: Camera, what: str, colour: bool = False) ->
         wanted = f"{camera.width} x {camera.height}"
         raise InputError(f"{what} is {size} pixels, the camera's pictures are {wanted}; resize it or give its camera")
     return images
+
+
+def _seen(images: Float[Tensor, "b c h w"], what: str) -> Float[Tensor, "b c h w"]:
+    """Pictures with some NaN, those pixels NaN in every channel; InputError where too few pixels are left."""
+    unseen = images.isnan().any(1, keepdim=True)
+    share = 1 - float(unseen.float().mean((1, 2, 3)).max())
+    if share < LEAST_SEEN:
+        raise InputError(
+            f"{what}: values must lie in [0, 1] and be finite; NaN stands for a pixel that shows nothing, and {100 * share:.0f} % show "
+            f"something where at least {100 * LEAST_SEEN:.0f} % must"
+        )
+    return images.masked_fill(unseen, torch.nan)
 
 
 def _levels(data: np.ndarray, what: str, colour: bool = False) -> Float[Tensor, "c h w"]:

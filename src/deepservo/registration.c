@@ -26,6 +26,7 @@
 #define TOGETHER 0.9f   /* correlation of the pictures in a cell that has a say */
 #define LEAST 0.002f    /* grey level that a lamp makes */
 #define ROUGH 3         /* times as rough as usual, it has none */
+#define SHOWN -0.01f    /* what is less takes the place of a grey level where a pixel shows nothing */
 #define WHITE (1 - 0.5f / 255) /* grey level from which on a sensor tells no more */
 
 static float median(float *v, int32_t n) { /* the lower one; reorders v */
@@ -220,6 +221,11 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
             .dets = a->dets + run, .out = s.warped, .inside = s.cover, .channels = 1, .h = h, .w = w,
         };
         sample_rows(&view, 0, h);
+        for (int32_t i = 0; i < size; i++)
+            if (s.warped[i] < SHOWN) { /* the goal's level instead: the slope beside it is then as right as the pictures are alike */
+                s.cover[i] = 0;
+                s.warped[i] = fmaxf(goal[i], 0);
+            }
         memset(s.valid, 0, sizeof(float) * size);
         for (int32_t y = MARGIN; y < h - MARGIN; y++)
             for (int32_t x = MARGIN; x < w - MARGIN; x++) {
@@ -227,7 +233,7 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
                 float least = fminf(fminf(fminf(p[-w - 1], p[-w]), fminf(p[-w + 1], p[-1])), fminf(fminf(p[0], p[1]), fminf(p[w - 1], p[w])));
                 least = fminf(least, p[w + 1]);
                 const float inverse_depth = plane[0] * ((x - cx) / fx) + plane[1] * ((y - cy) / fy) + plane[2];
-                s.valid[y * w + x] = least >= WHOLE && inverse_depth > 0 ? 1.0f : 0.0f;
+                s.valid[y * w + x] = least >= WHOLE && inverse_depth > 0 && goal[y * w + x] >= SHOWN ? 1.0f : 0.0f;
             }
         if (a->first) first_fit(goal, s.warped, s.valid, w, h, goal_noises[run], noises[run], s.residual, s.sorted, fit);
         for (int pass = 0; pass < 2; pass++) refit(goal, s.warped, s.valid, w, h, *scale, ratio, fit);

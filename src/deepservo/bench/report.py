@@ -371,8 +371,8 @@ def _sheet(pictures: list[np.ndarray], columns: int) -> np.ndarray:
 
 
 def _webp(picture: np.ndarray) -> str:
-    """A data address of an RGB picture in [0, 1]."""
-    bytes_bgr = (255 * picture[..., ::-1]).round().clip(0, 255).astype(np.uint8)
+    """A data address of an RGB picture in [0, 1]; what is unseen (NaN) is black."""
+    bytes_bgr = (255 * np.nan_to_num(picture[..., ::-1])).round().clip(0, 255).astype(np.uint8)
     ok, packed = cv2.imencode(".webp", bytes_bgr, [cv2.IMWRITE_WEBP_QUALITY, 75])
     if not ok:
         raise InputError(f"report: a picture of {picture.shape[1]} x {picture.shape[0]} pixels could not be packed")

@@ -18,6 +18,7 @@ from deepservo import native
 from deepservo.camera import Camera
 from deepservo.features.lighting import GRID, SMALLEST, difference, first_fit, refit, smooth, subsampled
 from deepservo.features.luminance import gradient
+from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import se3
 from deepservo.sampler import build_pyramid, sample_covered
 
@@ -26,6 +27,8 @@ CUT = 2.385  # deviations at which a residual's weight has fallen to a quarter
 NEARER = 0.05  # than this part of its distance to the plane, the view's centre counts as no nearer
 TOLERANCE = 1.02  # of the cost: warping blurs a little, more or less with each step, and that must not hold a step back
 LONGEST = 0.2  # of a step [m, rad]
+UNSEEN = -1e4  # a grey level's place-holder where a pixel shows nothing (the C knows no NaN); a share of it in a warped pixel is enough
+SHOWN = -0.01  # what is less is such a place-holder
 
 
 class Arguments(Structure):
@@ -58,8 +61,12 @@ class Goals:
     @classmethod
     def of(cls, camera: Camera, image: Float[Tensor, "g 1 h w"], plane: Float[Tensor, "g 4"], noise: Float[Tensor, "g 1"]) -> "Goals":
         """Made ready from the pictures, their planes [n, d] and the deviation of their noise."""
+        inside, unseen = _inside(camera) > 0, reached(image, MARGIN) if has_unseen(image) else None
+        image = continued(image)
         gx, gy = gradient(image)
-        spread = _centre_and_spread(image.flatten(1), _inside(camera).flatten() > 0)[1]
+        if unseen is not None:
+            inside, image = inside & ~unseen, image.masked_fill(unseen[:, None], UNSEEN)
+        spread = _centre_and_spread(image.flatten(1), inside.flatten(-2))[1]
         depth = (plane[:, :3] / plane[:, 3:]).float()
         return cls(camera, image[:, 0].contiguous(), (gx * camera.fx).contiguous(), (gy * camera.fy).contiguous(), depth, noise, spread)
 
@@ -119,6 +126,11 @@ def _inside(camera: Camera) -> Float[Tensor, "h w"]:
     return inside
 
 
+def marked(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Views with UNSEEN in the place of NaN."""
+    return images.nan_to_num(UNSEEN) if has_unseen(images) else images
+
+
 def rows(values: Float[Tensor, "n *_"], index: Int64[Tensor, " r"]) -> Float[Tensor, "r *_"]:
     """`values[index]`, and no copy where these are all, in their order."""
     every = len(index) == len(values) and torch.equal(index, torch.arange(len(values)))
@@ -128,11 +140,16 @@ def rows(values: Float[Tensor, "n *_"], index: Int64[Tensor, " r"]) -> Float[Ten
 def warp(
     views: Float[Tensor, "b 1 _ _"], Hs: Float[Tensor, "b 3 3"], goals: Goals
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
-    """The views on the goals' pixels, and 1 where a pixel and its neighbours are seen and in front of both cameras."""
+    """The views on the goals' pixels, and 1 where a pixel and its neighbours are seen and in front of both cameras.
+
+    What the view does not see is the goal's: the slope beside it is then as right as the pictures are alike.
+    """
     camera = goals.camera
     warped, coverage = sample_covered(build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), None)
-    whole = -torch.nn.functional.max_pool2d((coverage < 0.999).float()[:, None], 3, 1, 1)[:, 0] + 1
-    return warped[:, 0], whole * _inside(camera) * (goals.inverse_depth() > 0)
+    unseen = warped[:, 0] < SHOWN
+    whole = -torch.nn.functional.max_pool2d(((coverage < 0.999) | unseen).float()[:, None], 3, 1, 1)[:, 0] + 1
+    valid = whole * _inside(camera) * ((goals.inverse_depth() > 0) & (goals.image >= SHOWN))
+    return torch.where(unseen, goals.image.clamp(min=0), warped[:, 0]), valid
 
 
 def homographies(

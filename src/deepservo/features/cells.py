@@ -13,6 +13,7 @@ from deepservo.camera import Camera
 from deepservo.features import keypoints
 from deepservo.features.keypoints import Matched
 from deepservo.features.registration import resize
+from deepservo.features.unseen_pixels import continued
 from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.nets.resnet import folded
 
@@ -45,7 +46,8 @@ class Cells:
     @torch.no_grad()
     def goal(self, image: Float[Tensor, "1 h w"]) -> CellGoal:
         """The goal's picture made ready: once a goal."""
-        small, w, h = resize(image[None], self.small)[0, 0].numpy(), self.small.width, self.small.height
+        reduced, w, h = resize(image[None], self.small), self.small.width, self.small.height
+        small, seen = continued(reduced)[0, 0].numpy(), (~reduced.isnan())[0, 0].numpy()
         side = math.ceil(math.hypot(w, h) / CELL) * CELL
         centres, rolled, px, within = cell_centres(side, side).numpy(), [], [], []
         for k in range(ROLLS):
@@ -55,22 +57,32 @@ class Cells:
             rolled.append(cv2.warpAffine(small, to_rolled, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
             at = centres @ back[:, :2].T + back[:, 2]
             px.append(at)
-            within.append(((at > -0.5) & (at < [w - 0.5, h - 0.5])).all(1))
+            u, v = at.round().astype(int).T
+            within.append(((at > -0.5) & (at < [w - 0.5, h - 0.5])).all(1) & seen[v.clip(0, h - 1), u.clip(0, w - 1)])
         d = self.net(torch.from_numpy(np.stack(rolled))[:, None])
         return CellGoal(d.flatten(2), self._full(torch.from_numpy(np.stack(px))), torch.from_numpy(np.stack(within)))
 
     @torch.no_grad()
     def describe(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b n q"]:
         """Descriptors of the cells of the camera's pictures."""
-        return self.net(resize(images, self.small)).flatten(2)
+        return self.net(continued(resize(images, self.small))).flatten(2)
+
+    def seen(self, images: Float[Tensor, "b 1 h w"]) -> Bool[Tensor, "b q"]:
+        """Which cells of the camera's pictures have no unseen pixel."""
+        unseen = resize(images, self.small).isnan().float()
+        return torch.nn.functional.max_pool2d(unseen, CELL).flatten(1) == 0
 
     @torch.no_grad()
-    def match(self, goal: CellGoal, view: Float[Tensor, "n q"]) -> Matched | None:
-        """The matches with most that agree, of the TRIED likeliest rolls; None where too few agree for a homography."""
+    def match(self, goal: CellGoal, view: Float[Tensor, "n q"], seen: Bool[Tensor, " q"] | None = None) -> Matched | None:
+        """The matches with most that agree, of the TRIED likeliest rolls; None where too few agree for a homography.
+
+        Where `seen` is given, cells of the view that are not are matched to none.
+        """
         logits = self.net.similar(goal.descriptors, view)
         logits[..., :-1].masked_fill_(~goal.within[:, None], -torch.inf)
         p = logits.softmax(-1)[..., :-1]
         best, which = p.max(-1)
+        best = best if seen is None else best * seen
         found = [self._agreeing(goal.px[r], p[r], best[r], which[r]) for r in best.sum(1).topk(TRIED).indices.tolist()]
         return max(found, key=lambda matched: 0 if matched is None else len(matched.goal_px))
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features.luminance import SHARP, gradient
+from deepservo.features.unseen_pixels import continued, reached
 from deepservo.geometry import interaction, se3
 
 SMOOTH = 1.0  # px: deviation of the Gaussian before slopes are taken
@@ -52,10 +53,14 @@ class Slopes:
 
     @classmethod
     def of(cls, picture: Float[np.ndarray, "h w"]) -> "Slopes":
-        """Made from grey levels in [0, 1]."""
-        smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), SMOOTH)
-        gx, gy = gradient(torch.from_numpy(smooth)[None, None], SHARP)
-        return cls(torch.stack([gx[0], gy[0]], 2).numpy())
+        """Made from grey levels in [0, 1]; none at unseen pixels and as near to them as BORDER."""
+        image = torch.from_numpy(picture.astype(np.float32))[None, None]
+        whole = continued(image)
+        smooth = cv2.GaussianBlur(whole[0, 0].numpy(), (0, 0), SMOOTH)
+        slopes = torch.stack(gradient(torch.from_numpy(smooth)[None, None], SHARP), 3)
+        if whole is not image:
+            slopes[reached(image, BORDER)] = 0
+        return cls(slopes[0].numpy())
 
     @property
     def gx(self) -> Float[np.ndarray, "h w"]:

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from deepservo import native
 from deepservo.camera import Camera
+from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import pnp, se3
 
 FEWEST = 8  # inliers under which a homography is not believed
 # What is found on faint pictures too: OpenCV's own thresholds (0.04; 20, and a border of 31 pixels) leave a few dozen keypoints
 # on the moon, too few for a homography from half of the published starts.
 SIFT = {"nfeatures": 1000, "contrastThreshold": 0.01}
+CLOSE = 4  # pixels: a keypoint as near as this to an unseen pixel is none of the scene's
 FINE = 2000  # keypoints at twice the size
 SURE = 0.85  # of the distance to the next nearest descriptor
 ORB = {"nfeatures": 1000, "fastThreshold": 10, "edgeThreshold": 10}
@@ -37,9 +39,16 @@ class Matched:
 
 
 def detect(image: Float[Tensor, "h w"], detector: str = "sift", **options: Any) -> Features:
-    """`sift` or `orb` keypoints of a grey image in [0, 1]; `options` are OpenCV's, where they are to differ from SIFT and ORB above."""
+    """`sift` or `orb` keypoints of a grey image in [0, 1]; `options` are OpenCV's, where they are to differ from SIFT and ORB above.
+
+    None where the picture shows nothing (NaN).
+    """
     finder = cv2.SIFT_create(**SIFT | options) if detector == "sift" else cv2.ORB_create(**ORB | options)  # type: ignore[attr-defined]
-    keypoints, descriptors = finder.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), None)
+    seen = None
+    if has_unseen(image[None, None]):
+        seen = (~reached(image[None, None], CLOSE)[0]).byte().numpy()
+        image = continued(image[None, None])[0, 0]
+    keypoints, descriptors = finder.detectAndCompute((image.clamp(0, 1) * 255).round().byte().numpy(), seen)
     if descriptors is None or not len(keypoints):
         return np.zeros((0, 2)), np.zeros((0, 1), np.float32)
     return np.array([k.pt for k in keypoints]), descriptors

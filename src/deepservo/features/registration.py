@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.alignment import Goals, Pairs, align, homographies, rows, warp
+from deepservo.features.alignment import Goals, Pairs, align, homographies, marked, rows, warp
 from deepservo.features.lighting import SUBSAMPLE
 
 AGREE = 0.55  # agreement above which two pictures, at a quarter of their size, show the same thing
@@ -83,7 +83,7 @@ class Registration:
 
     def views(self, images: Float[Tensor, "b 1 h w"]) -> Views:
         """Pictures of the camera made ready for `refine` and `agreement`."""
-        return Views([resize(images, camera) for camera in self.cameras], _noise(images))
+        return Views([marked(resize(images, camera)) for camera in self.cameras], _noise(images))
 
     def refine(
         self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], schedule: tuple[tuple[int, int], ...], runs: Tensor
@@ -131,7 +131,7 @@ def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:
     apart = max(1, math.isqrt(images[0].numel() // SUBSAMPLE))
     bent = images[..., :-2:apart, :] - 2 * images[..., 1:-1:apart, :] + images[..., 2::apart, :]
     rough = (bent[..., :-2:apart] - 2 * bent[..., 1:-1:apart] + bent[..., 2::apart]).abs().flatten(1) / 6
-    return 1.4826 * rough.median(1, keepdim=True).values.clamp(min=1e-4)
+    return 1.4826 * rough.nanmedian(1, keepdim=True).values.clamp(min=1e-4)
 
 
 def _local_correlation(goal: Tensor, warped: Tensor, valid: Tensor, noises: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from deepservo.data_latent import pictures
 from deepservo.features.latent import Latent
 from deepservo.features.luminance import Where
 from deepservo.features.registration import AGREE
+from deepservo.features.unseen_pixels import continued
 from deepservo.geometry import se3
 from deepservo.methods.direct import FeatureServo
 from deepservo.methods.located import AT_ONCE, Located, strangeness
@@ -46,7 +47,7 @@ class Gallery:
 
     def nearest(self, images: Float[Tensor, "b 1 h w"], n: int) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 4 4"]]:
         """How far in z the n nearest pictures are, and their `T_world_cam`."""
-        apart, index = torch.cdist(self.features.s(self._evened(images)), self.embedded).topk(n, largest=False)
+        apart, index = torch.cdist(self.features.s(self._evened(continued(images))), self.embedded).topk(n, largest=False)
         return apart, self.poses[index]
 
     def _evened(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:

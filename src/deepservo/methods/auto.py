@@ -8,6 +8,7 @@ from torch import Tensor
 from deepservo.errors import InputError
 from deepservo.features import keypoints
 from deepservo.features.keypoints import Matched
+from deepservo.features.unseen_pixels import continued
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.keypoint import ENOUGH
 
@@ -92,7 +93,7 @@ def _words(chosen: int, agree: list[int]) -> str:
 
 def check_texture(goal: Tensor) -> None:
     """InputError where goals (G, 1, h, w) are nearly all of one grey."""
-    least = float(torch.nn.functional.avg_pool2d(goal, 4).flatten(1).std(1).min())  # noise is no texture
+    least = float(torch.nn.functional.avg_pool2d(continued(goal), 4).flatten(1).std(1).min())  # noise is no texture
     if least < TEXTURE:
         raise InputError(
             f"the goal picture has nearly no texture (its grey levels differ by {255 * least:.1f} of 255): there is nothing to steer by; "

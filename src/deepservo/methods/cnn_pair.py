@@ -35,7 +35,8 @@ class PairServo(HomographyServo):
 
     def _match_cells(self, images: Tensor, goals: list[int]) -> list[Matched | None]:
         """Each picture with the goal of that number."""
-        return [self.cells.match(self.cell_goals[k], d) for k, d in zip(goals, self.cells.describe(images), strict=True)]
+        views = zip(goals, self.cells.describe(images), self.cells.seen(images), strict=True)
+        return [self.cells.match(self.cell_goals[k], d, seen) for k, d, seen in views]
 
     def _pose(self, found: Matched) -> Float[Tensor, "4 4"]:
         return keypoints.pose_of_matches(found, self.camera, self.depth)

@@ -7,6 +7,7 @@ from torch import Tensor
 from deepservo import control
 from deepservo.camera import Camera
 from deepservo.data_latent import to_world
+from deepservo.features.unseen_pixels import completed, continued, has_unseen
 from deepservo.geometry import pnp, se3
 from deepservo.methods.located import Located
 from deepservo.nets.pose import PoseNet, cell_rays, shrink
@@ -30,12 +31,19 @@ class PoseServo(Located):
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """The network's `T_world_cam` of each picture."""
-        out = self.net(shrink(images, self.net.size)).double()
+        out = self.net(shrink(continued(images), self.net.size)).double()
         if isinstance(self.net, RegressionNet):
             return to_world(se3.transform(se3.so3_exp(out[:, 3:]), out[:, :3]), self.distance)
         out = out.flatten(2)
         weights = torch.exp(-out[:, 2]).clamp(max=1e3)
         return pnp.pose_from_plane_points(self.rays, out[:, :2].mT * self.distance, weights)[0]
 
+    def _set_goal(self, goal: Tensor) -> None:
+        super()._set_goal(goal)
+        self.state["goal"], self.gaps = goal, has_unseen(goal)
+
     def _velocity(self, image: Tensor) -> Tensor:
+        if self.map is None and (self.gaps or has_unseen(image)):
+            image, goal = completed(image, self.state["goal"])
+            self.state["T_world_goal"] = self.predict_goal(goal)
         return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ self.locate(image), self.gain)

@@ -13,6 +13,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features.detectors import Detector
 from deepservo.features.keypoints import Features, match
+from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import interaction
 from deepservo.methods.base import Controller
 
@@ -21,6 +22,7 @@ WITHIN = 2.0  # px: a match agrees with a pose when it is no farther off
 TRACKED = 4.0  # px of mean error under which matches are tracked: those of a cycle were among those of the cycle before
 WINDOW, MOVED = 15, 3.0  # px: what is compared about a tracked point, and how far it may be from where the detector has it
 ABOUT, FAINT = 6.0, 0.02  # px over which light is evened out before that; grey level: less contrast is noise
+BLURRED = WINDOW // 2 + round(ABOUT)  # px: what is compared about a point is not as near as this to an unseen pixel
 EDGE = 2  # pixels inside the object's outline: on it, a point's depth may be the background's
 
 
@@ -89,19 +91,28 @@ class FeatureServo(Controller):
         }
 
     def _target(self, picture: Float[Tensor, "h w"]) -> TargetPoints:
-        px, descriptors = self.detector(picture)
+        px, descriptors = self._found(picture)
         u, v = px.round().astype(int).T if len(px) else np.zeros((2, 0), int)
         on = self.on_object[v, u]
         if on.sum() < FEWEST:
             raise InputError(f"the target picture has {on.sum()} keypoints on the object, and {FEWEST} are needed; light it, or go nearer")
-        return TargetPoints(px[on], descriptors[on], self.Z[v, u][on], even(picture.numpy()))
+        return TargetPoints(px[on], descriptors[on], self.Z[v, u][on], even(_whole(picture).numpy()))
 
     def _velocity(self, image: Tensor) -> Tensor:
         n = len(image)
         self.state = {name: values.expand(n, *values.shape[1:]).clone() for name, values in self.state.items()}
         pool = native.pool(torch.get_num_threads())
-        found = [pool.submit(self.detector, picture[0]) for picture in image]
+        found = [pool.submit(self._found, picture[0]) for picture in image]
         return torch.stack([self._steered(i, each.result(), image[i, 0]) for i, each in enumerate(found)])
+
+    def _found(self, picture: Float[Tensor, "h w"]) -> Features:
+        """What the detector finds, without what it finds at unseen pixels."""
+        px, descriptors = self.detector(_whole(picture))
+        if not has_unseen(picture[None, None]) or not len(px):
+            return px, descriptors
+        u, v = px.round().astype(int).T
+        seen = ~reached(picture[None, None], BLURRED)[0].numpy()[v, u]
+        return px[seen], descriptors[seen]
 
     def _steered(self, i: int, view: Features, picture: Float[Tensor, "h w"]) -> Float[Tensor, "6"]:
         """The velocity of run i, which sees these points in this picture."""
@@ -132,7 +143,7 @@ class FeatureServo(Controller):
         a, b = match(target.descriptors[index], view[1])
         a, px = index[a], view[0][b]
         if picture is not None and len(a):
-            px, good = tracked_px(target.picture, even(picture.numpy()), target.px[a], px)
+            px, good = tracked_px(target.picture, even(_whole(picture).numpy()), target.px[a], px)
             a, px = a[good], px[good]
         if not self.robust or len(a) < FEWEST:
             return a, px
@@ -155,6 +166,11 @@ class FeatureServo(Controller):
     def _normalised(self, px: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
         camera = self.camera
         return torch.from_numpy((px - [camera.cx, camera.cy]) / [camera.fx, camera.fy])
+
+
+def _whole(picture: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """With unseen pixels continued from those about them."""
+    return continued(picture[None, None])[0, 0]
 
 
 def even(picture: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

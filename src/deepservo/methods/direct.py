@@ -11,6 +11,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features.luminance import SHARES, Luminance, NormalEquations, Where
 from deepservo.features.projection import Projection, dct_basis, pca_basis
+from deepservo.features.unseen_pixels import completed, continued, has_unseen
 from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import workspace
@@ -59,9 +60,12 @@ class FeatureServo(Controller):
         self.mu, self.hold, self.decay = mu, hold, decay
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state, self.step = self._measure_goal(goal), 0
+        self.state, self.step, self.gaps = {"goal": goal, **self._measure_goal(continued(goal))}, 0, has_unseen(goal)
 
     def _velocity(self, image: Tensor) -> Tensor:
+        if self.gaps or has_unseen(image):
+            image, goal = completed(image, self.state["goal"])
+            self.state |= self._measure_goal(goal)
         H, g = self._normal_equations(image)
         self.step += 1
         if self.law == "gn":
@@ -91,10 +95,10 @@ class PhotometricServo(FeatureServo):
         self.equations = NormalEquations(features, depth)
 
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
-        return {"goal": goal}
+        return {"shown": goal}
 
     def _normal_equations(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        return self.equations(image, self.state["goal"], self.interaction)
+        return self.equations(image, self.state["shown"], self.interaction)
 
 
 def depth_map(depth: float) -> Float[Tensor, "1 1 1"]:

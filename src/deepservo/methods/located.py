@@ -84,12 +84,15 @@ class Located(Controller):
         return self.relearned(goal, CLEAN), torch.where(found[:, None], plane, fronto(self.distance))
 
     def relearned(self, goal: Float[Tensor, "g 1 h w"], clean: float) -> Float[Tensor, "g 1 h w"]:
-        """What the learned scene shows at each goal that agrees with it less than `clean`, where it was found; the other goals' own."""
+        """What the learned scene shows at each goal that agrees with it less than `clean`, where it was found; the other goals' own.
+
+        Unseen pixels of a goal that was found are the learned scene's too.
+        """
         if self.scene is None:
             return goal
         learned, coverage = self.scene.render_covered(self.camera, self.state["T_world_goal"])
-        better = (self.state["found"] & (self.state["agreement"] < clean))[:, None, None, None] & (coverage > 0.999)[:, None]
-        return torch.where(better, learned, goal)
+        found, unlike = (each[:, None, None, None] for each in (self.state["found"], self.state["agreement"] < clean))
+        return torch.where(found & (unlike | goal.isnan()) & (coverage > 0.999)[:, None], learned, goal)
 
     def evidence(self, n: int) -> list[str]:
         """How well the goal agrees with the learned picture, and what is strange about it."""

@@ -11,6 +11,7 @@ from deepservo import control
 from deepservo.camera import Camera
 from deepservo.data_latent import to_reference, to_world
 from deepservo.features.latent import Latent
+from deepservo.features.unseen_pixels import completed, continued, has_unseen
 from deepservo.geometry import se3
 from deepservo.methods.bank import Bank
 from deepservo.methods.located import Located, strangeness
@@ -74,7 +75,7 @@ class MetricServo(Located):
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """`T_world_cam` whose embedding is nearest to that of each picture."""
-        return to_world(self.search(self.features.s(images)), self.distance)
+        return to_world(self.search(self.features.s(continued(images))), self.distance)
 
     def strange(self, n: int) -> list[str]:
         """Whether the goal's embedding is far from that of any pose."""
@@ -91,12 +92,17 @@ class MetricServo(Located):
 
     def _set_goal(self, goal: Tensor) -> None:
         super()._set_goal(goal)
-        self.state["z"] = self.features.s(self.relearned(goal, SPOTLESS))
+        shown = self.relearned(goal, SPOTLESS)
+        self.state["goal"], self.gaps = shown, has_unseen(shown)
+        self.state["z"] = self.features.s(continued(shown))
         self.state["apart"] = self._apart(self.state["z"])
         if self.neighbours is not None:
             self.bank = Bank(self.phi, to_reference(self.state["T_world_goal"], self.distance)[0])
 
     def _velocity(self, image: Tensor) -> Tensor:
+        if self.gaps or has_unseen(image):
+            image, goal = completed(image, self.state["goal"])
+            self.state["z"] = self.features.s(goal)
         z = self.features.s(image)
         L = self._L(z).double()
         L[..., :3] /= self.distance

@@ -9,6 +9,7 @@ from torch import Tensor
 from deepservo import control
 from deepservo.camera import Camera
 from deepservo.features.registration import fronto, resize
+from deepservo.features.unseen_pixels import continued
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.methods.direct import PhotometricServo
@@ -73,7 +74,7 @@ class ParticleServo(Controller):
 
     def _filter(self, image: Tensor, runs: Tensor) -> Float[Tensor, "k 6"]:
         """Move the particles of some runs with the camera, weigh them, steer by the best, and draw them anew by weight."""
-        state, small = self.state, resize(image[runs], self.small)
+        state, small = self.state, resize(continued(image[runs]), self.small)
         goal = state["goal"].expand(len(image), 1, self.small.height, self.small.width)[runs, 0]
         Ts = state["Ts_goal_cam"][runs]
         if self.step:
@@ -108,5 +109,5 @@ class ParticleServo(Controller):
         Hs = self.small.K @ (T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None])) @ self.small.K_inv
         warped, coverage = sample_covered(build_pyramid(image[None], antialias=False), Hs, (self.small.height, self.small.width), None)
         seen = coverage > 0.999
-        apart = (warped[:, 0] - goal).square() / goal.var().clamp(min=1e-6)
-        return torch.where(seen, apart, 2.0).mean((1, 2))
+        apart = (warped[:, 0] - goal).square() / goal[~goal.isnan()].var().clamp(min=1e-6)
+        return torch.where(seen, apart, 2.0).nanmean((1, 2))

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
+from deepservo.features.unseen_pixels import completed, continued, has_unseen
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.nets.pose import shrink
@@ -27,9 +28,12 @@ class SiameseServo(Controller):
         return self.net.features(shrink(images, self.net.size))
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state = {"s_goal": self._features(goal)}
+        self.state, self.gaps = {"goal": goal, "s_goal": self._features(continued(goal))}, has_unseen(goal)
 
     def _velocity(self, image: Tensor) -> Tensor:
+        if self.gaps or has_unseen(image):
+            image, goal = completed(image, self.state["goal"])
+            self.state["s_goal"] = self._features(goal)
         answer = self.net.answer(self._features(image), self.state["s_goal"]).double()
         linear, angular = self.distance * answer[:, :3], answer[:, 3:]
         if self.pose:
