@@ -380,6 +380,61 @@ def test_a_handoff_forgives_a_short_interruption(scene, other_scene):
     assert_home(trajectory, T_goal, 0.3)
 
 
+def agreeing(agreements: list[float], monkeypatch: pytest.MonkeyPatch, witness: int = 0) -> list[bool]:
+    """Whether the photometric finish steers, step by step, where the pictures agree by so much in each. The registration says nothing.
+
+    witness: what the coarse method says of every pose.
+    """
+    controller = Handoff(Fixed(CAMERA))
+    controller.coarse.witness = witness
+    goal = torch.zeros(1, 1, 128, 128)
+    controller.set_goal(goal)
+    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
+    steers = []
+    for agreement in agreements:
+        found = Evidence(*torch.tensor([[agreement], [1.0], [1.0]]))
+        monkeypatch.setattr(Registration, "agreement", lambda *_, found=found: found)
+        controller.velocity(goal)
+        steers.append(bool(controller.stage(1)))
+    return steers
+
+
+class Fixed(Controller):
+    """Says the same at every step, of velocities and of poses."""
+
+    witness = 0
+
+    def _set_goal(self, goal: torch.Tensor) -> None: ...
+
+    def _velocity(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(image), 6), 1e-3, dtype=torch.float64)
+
+    def speaks_for(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(runs),), self.witness)
+
+
+@pytest.mark.parametrize(("least", "holds"), [(0.46, True), (0.5, True), (0.54, True), (0.44, False), (0.2, False), (0.0, False)])
+def test_a_finish_that_steers_holds_at_an_agreement_of_045_and_gives_the_wheel_back_at_the_third_miss(least, holds, monkeypatch):
+    steers = agreeing([0.9] + [least] * 12, monkeypatch)
+    assert steers == ([True] * 13 if holds else [True] * 3 + [False] * 10)
+
+
+@pytest.mark.parametrize(("first", "takes"), [(0.56, True), (0.9, True), (0.54, False), (0.46, False)])
+def test_a_finish_takes_the_wheel_at_an_agreement_of_055(first, takes, monkeypatch):
+    assert agreeing([first] * 3, monkeypatch) == [takes] * 3
+
+
+@pytest.mark.parametrize(("least", "takes"), [(0.31, True), (0.29, False)])
+def test_where_the_coarse_method_speaks_for_the_pose_an_agreement_of_03_is_enough(least, takes, monkeypatch):
+    assert agreeing([least] * 3, monkeypatch, witness=1) == [takes] * 3
+    assert agreeing([0.9] + [least] * 6, monkeypatch, witness=1) == [True] * 3 + [takes] * 4
+
+
+def test_misses_count_where_they_follow_each_other(monkeypatch):
+    assert all(agreeing([0.9, *[0.1, 0.1, 0.5] * 4], monkeypatch)), "two, and it agrees again"
+    assert agreeing([0.9, 0.1, 0.1, 0.1, 0.5, 0.9], monkeypatch)[-3:] == [False, False, True], "what is lost must agree as at first"
+
+
 class Witness(Guide):
     """Knows which poses are right."""
 

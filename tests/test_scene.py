@@ -211,6 +211,24 @@ def test_blur_softens_by_a_share_of_its_own_and_leaves_the_mean():
     torch.testing.assert_close(soft.mean((1, 2, 3)), edge.mean((1, 2, 3)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("most", [3.0, 4.0, 5.0])
+def test_defocus_is_a_gaussian_of_up_to_the_deviation_named_and_a_fifth_of_it_or_more(most):
+    """By the second moments of one bright pixel, along both axes, and against the bell itself."""
+    images, k = torch.zeros(300, 1, 61, 61), torch.arange(61.0) - 30
+    images[:, :, 30, 30] = 1.0
+    soft = perturb.defocus(images, torch.Generator().manual_seed(0), most, probability=1.0)
+    deviations, across = ((soft[:, 0].sum(axis) * k**2).sum(1).sqrt() for axis in (1, 2))
+    torch.testing.assert_close(deviations, across, rtol=1e-3, atol=0)
+    torch.testing.assert_close(soft.sum((1, 2, 3)), torch.ones(300), atol=1e-4, rtol=0)
+    assert 0.97 * most / 5 < deviations.min() < 1.1 * most / 5 and 0.95 * most < deviations.max() < 1.01 * most
+    assert deviations.mean().item() == pytest.approx(0.6 * most, rel=0.05), "any of them is as likely"
+    wide = int(deviations.argmax())
+    bell = torch.exp(-(k**2) / (2 * deviations[wide] ** 2))
+    torch.testing.assert_close(soft[wide, 0] / soft[wide, 0, 30, 30], bell[:, None] * bell, atol=1e-3, rtol=0)
+    half = perturb.defocus(images, torch.Generator().manual_seed(1), most)
+    assert 0.4 < (half == images).flatten(1).all(1).double().mean() < 0.6, "half of them are left as they are"
+
+
 def test_blur_and_lights_are_those_of_their_plain_twins(generator):
     images = torch.rand(6, 1, 20, 31, generator=generator)
     mean = torch.nn.functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
