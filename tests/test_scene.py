@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -241,6 +242,51 @@ def test_blur_and_lights_are_those_of_their_plain_twins(generator):
         y, x = torch.meshgrid(torch.linspace(-1, 1, 20), torch.linspace(-1, 1, 31), indexing="ij")
         spots = sum(gain[i, k] * torch.exp(-(((x - cx[i, k]) / sx[i, k]) ** 2) - ((y - cy[i, k]) / sy[i, k]) ** 2) for k in range(3))
         torch.testing.assert_close(lit[i, 0], (images[i, 0] * (1 + 0.6 * spots)).clamp(0, 1))
+
+
+def test_shadows_highlights_and_exposures_are_those_of_their_plain_twins():
+    """The same numbers drawn in the same order, pixel by pixel: where the edge or the spot lies, how wide and how strong it is."""
+    n, (h, w) = 100, (9, 14)
+    images = torch.rand(n, 1, h, w, generator=torch.Generator().manual_seed(1))
+    g = torch.Generator()
+
+    def uniform(low: float, high: float) -> np.ndarray:
+        return low + (high - low) * torch.rand(n, 1, 1, 1, generator=g).double().numpy()
+
+    def about() -> tuple[np.ndarray, np.ndarray]:
+        return np.linspace(-1, 1, w) - uniform(-0.8, 0.8), np.linspace(-1, 1, h)[:, None] - uniform(-0.8, 0.8)
+
+    def assert_is(found: torch.Tensor, expected: np.ndarray) -> None:
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert 0.1 * n < (np.abs(expected - images.numpy()) > 1e-3).any((1, 2, 3)).sum() <= n, "some are spoiled"
+
+    pixels = images.double().numpy()
+    g.manual_seed(3)
+    (x, y), angle = about(), uniform(-math.pi, math.pi)
+    dark = 1 / (1 + np.exp(-(np.cos(angle) * x + np.sin(angle) * y) / uniform(0.03, 0.18)))
+    assert_is(perturb.shadow(images, torch.Generator().manual_seed(3)), pixels * (1 - dark * uniform(0.15, 0.85) * (uniform(0, 1) < 0.3)))
+    g.manual_seed(4)
+    x, y = about()
+    spot = 1.5 * np.exp(-(x**2 + y**2) / (2 * uniform(0.1, 0.35) ** 2))
+    assert_is(perturb.highlight(images, torch.Generator().manual_seed(4)), np.clip(pixels + spot * (uniform(0, 1) < 0.2), 0, 1))
+    g.manual_seed(5)
+    factor = np.exp(uniform(-math.log(3.3), math.log(3.3)))
+    assert_is(perturb.exposure(images, torch.Generator().manual_seed(5)), np.clip(pixels * factor, 0, 1))
+    g.manual_seed(6)
+    mean, factor = pixels.mean((1, 2, 3), keepdims=True), uniform(0.6, 1.4)
+    assert_is(perturb.contrast(images, torch.Generator().manual_seed(6)), np.clip(mean + (pixels - mean) * factor, 0, 1))
+
+
+@pytest.mark.parametrize(("side", "shown"), [(6, {2, 3, 4, 5, 6}), (40, {10, 15, 20, 25, 30, 35, 40})])
+def test_fewer_pixels_are_as_many_as_are_left_in_the_picture(side, shown):
+    """What is made larger again has no more independent rows and columns than it had pixels: down to a quarter, never under two."""
+    images = torch.rand(400, 1, side, 4 * side, generator=torch.Generator().manual_seed(0))
+    coarse = perturb.fewer_pixels(images, torch.Generator().manual_seed(1))
+    ranks = torch.linalg.matrix_rank(coarse[:, 0].double(), rtol=1e-5)
+    assert set(ranks.tolist()) == shown
+    assert 0.1 < (ranks < side).double().mean() < 0.3, "a fifth of them"
+    assert (coarse[ranks == side] == images[ranks == side]).all()
+    assert (coarse.mean((1, 2, 3)) - images.mean((1, 2, 3))).abs().max() < 0.1
 
 
 def test_brightness_and_contrast_use_their_whole_range():

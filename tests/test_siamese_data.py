@@ -87,6 +87,12 @@ def test_the_second_law_is_servoing_on_four_points(generator, paper_camera):
         np.testing.assert_allclose(found, -np.linalg.pinv(L) @ e, atol=1e-5)
 
 
+def test_the_four_points_are_a_square_about_the_axis_within_the_published_picture(paper_camera):
+    assert sorted(POINTS) == [(x, y) for x in (-0.2, 0.2) for y in (-0.2, 0.2)]
+    px = np.array(POINTS) * [paper_camera.fx, paper_camera.fy] + [paper_camera.cx, paper_camera.cy]
+    assert (px > 0).all() and (px < [paper_camera.width, paper_camera.height]).all()
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_at_the_goal_every_law_stands_still(law, generator, paper_camera):
     goals, _ = pairs(5, generator, paper_camera)
