@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from deepservo import memory
 from deepservo.errors import InputError, check_misplaced
 
 
@@ -267,6 +268,10 @@ def main(args: list[str] | None = None) -> int:
         return _refuse(str(error))
     except OSError as error:  # a full disk, a path without permission: the machine's state, not a fault of the program
         return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}; free some space or choose another place")
+    except Exception as error:
+        if not memory.ran_out(error):
+            raise
+        return _refuse("memory ran out; use fewer --starts or runs (--n), smaller pictures or a smaller camera")
     except KeyboardInterrupt as stop:
         go_on = "--resume goes on from it" if isinstance(command, Learn | Recipe) else "the same command goes on from it"
         return _refuse(f"stopped by Ctrl-C, nothing half-written{f'; {stop}: {go_on}' if str(stop) else ''}")

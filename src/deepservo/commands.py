@@ -16,7 +16,7 @@ from rich.table import Table
 from deepservo import distributed, pictures
 from deepservo.bench import metrics
 from deepservo.bench.conditions import PLAIN
-from deepservo.bench.protocols import Starts, goal_pictures, measure, read_poses, sampled
+from deepservo.bench.protocols import Starts, check_memory, check_starts, goal_pictures, measure, read_poses, sampled
 from deepservo.bench.report import RunSet, write_report
 from deepservo.bench.sets import SETS
 from deepservo.bench.worlds import SIMULATOR, check_world, opened, period
@@ -39,6 +39,7 @@ SHOWN = 3  # reasons why runs stopped, the commonest
 DISTANCE = 0.6  # [m] to the scene, where nobody says how far it is
 FOCAL = PAPER_CAMERA.fx / PAPER_CAMERA.width
 WIDE = 120  # columns of a table in what is not a terminal
+FEWER = "use fewer --starts, or a camera of fewer pixels with pictures as much smaller"
 Known = Model | Unlearned
 console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)  # file names are shown as they are
 
@@ -165,8 +166,12 @@ def run_servo(
     else:
         known = _unlearned(image, goal, camera_file, DISTANCE if distance is None else distance, width, model)
         scene, scene_name, usual = known.scene, known.picture, "auto"
+    method = method or usual
+    if poses is None:
+        check_starts(starts)
+    check_memory(len(read_poses(poses)[0]) if poses else starts, known.camera, method, FEWER)
     where = _starts(known, scene, goal, poses, set_name, starts, seed)
-    _servo(known, method or usual, scene, scene_name, where, out, world, goal is not None)
+    _servo(known, method, scene, scene_name, where, out, world, goal is not None)
 
 
 def _unlearned(

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepservo import distributed, pictures
 from deepservo.bench.bench import open_together, run_all, write_all
-from deepservo.bench.protocols import read_poses
+from deepservo.bench.protocols import check_memory, read_poses
 from deepservo.bench.runs import Bench, jobs, on_this_machine
 from deepservo.bench.scenes import WIDTH, scene_of
 from deepservo.bench.sets import SETS
@@ -54,6 +54,10 @@ def run_bench(
     if not work:
         raise InputError(
             f"{', '.join(names)}: the models given were not trained on the pictures of {', '.join(wanted)}; train some on those"
+        )
+    for name in names:
+        check_memory(
+            min(bench.chunk, max(job.n for job in work)), bench.camera, name, "bench models that were learned for a camera of fewer pixels"
         )
     open_together(out, bench, resume)
     distributed.share_threads()

@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -11,9 +10,11 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.picture_files import decode
 
 SMALLEST = 32  # pixels a side: under this no photometric method has enough to hold on to
 LEAST_SEEN = 0.25  # share of a picture's pixels that must show something
+FEWER_BITS = (8, 10, 12)  # of cameras whose levels are saved in 16
 # The five that every table has, and others with little texture.
 BUNDLED = ("coffee", "astronaut", "chelsea", "moon", "page")
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -24,16 +25,17 @@ LUMA = torch.tensor([0.299, 0.587, 0.114])
 def read_picture(path: str | Path, colour: bool = False) -> Float[Tensor, "c h w"]:
     """The grey levels of a picture file, (1, H, W) in [0, 1]: grey, RGB or RGBA (over white), 8 or 16 bits; or its `colour`, (3, H, W).
 
-    Raises InputError when the file is missing, cannot be decoded, or is under 32 x 32.
+    Raises InputError when the file is missing, cannot be decoded, is damaged, is under 32 x 32, needs more memory than there is, or has
+    the levels of a camera of 10 or 12 bits in 16.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of a PNG, JPEG, TIFF or WebP picture")
-    data = _decode(path)
-    if data is None:
-        raise InputError(f"{path}: cannot be read as a picture; give a PNG, JPEG, TIFF or WebP file")
-    if data.ndim == 3 and data.shape[2] >= 3:
-        data = cv2.cvtColor(data, cv2.COLOR_BGRA2RGBA if data.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    try:
+        data = decode(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); give a picture file that you may read") from None
+    _check_bits(data, str(path))
     return _check_size(_levels(data, str(path), colour), str(path))
 
 
@@ -43,27 +45,11 @@ def grey(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The picture files of a folder, by name; InputError where there is none."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    """The picture files of a folder, by name, without hidden ones (`.name`, `._name`); InputError where there is none."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
     if not found:
         raise InputError(f"{folder}: holds no picture; give a folder of {', '.join(ENDINGS)} files")
     return found
-
-
-def _decode(path: Path) -> np.ndarray | None:
-    """The pixels of a picture file, upright, all channels and bits; None when it is no whole picture."""
-    logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # the caller says in one sentence what OpenCV would say in ten
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        found = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if found is None or (found.ndim == 3 and found.shape[2] == 4):
-            return found
-        return cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)  # turned as EXIF says, which UNCHANGED ignores
-    except (OSError, cv2.error):
-        return None
-    finally:
-        logging.setLogLevel(level)
 
 
 def bundled(name: str) -> Float[Tensor, "1 h w"]:
@@ -149,6 +135,19 @@ def _levels(data: np.ndarray, what: str, colour: bool = False) -> Float[Tensor, 
     if shown.shape[2] == 3 and not colour:
         shown = (shown @ LUMA)[..., None]
     return (shown * alpha + (1 - alpha)).clamp(0, 1).permute(2, 0, 1).contiguous()
+
+
+def _check_bits(data: np.ndarray, what: str) -> None:
+    """InputError where 16 bits hold the levels of 8, 10 or 12: the picture would be nearly black."""
+    if data.dtype != np.uint16:
+        return
+    most = int(data.max())
+    bits = next((bits for bits in FEWER_BITS if 0 < most < 2**bits), None)
+    if bits is not None:
+        raise InputError(
+            f"{what}: its 16-bit levels end at {most} of 65535, as those of a {bits}-bit camera do, and fill 1/{2 ** (16 - bits)} of the "
+            f"range; multiply them by {2 ** (16 - bits)}, or, if the picture is that dark, save it with 8 bits"
+        )
 
 
 def _check_size(picture: Tensor, what: str) -> Tensor:

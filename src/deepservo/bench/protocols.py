@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deepservo import memory
 from deepservo.bench import metrics
 from deepservo.bench.conditions import distinct
 from deepservo.bench.sets import SETS
@@ -23,6 +24,8 @@ from deepservo.scene import PlanarScene
 
 MOST = 10_000  # runs at once: their pictures stand in memory together
 FARTHEST = 1e4  # metres
+# Memory in grey pictures of float32, as measured: a run's own (what is seen, was seen, and the goal), and what a method works with.
+A_RUN, FEW, WORKING = 3, 15, {"auto": 240, "sift": 100, "dfbvs": 80, "dct": 130, "pca": 1000}
 SET_NAMES = ("lookat", "screw", "lookat-rz", "lookat-rz-perturbed", "gaussian")
 
 
@@ -51,6 +54,14 @@ def check_starts(n: int) -> None:
     """InputError where so many cannot be run at once."""
     if not 1 <= n <= MOST:
         raise InputError(f"{n} starts cannot be run at once; ask for 1 to {MOST}")
+
+
+def check_memory(n: int, camera: Camera, method: str, remedy: str) -> None:
+    """InputError, with the gigabytes, where n runs of a method at once would need more memory than there is."""
+    working = next((pictures for name, pictures in WORKING.items() if method.startswith(name)), FEW)
+    needed = 4 * camera.width * camera.height * (A_RUN * n + working)
+    size = f"{camera.width} x {camera.height} pixels"
+    memory.check(needed, f"{method} on {n} picture{'s' * (n > 1)} of {size} at once", remedy)
 
 
 def goal_pictures(scene: PlanarScene, camera: Camera, Ts_world_goal: Float[Tensor, "b 4 4"]) -> Float[Tensor, "g 1 h w"]:
