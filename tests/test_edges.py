@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 
+from deepservo import control
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import detectors
-from deepservo.features.edges import APART, FAINT, Edges, Slopes, edge_points, nearest_edges
+from deepservo.features.edges import APART, FAINT, FAR, Edges, Fit, Slopes, edge_points, nearest_edges
 from deepservo.geometry import se3
 from deepservo.loop import Simulator, servo
+from deepservo.methods.base import Controller
 from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.model_based import EdgeServo
 from deepservo.scene import PlanarScene, sampling
@@ -110,6 +112,50 @@ def test_a_picture_of_something_else_does_not_agree(edges):
 def test_an_object_without_edges_is_refused():
     with pytest.raises(InputError, match="0 points on clear edges"):
         Edges(CAMERA, np.full((150, 200), 0.5), DEPTH)
+
+
+class Fixed(Controller):
+    """Says the same at every picture."""
+
+    def _set_goal(self, goal: torch.Tensor) -> None: ...
+
+    def _velocity(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(image), 6), 1e-3, dtype=torch.float64)
+
+
+def steered(followed: list[float], looked_for: list[float]) -> list[str]:
+    """Where each picture's pose is from: `edges` that were followed, `coarse` where it was found anew, `none` that is trusted.
+
+    followed, looked_for: at each picture, the share of edges in their places at the pose that is followed, and at the coarse method's.
+    """
+    controller = EdgeServo(Fixed(CAMERA), DEPTH)
+    controller.set_goal(seen(HOME))
+    coarse = control.pose_of_pbvs(torch.full((1, 6), 1e-3, dtype=torch.float64), controller.coarse.gain)[0].numpy()
+    (edges,), told = controller.edges, []
+    for follow, look in zip(followed, looked_for, strict=True):
+        edges.register = lambda view, T, reaches, a=follow, b=look: Fit(T.copy(), b if reaches == FAR else a)
+        controller.velocity(seen(HOME))
+        found = np.array_equal(controller.state["T_goal_cam"][0], coarse)
+        told.append("none" if not controller.stage(1) else "coarse" if found else "edges")
+    return told
+
+
+@pytest.mark.parametrize(("share", "takes"), [(0.61, True), (0.9, True), (0.59, False), (0.51, False)])
+def test_the_edges_take_the_wheel_where_six_tenths_are_in_their_places(share, takes):
+    assert steered([0.0], [share]) == ["coarse" if takes else "none"]
+
+
+@pytest.mark.parametrize(("share", "holds"), [(0.51, True), (0.59, True), (0.49, False), (0.0, False)])
+def test_the_edges_hold_the_wheel_while_half_are_and_give_it_back_at_the_third_miss(share, holds):
+    told = steered([0.9] + [share] * 5, [0.9] + [0.0] * 5)
+    assert told == ["coarse", *(["edges"] * 5 if holds else ["edges"] * 2 + ["none"] * 3)]
+    assert steered([0.9, 0.1, 0.1, 0.6, 0.1, 0.1, 0.6], [0.9] + [0.0] * 6) == ["coarse"] + ["edges"] * 6, "misses in a row count"
+
+
+@pytest.mark.parametrize(("now", "other", "goes_over"), [(0.84, 0.87, True), (0.62, 0.65, True), (0.62, 0.63, False), (0.86, 0.99, False)])
+def test_every_fifth_picture_edges_that_are_not_sure_look_for_a_pose_that_agrees_more(now, other, goes_over):
+    """Under 0.85, and for 0.02 more."""
+    assert steered([0.9] + [now] * 5, [0.9] + [other] * 5) == ["coarse", *["edges"] * 3, "coarse" if goes_over else "edges", "edges"]
 
 
 def test_keypoints_bring_the_camera_near_and_edges_home():

@@ -435,6 +435,53 @@ def test_misses_count_where_they_follow_each_other(monkeypatch):
     assert agreeing([0.9, 0.1, 0.1, 0.1, 0.5, 0.9], monkeypatch)[-3:] == [False, False, True], "what is lost must agree as at first"
 
 
+@pytest.mark.parametrize(
+    ("now", "other", "goes_over"), [(0.79, 0.82, True), (0.6, 0.63, True), (0.6, 0.61, False), (0.81, 0.99, False), (0.5, 0.54, False)]
+)
+def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agrees_more(now, other, goes_over, monkeypatch):
+    """Under an agreement of 0.8, for one of 0.02 more that would be trusted of itself."""
+    controller, goal = Handoff(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128)
+    controller.set_goal(goal)
+    coarse = control.pose_of_pbvs(torch.full((1, 6), 1e-3, dtype=torch.float64), controller.coarse.gain)
+    first = [True]
+
+    def agreement(self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor) -> Evidence:
+        of_coarse = torch.equal(T, coarse) and not first[0]
+        return Evidence(*torch.tensor([[other if of_coarse else now if not first[0] else 0.9], [1.0], [1.0]]))
+
+    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
+    monkeypatch.setattr(Registration, "agreement", agreement)
+    at_coarse = []
+    for _ in range(6):
+        controller.velocity(goal)
+        first[0] = False
+        at_coarse.append(torch.equal(controller.state["T_goal_cam"], coarse))
+    assert controller.stage(1).item() == 1
+    assert at_coarse == [True, False, False, False, goes_over, False], "it begins at the coarse method's pose, and steers on"
+
+
+def test_near_the_goal_the_finish_registers_at_full_size_too(monkeypatch):
+    """Nearer than five thousandths of the depth, which a turn does not count towards."""
+    controller, goal = Handoff(Fixed(CAMERA), depth=0.6), torch.zeros(1, 1, 128, 128)
+    controller.set_goal(goal)
+    levels: dict[int, set[int]] = {}
+
+    def refine(self: Registration, views: object, T: torch.Tensor, schedule: Any, runs: torch.Tensor) -> torch.Tensor:
+        for run in runs.tolist():
+            levels.setdefault(run, set()).update(level for level, iterations in schedule if iterations)
+        return T.clone()
+
+    monkeypatch.setattr(Registration, "refine", refine)
+    monkeypatch.setattr(Registration, "agreement", lambda self, views, T, runs: Evidence(*torch.ones(3, len(runs))))
+    controller.velocity(goal.expand(4, -1, -1, -1))
+    levels.clear()
+    controller.state["v_cam"].zero_()
+    off = torch.tensor([0.0029, -0.0029, 0.0031, 0.02], dtype=torch.float64)
+    controller.state["T_goal_cam"] = se3.transform(se3.so3_exp(10 * off[:, None] * torch.ones(3)), off[:, None] * torch.eye(3)[0])
+    controller.velocity(goal.expand(4, -1, -1, -1))
+    assert [0 in levels[run] for run in range(4)] == [True, True, False, False]
+
+
 class Witness(Guide):
     """Knows which poses are right."""
 
