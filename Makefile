@@ -1,4 +1,4 @@
-# make demo | test | check | table. Each makes its own environment in .venv and needs python3 and the Python package index.
+# make demo | test | check | table | mutants. Each makes its own environment in .venv and needs python3 and the Python package index.
 # PYTHON=/path/to/python uses an existing environment as it is: nothing is made and nothing installed.
 # Another index: pip's own variables (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS) and configuration count as always.
 
@@ -7,14 +7,16 @@ STAMP := $(VENV)/.installed
 
 ifdef PYTHON
 READY :=
+TOOLS :=
 else
 PYTHON := $(VENV)/bin/python
 READY := $(STAMP)
+TOOLS := $(VENV)/.mutants
 endif
 
 export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: demo test check table
+.PHONY: demo test check table mutants
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -31,6 +33,15 @@ check: $(READY)
 
 table: $(READY)
 	$(PYTHON) benchmarks/table.py --write
+
+# Faults put in by hand, one at a time: within two hours on two cores. Goes on where it was stopped.
+mutants: $(READY) $(TOOLS)
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(PYTHON) benchmarks/mutants.py
+	$(PYTHON) benchmarks/table.py --write
+
+$(VENV)/.mutants: $(STAMP)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[mutants]'
+	@touch $@
 
 $(STAMP): pyproject.toml constraints-cpu.txt
 	@echo "installing into $(VENV): a few minutes, once"

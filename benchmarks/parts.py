@@ -1,4 +1,4 @@
-"""The tables of the gantry, of keypoints and of objects."""
+"""The tables of the gantry, of keypoints, of objects, and of the faults that the tests were tried with."""
 
 import json
 from pathlib import Path
@@ -90,3 +90,16 @@ def relief(rows: list[Row]) -> str:
         lines.append([f"`{method}`", str((flat + high)[0]["n"]), *cells])
     heads = [f"{where}: {what}" for where in ("poster", "things on it") for what in ("home % [95 %]", "end mm", "end deg")]
     return table(["method", "runs of each", *heads], lines, 1)
+
+
+def mutants(rows: list[Row]) -> str:
+    """A line a part of the package: how many faults its tests found; then every fault that they missed."""
+    parts = {row["file"]: row["file"].split("/")[0] if "/" in row["file"] else "`control.py`, `data*.py`" for row in rows}
+    lines = []
+    for part in (*sorted(set(parts.values())), ALL):
+        found = [row["outcome"] != "missed" for row in rows if part in (ALL, parts[row["file"]])]
+        lines.append([part, str(len(found)), str(sum(found)), f"{100 * sum(found) / len(found):.1f}"])
+    left = [row for row in rows if row["outcome"] == "missed"]
+    told = [[f"`{row['file']}:{row['line']}`", f"`{row['change']}`".replace("|", "\\|"), row.get("judged") or "not judged"] for row in left]
+    first = table(["part", "faults", "found", "%"], lines, 1)
+    return f"{first}\n\n{table(['where', 'missed: the line as it is, and with the fault', 'why'], told, 3)}"

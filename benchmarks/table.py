@@ -20,7 +20,7 @@ from deepservo.bench.sets import SETS
 from deepservo.bench.tables import beside_published, ends, figure, home, over_all, probability, run_by_run, table, unique, who_wins
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA
-from parts import gantry, grasps, keypoints, objects, relief
+from parts import gantry, grasps, keypoints, mutants, objects, relief
 from published import gpu, marks, published, recipes, weights
 from rows import Row, pooled
 
@@ -365,6 +365,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "steps": ("steps", steps),
     "scenes": ("scenes", scenes),
     "visp": ("visp", visp),
+    "mutants": ("mutants", mutants),
     "speed": ("speed", speed),
     "speed-growth": ("speed", speed_growth),
 }

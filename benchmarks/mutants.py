@@ -1,0 +1,360 @@
+"""Puts faults into the code, one at a time, and looks whether the tests find them.
+
+    python benchmarks/mutants.py --n 300     # goes on where it was stopped; needs the extra `mutants`
+
+Cosmic Ray makes the faults; which are tried is drawn by a seed, and stays the same while the code's other lines change. Each is
+tried in a copy of the tree, in a process forked from this one, which has loaded what is slow to load and nothing of deepservo's.
+Tests that reach the function run, quick ones first, until one fails. Which test reaches what is measured once, file by file,
+and kept in `build/mutants`: remove that folder to measure anew. What is missed and no test is missing for is judged by hand, in a
+row's `judged` of `results/mutants.json`, which stays.
+"""
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import cosmic_ray.plugins
+import coverage
+import cv2  # noqa: F401  # what follows is loaded once, before the forks
+import hypothesis  # noqa: F401
+import pytest
+import scipy.spatial.transform  # noqa: F401
+import skimage.segmentation  # noqa: F401
+import torch  # noqa: F401
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+
+ROOT = Path(__file__).resolve().parent.parent
+STORE, RESULTS = ROOT / "build" / "mutants", ROOT / "results" / "mutants.json"
+WHOLE = STORE / "whole"  # the tree as it was when this began: whoever writes on meanwhile does not disturb
+PACKAGE = WHOLE / "src" / "deepservo"
+SCOPE = (  # file|function: control, geometry, features, methods, perturbations, metrics, and the losses; not what is drawn to train on
+    "control.py|*", "geometry/*|*", "features/*|*", "methods/*|*", "scene/perturb.py|*", "bench/metrics.py|*", "data_siamese.py|*",
+    "nets/siamese.py|*", "nets/metric.py|*", "data*.py|*loss*", "data_keypoint.py|_*", "data_keypoint.py|warped", "data_latent.py|*Task._*",
+    "data_latent.py|bent", "data_latent.py|to_*", "data_latent.py|pairwise_distance", "data_pair.py|_missed", "data_pair.py|there",
+)  # fmt: skip
+OPERATORS = """
+NumberReplacer ReplaceTrueWithFalse ReplaceFalseWithTrue ReplaceAndWithOr ReplaceOrWithAnd AddNot ReplaceBreakWithContinue
+ReplaceContinueWithBreak ZeroIterationForLoop
+ReplaceUnaryOperator_Delete_USub ReplaceUnaryOperator_Delete_Not ReplaceUnaryOperator_Delete_Invert
+ReplaceBinaryOperator_Add_Sub ReplaceBinaryOperator_Sub_Add ReplaceBinaryOperator_Mul_Div ReplaceBinaryOperator_Div_Mul
+ReplaceBinaryOperator_FloorDiv_Mul ReplaceBinaryOperator_Mod_Mul ReplaceBinaryOperator_Pow_Mul ReplaceBinaryOperator_LShift_RShift
+ReplaceBinaryOperator_RShift_LShift ReplaceBinaryOperator_BitAnd_BitOr ReplaceBinaryOperator_BitOr_BitAnd
+ReplaceComparisonOperator_Lt_GtE ReplaceComparisonOperator_LtE_Gt ReplaceComparisonOperator_Gt_LtE ReplaceComparisonOperator_GtE_Lt
+ReplaceComparisonOperator_Eq_NotEq ReplaceComparisonOperator_NotEq_Eq ReplaceComparisonOperator_Is_IsNot
+ReplaceComparisonOperator_IsNot_Is
+""".split()  # of Cosmic Ray's; not `<` for `<=`, which between measured numbers are one, and no second replacement of the same sign
+TINY = 1e-5  # a number below it only keeps a division from nothing
+BUDGET = 60.0  # seconds of tests that a fault has to get past
+PATIENCE = (4, 60)  # a fault hangs that takes so many times as long as its tests took, and so many seconds more
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One change of one file: where it is, and how Cosmic Ray makes it."""
+
+    file: str
+    where: str
+    line: int
+    key: str  # what it is known by while other lines come and go
+    operator: str
+    occurrence: int
+
+    def code(self) -> str:
+        """The file with the fault in it."""
+        changed = mutate_code((PACKAGE / self.file).read_text(), operator_of(self.operator), self.occurrence)
+        assert changed is not None
+        return changed
+
+    def change(self) -> str:
+        """The line as it is, and as the fault has it."""
+        lines, changed = (PACKAGE / self.file).read_text().splitlines(), self.code().splitlines()
+        pair = next(((a, b) for a, b in zip(lines, changed, strict=False) if a != b), ("", "the last lines are gone"))
+        return " -> ".join(" ".join(text.split()) for text in pair)
+
+
+@cache
+def operator_of(name: str) -> Any:
+    """Cosmic Ray's operator of that name."""
+    return cosmic_ray.plugins.get_operator(f"core/{name}")()
+
+
+def faults(file: str) -> Iterator[Fault]:
+    """Every fault that may be put into a file, but for those that nobody could find, or would look for."""
+    source = (PACKAGE / file).read_text()
+    tree, lines, nodes = ast.parse(source), source.splitlines(), list(ast_nodes(get_ast(source)))
+    silent, functions = [_span(node) for node in _silent(tree)], _functions(tree)
+    for operator in OPERATORS:
+        found = operator_of(operator)
+        places = (place for node in nodes for place in found.mutation_positions(node))
+        before, nth = (0, 0), 0
+        for occurrence, ((row, column), _) in enumerate(places):
+            nth = nth + 1 if (row, column) == before else 0  # of those that an operator makes at one place
+            before = (row, column)
+            where = next((name for name, begin, end in functions if begin <= row <= end), "")
+            wanted = any(fnmatch(f"{file}|{where}", pattern) for pattern in SCOPE)
+            if wanted and not any(begin <= (row, column) < end for begin, end in silent):
+                key = "|".join((file, where, lines[row - 1].strip(), str(column), operator, str(nth)))
+                yield Fault(file, where, row, key, operator, occurrence)
+
+
+def _span(node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+
+
+def _silent(tree: ast.AST) -> Iterator[ast.AST]:
+    """What decides nothing: annotations, messages, decorators, `zip(strict=True)`, seeds, TINY numbers, and who works, C or its twin."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise | ast.JoinedStr):
+            yield node
+        elif isinstance(node, ast.FunctionDef):
+            yield from node.decorator_list
+            yield from [node.returns] if node.returns else []
+        elif isinstance(node, ast.ClassDef):
+            yield from node.decorator_list
+        elif isinstance(node, ast.arg | ast.AnnAssign) and node.annotation:
+            yield node.annotation
+        elif isinstance(node, ast.keyword) and node.arg in ("strict", "seed"):
+            yield node
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("manual_seed", "generator"):
+            yield from node.args
+        elif isinstance(node, ast.IfExp | ast.Compare):
+            yield from [node] if re.search(r"\blib\b|native\.library", ast.unparse(node)) else []
+        elif isinstance(node, ast.Constant) and isinstance(node.value, float):
+            yield from [node] if 0 < node.value < TINY else []
+
+
+def _functions(tree: ast.Module) -> list[tuple[str, int, int]]:
+    """Name, first and last line of the functions and methods that stand in no other."""
+    found = []
+    for node in tree.body:
+        for part in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(part, ast.FunctionDef):
+                name = f"{node.name}.{part.name}" if isinstance(node, ast.ClassDef) else part.name
+                found.append((name, part.lineno, part.end_lineno or part.lineno))
+    return found
+
+
+def drawn(n: int, seed: int) -> list[Fault]:
+    """n faults of all that there are; half of them are another number, as are more than half of all."""
+    files = sorted({str(path.relative_to(PACKAGE)) for pattern in SCOPE for path in PACKAGE.glob(pattern.split("|")[0])})
+    every = sorted((f for file in files for f in faults(file)), key=lambda f: hashlib.sha256(f"{seed}|{f.key}".encode()).digest())
+    numbers, others = ([f for f in every if ("Number" in f.operator) == of_numbers] for of_numbers in (True, False))
+    return numbers[: n // 2] + others[: n - n // 2]
+
+
+# Processes.
+
+
+def copy_whole() -> None:
+    """Copy the tree as it stands to WHOLE, and make its bytecode: no process that tries a fault writes any."""
+    shutil.rmtree(WHOLE, ignore_errors=True)
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (WHOLE / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, WHOLE / name)
+    os.waitpid(start(WHOLE, STORE / "whole.log", ["--collect-only", "-q"], True), 0)
+
+
+def copy_tree(number: int) -> Path:
+    """A copy for one process at a time to put faults into."""
+    tree = STORE / f"tree-{number}"
+    shutil.rmtree(tree, ignore_errors=True)
+    return shutil.copytree(WHOLE, tree)
+
+
+def start(tree: Path, log: Path, args: list[str], bytecode: bool = False) -> int:
+    """pytest in the tree, in a process and a group of its own. What it says goes to `log`."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    os.chdir(tree)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(1, 2)
+    sys.dont_write_bytecode = not bytecode
+    os.environ |= {"PYTHONPATH": str(tree / "src"), "COVERAGE_FILE": f"{log}.coverage", "PYTHONDONTWRITEBYTECODE": "" if bytecode else "1"}
+    sys.path[:] = [str(tree / "src"), *(path for path in sys.path if Path(path) != ROOT / "src")]
+    code = 1
+    try:
+        code = int(pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", *args]))
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def finished(running: dict[int, Any], deadline: Any) -> tuple[int, int | None]:
+    """A process that has ended and what it ended with: None where it was too late."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid in running:
+            return pid, os.waitstatus_to_exitcode(status)
+        for late in [pid for pid in running if time.monotonic() > deadline(running[pid])]:
+            os.killpg(late, signal.SIGKILL)
+            os.waitpid(late, 0)
+            return late, None
+        time.sleep(0.05)
+
+
+# Which test reaches what.
+
+
+def measure(trees: list[Path], files: list[Path]) -> dict[str, Any]:
+    """By test file: its digest, and of each test that passes the seconds it takes and the functions that it reaches."""
+    store = STORE / "reach.json"
+    known: dict[str, Any] = json.loads(store.read_text()) if store.is_file() else {}
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    todo = [name for name, digest in digests.items() if known.get(name, {}).get("digest") != digest]
+    running, free = dict[int, tuple[str, Path]](), list(trees)
+    while todo or running:
+        while todo and free:
+            name, tree = todo.pop(0), free.pop()
+            log = STORE / f"{name}.log"
+            args = f"tests/{name} --cov=deepservo --cov-context=test --cov-report= --junitxml={log}.xml -o junit_family=xunit1".split()
+            running[start(tree, log, args, True)] = (name, tree)
+        pid, _ = finished(running, lambda _: float("inf"))
+        name, tree = running.pop(pid)
+        free.append(tree)
+        known[name] = {"digest": digests[name], "tests": _reached(tree, STORE / f"{name}.log")}
+        store.write_text(json.dumps(known))
+        print(f"measured {name}: {len(known[name]['tests'])} tests", flush=True)
+    return {name: known[name] for name in digests}
+
+
+def _reached(tree: Path, log: Path) -> dict[str, Any]:
+    """Of each test that passed in a process that has ended: seconds, and functions as file|name."""
+    tests: dict[str, Any] = {}
+    for case in ElementTree.parse(f"{log}.xml").iter("testcase"):
+        if not len(case) or {child.tag for child in case} <= {"properties", "system-out", "system-err"}:
+            tests[f"{case.get('file')}::{case.get('name')}"] = {"seconds": float(case.get("time", 0)), "reaches": []}
+    data = coverage.CoverageData(f"{log}.coverage")
+    data.read()
+    for path in data.measured_files():
+        file = str(Path(path).relative_to(tree / "src" / "deepservo"))
+        functions = _functions(ast.parse(Path(path).read_text()))
+        reached = set()
+        for line, contexts in data.contexts_by_lineno(path).items():
+            name = next((name for name, begin, end in functions if begin < line <= end), None)
+            reached |= {(context.split("|")[0], name) for context in contexts if name and context}
+        for test, name in reached:
+            if test in tests:
+                tests[test]["reaches"].append(f"{file}|{name}")
+    return tests
+
+
+def tests_for(fault: Fault, reach: dict[str, Any]) -> list[tuple[str, float]]:
+    """The tests that reach the fault, and their seconds, quick ones first, up to BUDGET."""
+    tests = {test: told for file in reach.values() for test, told in file["tests"].items()}
+    wanted = {f"{fault.file}|{fault.where}"} if fault.where else mentions(fault)
+    found = [(told["seconds"], test) for test, told in tests.items() if wanted & set(told["reaches"])]
+    if not found:  # a new function, or a constant that none mentions
+        found = [(told["seconds"], test) for test, told in tests.items() if any(f.startswith(f"{fault.file}|") for f in told["reaches"])]
+    chosen, total = [], 0.0
+    for seconds, test in sorted(found):
+        if total + seconds <= BUDGET:
+            chosen.append((test, seconds))
+            total += seconds
+    return chosen
+
+
+def mentions(fault: Fault) -> set[str]:
+    """The functions that mention what a statement outside of functions defines, as file|name."""
+    for node in ast.parse((PACKAGE / fault.file).read_text()).body:
+        if node.lineno <= fault.line <= (node.end_lineno or 0):
+            names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+            names += [node.name] if isinstance(node, ast.ClassDef) else []
+            return {where for where, text in _texts().items() if any(re.search(rf"\b{name}\b", text) for name in names)}
+    return set()
+
+
+@cache
+def _texts() -> dict[str, str]:
+    """The text of every function, by file|name."""
+    texts = {}
+    for path in PACKAGE.rglob("*.py"):
+        source = path.read_text()
+        for name, begin, end in _functions(ast.parse(source)):
+            texts[f"{path.relative_to(PACKAGE)}|{name}"] = "\n".join(source.splitlines()[begin - 1 : end])
+    return texts
+
+
+# Trying.
+
+
+def save(rows: list[dict[str, Any]], seed: int) -> None:
+    """Write the results file beside and rename it."""
+    rows = sorted(rows, key=lambda row: (row["file"], row["line"], row["change"]))
+    body = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
+    beside = RESULTS.with_suffix(".partial")
+    beside.write_text(f'{{\n "seed": {seed},\n "rows": [\n{body}\n ]\n}}\n')
+    beside.replace(RESULTS)
+
+
+def attempt(todo: list[Fault], trees: list[Path], reach: dict[str, Any]) -> Iterator[tuple[Fault, str, str, float]]:
+    """Of each fault what came of it (found, hangs, or missed), the first test that failed, and the seconds that it took."""
+    running, free, todo = dict[int, tuple[Fault, Path, float, float]](), list(trees), list(todo)
+    while todo or running:
+        while todo and free:
+            fault, tree = todo.pop(0), free.pop()
+            tests = tests_for(fault, reach)
+            (tree / "src" / "deepservo" / fault.file).write_text(fault.code())
+            most = PATIENCE[0] * sum(seconds for _, seconds in tests) + PATIENCE[1]
+            args = ["-x", "-q", "--tb=line", *(test for test, _ in tests)] if tests else ["--version"]
+            running[start(tree, tree.with_suffix(".log"), args)] = (fault, tree, time.monotonic(), most)
+        pid, code = finished(running, lambda job: job[2] + job[3])
+        fault, tree, began, _ = running.pop(pid)
+        shutil.copy2(PACKAGE / fault.file, tree / "src" / "deepservo" / fault.file)
+        failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", tree.with_suffix(".log").read_text(errors="replace"), re.M)
+        outcome = {0: "missed", None: "hangs"}.get(code, "found")
+        free.append(tree)
+        yield fault, outcome, failed[0] if failed else "", time.monotonic() - began
+
+
+def main() -> None:
+    """Try what has not been tried, and tell how many of all were found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=300, help="faults that are tried")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
+    parser.add_argument("--again", action="store_true", help="try those anew that were missed")
+    parser.add_argument("--tests", nargs="*", default=["test_*.py"], help="test files that may find them")
+    args = parser.parse_args()
+    STORE.mkdir(parents=True, exist_ok=True)
+    copy_whole()
+    sample = {fault.key: fault for fault in drawn(args.n, args.seed)}
+    told = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"rows": []}
+    rows = {row["key"]: row for row in told["rows"] if told.get("seed") == args.seed}
+    rows = {key: row | {"line": sample[key].line} for key, row in rows.items() if key in sample}
+    todo = [fault for key, fault in sample.items() if key not in rows or (args.again and rows[key]["outcome"] == "missed")]
+    print(f"{len(todo)} of {len(sample)} faults to try", flush=True)
+    trees = [copy_tree(k) for k in range(args.jobs)]
+    reach = measure(trees, sorted({path for pattern in args.tests for path in (WHOLE / "tests").glob(pattern)}))
+    for fault, outcome, test, seconds in attempt(todo, trees, reach):
+        told = {"file": fault.file, "line": fault.line, "change": fault.change(), "outcome": outcome}
+        told |= {"judged": rows[fault.key]["judged"]} if outcome == "missed" and rows.get(fault.key, {}).get("judged") else {}
+        rows[fault.key] = told | {"test": test, "seconds": round(seconds, 1), "key": fault.key}
+        save(list(rows.values()), args.seed)
+        print(f"{len(rows)} of {len(sample)}: {outcome} {fault.file}:{fault.line} {rows[fault.key]['change']} {test}", flush=True)
+    save(list(rows.values()), args.seed)
+    found = sum(row["outcome"] != "missed" for row in rows.values())
+    print(f"{found} of {len(rows)} faults were found, {100 * found / max(1, len(rows)):.1f} %")
+
+
+if __name__ == "__main__":
+    main()
