@@ -9,7 +9,7 @@ ROOT = Path(deepservo.__file__).parent
 # From the ground up: a room may import those before it and its own files. A new file at the top, or a new room, takes its place here.
 ROAD = (
     "errors", "version", "memory", "checkpoint", "native", "geometry", "camera", "picture_files",
-    "pictures", "camera_file", "sampler_gpu", "sampler", "scene", "nets",
+    "pictures", "camera_text", "lens", "camera_file", "sampler_gpu", "sampler", "scene", "nets",
     "features", "control", "weights", "distributed", "data", "data_latent", "data_pair", "data_stock", "data_keypoint", "data_siamese",
     "train", "recipes", "unseen", "methods", "loop",
     "robots", "rehearsal", "model", "learn", "bench", "full_scale",

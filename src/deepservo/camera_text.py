@@ -1,0 +1,158 @@
+"""The text of a camera file: its encoding, YAML, JSON or OpenCV's XML, and other programs' files told by their names."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import yaml
+
+from deepservo.errors import InputError
+
+LARGEST = 400_000  # bytes: a camera, and the corners that OpenCV's sample writes beside it; read in a few seconds
+DEEPEST = 50  # fields within fields
+FORM = "give a camera file as OpenCV or ROS writes it"
+BY_HAND = "write the camera's image_width, image_height, camera_matrix and distortion_coefficients into a YAML file as OpenCV has them"
+NOT_YAML = "tag:yaml.org,2002:python/"  # what stands for a program's object, and is never built
+
+# What a line of the text, or a field at its top, tells of the program that wrote it.
+LINES = (
+    (r"# Camera list with one line of data per camera|^\d+ [A-Z]*_?(PINHOLE|RADIAL|OPENCV|PRISM|FOV)\w* \d+ \d+ ", "COLMAP's cameras.txt"),
+    (r"^(fc|cc|kc|alpha_c) *= *\[", "a result of the MATLAB calibration toolbox"),
+    (r"^\[(LEFT|RIGHT)_CAM_\w+\] *$", "a ZED camera's settings"),
+    (r"^camera matrix *$", "ROS's .ini form"),
+    (r"\A\s*([#;].*\n\s*)*\[[\w ./-]+\] *$", "an .ini file"),
+)  # fmt: skip
+FIELDS = (
+    (r"cam\d+", "a camchain of kalibr"),
+    (r"intrinsics", "a camera of kalibr or EuRoC"),
+    (r"model_type|projection_parameters", "a camera of VINS-Fusion or camodocal"),
+    (r"Camera\d?(\.\w+)?", "the settings of ORB-SLAM or stella_vslam"),
+    (r"value0", "a calibration of basalt"),
+    (r"fl_x|camera_angle_x", "a NeRF's transforms.json"),
+    (r"intrinsic_matrix", "a camera of Open3D"),
+    (r"ppx", "the intrinsics of a RealSense camera"),
+    (r"M1|cameraMatrix1|camera_matrix_1", "a pair of cameras"),
+)
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The fields of a camera file, numbers and words as they stand there.
+
+    Nothing in the file is executed. Raises InputError where it is missing, too large, no text, or of no form that is read here.
+    """
+    text = _text(path)
+    if text.lstrip().startswith("<"):
+        return _xml(text, path)
+    for pattern, what in LINES:
+        if re.search(pattern, text, re.MULTILINE):
+            raise _foreign(path, what)
+    return _yaml(text, path)
+
+
+def check_origin(fields: Mapping[str, Any], path: Path) -> None:
+    """InputError, with the name of the program, where the fields are those of another one's cameras."""
+    for pattern, what in FIELDS:
+        if any(re.fullmatch(pattern, name) for name in fields):
+            raise _foreign(path, what)
+
+
+def _foreign(path: Path, what: str) -> InputError:
+    return InputError(f"{path}: is {what}, which is not read; {BY_HAND}")
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {FORM} (YAML)") from None
+    except OSError:
+        raise InputError(f"{path}: cannot be read; {FORM} (YAML)") from None
+    if len(data) > LARGEST:
+        raise InputError(f"{path}: is larger than {LARGEST // 1000} kB; leave only the size, the camera matrix and the distortion in it")
+    try:
+        return data.decode(_encoding(data))
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read as text; {FORM} (YAML)") from None
+
+
+def _encoding(data: bytes) -> str:
+    """By the mark at its beginning, or by where its zeros are; what is not UTF-8 then is an old Windows' text."""
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if b"\0" in data[:2]:
+        return "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8-sig"
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values alone: a tag that YAML does not know counts for nothing, and no mapping is merged into another."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.YAMLError(f"fields within fields, over {DEEPEST} deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Nothing: `<<` can make a short file endless."""
+
+    def plain(self, _suffix: str, node: yaml.Node) -> Any:
+        """What stands there, whatever it is said to be."""
+        if isinstance(node, yaml.MappingNode):
+            return self.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return self.construct_sequence(node, deep=True)
+        assert isinstance(node, yaml.ScalarNode)
+        return self.construct_scalar(node)
+
+
+_Loader.add_multi_constructor("", _Loader.plain)
+
+
+def _yaml(text: str, path: Path) -> dict[str, Any]:
+    """JSON too, which is YAML where its tabs are spaces."""
+    lines = [line.expandtabs() for line in text.splitlines() if not line.startswith("%YAML")]  # OpenCV's own directive is not YAML's
+    try:
+        loader = _Loader("\n".join(lines))
+        node = loader.get_node() if loader.check_node() else None  # `ros2 topic echo` prints one document a message
+        if node is not None and node.tag.startswith(NOT_YAML):
+            raise yaml.YAMLError(f"it is {node.tag.removeprefix(NOT_YAML)}")
+        data = None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not YAML ({str(error).splitlines()[0]}); {FORM}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: holds no fields; {FORM} (YAML)")
+    return {str(name): value for name, value in data.items()}
+
+
+def _xml(text: str, path: Path) -> dict[str, Any]:
+    """OpenCV's XML alone; InputError names another program's."""
+    try:
+        if "<!ENTITY" in text:
+            raise ElementTree.ParseError("it defines entities")
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, RecursionError, LookupError) as error:
+        raise InputError(f"{path}: is not XML ({error}); {FORM}") from None
+    if root.tag != "opencv_storage":
+        raise _foreign(path, "a camera of ViSP" if root.find(".//px") is not None else f"XML of another program (<{root.tag[:40]}>)")
+    return {field.tag: _value(field) for field in root}
+
+
+def _value(field: ElementTree.Element) -> Any:
+    """A matrix's numbers are separated by spaces, words may stand in quotes."""
+    if len(field):
+        return {part.tag: (part.text or "").strip() for part in field}
+    return (field.text or "").strip().strip('"')
