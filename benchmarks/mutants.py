@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -150,12 +151,12 @@ def _functions(tree: ast.Module) -> list[tuple[str, int, int]]:
     return found
 
 
-def drawn(n: int, seed: int) -> list[Fault]:
-    """n faults of all that there are; half of them are another number, as are more than half of all."""
-    files = sorted({str(path.relative_to(PACKAGE)) for pattern in SCOPE for path in PACKAGE.glob(pattern.split("|")[0])})
+def drawn(seed: int) -> list[Fault]:
+    """All faults that there are, in the order in which they are tried: a number, then another, as long as there are both."""
+    files = sorted({str(path.relative_to(PACKAGE)) for pattern in SCOPE for path in PACKAGE.glob(pattern.split("|")[0]) if path.suffix})
     every = sorted((f for file in files for f in faults(file)), key=lambda f: hashlib.sha256(f"{seed}|{f.key}".encode()).digest())
     numbers, others = ([f for f in every if ("Number" in f.operator) == of_numbers] for of_numbers in (True, False))
-    return numbers[: n // 2] + others[: n - n // 2]
+    return [f for pair in zip_longest(numbers, others) for f in pair if f]
 
 
 # Processes.
@@ -240,6 +241,9 @@ def measure(trees: list[Path], files: list[Path]) -> dict[str, Any]:
 def _reached(tree: Path, log: Path) -> dict[str, Any]:
     """Of each test that passed in a process that has ended: seconds, and functions as file|name."""
     tests: dict[str, Any] = {}
+    if not Path(f"{log}.xml").is_file():
+        print(f"{log} tells why its process broke off: these tests find nothing here")
+        return tests
     for case in ElementTree.parse(f"{log}.xml").iter("testcase"):
         if not len(case) or {child.tag for child in case} <= {"properties", "system-out", "system-err"}:
             tests[f"{case.get('file')}::{case.get('name')}"] = {"seconds": float(case.get("time", 0)), "reaches": []}
@@ -337,12 +341,13 @@ def main() -> None:
     args = parser.parse_args()
     STORE.mkdir(parents=True, exist_ok=True)
     copy_whole()
-    sample = {fault.key: fault for fault in drawn(args.n, args.seed)}
+    every = {fault.key: fault for fault in drawn(args.seed)}
     told = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"rows": []}
     rows = {row["key"]: row for row in told["rows"] if told.get("seed") == args.seed}
-    rows = {key: row | {"line": sample[key].line} for key, row in rows.items() if key in sample}
-    todo = [fault for key, fault in sample.items() if key not in rows or (args.again and rows[key]["outcome"] == "missed")]
-    print(f"{len(todo)} of {len(sample)} faults to try", flush=True)
+    rows = {key: row | {"line": every[key].line} for key, row in rows.items() if key in every}
+    again = {key for key, row in rows.items() if args.again and row["outcome"] == "missed"}
+    todo = [fault for k, (key, fault) in enumerate(every.items()) if key in again or (k < args.n and key not in rows)]
+    print(f"{len(todo)} of {len(every)} faults to try", flush=True)
     trees = [copy_tree(k) for k in range(args.jobs)]
     reach = measure(trees, sorted({path for pattern in args.tests for path in (WHOLE / "tests").glob(pattern)}))
     for fault, outcome, test, seconds in attempt(todo, trees, reach):
@@ -350,7 +355,7 @@ def main() -> None:
         told |= {"judged": rows[fault.key]["judged"]} if outcome == "missed" and rows.get(fault.key, {}).get("judged") else {}
         rows[fault.key] = told | {"test": test, "seconds": round(seconds, 1), "key": fault.key}
         save(list(rows.values()), args.seed)
-        print(f"{len(rows)} of {len(sample)}: {outcome} {fault.file}:{fault.line} {rows[fault.key]['change']} {test}", flush=True)
+        print(f"{len(rows)}: {outcome} {fault.file}:{fault.line} {rows[fault.key]['change']} {test}", flush=True)
     save(list(rows.values()), args.seed)
     found = sum(row["outcome"] != "missed" for row in rows.values())
     print(f"{found} of {len(rows)} faults were found, {100 * found / max(1, len(rows)):.1f} %")

@@ -14,6 +14,7 @@ from deepservo.data_keypoint import Learner, losses
 from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask, motions, scales, to_reference
 from deepservo.data_pair import _missed
 from deepservo.geometry import se3
+from deepservo.learn import recipe
 from deepservo.nets.keypoint import Found, KeypointNet
 from deepservo.nets.pose import GRID
 from deepservo.scene import PlanarScene, sampling
@@ -177,3 +178,25 @@ def there_of(px: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
     """Pixels through homographies."""
     p = torch.cat([px.double(), torch.ones(*px.shape[:2], 1, dtype=torch.float64)], -1) @ H.mT
     return (p[..., :2] / p[..., 2:]).float()
+
+
+@pytest.mark.parametrize(
+    ("method", "preset", "published"),
+    [
+        ("cnn", "paper", {"batch": 50, "rate": 1e-4}),
+        ("siamese-se3", "paper", {"batch": 25, "rate": 1e-4, "goals": 1, "loss_of": "four", "law": "se3"}),
+        ("siamese-SE3", "paper", {"batch": 25, "rate": 1e-4, "goals": 1, "loss_of": "two", "law": "SE3"}),
+        ("siamese-se3", "cpu", {"batch": 64, "rate": 2e-3, "goals": 8}),
+        ("cnn", "cpu", {"batch": 64}),
+        ("aevs", "cpu", {"batch": 96}),
+        ("aevs", "paper", {"batch": 50, "rate": 1e-3, "loss_of": "frequency", "straight": 0}),
+        ("mlvs", "paper", {"anchors": 64, "neighbours": 3, "copies": 2, "rate": 1e-4, "batch": 64 * 4 * 3}),
+    ],
+)
+def test_what_is_taught_as_published_has_the_published_numbers(method, preset, published, scene):
+    """And what is not published those of the method's page."""
+    chosen = recipe(method, preset)
+    task = chosen.task(scene, CAMERA, 0.6)
+    assert {name: getattr(task, name) for name in published} == published
+    steps = {("cnn", "paper"): 50 * 11_000 / 50, ("siamese-se3", "paper"): 50 * 100_000 / 25}.get((method, preset))
+    assert steps is None or chosen.steps == steps

@@ -1,0 +1,206 @@
+"""Numbers that decide, one by one: what lies just within is taken, and what lies just beyond is not."""
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import noise_texture
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.features import edges, keypoints
+from deepservo.features.edges import Edges, Slopes, edge_points
+from deepservo.features.keypoints import Matched
+from deepservo.features.registration import Evidence, Registration
+from deepservo.geometry import se3
+from deepservo.methods.bank import Bank
+from deepservo.methods.cnn_vs import PoseServo
+from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.keypoint import HomographyServo
+from deepservo.methods.located import strangeness
+from deepservo.nets.pose import PoseNet
+from deepservo.scene import PlanarScene, sampling
+
+CAMERA = Camera(160, 120, 200.0, 200.0, 78.0, 61.0)
+HOME = sampling.fronto_parallel(0.6)
+
+
+def spread(n: int) -> np.ndarray:
+    """(n, 2) pixels all over the picture, no three on a line."""
+    return np.random.default_rng(3).uniform([5, 5], [150, 110], (n, 2))
+
+
+# Keypoints.
+
+
+@pytest.mark.parametrize(("agree", "believed"), [(7, False), (8, True), (9, True)])
+def test_a_homography_is_believed_with_eight_matches_that_agree(agree, believed):
+    px = spread(agree + 6)
+    there = 1.1 * px + [3.0, -2.0]
+    there[agree:] += np.random.default_rng(0).choice([-40.0, 40.0], (6, 2)) * np.linspace(0.6, 1.4, 6)[:, None]
+    found = keypoints.homography(px, there)
+    assert (found is not None) == believed
+    assert found is None or np.array_equal(found.goal_px, px[:agree])
+
+
+@pytest.mark.parametrize(("matches", "off", "says"), [(25, 0.9, 1), (24, 0.9, 0), (40, 1.1, 0), (40, 0.0, 1)])
+def test_sift_speaks_for_a_pose_where_25_matches_are_off_by_less_than_a_pixel(matches, off, says, monkeypatch):
+    servo, px = HomographyServo(CAMERA), spread(matches)
+    servo.set_goal(PlanarScene(noise_texture(4)).render(CAMERA, HOME))
+    found = Matched(np.eye(3), px, np.add(px, [off, 0.0]))
+    monkeypatch.setattr(keypoints, "homographies", lambda *_: [found])
+    servo.velocity(torch.zeros(1, 1, 120, 160))
+    assert servo.speaks_for(torch.eye(4, dtype=torch.float64)[None], torch.tensor([0])).tolist() == [says]
+
+
+@pytest.mark.parametrize(("off", "says"), [(0.9, 1), (1.1, -1)])
+def test_a_pose_is_right_that_has_the_matches_within_a_pixel(off, says):
+    servo = HomographyServo(CAMERA)
+    px = torch.from_numpy(spread(32))
+    servo.state = {"seen": torch.cat([px, px], 1)[None]}
+    aside = torch.eye(4, dtype=torch.float64)[None].clone()
+    aside[:, 0, 3] = off * 0.6 / 200
+    assert servo.speaks_for(aside, torch.tensor([0])).tolist() == [says]
+
+
+class Answers:
+    """A detector that answers these points one after the other, each with a name that nothing else has."""
+
+    def __init__(self, *px: np.ndarray) -> None:
+        self.answers = iter(px)
+
+    def __call__(self, image: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        px = next(self.answers)
+        return px, np.eye(len(px), 64, dtype=np.float32)
+
+
+@pytest.mark.parametrize(("off", "tracks"), [(3.9, True), (4.1, False)])
+def test_matches_are_tracked_from_under_four_pixels_of_error(off, tracks):
+    px = spread(20)
+    controller = FeatureServo(CAMERA, Answers(px, np.add(px, [off, 0.0])), 0.6)
+    controller.set_goal(torch.full((1, 1, 120, 160), 0.5))
+    controller.velocity(torch.full((1, 1, 120, 160), 0.5))
+    assert controller.state["tracking"].tolist() == [tracks] and controller.state["error_px"].item() == pytest.approx(off)
+
+
+@pytest.mark.parametrize(("n", "steers"), [(7, None), (8, True)])
+def test_eight_points_are_enough(n, steers):
+    px = spread(n)
+    controller = FeatureServo(CAMERA, Answers(px, np.add(px, [9.0, 0.0])), 0.6)
+    goal = torch.full((1, 1, 120, 160), 0.5)
+    if steers is None:
+        with pytest.raises(InputError, match="7 keypoints on the object, and 8 are needed"):
+            controller.set_goal(goal)
+    else:
+        controller.set_goal(goal)
+        assert controller.velocity(goal).any()
+        controller.detector = Answers(np.add(px[: n - 1], [9.0, 0.0]))
+        assert not controller.velocity(goal).any() and "7 matches agree of the 8 needed" in controller.evidence(1)[0]
+
+
+def test_points_as_near_as_two_pixels_to_the_outline_are_not_on_the_object():
+    depth = np.full((120, 160), np.inf)
+    depth[20:100, 30:130] = 0.5
+    on = FeatureServo(CAMERA, Answers(), depth).on_object
+    rows, columns = on.any(1).nonzero()[0], on.any(0).nonzero()[0]
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (22, 97, 32, 127)
+    assert FeatureServo(CAMERA, Answers(), 0.5).on_object.all(), "the picture's border is no outline"
+
+
+# Edges.
+
+
+def grating() -> np.ndarray:
+    """Edges everywhere, the border too."""
+    y, x = np.mgrid[:120, :160]
+    return 0.5 + 0.3 * np.sin(x / 3.0) * np.cos(y / 3.5)
+
+
+def test_edges_are_looked_for_up_to_the_border_that_slopes_do_not_reach_over():
+    px, _ = edge_points(Slopes.of(grating()), np.ones((120, 160), bool))
+    low, high = px.min(0), np.array([159, 119]) - px.max(0)
+    assert (low > 3).all() and (high > 3).all() and (low < 7).all() and (high < 7).all()
+
+
+@pytest.mark.parametrize(("inside", "off", "share"), [(51, 0.9, 1.0), (49, 0.0, 0.0), (60, 1.1, 0.0), (100, 0.0, 1.0)])
+def test_half_of_the_edges_must_be_in_view_and_are_in_their_places_within_a_pixel(inside, off, share, monkeypatch):
+    found = Edges(CAMERA, grating(), np.full((120, 160), 0.5))
+    px, n = np.full((100, 2), 60.0), np.tile([1.0, 0.0], (100, 1))
+    px[inside:, 0] = 159 - 4 + 0.5
+    monkeypatch.setattr(found, "seen_from", lambda T: (px, np.ones(100), n))
+    everywhere = lambda view, px, n, reach: (np.full(len(px), off), np.ones(len(px), bool), None)  # noqa: E731
+    monkeypatch.setattr(edges, "nearest_edges", everywhere)
+    assert found.agreement(Slopes.of(grating()), np.eye(4)) == share
+
+
+def test_an_edge_counts_for_a_quarter_at_twice_the_robust_deviation():
+    """Of those that were found; of a twentieth of a pixel at least."""
+    d, found = np.array([0.1, -0.2, 0.3, -0.4, 2 * 1.4826 * 0.2, 50.0]), np.array([True] * 3 + [False] + [False] * 2)
+    assert edges._robust(d, found)[4] == pytest.approx(0.25)
+    assert edges._robust(np.array([0.0, 0.0, 0.1]), np.ones(3, bool)) == pytest.approx([1.0, 1.0, 0.25])
+
+
+# What a scene that was learned tells.
+
+
+@pytest.fixture(scope="module")
+def located() -> PoseServo:
+    scene = PlanarScene(noise_texture(4))
+    return PoseServo(CAMERA, PoseNet(16), 0.6, scene)
+
+
+def asked(servo: PoseServo, agreement: float, seen: float, attainable: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set a goal that agrees with the learned picture by so much, and shows as much of it."""
+    monkeypatch.setattr(servo, "predict", lambda images: HOME.expand(len(images), 4, 4))
+    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
+
+    def told(self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor, level: int = 2) -> Evidence:
+        return Evidence(*(torch.full((len(T),), each) for each in (agreement, attainable, seen)))
+
+    monkeypatch.setattr(Registration, "agreement", told)
+    servo.set_goal(torch.full((1, 1, 120, 160), 0.5))
+
+
+@pytest.mark.parametrize("attainable", [1.0, 0.6])
+@pytest.mark.parametrize("seen", [1.0, 0.3])
+@pytest.mark.parametrize(("more", "found"), [(0.01, True), (-0.01, False)])
+def test_a_goal_is_recognised_from_a_third_of_what_its_noise_leaves_and_more_where_it_shows_little(
+    more, found, seen, attainable, located, monkeypatch
+):
+    least = (0.33 + 2400 / (located.map_px * seen)) * attainable
+    asked(located, least + more, seen, attainable, monkeypatch)
+    assert located.state["found"].tolist() == [found]
+
+
+@pytest.mark.parametrize(("agreement", "own"), [(0.81, True), (0.79, False)])
+def test_a_goal_that_agrees_by_eight_tenths_is_clean(agreement, own, located, monkeypatch):
+    asked(located, agreement, 1.0, 1.0, monkeypatch)
+    goal = torch.full((1, 1, 120, 160), 0.5)
+    assert torch.equal(located.goal_view(goal)[0], goal) == own
+
+
+@pytest.mark.parametrize(("agreement", "registered"), [(0.56, True), (0.54, False)])
+def test_a_picture_is_where_it_registers_with_an_agreement_of_055(agreement, registered, located, monkeypatch):
+    asked(located, agreement, 1.0, 1.0, monkeypatch)
+    aside = se3.exp(torch.tensor([[0.01, 0, 0, 0, 0, 0]], dtype=torch.float64))
+    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T @ aside)
+    T = located.locate(torch.full((1, 1, 120, 160), 0.5))
+    torch.testing.assert_close(T, HOME @ aside if registered else HOME)
+
+
+def test_what_is_farther_than_the_scenes_own_pictures_is_strange():
+    told = strangeness(torch.tensor([0.1, 0.49, 0.51]), torch.tensor([0.2, 0.5, 0.3]))
+    assert told[:2] == ["", ""] and "0.51 latent units from the nearest, the scene's own within 0.50" in told[2]
+
+
+def test_the_bank_reaches_as_far_as_published():
+    """Ten values an axis over +-0.4 m and 60, 60, 120 degrees, here three; and 10,000 poses within 4 cm and 5 degrees of the goal."""
+    phi = lambda T: T[..., :3, 3].float()  # noqa: E731
+    T_goal = se3.exp(torch.tensor([0.1, -0.2, 0.05, 0.1, 0.2, 0.3], dtype=torch.float64))
+    goal = torch.cat([T_goal[:3, 3], se3.so3_log(T_goal[:3, :3])]).float()
+    r = Bank(phi, T_goal, grid=3).r - goal
+    reach = torch.tensor([*[0.4 / 0.6] * 3, *np.radians([60, 60, 120])])
+    near = (r.abs() <= torch.tensor([*[0.04 / 0.6] * 3, *np.radians([5] * 3)]) * 1.0001).all(1)
+    assert len(r) == 3**6 + 10_000 and near.sum() == 10_000 + 1, "and the grid's middle"
+    torch.testing.assert_close(r.abs().amax(0), reach.float())
+    assert (r[near].amax(0) > 0.98 * 0.1 * reach.float() * torch.tensor([1, 1, 1, 5 / 6, 5 / 6, 5 / 12])).all()
+    assert (r[near].amin(0) < -0.98 * 0.1 * reach.float() * torch.tensor([1, 1, 1, 5 / 6, 5 / 6, 5 / 12])).all()
