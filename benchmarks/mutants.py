@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -186,6 +187,7 @@ def start(tree: Path, log: Path, args: list[str], bytecode: bool = False) -> int
     if pid:
         return pid
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(tree)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     os.dup2(1, 2)
@@ -198,6 +200,17 @@ def start(tree: Path, log: Path, args: list[str], bytecode: bool = False) -> int
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+@contextmanager
+def ended() -> Iterator[dict[int, Any]]:
+    """Processes that are running: in whatever way the block is left, none of them stays."""
+    running: dict[int, Any] = {}
+    try:
+        yield running
+    finally:
+        for pid in running:
+            os.killpg(pid, signal.SIGKILL)
 
 
 def finished(running: dict[int, Any], deadline: Any) -> tuple[int, int | None]:
@@ -222,19 +235,20 @@ def measure(trees: list[Path], files: list[Path]) -> dict[str, Any]:
     known: dict[str, Any] = json.loads(store.read_text()) if store.is_file() else {}
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     todo = [name for name, digest in digests.items() if known.get(name, {}).get("digest") != digest]
-    running, free = dict[int, tuple[str, Path]](), list(trees)
-    while todo or running:
-        while todo and free:
-            name, tree = todo.pop(0), free.pop()
-            log = STORE / f"{name}.log"
-            args = f"tests/{name} --cov=deepservo --cov-context=test --cov-report= --junitxml={log}.xml -o junit_family=xunit1".split()
-            running[start(tree, log, args, True)] = (name, tree)
-        pid, _ = finished(running, lambda _: float("inf"))
-        name, tree = running.pop(pid)
-        free.append(tree)
-        known[name] = {"digest": digests[name], "tests": _reached(tree, STORE / f"{name}.log")}
-        store.write_text(json.dumps(known))
-        print(f"measured {name}: {len(known[name]['tests'])} tests", flush=True)
+    free = list(trees)
+    with ended() as running:
+        while todo or running:
+            while todo and free:
+                name, tree = todo.pop(0), free.pop()
+                log = STORE / f"{name}.log"
+                args = f"tests/{name} --cov=deepservo --cov-context=test --cov-report= --junitxml={log}.xml -o junit_family=xunit1"
+                running[start(tree, log, args.split(), True)] = (name, tree)
+            pid, _ = finished(running, lambda _: float("inf"))
+            name, tree = running.pop(pid)
+            free.append(tree)
+            known[name] = {"digest": digests[name], "tests": _reached(tree, STORE / f"{name}.log")}
+            store.write_text(json.dumps(known))
+            print(f"measured {name}: {len(known[name]['tests'])} tests", flush=True)
     return {name: known[name] for name in digests}
 
 
@@ -312,22 +326,26 @@ def save(rows: list[dict[str, Any]], seed: int) -> None:
 
 def attempt(todo: list[Fault], trees: list[Path], reach: dict[str, Any]) -> Iterator[tuple[Fault, str, str, float]]:
     """Of each fault what came of it (found, hangs, or missed), the first test that failed, and the seconds that it took."""
-    running, free, todo = dict[int, tuple[Fault, Path, float, float]](), list(trees), list(todo)
-    while todo or running:
-        while todo and free:
-            fault, tree = todo.pop(0), free.pop()
-            tests = tests_for(fault, reach)
-            (tree / "src" / "deepservo" / fault.file).write_text(fault.code())
-            most = PATIENCE[0] * sum(seconds for _, seconds in tests) + PATIENCE[1]
-            args = ["-x", "-q", "--tb=line", *(test for test, _ in tests)] if tests else ["--version"]
-            running[start(tree, tree.with_suffix(".log"), args)] = (fault, tree, time.monotonic(), most)
-        pid, code = finished(running, lambda job: job[2] + job[3])
-        fault, tree, began, _ = running.pop(pid)
-        shutil.copy2(PACKAGE / fault.file, tree / "src" / "deepservo" / fault.file)
-        failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", tree.with_suffix(".log").read_text(errors="replace"), re.M)
-        outcome = {0: "missed", None: "hangs"}.get(code, "found")
-        free.append(tree)
-        yield fault, outcome, failed[0] if failed else "", time.monotonic() - began
+    free, todo = list(trees), list(todo)
+    with ended() as running:
+        while todo or running:
+            while todo and free:
+                fault, tree = todo.pop(0), free.pop()
+                tests = tests_for(fault, reach)
+                (tree / "src" / "deepservo" / fault.file).write_text(fault.code())
+                most = PATIENCE[0] * sum(seconds for _, seconds in tests) + PATIENCE[1]
+                args = ["-x", "-q", "--tb=line", *(test for test, _ in tests)] if tests else ["--version"]
+                running[start(tree, tree.with_suffix(".log"), args)] = (fault, tree, time.monotonic(), most)
+            pid, code = finished(running, lambda job: job[2] + job[3])
+            fault, tree, began, _ = running.pop(pid)
+            free.append(tree)
+            shutil.copy2(PACKAGE / fault.file, tree / "src" / "deepservo" / fault.file)
+            said = tree.with_suffix(".log").read_text(errors="replace")
+            if code == pytest.ExitCode.USAGE_ERROR and "ERROR: not found" in said:
+                raise SystemExit(f"{said}\nthese tests are gone: remove {STORE / 'reach.json'}")
+            failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.M)
+            outcome = {0: "missed", None: "hangs"}.get(code, "found")
+            yield fault, outcome, failed[0] if failed else "", time.monotonic() - began
 
 
 def main() -> None:
@@ -339,6 +357,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="try those anew that were missed")
     parser.add_argument("--tests", nargs="*", default=["test_*.py"], help="test files that may find them")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     STORE.mkdir(parents=True, exist_ok=True)
     copy_whole()
     every = {fault.key: fault for fault in drawn(args.seed)}

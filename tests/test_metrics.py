@@ -256,7 +256,7 @@ def test_the_peak_of_a_row_is_its_own():
     metrics.reset_peak()
     before = metrics.peak_mb()
     held = np.ones(40_000_000)  # 305 MB
-    assert metrics.peak_mb() > before + 250
+    assert before + 250 < metrics.peak_mb() < before + 400
     del held
     scene = PlanarScene(torch.rand(1, 30, 40, generator=torch.Generator().manual_seed(0)))
     starts = sampled("lookat", 2, 0, scene, CAMERA, 0.6)

@@ -12,6 +12,7 @@ from deepservo.features.edges import Edges, Slopes, edge_points
 from deepservo.features.keypoints import Matched
 from deepservo.features.registration import Evidence, Registration
 from deepservo.geometry import se3
+from deepservo.methods.aevs import Gallery
 from deepservo.methods.bank import Bank
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.dfbvs import FeatureServo
@@ -190,6 +191,19 @@ def test_a_picture_is_where_it_registers_with_an_agreement_of_055(agreement, reg
 def test_what_is_farther_than_the_scenes_own_pictures_is_strange():
     told = strangeness(torch.tensor([0.1, 0.49, 0.51]), torch.tensor([0.2, 0.5, 0.3]))
     assert told[:2] == ["", ""] and "0.51 latent units from the nearest, the scene's own within 0.50" in told[2]
+
+
+@pytest.mark.parametrize(("gain", "bias"), [(1.0, 0.0), (0.2, 0.5), (3.0, -0.4)])
+def test_pictures_are_looked_up_in_the_gallerys_light(gain, bias):
+    """Whatever their own: the mean and the deviation are the gallery's. A picture as good as flat is not stretched to noise."""
+    gallery = Gallery.__new__(Gallery)
+    gallery.light = torch.tensor(0.45), torch.tensor(0.21)
+    images = torch.rand(3, 1, 20, 30, generator=torch.Generator().manual_seed(0))
+    even = gallery._evened(gain * images + bias)
+    torch.testing.assert_close(even, gallery._evened(images), atol=1e-4, rtol=0)
+    torch.testing.assert_close(even.mean((1, 2, 3)), torch.full((3,), 0.45))
+    torch.testing.assert_close(even.std((1, 2, 3)), torch.full((3,), 0.21))
+    assert gallery._evened(0.5 + 1e-5 * images).std() < 0.21 * 0.011
 
 
 def test_the_bank_reaches_as_far_as_published():
