@@ -12,10 +12,12 @@ import torch
 from conftest import noise_texture
 from deepservo.bench.runs import Bench, Prepared, jobs, row
 from deepservo.camera import Camera
+from deepservo.camera_file import CalibratedCamera
 from deepservo.cli import main
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.learn import PAPER_CAMERA as CAMERA
+from deepservo.learn import make_scene
 from deepservo.loop import servo
 from deepservo.methods import build
 from deepservo.robots.arm import JOINTS, Limits
@@ -39,7 +41,7 @@ def starts(n: int) -> torch.Tensor:
 
 def gantry(n: int = 3, **options) -> Gantry:
     try:
-        return Gantry(scene(), CAMERA, starts(n), **{"sight": STILL, **options})
+        return Gantry(**{"scene": scene(), "camera": CAMERA, "Ts_world_cam": starts(n), "sight": STILL, **options})
     except InputError as error:
         if "cannot draw here" in str(error):
             pytest.skip(str(error))
@@ -57,6 +59,13 @@ def test_a_pixel_is_the_mean_of_what_is_drawn_finer():
     drawn = Eye(world.model, "eye", finer).picture(world.runs[0].data)
     assert np.abs(drawn.reshape(h, k, w, k, 3).mean((1, 3)) - picture).max() <= 0.51
     assert picture.std() > 10
+
+
+def test_a_cameras_own_view_lies_where_that_camera_saw_it():
+    camera, T = dataclasses.replace(CAMERA, fy=250.0, cx=100.25, cy=80.0), sampling.fronto_parallel(0.6)
+    seen = make_scene(noise_texture(3, 224, 224), CalibratedCamera(camera), "view.png", view=True)
+    world = gantry(1, light=Light(ambient=0.7, diffuse=0.0, specular=0.0), scene=seen, camera=camera)
+    assert torch.corrcoef(torch.stack([world.pictures_at(T).flatten(), seen.texture.flatten()]))[0, 1] > 0.99
 
 
 def test_the_jacobian_by_finite_differences():

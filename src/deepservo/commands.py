@@ -161,7 +161,7 @@ def run_servo(
         known, scene, scene_name, usual = model, model.scene, model.picture, f"{model.method}+dvs"
         if image:
             texture = texture_of(pictures.read_picture(image, len(scene.texture) == 3))
-            scene, scene_name = PlanarScene(texture, model.scene.width, model.scene.background), image.name
+            scene, scene_name = replace(model.scene, texture=texture), image.name
             check_scene(scene, model.camera, model.distance, str(image))
     else:
         known = _unlearned(image, goal, camera_file, DISTANCE if distance is None else distance, width, model)

@@ -149,6 +149,8 @@ def make_scene(
 ) -> PlanarScene:
     """The picture on the plane: `width` metres wide (0.8 when not given), or, with `view`, as the camera sees it at `distance`.
 
+    A view's pixels are as large on the plane as the camera's focal lengths make them, and the origin is where its optical axis meets the
+    plane: rendered at the reference pose the scene gives the picture back.
     Raises InputError when the scene is smaller than the camera's view of it, or the picture does not fit the camera.
     """
     check_distance(distance)
@@ -156,11 +158,18 @@ def make_scene(
         raise InputError("--width and --view exclude each other: a view's width follows from the camera and the distance")
     pinhole = camera.camera
     if view:
-        picture = continued(camera.rectify(picture, what)[None])[0]
-        return PlanarScene(texture_of(picture), distance * pinhole.width / pinhole.fx)
+        return _view(continued(camera.rectify(picture, what)[None])[0], pinhole, distance)
     scene = PlanarScene(texture_of(picture), 0.8 if width is None else width)
     check_scene(scene, pinhole, distance, what)
     return scene
+
+
+def _view(picture: Float[Tensor, "c h w"], camera: Camera, distance: float) -> PlanarScene:
+    """What the camera sees of the plane, facing it at `distance` [m]."""
+    texture, (h, w) = texture_of(picture), picture.shape[1:]
+    aspect = camera.fx / camera.fy * ((h * texture.shape[2]) / (w * texture.shape[1]))  # a reduced picture's texels too are hardly square
+    x, y = ((w - 1) / 2 - camera.cx) / camera.fx, ((h - 1) / 2 - camera.cy) / camera.fy
+    return PlanarScene(texture, distance * w / camera.fx, texel_aspect=aspect, centre=(distance * x, distance * y))
 
 
 def check_distance(distance: float) -> None:
@@ -227,6 +236,8 @@ def learn(
     }  # fmt: skip
     if preset != "cpu":
         config["preset"] = preset
+    if scene.texel_aspect != 1 or any(scene.centre):
+        config["texels"] = [scene.texel_aspect, *scene.centre]
     config |= _told(options)
     processes = distributed.rank()[1]
     if processes > 1:

@@ -47,7 +47,13 @@ class Model:
             "net": self.net.config(),
             "camera": asdict(self.camera),
             "distortion": list(self.distortion),
-            "scene": {"width": self.scene.width, "background": self.scene.background, "distance": self.distance},
+            "scene": {
+                "width": self.scene.width,
+                "background": self.scene.background,
+                "distance": self.distance,
+                "texel_aspect": self.scene.texel_aspect,
+                "centre": list(self.scene.centre),
+            },
             "picture": self.picture,
             "training": self.training,
         }
@@ -100,7 +106,15 @@ def load_model(path: str | Path) -> Model:
         training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
         if "rehearsed" in training:
             training["rehearsed"] = {k: training["rehearsed"][k] + 0 for k in ("power", "home", "runs")}
-        scene = PlanarScene(_texture(tensors.pop("texture")), float(scene_config["width"]), background)
+        # Models of before had square texels about the origin, and say nothing of them.
+        x, y = scene_config.get("centre", (0.0, 0.0))
+        scene = PlanarScene(
+            _texture(tensors.pop("texture")),
+            float(scene_config["width"]),
+            background,
+            texel_aspect=float(scene_config.get("texel_aspect", 1.0)),
+            centre=(float(x), float(y)),
+        )
         with torch.device("meta"):
             net = NETS[config["method"]](config["net"])
         if (len(scene.texture) == 3) != getattr(net, "colour", False):

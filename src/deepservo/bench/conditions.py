@@ -64,7 +64,11 @@ class Condition:
 
     def scene(self, scene: PlanarScene) -> PlanarScene:
         """The scene as it really is."""
-        return ReliefScene(scene.texture, scene.width, scene.background, relief=self.relief) if self.relief else scene
+        if not self.relief:
+            return scene
+        return ReliefScene(
+            scene.texture, scene.width, scene.background, texel_aspect=scene.texel_aspect, centre=scene.centre, relief=self.relief
+        )
 
     def camera(self, camera: Camera) -> Camera:
         """The camera as it really is."""

@@ -153,12 +153,12 @@ async function groundColours() {
   await image.decode();
   const canvas = make("canvas", {width: image.width, height: image.height}), pen = canvas.getContext("2d");
   pen.drawImage(image, 0, 0);
-  const {width: w, height: h} = image, rgba = pen.getImageData(0, 0, w, h).data;
+  const {width: w, height: h} = image, [x, y] = D.scene.centre, rgba = pen.getImageData(0, 0, w, h).data;
   const ground = {type: "mesh3d", x: [], y: [], z: [], i: [], j: [], k: [], vertexcolor: [], hoverinfo: "skip",
     lighting: {ambient: 1, diffuse: 0, specular: 0, fresnel: 0}, flatshading: false};
   for (let v = 0; v < h; v++) for (let u = 0; u < w; u++) {
     const n = v * w + u;
-    ground.x.push((u / (w - 1) - 0.5) * D.scene.width); ground.y.push((0.5 - v / (h - 1)) * D.scene.height); ground.z.push(0);
+    ground.x.push(x + (u / (w - 1) - 0.5) * D.scene.width); ground.y.push((0.5 - v / (h - 1)) * D.scene.height - y); ground.z.push(0);
     ground.vertexcolor.push(`rgb(${rgba[4 * n]},${rgba[4 * n + 1]},${rgba[4 * n + 2]})`);
     if (u < w - 1 && v < h - 1) { ground.i.push(n, n + 1); ground.j.push(n + 1, n + w + 1); ground.k.push(n + w, n + w); }
   }
@@ -184,8 +184,8 @@ function space(set) {
   if (goals.length) traces.push({type: "scatter3d", mode: "lines", ...lay(goals.flatMap(g => [...g, null])), name: "goal camera",
     showlegend: true, line: {width: 5, color: style("fine")}, hoverinfo: "skip"});
   // The box holds the starts, the picture and the goals; a run that strayed far leaves it instead of shrinking the rest.
-  const right = D.scene.width / 2, below = D.scene.height / 2;
-  const box = lay([...set.space.paths.map(p => p[0]), ...goals.flat(), [-right, -below, 0], [right, below, 0]]);
+  const right = D.scene.width / 2, below = D.scene.height / 2, [x, y] = D.scene.centre;
+  const box = lay([...set.space.paths.map(p => p[0]), ...goals.flat(), [x - right, y - below, 0], [x + right, y + below, 0]]);
   const sides = [], narrow = at("#space").clientWidth < 500; // there names beside the axes would be cut off
   const axis = (text, values) => {
     const low = Math.min(...values), high = Math.max(...values), room = 0.08 * (high - low);

@@ -90,7 +90,7 @@ def write_report(
         "rows": rows,
         "sets": [_pack(run, look, camera, lines, movies) for run in runs],
         "camera": asdict(camera),
-        "scene": {"width": scene.width, "height": scene.height, "picture": _webp(_small(scene.texture, 96))},
+        "scene": {"width": scene.width, "height": scene.height, "centre": scene.centre, "picture": _webp(_small(scene.texture, 96))},
         "training": training and {**training, "loss": _thin(training["loss"], 2 * POINTS)},
     }
     top = re.sub(r"(\d) (mm|deg)\b", "\\1\N{NO-BREAK SPACE}\\2", sentence(runs[0]))  # a number and its unit stay in one line

@@ -163,4 +163,5 @@ def _map_camera(camera: Camera, scene: PlanarScene, distance: float) -> Camera:
     """A camera that sees the whole picture from `distance`, its pixels as large on the plane as the camera's."""
     pitch = max(distance / camera.fx, max(scene.width, scene.height) / MAP_WIDTH)
     w, h = max(64, 8 * round(scene.width / pitch / 8)), max(64, 8 * round(scene.height / pitch / 8))
-    return Camera(w, h, w * distance / scene.width, h * distance / scene.height, (w - 1) / 2, (h - 1) / 2)
+    fx, fy, (x, y) = w * distance / scene.width, h * distance / scene.height, scene.centre
+    return Camera(w, h, fx, fy, (w - 1) / 2 - fx * x / distance, (h - 1) / 2 - fy * y / distance)

@@ -17,7 +17,7 @@ from deepservo.camera import Camera
 from deepservo.robots.arm import Arm, Limits
 from deepservo.robots.meshes import Mesh, add_mesh, add_texture
 from deepservo.robots.objects import Part, add_body, add_part
-from deepservo.robots.views import Eye, mujoco
+from deepservo.robots.views import AXES, Eye, mujoco
 from deepservo.scene import PlanarScene
 
 MODEL = Path(__file__).with_name("gantry.xml")
@@ -69,8 +69,9 @@ def poster(spec: Any, scene: PlanarScene) -> None:
     add_texture(spec, "poster", (scene.texture * 255).round().to(torch.uint8).permute(1, 2, 0).expand(-1, -1, 3).numpy())
     paper = spec.add_material(name="poster", specular=SHINE[0], shininess=SHINE[1], texrepeat=[1, 1], texuniform=False)
     paper.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "poster"
-    size = [scene.width / 2, scene.height / 2, 0.1]
-    spec.worldbody.add_geom(name="poster", type=mj.mjtGeom.mjGEOM_PLANE, size=size, material="poster", rgba=[1, 1, 1, 1])
+    size, (x, y) = [scene.width / 2, scene.height / 2, 0.1], scene.centre
+    where = {"size": size, "pos": AXES @ [x, y, 0]}
+    spec.worldbody.add_geom(name="poster", type=mj.mjtGeom.mjGEOM_PLANE, material="poster", rgba=[1, 1, 1, 1], **where)
     table = {"size": [3, 3, 0.1], "pos": [0, 0, -0.001], "rgba": [*[scene.background] * 3, 1]}
     spec.worldbody.add_geom(name="table", type=mj.mjtGeom.mjGEOM_PLANE, **table)
     touched = {"size": [3, 3, 0.1], "condim": 4, "contype": 1, "conaffinity": 1, "group": 3}  # a group that is not drawn

@@ -1,5 +1,6 @@
-"""The textured plane z = 0: its centre the world's origin, x right, y down, z away from the camera."""
+"""The textured plane z = 0, x right, y down, z away from the camera; the world's origin is its centre, or another point of it."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,13 +18,16 @@ class PlanarScene:
     """A picture, `width` metres wide, on the plane z = 0; its height follows from its aspect.
 
     texture: (C, H, W) float32 in [0, 1]. background: the grey level around it, white by default. antialias off samples
-    the texture bilinearly at full resolution, as most published simulators do.
+    the texture bilinearly at full resolution, as most published simulators do. texel_aspect: how high a texel is on the plane, as a
+    multiple of its width. centre: where the picture's centre lies on the plane [m]. Both are a camera's, where the picture is its view.
     """
 
     texture: Float[Tensor, "c h w"]
     width: float = 0.8
     background: float = 1.0
     antialias: bool = True
+    texel_aspect: float = 1.0
+    centre: tuple[float, float] = (0.0, 0.0)
     pyramid: Pyramid = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -33,12 +37,14 @@ class PlanarScene:
             raise InputError("scene: the texture holds NaN or infinite values")
         if not 0 < self.width < float("inf"):
             raise InputError(f"scene: the width must be a positive number of metres, not {self.width}")
+        if not (0 < self.texel_aspect < float("inf") and len(self.centre) == 2 and all(map(math.isfinite, self.centre))):
+            raise InputError(f"scene: texels {self.texel_aspect} times as high as wide about {self.centre} are none; give finite numbers")
         object.__setattr__(self, "pyramid", build_pyramid(self.texture[None].float(), self.antialias))
 
     @property
     def height(self) -> float:
         """Height of the picture [m]."""
-        return self.width * self.texture.shape[1] / self.texture.shape[2]
+        return self.texel_aspect * self.width * self.texture.shape[1] / self.texture.shape[2]
 
     def to(self, device: torch.device) -> "PlanarScene":
         """The scene on that device."""
@@ -48,9 +54,11 @@ class PlanarScene:
         """Takes camera pixels to texture pixels; float64, third coordinate 1/Z (positive in front) at each pixel."""
         T = se3.inverse(T_world_cam.double())
         plane = torch.stack([T[:, :3, 0], T[:, :3, 1], T[:, :3, 3]], -1)  # (X, Y, 1) on the plane -> camera frame
-        per_metre = self.texture.shape[2] / self.width
         h, w = self.texture.shape[1:]
-        texel = torch.tensor([[per_metre, 0, w / 2 - 0.5], [0, per_metre, h / 2 - 0.5], [0, 0, 1]], dtype=torch.float64, device=T.device)
+        across = w / self.width
+        down, (x, y) = across / self.texel_aspect, self.centre
+        to_texels = [[across, 0, w / 2 - 0.5 - across * x], [0, down, h / 2 - 0.5 - down * y], [0, 0, 1]]
+        texel = torch.tensor(to_texels, dtype=torch.float64, device=T.device)
         return texel @ torch.linalg.inv(plane) @ camera.K_inv.to(T.device)
 
     def render(

@@ -30,9 +30,13 @@ class ReliefScene(PlanarScene):
 
     def height_at(self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
         """Height of the ground [m] at plane coordinates [m]; it goes on beside the picture as at its edge."""
-        grid = torch.stack([x / (self.width / 2), y / (self.height / 2)], -1).float()
+        grid = self._grid(x, y).float()
         hills = self.heights.expand(len(grid), -1, -1, -1)
         return torch.nn.functional.grid_sample(hills, grid, padding_mode="border", align_corners=False)[:, 0]
+
+    def _grid(self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w 2"]:
+        """Where on the picture plane coordinates [m] lie, its sides at -1 and 1."""
+        return torch.stack([(x - self.centre[0]) / (self.width / 2), (y - self.centre[1]) / (self.height / 2)], -1)
 
     def render(
         self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
@@ -57,7 +61,7 @@ class ReliefScene(PlanarScene):
             above = -p[..., 2] > self.height_at(p[..., 0], p[..., 1])
             near, far = torch.where(above, middle, near), torch.where(above, far, middle)
         p = centre + ((near + far) / 2)[..., None] * rays
-        grid = torch.stack([p[..., 0] / (self.width / 2), p[..., 1] / (self.height / 2)], -1)
+        grid = self._grid(p[..., 0], p[..., 1])
         inside = ((grid.abs() <= 1).all(-1) & (rays[..., 2] > 0)).float()
         texture = self.texture[None].expand(len(grid), -1, -1, -1)
         image = torch.nn.functional.grid_sample(texture, grid, padding_mode="border", align_corners=False)
