@@ -279,8 +279,10 @@ def _reached(tree: Path, log: Path) -> dict[str, Any]:
 def tests_for(fault: Fault, reach: dict[str, Any]) -> list[tuple[str, float]]:
     """The tests that reach the fault, and their seconds, quick ones first, up to BUDGET."""
     tests = {test: told for file in reach.values() for test, told in file["tests"].items()}
-    wanted = {f"{fault.file}|{fault.where}"} if fault.where else mentions(fault)
-    found = [(told["seconds"], test) for test, told in tests.items() if wanted & set(told["reaches"])]
+    names = [] if fault.where else defined(fault)
+    wanted = {f"{fault.file}|{fault.where}"} if fault.where else mentioning(names, PACKAGE)
+    asked = mentioning(names, WHOLE / "tests")
+    found = [(told["seconds"], test) for test, told in tests.items() if wanted & set(told["reaches"]) or named(test) in asked]
     if not found:  # a new function, or a constant that none mentions
         found = [(told["seconds"], test) for test, told in tests.items() if any(f.startswith(f"{fault.file}|") for f in told["reaches"])]
     chosen, total = [], 0.0
@@ -291,24 +293,33 @@ def tests_for(fault: Fault, reach: dict[str, Any]) -> list[tuple[str, float]]:
     return chosen
 
 
-def mentions(fault: Fault) -> set[str]:
-    """The functions that mention what a statement outside of functions defines, as file|name."""
+def named(test: str) -> str:
+    """A test as `_texts` knows it, from `tests/test_x.py::test_y[z]`."""
+    return test.removeprefix("tests/").split("[")[0].replace("::", "|")
+
+
+def defined(fault: Fault) -> list[str]:
+    """What the statement defines that a fault outside of functions is in."""
     for node in ast.parse((PACKAGE / fault.file).read_text()).body:
         if node.lineno <= fault.line <= (node.end_lineno or 0):
             names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-            names += [node.name] if isinstance(node, ast.ClassDef) else []
-            return {where for where, text in _texts().items() if any(re.search(rf"\b{name}\b", text) for name in names)}
-    return set()
+            return names + ([node.name] if isinstance(node, ast.ClassDef) else [])
+    return []
+
+
+def mentioning(names: list[str], folder: Path) -> set[str]:
+    """The functions in a folder's files that mention one of these, as file|name."""
+    return {where for where, text in _texts(folder).items() if any(re.search(rf"\b{name}\b", text) for name in names)}
 
 
 @cache
-def _texts() -> dict[str, str]:
-    """The text of every function, by file|name."""
+def _texts(folder: Path) -> dict[str, str]:
+    """The text of every function in a folder's files, by file|name."""
     texts = {}
-    for path in PACKAGE.rglob("*.py"):
+    for path in folder.rglob("*.py"):
         source = path.read_text()
         for name, begin, end in _functions(ast.parse(source)):
-            texts[f"{path.relative_to(PACKAGE)}|{name}"] = "\n".join(source.splitlines()[begin - 1 : end])
+            texts[f"{path.relative_to(folder)}|{name}"] = "\n".join(source.splitlines()[begin - 1 : end])
     return texts
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from conftest import noise_texture
 from deepservo.camera import Camera
@@ -120,6 +121,25 @@ def test_a_learned_detector_keeps_the_surest_inside_the_picture():
     px, descriptors = detectors.Learned(KeypointNet(4, 16), 50)(torch.rand(61, 83))
     assert px.shape == (50, 2) and descriptors.shape == (50, 16)
     assert (px >= 0).all() and (px <= [82, 60]).all()
+
+
+@pytest.mark.parametrize("kind", [torch.as_tensor, np.asarray, np.ndarray.tolist])
+def test_a_detector_of_the_users_own_may_answer_tensors_arrays_or_lists(kind):
+    g = np.random.default_rng(0)
+    answer = {"keypoints": kind(50 * g.random((9, 2))), "descriptors": kind(g.random((9, 64)))}
+    px, descriptors = detectors.external(lambda image: answer)(torch.rand(60, 80))
+    assert np.allclose(px, np.asarray(answer["keypoints"])) and np.allclose(descriptors, np.asarray(answer["descriptors"]))
+
+
+def test_a_picture_is_evened_by_the_mean_and_contrast_about_each_pixel():
+    """Gaussian, of six pixels; what varies by less than 0.02 is not stretched to noise."""
+    picture = seen(HOME)[0, 0].numpy() * np.linspace(0.3, 1.0, 160, dtype=np.float32)
+    mean, square = (gaussian_filter(each.astype(float), 6.0, mode="mirror", truncate=4) for each in (picture, picture**2))
+    slowly = 128 + 42 * (picture - mean) / np.sqrt(np.maximum(square - mean**2, 0) + 0.02**2)
+    inner = (slice(30, 90), slice(30, 130))
+    assert np.abs(even(picture)[inner].astype(float) - slowly.clip(0, 255)[inner]).max() < 1.5
+    faint = even((0.5 + 0.001 * np.random.default_rng(0).standard_normal((120, 160))).astype(np.float32))
+    assert faint.std() < 4
 
 
 def test_a_detector_of_the_users_own():

@@ -64,6 +64,13 @@ def test_pose(seed, angle):
     check(interaction.pose(T), r, T, step=1e-6, tolerance=1e-6)
 
 
+def test_poses_of_any_batch():
+    T = torch.stack([random_pose(seed) for seed in range(6)])
+    each = torch.stack([interaction.pose(one) for one in T])
+    torch.testing.assert_close(interaction.pose(T), each)
+    torch.testing.assert_close(interaction.pose(T.view(2, 3, 4, 4)), each.view(2, 3, 6, 6))
+
+
 def waves(height: int = 1440, width: int = 1920) -> torch.Tensor:
     """A picture so smooth that its derivative is the same at every scale that matters: waves of 10 to 25 cm on 0.8 m."""
     y, x = torch.meshgrid(torch.arange(height) / width * 0.8, torch.arange(width) / width * 0.8, indexing="ij")

@@ -10,7 +10,7 @@ import torch
 
 from deepservo.camera import Camera
 from deepservo.data import PoseTask, generator
-from deepservo.data_keypoint import Learner, losses
+from deepservo.data_keypoint import Learner, _inside, losses
 from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask, motions, scales, to_reference
 from deepservo.data_pair import _missed
 from deepservo.geometry import se3
@@ -59,6 +59,17 @@ def test_poses_are_learned_by_the_likelihood_of_two_dimensional_laplace_errors(t
         weights += weight
     assert shallow > 10 and (covered == 0).any() and (covered > 0.9).any()
     assert task.loss(net, 3, 2).item() == pytest.approx(total / weights, rel=1e-3)
+
+
+def test_poses_are_learned_before_the_scenes_own_surround_and_before_any_grey(monkeypatch, texture):
+    """Half of the pictures each."""
+    seen = []
+    monkeypatch.setattr("deepservo.data.perturbed", lambda images, g: seen.append(images) or images)
+    task = PoseTask(PlanarScene(texture(1), 0.1, 0.25), CAMERA, 0.6, batch=200)
+    task.loss(type("Net", (), {"size": 32, "__call__": lambda self, images: torch.zeros(200, 3, GRID, GRID)})(), 0, 0)
+    surround = seen[0][:, 0, 0, 0]
+    own = (surround - 0.25).abs() < 1e-3
+    assert 0.4 < own.double().mean() < 0.6 and surround[~own].std() > 0.2
 
 
 def test_cells_are_learned_by_the_cross_entropy_of_the_four_about_each_place():
@@ -134,6 +145,15 @@ def test_pixels_are_given_back_by_equation_8(scene):
     assert loss.item() == pytest.approx(np.mean(-t * np.log(p) - (1 - t) * np.log(1 - p)), rel=1e-5)
     outside = AutoEncoderTask(scene, CAMERA, 0.6, loss_of="pixel")._given_back(3 * found - 1, images)
     assert torch.isfinite(outside)
+
+
+def test_a_place_counts_as_seen_on_the_pixels_that_show_something():
+    """All about the picture's border, and beyond it."""
+    covered = torch.rand(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    v, u = torch.meshgrid(torch.arange(-2.0, 7.0), torch.arange(-2.0, 9.0), indexing="ij")
+    px = torch.stack([u.flatten(), v.flatten()], 1) + torch.tensor([0.4, -0.4])
+    expected = torch.nn.functional.pad(covered > 0.5, (2, 2, 2, 2)).flatten(1)
+    assert torch.equal(_inside(px.expand(2, -1, -1), covered), expected)
 
 
 def test_keypoints_are_learned_as_tang_has_them():

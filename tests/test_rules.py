@@ -7,17 +7,20 @@ import torch
 from conftest import noise_texture
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.features import edges, keypoints
+from deepservo.features import detectors, edges, keypoints
 from deepservo.features.edges import Edges, Slopes, edge_points
 from deepservo.features.keypoints import Matched
 from deepservo.features.registration import Evidence, Registration
 from deepservo.geometry import se3
+from deepservo.methods import bank
 from deepservo.methods.aevs import Gallery
 from deepservo.methods.bank import Bank
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.methods.located import strangeness
+from deepservo.methods.particle import ParticleServo
+from deepservo.nets.keypoint import Found, KeypointNet
 from deepservo.nets.pose import PoseNet
 from deepservo.scene import PlanarScene, sampling
 
@@ -61,6 +64,50 @@ def test_a_pose_is_right_that_has_the_matches_within_a_pixel(off, says):
     aside = torch.eye(4, dtype=torch.float64)[None].clone()
     aside[:, 0, 3] = off * 0.6 / 200
     assert servo.speaks_for(aside, torch.tensor([0])).tolist() == [says]
+
+
+@pytest.mark.parametrize("detector", ["sift", "orb"])
+def test_keypoints_are_found_up_to_four_pixels_from_what_is_unseen(detector, monkeypatch):
+    image, told = PlanarScene(noise_texture(4)).render(CAMERA, HOME)[0, 0].clone(), []
+    image[:, 100:] = torch.nan
+
+    class Finder:
+        def detectAndCompute(self, picture: np.ndarray, mask: np.ndarray) -> tuple[list[object], None]:
+            told.append(mask)
+            return [], None
+
+    monkeypatch.setattr(keypoints.cv2, f"{detector.upper()}_create", lambda **options: Finder())
+    assert len(keypoints.detect(image, detector)[0]) == 0
+    assert (told[0][:, :96] == 1).all() and (told[0][:, 96:] == 0).all()
+
+
+def test_of_a_networks_points_those_on_the_picture_are_kept_the_surest_first():
+    """From the middle of its first pixel to that of its last; the picture was continued to whole cells."""
+    px = torch.tensor([[0.0, 0.0], [82.0, 60.0], [82.5, 30.0], [30.0, 60.5], [-0.1, 5.0], [5.0, -0.1], [40.0, 59.5], [81.5, 20.0]])
+    scores = torch.tensor([0.1, 0.9, 1.0, 1.0, 1.0, 1.0, 0.5, 0.7])
+    learned = detectors.Learned(KeypointNet(4, 16), 10)
+    learned.net = lambda padded: Found(scores[None], px[None], torch.rand(1, 8, padded.shape[2] // 4, padded.shape[3] // 4))
+    assert learned(torch.rand(61, 83))[0].tolist() == px[[1, 7, 6, 0]].tolist()
+    learned.most = 2
+    assert learned(torch.rand(61, 83))[0].tolist() == px[[1, 7]].tolist()
+
+
+def test_particles_are_drawn_by_their_weights():
+    """`exp(-20 SSD / variance)`, evenly: each as often as its share of the two hundred. The first is the best."""
+    servo, cost = ParticleServo(CAMERA), torch.linspace(0.4, 0.0, 50).repeat(4)
+    goal = PlanarScene(noise_texture(4)).render(CAMERA, HOME)
+    servo.set_goal(goal)
+    servo.velocity(goal)
+    Ts = torch.eye(4, dtype=torch.float64).repeat(1, 200, 1, 1)
+    Ts[0, :, 0, 3] = torch.arange(50.0).repeat(4)
+    servo.state["Ts_goal_cam"], servo.step = Ts, 0
+    servo._spread, servo._cost = lambda share: torch.eye(4, dtype=torch.float64), lambda image, Ts, goal: cost
+    v_cam = servo._filter(goal, torch.tensor([0]))
+    drawn = servo.state["Ts_goal_cam"][0, :, 0, 3]
+    counts = torch.bincount(drawn.long(), minlength=50)
+    assert drawn[0] == 49 and counts.sum() == 200
+    assert (counts - 200 * torch.softmax(-20 * cost[:50].double(), 0)).abs().max() <= 4.01, "to one for each of the four alike"
+    torch.testing.assert_close(v_cam[0, 0], torch.tensor(-0.1 * 49, dtype=torch.float64))
 
 
 class Answers:
@@ -204,6 +251,16 @@ def test_pictures_are_looked_up_in_the_gallerys_light(gain, bias):
     torch.testing.assert_close(even.mean((1, 2, 3)), torch.full((3,), 0.45))
     torch.testing.assert_close(even.std((1, 2, 3)), torch.full((3,), 0.21))
     assert gallery._evened(0.5 + 1e-5 * images).std() < 0.21 * 0.011
+
+
+def test_the_banks_cells_are_those_of_lloyd(generator):
+    """The plain twin: eight rounds from the first 256 points, each centre the mean of what is nearest to it."""
+    points = torch.randn(1500, 3, generator=generator)
+    slowly = points[:256].double().numpy()
+    for _ in range(8):
+        nearest = ((points.double().numpy()[:, None] - slowly) ** 2).sum(2).argmin(1)
+        slowly = np.array([points[nearest == k].double().numpy().mean(0) if (nearest == k).any() else slowly[k] for k in range(256)])
+    assert np.median(np.abs(bank._clustered(points).numpy() - slowly)) < 1e-5
 
 
 def test_the_bank_reaches_as_far_as_published():

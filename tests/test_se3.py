@@ -45,6 +45,14 @@ def test_log_undoes_exp(shape, angle, seed, dtype):
         assert (turn <= 50 * tolerance * angle).all(), "small angles keep their relative accuracy"
 
 
+@pytest.mark.parametrize("angle", [1e-4, 0.01, 0.0316, 0.0317, 0.1, 0.3162, 0.3163, 1.0, 3.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 3e-15)])
+def test_exp_is_exact_to_rounding_on_both_sides_of_where_its_series_end(angle, dtype, tolerance):
+    twist = random_twist((20,), angle, 3, dtype)
+    twist[:, :3] /= twist[:, :3].norm(dim=1, keepdim=True)
+    assert (se3.exp(twist) - torch.linalg.matrix_exp(hat4(twist.double()))).abs().max() < tolerance
+
+
 @given(shapes, angles, seeds, dtypes)
 def test_so3_exp_is_a_rotation_by_the_angle_about_the_axis(shape, angle, seed, dtype):
     w, tolerance = random_twist(shape, angle, seed, dtype)[..., 3:], TOLERANCE[dtype]
