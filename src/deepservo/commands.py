@@ -16,7 +16,8 @@ from rich.table import Table
 from deepservo import distributed, pictures
 from deepservo.bench import metrics
 from deepservo.bench.conditions import PLAIN
-from deepservo.bench.protocols import Starts, check_memory, check_starts, goal_pictures, measure, read_poses, sampled
+from deepservo.bench.poses import read_poses
+from deepservo.bench.protocols import Starts, check_memory, check_starts, goal_pictures, measure, sampled
 from deepservo.bench.report import RunSet, write_report
 from deepservo.bench.sets import SETS
 from deepservo.bench.worlds import SIMULATOR, check_world, opened, period
@@ -169,7 +170,7 @@ def run_servo(
     method = method or usual
     if poses is None:
         check_starts(starts)
-    check_memory(len(read_poses(poses)[0]) if poses else starts, known.camera, method, FEWER)
+    check_memory(len(read_poses(poses, known.distance)[0]) if poses else starts, known.camera, method, FEWER)
     where = _starts(known, scene, goal, poses, set_name, starts, seed)
     _servo(known, method, scene, scene_name, where, out, world, goal is not None)
 
@@ -198,7 +199,7 @@ def _unlearned(
 def _starts(model: Known, scene: PlanarScene, goal: Path | None, poses: Path | None, set_name: str, n: int, seed: int) -> Starts:
     """The runs asked for: sampled or given starts; a goal that is rendered, or a picture."""
     if poses:
-        Ts_cam, Ts_goal = read_poses(poses)
+        Ts_cam, Ts_goal = read_poses(poses, model.distance)
         name, used = poses.name, None
         if Ts_goal is None and goal is None:
             raise InputError(f"{poses}: holds no T_world_goal; add it, or give the goal's picture with --goal")

@@ -7,7 +7,8 @@ from typing import Any
 
 from deepservo import distributed, pictures
 from deepservo.bench.bench import open_together, run_all, write_all
-from deepservo.bench.protocols import check_memory, read_poses
+from deepservo.bench.poses import read_poses
+from deepservo.bench.protocols import check_memory
 from deepservo.bench.runs import Bench, jobs, on_this_machine
 from deepservo.bench.scenes import WIDTH, scene_of
 from deepservo.bench.sets import SETS
@@ -129,7 +130,7 @@ def _bench(
         found = dict(list(found.items())[:1])
     own = None
     if poses is not None:
-        Ts_cam, Ts_goal = read_poses(poses)
+        Ts_cam, Ts_goal = read_poses(poses, distance)
         if Ts_goal is None:
             raise InputError(f"{poses}: holds no T_world_goal; add it, (N, 4, 4) or one for all")
         own = (Ts_cam, Ts_goal)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from deepservo.bench.objects import starts_about, tabletop
-from deepservo.bench.protocols import Starts, check_rigid, check_starts
+from deepservo.bench.poses import read_object_pose
+from deepservo.bench.protocols import Starts, check_starts
 from deepservo.bench.worlds import LIGHTS, SIMULATOR, check_world, period
 from deepservo.camera_file import read_camera
 from deepservo.checkpoint import check_folder
@@ -56,17 +57,3 @@ def run_servo_target(
     stage.pictures_at(T_world_goal)  # refused here where the arm cannot go
     where = Starts("objects", Ts_world_cam, T_world_goal.expand(starts, 4, 4), target.grey, seed)
     servo_and_show(build(method, camera, target.depth), method, table, mesh_file.name, where, out, stage, period(world))
-
-
-def read_object_pose(path: Path) -> np.ndarray:
-    """`T_object_cam` (4, 4) of an .npz file; InputError where there is none, or it is no rigid motion."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            T = np.asarray(file["T_object_cam"])
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give an .npz file with T_object_cam") from None
-    except KeyError:
-        raise InputError(f"{path}: holds no T_object_cam; write it with numpy.savez(file, T_object_cam=...)") from None
-    except Exception as error:  # a foreign or corrupt file fails anywhere in zipfile, zlib and numpy, and in any way
-        raise InputError(f"{path}: cannot be read as an .npz file of a pose ({type(error).__name__}); write it with numpy.savez") from None
-    return check_rigid(T[None], f"{path}: T_object_cam")[0].numpy()
