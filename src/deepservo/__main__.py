@@ -1,5 +1,6 @@
 """The program's door: `deepservo` and `python -m deepservo`."""
 
+import os
 import sys
 
 
@@ -10,7 +11,12 @@ def start() -> int:
     except KeyboardInterrupt:
         print("deepservo: stopped by Ctrl-C, nothing was begun", file=sys.stderr)
         return 2
-    return main()
+    code = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 if __name__ == "__main__":

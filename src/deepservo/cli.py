@@ -1,14 +1,31 @@
 """The command line: parses and calls, no logic. What cannot be used is said in one sentence, exit code 2."""
 
+import errno
+import io
+import os
 import sys
-from dataclasses import dataclass
+from contextlib import redirect_stderr
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import reduce
+from itertools import dropwhile, takewhile
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from deepservo import memory
-from deepservo.errors import InputError, check_misplaced
+from deepservo.errors import InputError, check_misplaced, unknown
+from deepservo.version import __version__
+
+# What may be left away: the help shows what it is, and each option's own words say what holds without it.
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+OptionalText = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+OptionalNumber = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+FirstPath = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[PATH]", help_behavior_hint="")]]
+FirstName = tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="[NAME]", help_behavior_hint="")]]
 
 
 @dataclass(frozen=True)
@@ -17,7 +34,7 @@ class Demo:
 
     out: Path = Path("demo")
     """Folder for model.safetensors, results.json and report.html."""
-    image: Path | None = None
+    image: OptionalPath = None
     """A picture of your own instead of the bundled one."""
     minutes: float = 4.5
     """Training time on this machine."""
@@ -37,34 +54,34 @@ class Demo:
 class Learn:
     """Learn a scene from one picture of it; or, with --method cnn-pair, a network for scenes never seen."""
 
-    image: tyro.conf.Positional[Path | None] = None
+    image: FirstPath = None
     """The plane's texture or, with --view, the camera's own picture of the scene; a folder of them for the siamese methods and for
     cnn-pair and keypoints, which learn from pictures made by code when none is given."""
     out: Path
     """The model file to write, such as model.safetensors."""
-    width: float | None = None
+    width: OptionalNumber = None
     """Width of the picture on the plane [m]; 0.8 when not given."""
     view: bool = False
     """The picture is the camera's own view of the scene, facing it at --distance."""
     distance: float = 0.6
     """Distance from the camera to the plane at the reference pose [m]."""
-    camera: Path | None = None
+    camera: OptionalPath = None
     """Camera file (OpenCV or ROS YAML); the published experiments' camera when not given."""
     method: str = "cnn"
     """What to train: cnn, aevs, mlvs, siamese-se3, siamese-SE3, siamese-ibvs; cnn-pair or keypoints for any scene."""
     preset: str = "cpu"
     """cpu: minutes on two cores; paper: as published, for a GPU."""
-    minutes: float | None = None
+    minutes: OptionalNumber = None
     """Training time on this machine; with neither this nor --steps, 4.5 for cnn, 10 for mlvs, 20 for siamese-*; aevs: 1000 steps."""
-    steps: int | None = None
+    steps: OptionalCount = None
     """Training steps, exactly."""
-    backbone: str | None = None
+    backbone: OptionalText = None
     """What the network begins with, for the siamese methods and the published cnn: compact, resnet18, efficientnet_b3 and so on."""
-    weights: Path | None = None
+    weights: OptionalPath = None
     """ImageNet's weights for the backbone, saved from torchvision."""
     colour: bool = False
     """A siamese method learns and sees colours, not grey levels."""
-    loss: str | None = None
+    loss: OptionalText = None
     """How a siamese method weighs its errors: by four learned weights, by two, or fixed; of the published aevs: frequency or pixel."""
     seed: int = 0
     """Of the weights and the pictures."""
@@ -85,33 +102,34 @@ class Learn:
 class Servo:
     """Steer simulated cameras home: with a learned model, or with none before the picture in --image."""
 
-    model: tyro.conf.Positional[Path | None] = None
+    model: FirstPath = None
     """A model file that `deepservo learn` wrote."""
-    method: str | None = None
-    """Any method by name; when not given, the model's own with the photometric finish, or auto where there is no model."""
-    image: Path | None = None
+    method: OptionalText = None
+    """Any method by name (see deepservo list); when not given, the model's own with the photometric finish, or auto without a
+    model."""
+    image: OptionalPath = None
     """The picture on the plane: another than the one learned."""
-    goal: Path | None = None
+    goal: OptionalPath = None
     """The camera's picture at the goal, instead of a rendered one; or a folder that `deepservo target` wrote."""
-    mesh: Path | None = None
+    mesh: OptionalPath = None
     """With such a folder: the object, which then stands on the gantry's table, its z up."""
-    unit: str | None = None
+    unit: OptionalText = None
     """Of the mesh's numbers: m or mm; metres when not given."""
-    poses: Path | None = None
+    poses: OptionalPath = None
     """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres."""
     set: str = "lookat-rz"
-    """Published set to draw the starts from when no poses are given."""
+    """Published set (see deepservo list) to draw the starts from when no poses are given."""
     starts: int = 100
     """How many starts to draw."""
     seed: int = 0
     """Of the starts."""
     out: Path = Path("out")
     """Folder for results.json and report.html."""
-    camera: Path | None = None
+    camera: OptionalPath = None
     """Where there is no model: the camera file (OpenCV or ROS YAML); of the goal's size and a usual field of view when not given."""
-    distance: float | None = None
+    distance: OptionalNumber = None
     """Where there is no model: from the camera to the plane at the goal [m], known or guessed; 0.6 when not given."""
-    width: float | None = None
+    width: OptionalNumber = None
     """Where there is no model: of the picture on the plane [m]; 0.8 when not given."""
     world: str = "simulator"
     """simulator: cameras that fly; gantry: carried by a gantry with joints in MuJoCo; gantry-lights: under lamps that wander."""
@@ -155,18 +173,18 @@ class Bench:
     """Measure methods on the published sets and on harder ones, beside the published figures."""
 
     methods: str = "dvs,dct,pca,orb,sift,sift+dvs"
-    """Names, comma between: see the list in an error about one that there is not. dct-20 is dct with 20 coefficients."""
+    """Names, comma between: see deepservo list. dct-20 is dct with 20 coefficients."""
     sets: str = "lookat,screw,lookat-rz"
-    """Names, comma between: lookat, screw, lookat-rz, gaussian, batches, overlap, steps, hard-light and so on."""
-    scenes: str | None = None
-    """Bundled or code-made pictures, comma between; the five bundled ones when neither this, --image nor --models is given."""
-    image: Path | None = None
+    """Names, comma between: see deepservo list."""
+    scenes: OptionalText = None
+    """Pictures by name, comma between (see deepservo list); the five bundled ones when neither this, --image nor --models is given."""
+    image: OptionalPath = None
     """A picture of your own, 0.8 m wide, as the scene; or a folder of them, each with starts of its own."""
-    models: str | None = None
+    models: OptionalText = None
     """Model files, comma between, whose scenes are run: for the methods that are trained. One of cnn-pair serves any scene."""
-    poses: Path | None = None
+    poses: OptionalPath = None
     """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres: your own set."""
-    n: Annotated[int | None, tyro.conf.arg(aliases=["--runs"])] = None
+    n: Annotated[OptionalCount, tyro.conf.arg(aliases=["--runs"])] = None
     """Runs of each part of a set on each scene; as many as were published when not given. torchrun takes --n for itself: --runs there."""
     seed: int = 0
     """Of the starts and of what changes the pictures."""
@@ -178,7 +196,7 @@ class Bench:
     """A glance at everything: four runs of at most 100 steps on one scene."""
     world: str = "simulator"
     """simulator, gantry or gantry-lights: see servo."""
-    compare: tuple[Path, Path] | None = None
+    compare: Annotated[tuple[Path, Path] | None, tyro.conf.arg(metavar="BEFORE AFTER", help_behavior_hint="")] = None
     """Two results.json, before and after: say what moved; exit code 1 where a share fell beyond its interval."""
 
     def run(self) -> int | None:
@@ -206,7 +224,7 @@ class Target:
     """Camera file (OpenCV or ROS YAML)."""
     out: Path
     """Folder for the five files."""
-    unit: str | None = None
+    unit: OptionalText = None
     """Of the mesh's numbers: m or mm; metres when not given."""
 
     def run(self) -> None:
@@ -220,9 +238,9 @@ class Target:
 class Recipe:
     """Repeat a published experiment at full scale on a GPU: train, measure, and write its results file."""
 
-    name: tyro.conf.Positional[str | None] = None
+    name: FirstName = None
     """Which: see --missing."""
-    steps: int | None = None
+    steps: OptionalCount = None
     """Training steps: a part of the recipe's, and as large a part of its runs."""
     quick: bool = False
     """A glance: the small networks, twenty steps, two short runs."""
@@ -247,27 +265,53 @@ class Recipe:
         run_recipe(self.name, self.steps, self.quick, self.seed, self.resume, self.out, self.results)
 
 
-Command = (
-    Annotated[Demo, tyro.conf.subcommand("demo")]
-    | Annotated[Learn, tyro.conf.subcommand("learn")]
-    | Annotated[Servo, tyro.conf.subcommand("servo")]
-    | Annotated[Info, tyro.conf.subcommand("info")]
-    | Annotated[Bench, tyro.conf.subcommand("bench")]
-    | Annotated[Target, tyro.conf.subcommand("target")]
-    | Annotated[Recipe, tyro.conf.subcommand("recipe")]
-)
+@dataclass(frozen=True)
+class List:
+    """Name the methods, sets, scenes, worlds and recipes that there are, each with what it is."""
+
+    def run(self) -> None:
+        """See `commands_list.run_list`."""
+        from deepservo.commands_list import run_list
+
+        run_list()
+
+
+ABOUT = "Bring a camera home to a picture. `deepservo list` names all methods, sets, scenes, worlds and recipes."
+REMEDIES = {
+    errno.ENOSPC: "free some space or choose another place",
+    errno.EDQUOT: "free some space or choose another place",
+    errno.EACCES: "choose a place that you may read and write",
+    errno.EPERM: "choose a place that you may read and write",
+    errno.EROFS: "choose a place that you may read and write",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files (ulimit -n)",
+}
+COMMANDS = {
+    "demo": Demo, "learn": Learn, "servo": Servo, "target": Target, "info": Info, "bench": Bench, "recipe": Recipe, "list": List,
+}  # fmt: skip
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0, or 2 with one sentence on standard error (1: `bench --compare` found a share that fell)."""
+    """Run one command; the exit code: 0, or 2 with one sentence on standard error (1: `bench --compare` found a share that fell).
+
+    Raises SystemExit with it where the words are no command, or ask for help or the version.
+    """
     command: Any = None
     try:
-        command = tyro.cli(Command, args=args, prog="deepservo", description="Bring a camera home to a picture.")  # type: ignore[call-overload]
+        try:
+            command = _parsed(sys.argv[1:] if args is None else args)
+        except InputError as error:
+            raise SystemExit(_refuse(str(error))) from None
         return command.run() or 0
     except InputError as error:
         return _refuse(str(error))
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
+        return 0
     except OSError as error:  # a full disk, a path without permission: the machine's state, not a fault of the program
-        return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}; free some space or choose another place")
+        remedy = REMEDIES.get(error.errno or 0, "choose another place")
+        return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}; {remedy}")
     except Exception as error:
         if not memory.ran_out(error):
             raise
@@ -275,6 +319,46 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         go_on = "--resume goes on from it" if isinstance(command, Learn | Recipe) else "the same command goes on from it"
         return _refuse(f"stopped by Ctrl-C, nothing half-written{f'; {stop}: {go_on}' if str(stop) else ''}")
+
+
+def _parsed(words: list[str]) -> Any:
+    """The command, with its options. Raises InputError, or SystemExit where help or the version was asked for and is printed."""
+    if words[:1] == ["--version"]:
+        print(f"deepservo {__version__}")
+        raise SystemExit(0)
+    if not words:
+        raise InputError(f"give a command: {', '.join(COMMANDS)}; see deepservo --help")
+    if not words[0].startswith("-"):
+        _check_words(*words)
+    kinds = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]  # type: ignore[valid-type]
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(reduce(or_, kinds), args=words, prog="deepservo", description=ABOUT)  # type: ignore[call-overload]
+    except SystemExit as end:
+        if not said.getvalue():
+            raise
+        lines = [line.strip("│╭╮╰╯| ") for line in said.getvalue().splitlines()[1:]]  # without the box and its title
+        why = takewhile(lambda line: not _ruler(line), dropwhile(_ruler, lines))  # below the ruler is the option's help
+        which = f" {words[0]}" if words[0] in COMMANDS else ""
+        raise InputError(f"{' '.join(why).rstrip('.')}; see deepservo{which} --help") from end
+
+
+def _ruler(line: str) -> bool:
+    return not line.strip("─-")
+
+
+def _check_words(command: str, *words: str) -> None:
+    """InputError, with the nearest name, where there is no such command or it has no such option."""
+    if command not in COMMANDS:
+        raise unknown("command", command, COMMANDS)
+    options = {f"--{no}{field.name}" for field in fields(COMMANDS[command]) for no in ("", "no-")} | {"--help", "--runs"}
+    for word in words:
+        name = word.split("=")[0].replace("_", "-")
+        if name.startswith("--") and name not in options:
+            near = get_close_matches(name, options, 1)
+            mean = f"did you mean {near[0]}? " if near else ""
+            raise InputError(f"{command} has no option {name}; {mean}see deepservo {command} --help")
 
 
 def _refuse(why: str) -> int:

@@ -42,7 +42,17 @@ FOCAL = PAPER_CAMERA.fx / PAPER_CAMERA.width
 WIDE = 120  # columns of a table in what is not a terminal
 FEWER = "use fewer --starts, or a camera of fewer pixels with pictures as much smaller"
 Known = Model | Unlearned
-console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)  # file names are shown as they are
+
+
+class _Console(Console):
+    """Leaves it to the caller what is done when the reader of a pipe, such as head, has seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        """Not an end of the program."""
+        raise BrokenPipeError
+
+
+console = _Console(markup=False, emoji=False, highlight=False, soft_wrap=True)  # file names are shown as they are
 
 
 def run_demo(out: Path, image: Path | None, minutes: float, starts: int, seed: int) -> None:

@@ -14,8 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
+from deepservo.pictures import as_images
 from deepservo.scene import PlanarScene
 
 
@@ -103,8 +105,10 @@ def servo(
 
     `goal` (1 or B images) is only for the reported image error. `progress(step, runs still going)` is called each step.
     """
+    if not 0 < dt < math.inf:
+        raise InputError(f"the time from one picture to the next must be a positive number of seconds, not {dt}")
     budget, controller.dt, patience = budget or controller.budget, dt, max(SETTLED_STEPS, round(HELD_S / dt))
-    image = world.observe()
+    image = _seen(world, controller)
     B = len(image)
     going, steps, reason = torch.arange(B), torch.zeros(B, dtype=torch.int64), [""] * B
     Ts, v = torch.empty(budget + 1, B, 4, 4, dtype=torch.float64), torch.zeros(budget, B, 6, dtype=torch.float64)
@@ -138,11 +142,19 @@ def servo(
             controller.keep(index)
         if progress:
             progress(step + 1, len(going))
-        image = world.observe()
+        image = _seen(world, controller)
     n = len(times)
     return Trajectory(
         Ts[: n + 1].clone(), v[:n].clone(), error[:n].clone(), stage[:n].clone(), steps, reason, torch.tensor(times), dt, budget
     )
+
+
+def _seen(world: World, controller: Controller) -> Float[Tensor, "b c h w"]:
+    """What the world's cameras see; bytes, as a camera's driver gives them, made grey levels. InputError where it is no picture."""
+    image: object = world.observe()
+    if isinstance(image, Tensor) and image.is_floating_point():
+        return image  # which the controller looks at itself
+    return as_images(image, controller.camera, "what the world observes", controller.colour)
 
 
 def _rests(moves: Float[Tensor, "s b 6"]) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ SEEN = 0.5  # of the edges: less in view tells nothing
 FEWEST = 40  # edge points
 STILL = 1e-7  # m, rad: a step so small is the last
 SETTLING = 3  # times that the goal's own points are measured
+MOST_ROWS = 2**15 - 2
 NOWHERE = 1e6  # m: beside the object
 
 
@@ -77,7 +78,7 @@ class Slopes:
         places = APART * np.arange(-round(reach / APART), round(reach / APART) + 1, dtype=np.float32)
         nx, ny = n.astype(np.float32).T[..., None]
         u, v = (start + places * way for start, way in zip(px.astype(np.float32).T[..., None], (nx, ny), strict=True))
-        slopes = cv2.remap(self.xy, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+        slopes = _at(self.xy, u, v, cv2.BORDER_CONSTANT)
         return places, np.abs(slopes[..., 0] * nx + slopes[..., 1] * ny)
 
 
@@ -165,10 +166,17 @@ def edge_points(slopes: Slopes, there: Bool[np.ndarray, "h w"]) -> tuple[Float[n
     px = np.stack([u, v], 1).astype(float)
     n = np.stack([slopes.gx[v, u], slopes.gy[v, u]], 1) / size[v, u, None]
     places = [(px + way * n).astype(np.float32) for way in (-1, 1)]
-    before, after = (np.asarray(cv2.remap(size, at[None, :, 0], at[None, :, 1], cv2.INTER_CUBIC))[0] for at in places)
+    before, after = (_at(size, at[:, :1], at[:, 1:])[:, 0] for at in places)
     offset = _summit(before, size[v, u], after)
     peak = (size[v, u] >= before) & (size[v, u] > after) & (np.abs(offset) <= 0.75)
     return (px + offset[:, None] * n)[peak], n[peak]
+
+
+def _at(image: np.ndarray, u: Float[np.ndarray, "n k"], v: Float[np.ndarray, "n k"], border: int = cv2.BORDER_REFLECT_101) -> np.ndarray:
+    """An image between its pixels, bicubic, (n, k) or (n, k, channels). OpenCV takes fewer than 2^15 rows at once."""
+    parts = range(0, max(1, len(u)), MOST_ROWS)
+    found = [cv2.remap(image, u[i : i + MOST_ROWS], v[i : i + MOST_ROWS], cv2.INTER_CUBIC, borderMode=border) for i in parts]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def nearest_edges(

@@ -111,6 +111,7 @@ class AutoEncoderServo(Located):
     def _velocity(self, image: Tensor) -> Tensor:
         self.law.state = {name: self.state[name] for name in self.law.state}  # of the runs that go on
         if not self.recognise:
+            self.law.gain = self.gain
             return self.law.velocity(image)
         T, agreement = self.registered(image, self.predict(image))
         placed = control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T, self.gain)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.errors import InputError
 from deepservo.pictures import as_images
 
 
@@ -29,6 +30,8 @@ class Controller:
     def __init__(self, camera: Camera) -> None:
         self.camera = camera
         self.state: dict[str, Tensor] = {}
+        self.goal_count = 0  # one for all runs, or one each; none before set_goal
+        self.paced = 1.0  # seconds between the pictures that the gain is for
 
     @torch.no_grad()
     def set_goal(self, image: object) -> None:
@@ -36,20 +39,35 @@ class Controller:
 
         Raises InputError when its size is not the camera's or it is no picture.
         """
-        self.state = {}
-        self._set_goal(as_images(image, self.camera, "the goal picture", self.colour))
+        self.state, goal = {}, as_images(image, self.camera, "the goal picture", self.colour)
+        self._set_goal(goal)
+        self.goal_count = len(goal)
 
     @torch.no_grad()
     def velocity(self, image: object) -> Float[Tensor, "b 6"]:
-        """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats as in set_goal)."""
-        return self._velocity(as_images(image, self.camera, "the camera's picture", self.colour))
+        """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats as in set_goal).
+
+        Raises InputError before `set_goal`, and for a picture that does not fit the camera or the number of goals.
+        """
+        images = as_images(image, self.camera, "the camera's picture", self.colour)
+        if not self.goal_count:
+            raise InputError("the goal is not known yet; call set_goal(image) before velocity(image)")
+        if self.goal_count not in (1, len(images)):
+            raise InputError(f"there are {self.goal_count} goals for {len(images)} pictures; give one goal for all of them, or one each")
+        return self._velocity(images)
 
     def pace(self, dt: float) -> None:
-        """Make the gain one a second for pictures dt seconds apart: the same share of the way from one to the next as before, once."""
-        self.gain /= dt
+        """Make the gain one a second for pictures dt seconds apart: the same share of the way from one to the next as when dt was 1.
+
+        Told the same dt again, it changes nothing.
+        """
+        self.gain *= self.paced / dt
+        self.paced = dt
 
     def keep(self, index: Tensor) -> None:
         """Go on with these runs alone."""
+        if self.goal_count > 1:
+            self.goal_count = len(index)
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
 
     def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
@@ -94,11 +112,30 @@ class Finish(Controller):
 
     def __init__(self, coarse: Controller, gain: float) -> None:
         super().__init__(coarse.camera)
-        self.coarse, self.gain = coarse, gain
+        self.coarse, self.own_gain = coarse, gain
+
+    @property
+    def gain(self) -> float:  # type: ignore[override]
+        """Of the refinement, per second. Set, it is the coarse method's too."""
+        return self.own_gain
+
+    @gain.setter
+    def gain(self, value: float) -> None:
+        self.own_gain = self.coarse.gain = value
+
+    @property
+    def dt(self) -> float:  # type: ignore[override]
+        """Seconds from one picture to the next, for both stages."""
+        return self.coarse.dt
+
+    @dt.setter
+    def dt(self, value: float) -> None:
+        self.coarse.dt = value
 
     def pace(self, dt: float) -> None:
-        """As of the coarse method."""
-        super().pace(dt)
+        """Each stage's own gain."""
+        self.own_gain *= self.paced / dt
+        self.paced = dt
         self.coarse.pace(dt)
 
     def keep(self, index: Tensor) -> None:

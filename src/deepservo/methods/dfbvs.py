@@ -58,9 +58,11 @@ class FeatureServo(Controller):
     ) -> None:
         super().__init__(camera)
         self.detector, self.gain, self.robust, self.track = detector, gain, robust, track
-        self.Z = (
-            np.broadcast_to(np.asarray(depth, float), (camera.height, camera.width)) if np.ndim(depth) == 0 else np.asarray(depth, float)
-        )
+        try:
+            Z = np.asarray(depth, float)
+        except (TypeError, ValueError):
+            raise InputError(f"the target's depth must be metres, one number or (h, w), not {type(depth).__name__}") from None
+        self.Z = np.broadcast_to(Z, (camera.height, camera.width)) if Z.ndim == 0 else Z
         if self.Z.shape != (camera.height, camera.width):
             raise InputError(f"the target's depth is {self.Z.shape[::-1]} pixels, the camera's pictures are {camera.width, camera.height}")
         there = np.isfinite(self.Z) & (self.Z > 0)

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -103,9 +104,22 @@ class PhotometricServo(FeatureServo):
 
 def depth_map(depth: float) -> Float[Tensor, "1 1 1"]:
     """One depth [m] for all pixels; InputError where it is none."""
-    if not 0 < depth < float("inf"):
-        raise InputError(f"the depth must be a positive number of metres, not {depth}")
-    return torch.full((1, 1, 1), float(depth))
+    return torch.full((1, 1, 1), one_depth(depth))
+
+
+def one_depth(depth: object) -> float:
+    """A depth [m] for the whole goal; InputError where it is a map or no positive number."""
+    if isinstance(depth, Tensor | np.ndarray) and depth.ndim:
+        raise InputError(
+            f"the depth is a map of shape {tuple(depth.shape)}, and this method takes one number of metres; a map is for dfbvs"
+        )
+    try:
+        metres = float(depth)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(f"the depth must be a positive number of metres, not {depth!r}") from None
+    if not 0 < metres < float("inf"):
+        raise InputError(f"the depth must be a positive number of metres, not {metres:g}")
+    return metres
 
 
 def dct_servo(camera: Camera, depth: float = 0.6, k: int = 32, border: int = 10) -> FeatureServo:
@@ -118,6 +132,6 @@ def dct_servo(camera: Camera, depth: float = 0.6, k: int = 32, border: int = 10)
 def pca_servo(camera: Camera, scene: PlanarScene, depth: float = 0.6, k: int = 32, border: int = 10, seed: int = 0) -> FeatureServo:
     """PCA-VS (Marchand 2019): the k directions in which PICTURES pictures of the scene vary most, taken all over the workspace."""
     luminance = Luminance(camera, border)
-    poses = workspace(PICTURES, torch.Generator().manual_seed(seed), depth)
+    poses = workspace(PICTURES, torch.Generator().manual_seed(seed), one_depth(depth))
     grey = torch.cat([luminance.s(scene.render(camera, part)) for part in poses.split(100)])
     return FeatureServo(camera, Projection(luminance, *pca_basis(grey, k)), depth)

@@ -12,6 +12,7 @@ from deepservo import control
 from deepservo.features.registration import ACQUIRE, AGREE, OVERLAP, Registration, Views, fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller, Finish
+from deepservo.methods.direct import one_depth
 from deepservo.pictures import grey
 
 HOLD = 0.45  # agreement above which a pose that is trusted goes on being trusted
@@ -33,7 +34,7 @@ class Handoff(Finish):
 
     def __init__(self, coarse: Controller, depth: float = 0.6, gain: float = 0.1) -> None:
         super().__init__(coarse, gain)
-        self.depth, self.colour = depth, coarse.colour
+        self.depth, self.colour = one_depth(depth), coarse.colour
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)

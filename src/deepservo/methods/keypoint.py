@@ -11,7 +11,7 @@ from deepservo.features.alignment import homographies
 from deepservo.features.registration import fronto
 from deepservo.geometry import interaction
 from deepservo.methods.base import Controller
-from deepservo.methods.direct import depth_map
+from deepservo.methods.direct import one_depth
 
 ENOUGH = 25  # matches agree: wrong homographies had fewer
 SHARP = 1.0  # pixel: matches that are off by less tell a right pose from a wrong one
@@ -28,7 +28,7 @@ class MatchServo(Controller):
 
     def __init__(self, camera: Camera, depth: float = 0.6, gain: float = 0.1) -> None:
         super().__init__(camera)
-        self.depth, self.gain = float(depth_map(depth)), gain
+        self.depth, self.gain = one_depth(depth), gain
 
     def evidence(self, n: int) -> list[str]:
         """How many matches agreed at the last picture."""

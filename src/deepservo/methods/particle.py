@@ -35,6 +35,7 @@ class ParticleServo(Controller):
         self.dvs = PhotometricServo(camera, depth)
         self.small = camera.within(SIZE)
         self.depth, self.gain, self.seed = depth, gain, seed
+        self.faster = self.dvs.gain / gain
         unit = torch.tensor([depth / 0.6] * 3 + [1.0] * 3, dtype=torch.float64)
         self.move = torch.tensor(MOVE, dtype=torch.float64) * unit
         self.near = (NEAR[0] * depth / 0.6, NEAR[1])
@@ -67,6 +68,7 @@ class ParticleServo(Controller):
             v_cam[far] = self._filter(image, far)
         near = state["near"].nonzero().flatten()
         if len(near):
+            self.dvs.gain = self.faster * self.gain
             v_cam[near] = self.dvs.velocity_of(image[near], near, len(image))
         state["v_cam"] = v_cam
         self.step += 1

@@ -1,0 +1,156 @@
+"""Methods and the loop used wrongly from Python: one sentence each; and gains that hold for every stage and every dt."""
+
+import numpy as np
+import pytest
+import torch
+
+from deepservo.camera import Camera
+from deepservo.errors import InputError
+from deepservo.features.edges import Edges
+from deepservo.geometry import se3
+from deepservo.loop import Simulator, servo
+from deepservo.methods import METHODS, build
+from deepservo.methods.base import Controller
+from deepservo.methods.handoff import Handoff
+from deepservo.scene import sampling
+from test_loop import CAMERA, model_of, offset_from
+
+HOME = sampling.fronto_parallel(0.6)
+TRAINED = ("cnn", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs", "aevs")
+ONE_DEPTH = [name for name in METHODS if not name.startswith((*TRAINED, "dfbvs", "pbvs"))]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_velocity_before_a_goal(name, scene):
+    controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+    with pytest.raises(InputError, match="call set_goal"):
+        controller.velocity(torch.zeros(1, 1, CAMERA.height, CAMERA.width))
+
+
+@pytest.mark.parametrize("depth", [np.full((128, 128), 0.6), torch.full((128, 128), 0.6), "far", None, -1.0, float("nan"), float("inf")],
+                         ids=["map", "tensor", "word", "none", "negative", "nan", "infinite"])  # fmt: skip
+@pytest.mark.parametrize("name", ONE_DEPTH)
+def test_a_depth_that_a_method_does_not_take(name, depth, scene):
+    wanted = (
+        "takes one number of metres; a map is for dfbvs" if isinstance(depth, np.ndarray | torch.Tensor) else "positive number of metres"
+    )
+    with pytest.raises(InputError, match=wanted):
+        METHODS[name](CAMERA, depth=depth, model=model_of(name, scene))
+
+
+@pytest.mark.parametrize("depth", ["far", {"Z": 1}, -0.6, float("nan"), np.full((3, 4), 0.6), np.zeros((128, 128))])
+@pytest.mark.parametrize("name", ["dfbvs", "dfbvs-sift+edges"])
+def test_a_depth_that_dfbvs_does_not_take(name, depth):
+    with pytest.raises(InputError, match="the target's depth"):
+        build(name, CAMERA, depth)
+
+
+def test_goals_and_pictures_that_do_not_go_together(scene):
+    for name in ("dvs", "sift", "auto"):
+        controller = build(name, CAMERA)
+        controller.set_goal(scene.render(CAMERA, HOME.repeat(2, 1, 1)))
+        with pytest.raises(InputError, match="2 goals for 3 pictures; give one goal for all of them, or one each"):
+            controller.velocity(scene.render(CAMERA, HOME.repeat(3, 1, 1)))
+
+
+def test_a_goal_of_many_edges(texture):
+    """More edge points than OpenCV looks up at once."""
+    camera = Camera(640, 480, 600.0, 600.0, 319.5, 239.5)
+    goal = torch.nn.functional.interpolate(texture(3, 240, 320)[None], (480, 640)).add(0.2 * torch.rand(1, 1, 480, 640)).clamp(0, 1)
+    edges = Edges(camera, goal[0, 0].numpy(), np.full((480, 640), 0.6))
+    assert np.isfinite(edges.px).all() and len(edges.px) > 100
+    build("dfbvs-sift+edges", camera, np.full((480, 640), 0.6)).set_goal(goal)
+
+
+class Bytes(Simulator):
+    """Answers what a camera's driver gives: (H, W, C) or (H, W) uint8, of one camera."""
+
+    channels = 3
+
+    def observe(self) -> np.ndarray:
+        grey = (255 * super().observe()[0, 0]).round().byte().numpy()
+        return np.repeat(grey[..., None], self.channels, 2) if self.channels else grey
+
+
+@pytest.mark.parametrize("channels", [0, 1, 3])
+@pytest.mark.parametrize("name", ["dvs", "auto"])
+def test_a_world_of_bytes_is_servoed_in(name, channels, scene):
+    world, goal = Bytes(scene, CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
+    world.channels = channels
+    controller = build(name, CAMERA)
+    controller.set_goal(goal)
+    trajectory = servo(world, controller, goal, 60)
+    assert float(se3.distance(trajectory.Ts_world_cam[-1], HOME)[0]) < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [(torch.zeros(2, 1, 128, 128, dtype=torch.uint8), "what the world observes"), (np.zeros((20, 30), np.uint8), "30 x 20 pixels"),
+     (None, "got NoneType"), (torch.full((1, 1, 128, 128), 7.0), "must lie in"), (torch.zeros(1, 5, 128, 128), "expected")],
+)  # fmt: skip
+def test_a_world_that_answers_no_picture(seen, why, scene):
+    class Odd(Simulator):
+        def observe(self):
+            return seen
+
+    controller = build("dvs", CAMERA)
+    controller.set_goal(scene.render(CAMERA, HOME))
+    with pytest.raises(InputError, match=why):
+        servo(Odd(scene, CAMERA, HOME.clone()), controller, scene.render(CAMERA, HOME), 3)
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0, float("nan"), float("inf")])
+def test_no_time_between_pictures(dt, scene):
+    controller = build("dvs", CAMERA)
+    controller.set_goal(scene.render(CAMERA, HOME))
+    with pytest.raises(InputError, match="must be a positive number of seconds"):
+        servo(Simulator(scene, CAMERA, HOME.clone()), controller, scene.render(CAMERA, HOME), 3, dt=dt)
+
+
+# Gains
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("pbvs", "photometric") and not n.startswith("dfbvs")])
+def test_a_gain_reaches_every_stage(name, scene):
+    """Twice the gain, twice the first velocity: that of the coarse stage where there is one."""
+    image, goal = scene.render(CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
+    found = []
+    for factor in (1.0, 2.0):
+        controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+        usual = controller.gain
+        controller.gain = factor * usual
+        coarse = getattr(controller, "coarse", None)
+        if coarse is not None:
+            assert coarse.gain == controller.gain
+        controller.set_goal(goal)
+        found.append(controller.velocity(image))
+    assert found[0].abs().max() > 0 and (found[1] - 2 * found[0]).abs().max() < 1e-6 + 1e-4 * found[1].abs().max()
+
+
+@pytest.mark.parametrize("name", ["sift", "dvs", "auto", "particle", "aevs", "cnn+dvs"])
+def test_a_gain_is_scaled_for_dt_once(name, scene):
+    """At any dt the camera moves by the same share of its way from one picture to the next, however often it is told the dt."""
+    image, goal = scene.render(CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
+    moves = []
+    for dts in ((1.0,), (1 / 30,), (1 / 30, 1 / 30), (0.5, 1 / 30, 1 / 30)):
+        controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+        for dt in dts:
+            controller.pace(dt)
+        controller.dt = dts[-1]
+        controller.set_goal(goal)
+        moves.append(controller.velocity(image) * dts[-1])
+    for move in moves[1:]:
+        assert (move - moves[0]).abs().max() < 1e-6 + 1e-4 * moves[0].abs().max()
+
+
+def test_stages_share_their_time_and_keep_their_own_gains():
+    class Fast(Controller):
+        gain = 0.5
+
+    both = Handoff(Fast(CAMERA), gain=0.1)
+    both.dt = 0.04
+    assert both.coarse.dt == both.dt == 0.04
+    both.pace(0.5)
+    assert (both.gain, both.coarse.gain) == (0.2, 1.0)
+    both.gain = 0.3
+    assert (both.gain, both.coarse.gain) == (0.3, 0.3)
