@@ -12,6 +12,7 @@ from deepservo.features.edges import Edges, Slopes, edge_points
 from deepservo.features.keypoints import Matched
 from deepservo.features.registration import Evidence, Registration
 from deepservo.geometry import se3
+from deepservo.geometry.pnp import plane_points
 from deepservo.methods import bank
 from deepservo.methods.aevs import Gallery
 from deepservo.methods.bank import Bank
@@ -21,7 +22,7 @@ from deepservo.methods.keypoint import HomographyServo
 from deepservo.methods.located import strangeness
 from deepservo.methods.particle import ParticleServo
 from deepservo.nets.keypoint import Found, KeypointNet
-from deepservo.nets.pose import PoseNet
+from deepservo.nets.pose import PoseNet, cell_rays
 from deepservo.scene import PlanarScene, sampling
 
 CAMERA = Camera(160, 120, 200.0, 200.0, 78.0, 61.0)
@@ -233,6 +234,19 @@ def test_a_picture_is_where_it_registers_with_an_agreement_of_055(agreement, reg
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T @ aside)
     T = located.locate(torch.full((1, 1, 120, 160), 0.5))
     torch.testing.assert_close(T, HOME @ aside if registered else HOME)
+
+
+def test_cells_of_a_picture_count_by_how_sure_the_network_is_of_them():
+    """Half of them are wrong, and said to be: one over the width of their error, which is the exponential of what is told."""
+    servo = PoseServo(CAMERA, PoseNet(16), 0.6)
+    T = HOME @ se3.exp(torch.tensor([[0.05, -0.03, 0.02, 0.1, -0.1, 0.4]], dtype=torch.float64))
+    points, _ = plane_points(cell_rays(CAMERA), T)
+    out = torch.cat([points.mT / 0.6, torch.full((1, 1, 64), -4.0, dtype=torch.float64)], 1)
+    out[:, :2, ::2] += 0.3
+    out[:, 2, ::2] = 2.0
+    servo.net = type("Net", (), {"size": 64, "__call__": lambda self, images: out.view(1, 3, 8, 8)})()
+    metres, radians = se3.distance(servo.predict(torch.zeros(1, 1, 120, 160)), T)
+    assert metres.max() < 2e-3 and radians.max() < 4e-3
 
 
 def test_what_is_farther_than_the_scenes_own_pictures_is_strange():
