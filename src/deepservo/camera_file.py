@@ -239,9 +239,9 @@ def _flat(values: Any, rows: bool = True) -> Iterator[float]:
     if not isinstance(values, list) or len(values) > MOST:
         raise TypeError
     for value in values:
-        if rows and (isinstance(value, list) or (isinstance(value, str) and " " in value)):
-            yield from _flat(value, rows=False)
-        elif isinstance(value, bool):
+        if isinstance(value, bool) or (isinstance(value, list) and not rows):
             raise TypeError
+        if isinstance(value, list) or (isinstance(value, str) and " " in value):
+            yield from _flat(value, rows=False)
         else:
             yield float(value)

@@ -15,6 +15,7 @@ DEEPEST = 50  # fields within fields
 FORM = "give a camera file as OpenCV or ROS writes it"
 BY_HAND = "write the camera's image_width, image_height, camera_matrix and distortion_coefficients into a YAML file as OpenCV has them"
 NOT_YAML = "tag:yaml.org,2002:python/"  # what stands for a program's object, and is never built
+NOT_AS_TAGGED = (AttributeError, LookupError, TypeError)  # what PyYAML raises for `!!bool maybe` and the like
 
 # What a line of the text, or a field at its top, tells of the program that wrote it.
 LINES = (
@@ -131,6 +132,8 @@ def _yaml(text: str, path: Path) -> dict[str, Any]:
         if node is not None and node.tag.startswith(NOT_YAML):
             raise yaml.YAMLError(f"it is {node.tag.removeprefix(NOT_YAML)}")
         data = None if node is None else loader.construct_document(node)
+    except NOT_AS_TAGGED:
+        raise InputError(f"{path}: is not YAML (a tag says of a value what it is not); {FORM}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not YAML ({str(error).splitlines()[0]}); {FORM}") from None
     if not isinstance(data, dict):
