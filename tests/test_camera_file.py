@@ -172,7 +172,7 @@ NO_CAMERA = {
     "XML that ends early": ("<opencv_storage><image_width>640", "is not XML"),
     "XML that grows": ('<!DOCTYPE a [<!ENTITY b "bb">]><opencv_storage>&b;</opencv_storage>', "is not XML"),
     "XML of settings": ("<opencv_storage><Settings><a>1</a></Settings></opencv_storage>", "image_width or width is missing"),
-    "too large": ("a: " + "1" * 500_000, "is larger than 400 kB"),
+    "too large": ("a: " + "1" * 500_000, "is larger than 150 kB"),
 }
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from deepservo.errors import InputError
 
-LARGEST = 400_000  # bytes: a camera, and the corners that OpenCV's sample writes beside it; read in a few seconds
+LARGEST = 150_000  # bytes: a camera, and the corners that OpenCV's sample writes beside it; read in a few seconds
 DEEPEST = 50  # fields within fields
 FORM = "give a camera file as OpenCV or ROS writes it"
 BY_HAND = "write the camera's image_width, image_height, camera_matrix and distortion_coefficients into a YAML file as OpenCV has them"
