@@ -13,7 +13,7 @@ ROAD = (
     "features", "control", "weights", "distributed", "data", "data_latent", "data_pair", "data_stock", "data_keypoint", "data_siamese",
     "train", "recipes", "unseen", "methods", "loop",
     "robots", "rehearsal", "model", "learn", "bench", "full_scale",
-    "commands", "commands_bench", "commands_target", "commands_recipe", "commands_list", "cli", "__main__",
+    "commands", "commands_info", "commands_bench", "commands_target", "commands_recipe", "commands_list", "cli", "__main__",
 )  # fmt: skip
 LONGEST = 400  # lines
 

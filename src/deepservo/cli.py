@@ -162,8 +162,8 @@ class Info:
     """A model file."""
 
     def run(self) -> None:
-        """See `commands.run_info`."""
-        from deepservo.commands import run_info
+        """See `commands_info.run_info`."""
+        from deepservo.commands_info import run_info
 
         run_info(self.model)
 
