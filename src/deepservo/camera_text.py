@@ -21,7 +21,7 @@ NOT_AS_TAGGED = (AttributeError, LookupError, TypeError)  # what PyYAML raises f
 LINES = (
     (r"# Camera list with one line of data per camera|^\d+ [A-Z]*_?(PINHOLE|RADIAL|OPENCV|PRISM|FOV)\w* \d+ \d+ ", "COLMAP's cameras.txt"),
     (r"^(fc|cc|kc|alpha_c) *= *\[", "a result of the MATLAB calibration toolbox"),
-    (r"^\[(LEFT|RIGHT)_CAM_\w+\] *$", "a ZED camera's settings"),
+    (r"^\[(LEFT|RIGHT)_CAM_\w+\] *$", "a ZED camera's settings file"),
     (r"^camera matrix *$", "ROS's .ini form"),
     (r"\A\s*([#;].*\n\s*)*\[[\w ./-]+\] *$", "an .ini file"),
 )  # fmt: skip
@@ -29,11 +29,11 @@ FIELDS = (
     (r"cam\d+", "a camchain of kalibr"),
     (r"intrinsics", "a camera of kalibr or EuRoC"),
     (r"model_type|projection_parameters", "a camera of VINS-Fusion or camodocal"),
-    (r"Camera\d?(\.\w+)?", "the settings of ORB-SLAM or stella_vslam"),
+    (r"Camera\d?(\.\w+)?", "a settings file of ORB-SLAM or stella_vslam"),
     (r"value0", "a calibration of basalt"),
     (r"fl_x|camera_angle_x", "a NeRF's transforms.json"),
     (r"intrinsic_matrix", "a camera of Open3D"),
-    (r"ppx", "the intrinsics of a RealSense camera"),
+    (r"ppx", "a RealSense camera"),
     (r"M1|cameraMatrix1|camera_matrix_1", "a pair of cameras"),
 )
 
