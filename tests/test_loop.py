@@ -460,6 +460,25 @@ def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agr
     assert at_coarse == [True, False, False, False, goes_over, False], "it begins at the coarse method's pose, and steers on"
 
 
+def test_a_pose_that_the_coarse_method_refutes_is_let_go_and_must_agree_beyond_doubt_afterwards(monkeypatch):
+    """At the next look for a better one: by 0.8, where 0.55 was enough at first."""
+    controller, goal, now = Handoff(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128), [0.7]
+    controller.set_goal(goal)
+    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
+    monkeypatch.setattr(Registration, "agreement", lambda *_: Evidence(*torch.tensor([[now[0]], [1.0], [1.0]])))
+
+    def steers(pictures: int) -> list[bool]:
+        return [bool(controller.velocity(goal).any() and controller.stage(1)) for _ in range(pictures)]
+
+    assert steers(4) == [True] * 4
+    controller.coarse.witness = -1
+    assert steers(3) == [False] * 3
+    controller.coarse.witness, now[0] = 0, 0.79
+    assert steers(2) == [False] * 2
+    now[0] = 0.81
+    assert steers(2) == [True] * 2
+
+
 def test_near_the_goal_the_finish_registers_at_full_size_too(monkeypatch):
     """Nearer than five thousandths of the depth, which a turn does not count towards. Light is judged at a quarter first."""
     controller, goal = Handoff(Fixed(CAMERA), depth=0.6), torch.zeros(1, 1, 128, 128)
