@@ -16,7 +16,7 @@ endif
 
 export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: demo test check table mutants
+.PHONY: demo test test-oldest check table mutants
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -30,6 +30,20 @@ check: $(READY)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
+
+# What is read, drawn and steered, on the oldest versions that pyproject.toml allows: minutes, in an environment of its own.
+OLDEST := .venv-oldest
+OLDEST_TESTS := $(addprefix tests/test_,camera.py camera_file.py lens.py picture_files.py pictures.py memory.py mesh_files.py target.py view.py \
+	unseen_pixels.py command_words.py misuse.py cli.py gantry.py report.py registration.py sampler.py)
+
+test-oldest: $(OLDEST)/.installed
+	OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n auto $(OLDEST_TESTS)
+
+$(OLDEST)/.installed: pyproject.toml tests/oldest.py
+	@test -x $(OLDEST)/bin/python || python3 -m venv $(OLDEST)
+	@python3 tests/oldest.py > $(OLDEST)/oldest.txt
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(OLDEST)/oldest.txt hypothesis==6.170.15 pytest==9.2.0 pytest-xdist==3.8.0
+	@touch $@
 
 table: $(READY)
 	$(PYTHON) benchmarks/table.py --write

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # before anything draws: its LLVM and Mesa's crash in the other order
 from hypothesis import settings
 
 from deepservo.camera import Camera

@@ -30,7 +30,10 @@ def run_target(mesh_file: Path, pose: Path, camera_file: Path, out: Path, unit: 
     target.write(out, camera, T_object_cam)
     near, far = target.depth[target.mask].min(), target.depth[target.mask].max()
     seen = 100 * target.mask.mean()
-    console.print(f"{out}: {', '.join(FILES)}; the object is {near:.3f} to {far:.3f} m away and fills {seen:.0f} % of the picture")
+    console.print(
+        f"{out}: {', '.join(FILES)}; the object is {mesh.size:.3g} m across, {near:.3f} to {far:.3f} m away, "
+        f"and fills {seen:.0f} % of the picture"
+    )
 
 
 def run_servo_target(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from deepservo.camera import Camera
@@ -37,6 +37,13 @@ def read_picture(path: str | Path, colour: bool = False) -> Float[Tensor, "c h w
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); give a picture file that you may read") from None
     _check_bits(data, str(path))
     return _check_size(_levels(data, str(path), colour), str(path))
+
+
+def read_texture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """The colours of a picture file of any size, with which a surface is painted; InputError as of `read_picture`."""
+    data = decode(path)
+    _check_bits(data, str(path))
+    return (255 * _levels(data, str(path), colour=True)).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 
 def grey(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from deepservo import pictures
 from deepservo.camera import Camera
 from deepservo.robots.arm import Arm, Limits
-from deepservo.robots.meshes import Mesh, add_mesh, add_texture
+from deepservo.robots.meshes import Mesh, add_mesh, add_texture, compiled
 from deepservo.robots.objects import Part, add_body, add_part
 from deepservo.robots.views import AXES, Eye, mujoco
 from deepservo.scene import PlanarScene
@@ -105,7 +105,7 @@ def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = (
             add_part(spec, each.name, each.part, each.T_world_object)
         else:
             add_mesh(spec, each.name, each.part, add_body(spec, each.name, each.T_world_object))
-    return spec.compile()
+    return compiled(spec, " and ".join(each.name for each in parts) or "the poster")
 
 
 @dataclass

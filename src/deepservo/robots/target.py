@@ -14,7 +14,7 @@ from deepservo.camera_file import CalibratedCamera, read_camera, write_camera
 from deepservo.checkpoint import check_folder, replacing
 from deepservo.errors import InputError
 from deepservo.pictures import grey, read_picture
-from deepservo.robots.meshes import Mesh, add_mesh
+from deepservo.robots.meshes import Mesh, add_mesh, compiled
 from deepservo.robots.views import AXES, Eye, mujoco, pose_there, quaternion
 
 FILES = ("goal.png", "depth.npy", "mask.png", "camera.yaml", "pose.npz")
@@ -85,7 +85,7 @@ def render_target(mesh: Mesh, camera: Camera, T_object_cam: Float[np.ndarray, "4
     add_mesh(spec, "object", mesh, body)
     position, rotation = pose_there(T_object_cam)
     spec.worldbody.add_camera(name="eye", pos=position, quat=quaternion(rotation))
-    model = spec.compile()
+    model = compiled(spec, "the mesh")
     data = mj.MjData(model)
     mj.mj_forward(model, data)
     eye = Eye(model, "eye", camera)
@@ -93,7 +93,14 @@ def render_target(mesh: Mesh, camera: Camera, T_object_cam: Float[np.ndarray, "4
     mask = depth < 0.99 * model.vis.map.zfar
     if mask.sum() < FEWEST:
         raise InputError(
-            f"the camera sees {mask.sum()} pixels of the object from that pose; give T_object_cam, the camera in the object's frame [m], "
-            "z forward, that looks at it"
+            f"the camera sees {mask.sum()} pixels of the object from that pose: the object is {mesh.size:.3g} m across and its middle "
+            f"{_away(mesh, T_object_cam):.3g} m away; give T_object_cam, the camera in the object's frame [m], z forward, that looks "
+            "at it, and --unit of the mesh's numbers"
         )
     return Target(eye.picture(data), np.where(mask, depth, np.inf).astype(np.float32), mask)
+
+
+def _away(mesh: Mesh, T_object_cam: Float[np.ndarray, "4 4"]) -> float:
+    """How far the object's middle is from the camera [m]."""
+    middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
+    return float(np.linalg.norm(middle - T_object_cam[:3, 3]))
