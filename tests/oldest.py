@@ -1,7 +1,8 @@
 """Prints pip's requirements for the oldest versions that pyproject.toml allows, its MuJoCo extra too: `make test-oldest` installs them."""
 
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 
 def oldest(pyproject: str) -> list[str]:
