@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
+from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,7 @@ from xml.etree import ElementTree
 
 import cosmic_ray.plugins
 import coverage
-import cv2  # noqa: F401  # what follows is loaded once, before the forks
-import hypothesis  # noqa: F401
 import pytest
-import scipy.spatial.transform  # noqa: F401
-import skimage.segmentation  # noqa: F401
-import torch  # noqa: F401
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 
@@ -62,6 +58,7 @@ ReplaceComparisonOperator_Eq_NotEq ReplaceComparisonOperator_NotEq_Eq ReplaceCom
 ReplaceComparisonOperator_IsNot_Is
 """.split()  # of Cosmic Ray's; not `<` for `<=`, which between measured numbers are one, and no second replacement of the same sign
 TINY = 1e-5  # a number below it only keeps a division from nothing
+LOADED = ("torch", "cv2", "scipy.spatial.transform", "skimage.segmentation", "hypothesis")  # once, before the forks
 BUDGET = 60.0  # seconds of tests that a fault has to get past
 PATIENCE = (4, 60)  # a fault hangs that takes so many times as long as its tests took, and so many seconds more
 
@@ -369,6 +366,8 @@ def main() -> None:
     parser.add_argument("--tests", nargs="*", default=["test_*.py"], help="test files that may find them")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for name in LOADED:
+        import_module(name)
     STORE.mkdir(parents=True, exist_ok=True)
     copy_whole()
     every = {fault.key: fault for fault in drawn(args.seed)}

@@ -125,7 +125,10 @@ def test_an_isometry_is_learned_by_distances_whose_errors_count_by_their_share()
     """Of the root of the sum of squares: from eight poses about each, and from four others."""
     T = to_reference(sampling.workspace(6, torch.Generator().manual_seed(1), 0.6), 0.6)
     mixed = torch.randn(12, 5, generator=torch.Generator().manual_seed(2))
-    phi = lambda T: T[..., :3, :].flatten(-2).float() @ mixed  # noqa: E731
+
+    def phi(T: torch.Tensor) -> torch.Tensor:
+        return T[..., :3, :].flatten(-2).float() @ mixed
+
     found = IsometryTask._isometry(None, phi, T, torch.Generator().manual_seed(3))
     moved = T @ se3.exp(motions(0.03, (8, 6), torch.Generator().manual_seed(3)))
     total = []

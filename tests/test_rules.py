@@ -176,8 +176,7 @@ def test_half_of_the_edges_must_be_in_view_and_are_in_their_places_within_a_pixe
     px, n = np.full((100, 2), 60.0), np.tile([1.0, 0.0], (100, 1))
     px[inside:, 0] = 159 - 4 + 0.5
     monkeypatch.setattr(found, "seen_from", lambda T: (px, np.ones(100), n))
-    everywhere = lambda view, px, n, reach: (np.full(len(px), off), np.ones(len(px), bool), None)  # noqa: E731
-    monkeypatch.setattr(edges, "nearest_edges", everywhere)
+    monkeypatch.setattr(edges, "nearest_edges", lambda view, px, n, reach: (np.full(len(px), off), np.ones(len(px), bool), None))
     assert found.agreement(Slopes.of(grating()), np.eye(4)) == share
 
 
@@ -279,10 +278,9 @@ def test_the_banks_cells_are_those_of_lloyd(generator):
 
 def test_the_bank_reaches_as_far_as_published():
     """Ten values an axis over +-0.4 m and 60, 60, 120 degrees, here three; and 10,000 poses within 4 cm and 5 degrees of the goal."""
-    phi = lambda T: T[..., :3, 3].float()  # noqa: E731
     T_goal = se3.exp(torch.tensor([0.1, -0.2, 0.05, 0.1, 0.2, 0.3], dtype=torch.float64))
     goal = torch.cat([T_goal[:3, 3], se3.so3_log(T_goal[:3, :3])]).float()
-    r = Bank(phi, T_goal, grid=3).r - goal
+    r = Bank(lambda T: T[..., :3, 3].float(), T_goal, grid=3).r - goal
     reach = torch.tensor([*[0.4 / 0.6] * 3, *np.radians([60, 60, 120])])
     near = (r.abs() <= torch.tensor([*[0.04 / 0.6] * 3, *np.radians([5] * 3)]) * 1.0001).all(1)
     assert len(r) == 3**6 + 10_000 and near.sum() == 10_000 + 1, "and the grid's middle"
