@@ -362,7 +362,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=300, help="faults that are tried")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
-    parser.add_argument("--again", action="store_true", help="try those anew that were missed")
+    parser.add_argument("--again", action="store_true", help="try those anew that were missed and are not judged")
     parser.add_argument("--tests", nargs="*", default=["test_*.py"], help="test files that may find them")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -374,7 +374,7 @@ def main() -> None:
     told = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"rows": []}
     rows = {row["key"]: row for row in told["rows"] if told.get("seed") == args.seed}
     rows = {key: row | {"line": every[key].line} for key, row in rows.items() if key in every}
-    again = {key for key, row in rows.items() if args.again and row["outcome"] == "missed"}
+    again = {key for key, row in rows.items() if args.again and row["outcome"] == "missed" and not row.get("judged")}
     todo = [fault for k, (key, fault) in enumerate(every.items()) if key in again or (k < args.n and key not in rows)]
     print(f"{len(todo)} of {len(every)} faults to try", flush=True)
     trees = [copy_tree(k) for k in range(args.jobs)]

@@ -154,6 +154,9 @@ def test_a_detector_of_the_users_own():
     assert np.allclose(px, answer["keypoints"][0, [8, 7, 6, 5]]) and np.allclose(descriptors, answer["descriptors"][0, [8, 7, 6, 5]])
     with pytest.raises(InputError, match="lacks 'descriptors'"):
         detectors.external(lambda image: {"keypoints": answer["keypoints"]})(torch.rand(60, 80))
+    for wrong in ((9, 3), (9,), (2, 9, 2)):
+        with pytest.raises(InputError, match=r"give \(n, 2\) and \(n, d\)"):
+            detectors.external(lambda image, wrong=wrong: answer | {"keypoints": torch.zeros(wrong)})(torch.rand(60, 80))
     with pytest.raises(InputError, match=r"shape \(9, 2\) and descriptors of shape \(8, 64\)"):
         detectors.external(lambda image: answer | {"descriptors": answer["descriptors"][:, 1:]})(torch.rand(60, 80))
 

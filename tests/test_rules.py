@@ -1,5 +1,7 @@
 """Numbers that decide, one by one: what lies just within is taken, and what lies just beyond is not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -20,10 +22,13 @@ from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.methods.located import strangeness
+from deepservo.methods.mlvs import MetricServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.nets.keypoint import Found, KeypointNet
+from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet, cell_rays
 from deepservo.scene import PlanarScene, sampling
+from tiny import small
 
 CAMERA = Camera(160, 120, 200.0, 200.0, 78.0, 61.0)
 HOME = sampling.fronto_parallel(0.6)
@@ -264,6 +269,31 @@ def test_pictures_are_looked_up_in_the_gallerys_light(gain, bias):
     torch.testing.assert_close(even.mean((1, 2, 3)), torch.full((3,), 0.45))
     torch.testing.assert_close(even.std((1, 2, 3)), torch.full((3,), 0.21))
     assert gallery._evened(0.5 + 1e-5 * images).std() < 0.21 * 0.011
+
+
+@pytest.mark.parametrize(("weights", "shares"), [("inverse", [6, 3, 1]), ("printed", [1, 2, 6]), (None, [6, 3, 1])])
+def test_neighbours_count_by_the_inverse_of_their_distance_or_as_equation_13_prints_it(weights, shares, small_camera):
+    """Of MLVS: L is the weighted mean of theirs."""
+    servo = MetricServo(small_camera, MetricNet(small(size=32)), 0.6, neighbours=3, **({"weights": weights} if weights else {}))
+    Ls = torch.randn(3, 32, 6, generator=torch.Generator().manual_seed(0))
+    servo.bank = SimpleNamespace(r=torch.zeros(3, 6), poses=lambda r: r, nearest=lambda z, K: (torch.arange(3)[None], apart[None]))
+    servo.phi = SimpleNamespace(measure=lambda T: (None, Ls[None]))
+    apart = torch.tensor([1.0, 2.0, 6.0])
+    expected = sum(share * L for share, L in zip(shares, Ls, strict=True)) / sum(shares)
+    torch.testing.assert_close(servo._L(torch.zeros(1, 32))[0], expected)
+
+
+@pytest.mark.parametrize("depth", [0.6, 1.5])
+def test_particles_are_moved_by_the_deviations_told(depth):
+    """3, 3 and 2 cm at 0.6 m, 3, 3 and 9 degrees; by a share of that where the match is better. The first stays."""
+    servo = ParticleServo(CAMERA, depth)
+    servo.step, told = 0, []
+    for servo.step in range(10):
+        moved = servo._spread(torch.full((1, 1, 1), 0.5, dtype=torch.float64))[0]
+        assert torch.equal(moved[0], torch.eye(4, dtype=torch.float64))
+        told.append(se3.log(moved[1:]))
+    expected = 0.5 * torch.tensor([0.03 * depth / 0.6, 0.03 * depth / 0.6, 0.02 * depth / 0.6, *np.radians([3, 3, 9])])
+    torch.testing.assert_close(torch.cat(told).std(0), expected, rtol=0.1, atol=0)
 
 
 def test_the_banks_cells_are_those_of_lloyd(generator):
