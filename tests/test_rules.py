@@ -1,5 +1,6 @@
 """Numbers that decide, one by one: what lies just within is taken, and what lies just beyond is not."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from conftest import noise_texture
+from deepservo.bench import metrics
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import detectors, edges, keypoints
@@ -20,6 +22,7 @@ from deepservo.methods.aevs import Gallery
 from deepservo.methods.bank import Bank
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.handoff import Handoff, Still
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.methods.located import strangeness
 from deepservo.methods.mlvs import MetricServo
@@ -190,6 +193,45 @@ def test_an_edge_counts_for_a_quarter_at_twice_the_robust_deviation():
     d, found = np.array([0.1, -0.2, 0.3, -0.4, 2 * 1.4826 * 0.2, 50.0]), np.array([True] * 3 + [False] + [False] * 2)
     assert edges._robust(d, found)[4] == pytest.approx(0.25)
     assert edges._robust(np.array([0.0, 0.0, 0.1]), np.ones(3, bool)) == pytest.approx([1.0, 1.0, 0.25])
+
+
+# A run.
+
+
+@pytest.mark.parametrize("axis", range(6))
+@pytest.mark.parametrize("dt", [1.0, 0.1])
+def test_a_run_has_settled_whose_last_ten_steps_are_each_under_a_tenth_of_a_millimetre_and_a_hundredth_of_a_degree(axis, dt):
+    limit = (1e-4 if axis < 3 else math.radians(0.01)) / dt
+    v_cam = torch.zeros(40, 4, 6, dtype=torch.float64)
+    v_cam[:, 0, axis] = 0.99 * limit
+    v_cam[20, 1, axis] = -1.01 * limit  # the first of the last ten
+    v_cam[19, 2, axis] = 5 * limit
+    v_cam[:5, 3, axis] = 0.99 * limit  # of a run of five steps
+    trajectory = SimpleNamespace(v_cam=v_cam, dt=dt, steps=torch.tensor([30, 30, 30, 5]))
+    assert metrics._settled(trajectory).tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("better", ["from far off", "from near by"])
+def test_a_pose_is_registered_from_far_off_and_from_near_by_and_the_better_one_counts(better, monkeypatch):
+    """From an eighth of the picture's size on, and from a quarter: where much is covered the first is lost."""
+    controller, goal, asked = Handoff(Still(CAMERA)), torch.zeros(1, 1, 120, 160), []
+    controller.set_goal(goal)
+    ends = {"from far off": HOME, "from near by": HOME @ HOME}
+
+    def refine(
+        self: Registration, views: object, T: torch.Tensor, schedule: tuple[tuple[int, int], ...], runs: torch.Tensor
+    ) -> torch.Tensor:
+        asked.append([level for level, _ in schedule])
+        return ends["from far off" if schedule[0][0] == 3 else "from near by"]
+
+    def agreement(self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor) -> Evidence:
+        return Evidence(*torch.tensor([[0.9 if torch.equal(T, ends[better]) else 0.6], [1.0], [1.0]]))
+
+    monkeypatch.setattr(Registration, "refine", refine)
+    monkeypatch.setattr(Registration, "agreement", agreement)
+    controller.velocity(goal)
+    assert sorted(asked) == [[2], [3, 2]]
+    assert torch.equal(controller.state["T_goal_cam"], ends[better]) and controller.state["agreement"].item() == pytest.approx(0.9)
 
 
 # What a scene that was learned tells.
