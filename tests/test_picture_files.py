@@ -213,6 +213,13 @@ def test_a_whole_file_with_more_behind_it_is_read(tmp_path: Path) -> None:
         assert decode(tmp_path / kind).shape == (H, W, 3)
 
 
+def test_a_png_with_a_colour_profile_that_libpng_grumbles_about_is_whole(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile at all"))
+    (tmp_path / "a.png").write_bytes(png(smooth(8, 3), profile + chunk(b"tIME", bytes(7)) + chunk(b"oFFs", bytes(3))))
+    assert decode(tmp_path / "a.png").shape == (H, W, 3)
+    assert capfd.readouterr() == ("", "")
+
+
 # Bits
 
 

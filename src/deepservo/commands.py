@@ -1,8 +1,6 @@
 """What the command line does, one function a command; each returns when its files are written."""
 
-import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -14,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from deepservo import distributed, pictures
-from deepservo.bench import metrics
+from deepservo.bench import metrics, told
 from deepservo.bench.conditions import PLAIN
 from deepservo.bench.poses import read_poses
 from deepservo.bench.protocols import Starts, check_memory, check_starts, goal_pictures, measure, sampled
@@ -222,7 +220,8 @@ def _starts(model: Known, scene: PlanarScene, goal: Path | None, poses: Path | N
         assert Ts_goal is not None
         return Starts(name, Ts_cam, Ts_goal, goal_pictures(scene, model.camera, Ts_goal), used)
     picture = CalibratedCamera(model.camera, model.distortion).rectify(pictures.read_picture(goal, len(scene.texture) == 3), str(goal))
-    return Starts(name, Ts_cam, Ts_goal, picture[None], used)
+    note = "" if Ts_goal is None else told.beside(scene, model.camera, picture[None], Ts_goal[0], str(goal))
+    return Starts(name, Ts_cam, Ts_goal, picture[None], used, note)
 
 
 def _servo(
@@ -262,23 +261,29 @@ def servo_and_show(
     """Run, in the simulator or on a `stage`; measure, write and show."""
     with servo_bar(f"{method} from {len(starts.Ts_world_cam)} starts", controller.budget) as show:
         trajectory, row = measure(controller, method, scene, scene_name, starts, None, show, stage, dt)
-    if not trajectory.v_cam.any() and method != "pbvs":  # which is told where it is
-        raise InputError(
-            f"{method}: the camera was not moved from any start ({trajectory.reason[0]}); give a goal that shows what the camera can see"
-        )
     metrics.write_results(out / "results.json", [row])
     home = None
     if starts.Ts_world_goal is not None:
         start, end = (metrics.errors(trajectory.Ts_world_cam[i], starts.Ts_world_goal) for i in (0, -1))
         home = metrics.converged(start, end)
+    there = told.at_goal(trajectory, starts.goal, home)
+    trajectory = told.as_arrived(trajectory, there)
     runs = [RunSet(f"{method} · {starts.name} · {scene_name}", trajectory, starts.goal, starts.Ts_world_goal, home)]
     with console.status("drawing the report"):
         title, camera = f"{method} on {scene_name}", controller.camera
         look = stage.pictures_from if isinstance(stage, Gantry) else None
-        write_report(out / "report.html", title=title, rows=[row], runs=runs, scene=scene, camera=camera, training=training, look=look)
+        write_report(
+            out / "report.html", title=title, rows=[row], runs=runs, scene=scene, camera=camera, training=training, look=look,
+            note=starts.note,
+        )  # fmt: skip
+    if not (trajectory.v_cam.any() or there.any()):
+        raise InputError(
+            f"{method}: the camera was not moved from any start ({trajectory.reason[0]}); give a goal that shows what the camera can see "
+            f"({out / 'report.html'} shows both)"
+        )
     (console if console.is_terminal else Console(width=WIDE, markup=False)).print(table([row]))
-    for why, count in Counter(re.sub(r"\d[\d.]*", "N", reason) for reason in trajectory.reason).most_common(SHOWN):
-        console.print(f"{count} of {len(trajectory.reason)} runs: {why}")
+    for line in (*told.reasons(trajectory.reason, SHOWN), *[starts.note][: bool(starts.note)]):
+        console.print(line)
     console.print(f"{out / 'results.json'}\n{out / 'report.html'}: open it in a browser")
 
 

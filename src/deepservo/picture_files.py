@@ -25,6 +25,8 @@ ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
 SMALLER = "make it smaller"
 BYTES = 24  # of memory for each pixel of a picture while it is decoded: its channels, as read and in float32
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JPEG = b"\xff\xd8"
+DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file", "Invalid JPEG", "Unsupported marker type")  # in libjpeg's words
 PNG = b"\x89PNG\r\n\x1a\n"
 PLAIN = (1, 8, 32946, 32773, 34925)  # TIFF's compressions that tifffile undoes alone: none, deflate (two names), PackBits, LZMA
 GREY_INVERTED, GREY, RGB, PALETTE = range(4)  # TIFF's photometric interpretations, as they are numbered
@@ -108,17 +110,14 @@ def _check_png(path: Path, data: bytes) -> None:
 
 
 def _by_opencv(data: bytes) -> tuple[np.ndarray | None, str]:
-    """Pixels in OpenCV's order, not turned, and what its decoders wrote on standard error: libjpeg tells of damage no other way."""
-    logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        with _said() as said:
+    """Pixels in OpenCV's order, not turned; and what libjpeg wrote on standard error about damage, of which it tells no other way."""
+    with _said() as said:
+        try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-        return pixels, said()
-    except cv2.error:
-        return None, ""
-    finally:
-        logging.setLogLevel(level)
+        except cv2.error:
+            pixels = None
+    lines = [line for line in said().splitlines() if line.startswith(DAMAGE)] if data[:2] == JPEG else []
+    return pixels, "; ".join(lines)
 
 
 @contextmanager

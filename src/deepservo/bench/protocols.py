@@ -35,6 +35,8 @@ class Starts:
     Ts_world_goal: Float[Tensor, "b 4 4"] | None
     goal: Float[Tensor, "g 1 h w"]
     seed: int | None
+    note: str = ""
+    """What a person should know of them."""
 
 
 def sampled(name: str, n: int, seed: int, scene: PlanarScene, camera: Camera, distance: float) -> Starts:

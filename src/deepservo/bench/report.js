@@ -17,10 +17,10 @@ const COLUMNS = [
   ["Method", "", r => r.method == null ? null : [r.method]],
   ["Set", "And its picture", r => r.set == null && r.scene == null ? null : [r.set || "", small(r.scene)]],
   ["Runs", "", r => r.n == null ? null : [String(r.n)]],
-  ["Came home", "With its 95 % interval", r => r.converged == null ? null
-    : [percent(r.converged), small(r.converged_ci && `${num(100 * r.converged_ci[0])} to ${num(100 * r.converged_ci[1])}`)]],
+  ["Came home", "With its 95 % interval", r => r.converged === undefined ? null : r.converged == null
+    ? ["unknown", small("the goal's pose is not known")] : [percent(r.converged), small(r.converged_ci && `${num(100 * r.converged_ci[0])} to ${num(100 * r.converged_ci[1])}`)]],
   ["Strictly", "By the stricter rule", r => r.strict == null ? null : [percent(r.strict)]],
-  ["Settled", "Came to rest within the budget", r => r.settled == null ? null : [percent(r.settled)]],
+  ["Settled", "The last ten steps were all under 0.1 mm and 0.01 deg, whether the run was ended for that or not", r => r.settled == null ? null : [percent(r.settled)]],
   ["End [mm]", "Median of the runs that came home", r => r.end_mm_median == null ? null
     : [num(r.end_mm_median, 2), small(mean(r, "mm"))]],
   ["End [deg]", "Median of the runs that came home", r => r.end_deg_median == null ? null

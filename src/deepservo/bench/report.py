@@ -75,12 +75,14 @@ def write_report(
     camera: Camera,
     training: dict | None,
     look: Look | None = None,
+    note: str = "",
 ) -> None:
     """Write the page to `path`, all at once: a reader never finds half of it.
 
     rows: rows of results.json. runs: what to draw, in the order of the menu; the sentence at the top is about the first.
     Pictures are rendered again from the poses: as `look` sees them, or of the flat scene when it is not given. training: method,
     steps, seconds, parameters, batch, seed, loss ([[step, loss], ...]), picture, minutes (or None); None when nothing was trained.
+    note: a sentence for below the first one.
     """
     if not runs:
         raise InputError("report: there are no runs to show")
@@ -94,7 +96,7 @@ def write_report(
         "training": training and {**training, "loss": _thin(training["loss"], 2 * POINTS)},
     }
     top = re.sub(r"(\d) (mm|deg)\b", "\\1\N{NO-BREAK SPACE}\\2", sentence(runs[0]))  # a number and its unit stay in one line
-    words = {"title": title, "sentence": top if len(runs) == 1 else f"{runs[0].label}: {top}"}
+    words = {"title": title, "sentence": top if len(runs) == 1 else f"{runs[0].label}: {top}", "note": note}
     write_page(path, "report", words, data)
 
 
@@ -228,12 +230,14 @@ def _pack(run: RunSet, look: Look, camera: Camera, lines: int, movies: int) -> d
 
 def _roles(run: RunSet, difficulty: np.ndarray, end: np.ndarray) -> dict[int, list[str]]:
     """The runs worth a picture, failures first, and why each is."""
+    known = run.converged is not None
     home = run.converged.numpy() if run.converged is not None else np.ones(len(difficulty), dtype=bool)
     first = [(int(i), "did not come home") for i in np.flatnonzero(~home)[:2]]
     named = [(difficulty[0], "nearest start"), (difficulty[(len(difficulty) - 1) // 2], "median start"), (difficulty[-1], "farthest start")]
     steps = run.trajectory.steps.numpy()
     named += [(steps.argmax(), "slowest")] if steps.min() < steps.max() else []
-    named += [(np.where(home, np.nan_to_num(end), -1).argmax(), "home, but farthest off")] if home.any() else []
+    last = "home, but farthest off" if known else "ended least like its goal"
+    named += [(np.where(home, np.nan_to_num(end), -1).argmax(), last)] if home.any() else []
     roles: dict[int, list[str]] = {}
     for i, word in first + named if len(difficulty) > 1 else [(0, "the only run")]:
         roles.setdefault(int(i), []).append(word)

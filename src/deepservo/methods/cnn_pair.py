@@ -11,6 +11,8 @@ from deepservo.features.keypoints import Matched
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.nets.pair import PairNet
 
+SAME = 0.5 / 255  # mean difference in grey levels under which two pictures are one
+
 
 class PairServo(HomographyServo):
     """A trained PairNet on any scene: cells that it matches take the place of SIFT's keypoints.
@@ -25,7 +27,14 @@ class PairServo(HomographyServo):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.cell_goals = [self.cells.goal(picture) for picture in goal]
-        self.state = self._nothing_yet(len(goal))
+        self.state, self.pictures = self._nothing_yet(len(goal)), goal
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        """None where the picture is the goal's: cells are too coarse to tell that nothing is left."""
+        v_cam = super()._velocity(image)
+        goals = self.pictures[self.state["goal"].expand(len(image))]
+        v_cam[(image - goals).abs().nanmean((1, 2, 3)) < SAME] = 0
+        return v_cam
 
     def _match(self, image: Tensor) -> list[Matched | None]:
         index = self.state["goal"].expand(len(image)).tolist()
