@@ -49,7 +49,7 @@ def test_the_process_own_limit_counts() -> None:
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
-              np._core._exceptions._ArrayMemoryError((10**9,), np.dtype(float))]
+              MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)")]
 )  # fmt: skip
 def test_memory_that_runs_out_is_one_sentence(
     error: BaseException, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, files: Path
