@@ -1,4 +1,4 @@
-# make demo | test | check | table | mutants. Each makes its own environment in .venv and needs python3 and the Python package index.
+# make demo | test | check | table | fuzz | mutants. Each makes its own environment in .venv and needs python3 and the Python package index.
 # PYTHON=/path/to/python uses an existing environment as it is: nothing is made and nothing installed.
 # Another index: pip's own variables (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS) and configuration count as always.
 
@@ -16,7 +16,7 @@ endif
 
 export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: demo test test-oldest check table mutants
+.PHONY: demo test test-oldest check table fuzz mutants
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -47,6 +47,16 @@ $(OLDEST)/.installed: pyproject.toml tests/oldest.py
 
 table: $(READY)
 	$(PYTHON) benchmarks/table.py --write
+
+# Twenty thousand mutated inputs in at most twenty minutes on two cores; SECONDS=120 tries as many as two minutes allow.
+SECONDS := 1200
+fuzz: $(READY) $(if $(READY),$(VENV)/.fuzz)
+	$(PYTHON) benchmarks/fuzz.py --seconds $(SECONDS)
+
+# Where Atheris cannot be had the fuzzer goes without coverage, and says so.
+$(VENV)/.fuzz: $(STAMP)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[fuzz]' || true
+	@touch $@
 
 # Faults put in by hand, one at a time: within two hours on two cores. Goes on where it was stopped.
 mutants: $(READY) $(TOOLS)

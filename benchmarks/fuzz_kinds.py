@@ -1,0 +1,257 @@
+"""What `fuzz.py` tries: how an input of each kind is used, and the whole ones that its mutations begin with."""
+
+import contextlib
+import io
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+import torch
+from PIL import Image
+
+from deepservo.bench import poses
+from deepservo.camera import Camera
+from deepservo.camera_file import read_camera
+from deepservo.cli import main
+from deepservo.methods.base import Controller
+from deepservo.model import Model, read_model
+from deepservo.nets.pose import PoseNet
+from deepservo.pictures import read_picture
+from deepservo.robots.meshes import read_mesh
+from deepservo.robots.target import render_target
+from deepservo.scene import PlanarScene
+
+ENDINGS = {
+    "pictures": ("png", "jpg", "tif", "webp", "bmp"),
+    "cameras": ("yaml", "xml", "json", "ini", "txt"),
+    "poses": ("npz",),
+    "meshes": ("obj", "stl", "ply"),
+    "models": ("safetensors",),
+}
+EYE = Camera(64, 48, 90.0, 90.0, 31.5, 23.5)
+FACING = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -0.4], [0, 0, 0, 1]])
+WORDS = [
+    *"demo learn servo target info bench recipe list --help --version".split(),
+    *"--image --goal --poses --camera --mesh --pose --unit --out --method --methods --set --sets --starts --seed --n --world".split(),
+    *"--distance --width --view --steps --minutes --quick --resume --models --scenes --compare --missing --preset --backbone".split(),
+    *"pbvs dvs sift+dvs orb cnn aevs mlvs pca-4 nothing lookat screw lookat-rz-perturbed gaussian coffee moon gantry simulator".split(),
+    *"0 1 2 -1 0.6 nan inf 1e9 1e-9 mm m x '' picture.png camera.yaml poses.npz pose.npz model.safetensors box.obj . out other".split(),
+]  # fmt: skip
+BEHIND = 65996  # bytes of weights in the model that the fuzzer begins with
+SLOW = (
+    "demo",
+    "learn",
+    "recipe",
+    "gantry",
+    "bench",
+)  # which take longer than a fuzzer can wait: their words are tried up to the first of these
+SOME = (
+    "learn picture.png --out other --steps 1",
+    "bench --methods pbvs --sets lookat --scenes coffee --n 1",
+    "recipe --missing",
+    "demo --starts 0",
+)
+
+
+def _written(kind: str, data: bytes, folder: Path) -> Path:
+    """The bytes behind the first as a file; the first says of which ending."""
+    endings = ENDINGS[kind]
+    path = folder / f"input.{endings[data[0] % len(endings)]}"
+    path.write_bytes(data[1:])
+    return path
+
+
+def picture(data: bytes, folder: Path) -> None:
+    """Read, in grey and in colour."""
+    if data:
+        found = read_picture(_written("pictures", data, folder), colour=bool(data[0] & 128))
+        assert torch.isfinite(found).all() and found.min() >= 0 and found.max() <= 1
+
+
+def camera(data: bytes, folder: Path) -> None:
+    """Read, and a picture undistorted where it is small."""
+    if data:
+        found = read_camera(_written("cameras", data, folder))
+        if found.camera.width * found.camera.height < 10**6:
+            found.rectify(torch.full((1, found.camera.height, found.camera.width), 0.5), "the picture")
+
+
+def pose(data: bytes, folder: Path) -> None:
+    """Read as starts and goals, or as a camera beside an object."""
+    if data:
+        path = _written("poses", data, folder)
+        found = poses.read_poses(path, 0.6)[0] if data[0] & 1 else torch.from_numpy(np.asarray(poses.read_object_pose(path)))
+        assert torch.isfinite(found).all()
+
+
+def mesh(data: bytes, folder: Path) -> None:
+    """Read, and now and then drawn."""
+    if data:
+        found = read_mesh(_written("meshes", data, folder), (None, "m", "mm")[data[0] // 16 % 3])
+        assert np.isfinite(found.vertices).all() and found.faces.max() < len(found.vertices)
+        if data[0] % 8 == 0:
+            render_target(found, EYE, FACING)
+
+
+def model(data: bytes, folder: Path) -> None:
+    """Read: what is mutated is the head of the file, which says what it is; behind it are as many zeros as it asks for at first."""
+    if data:
+        head = data[1:]
+        read_model(_written("models", data[:1] + struct.pack("<Q", len(head)) + head + bytes(BEHIND), folder))
+
+
+def command(data: bytes, folder: Path) -> None:
+    """Bytes that choose words; what is slow is stopped before it begins, but for a few."""
+    words = [WORDS[byte % len(WORDS)] for byte in data[:24]]
+    if data[:1] == b"\xff":
+        words = SOME[len(data) % len(SOME)].split()
+    elif set(words) & set(SLOW) and not {"--help", "--missing"} & set(words):
+        return
+    words = [str(folder / word) if (folder / word).is_file() else word for word in words]
+    words = [str(folder / word) if word in ("out", "other") else word for word in words]
+    said, error = io.StringIO(), io.StringIO()
+    Controller.budget = 3
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(error):
+        try:
+            code = main([*words, "--starts", "1"] if words[:1] == ["servo"] and "--starts" not in words else words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    assert code in (0, 2), f"{words}: code {code}"
+    lines = error.getvalue().splitlines()
+    if code == 2:
+        assert len(lines) == 1 and lines[0].startswith("deepservo: "), f"{words}: {lines}"
+    for name in ("out", "other", "demo"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+KINDS: dict[str, Callable[[bytes, Path], None]] = {
+    "pictures": picture, "cameras": camera, "poses": pose, "meshes": mesh, "models": model, "commands": command,
+}  # fmt: skip
+
+
+# Whole inputs
+
+
+def seeds(kind: str, folder: Path) -> list[bytes]:
+    """Whole inputs of a kind, the ending of each before it; for command lines also the files that they name."""
+    if kind == "commands":
+        return list(_command_lines(folder))
+    made = {"pictures": _pictures, "cameras": _cameras, "poses": _poses, "meshes": _meshes, "models": _model_heads}[kind]()
+    return [bytes([ENDINGS[kind].index(ending)]) + data for ending, data in made]
+
+
+def _levels(channels: int = 1, bits: int = 8) -> np.ndarray:
+    rng = np.random.default_rng(channels + bits)
+    values = cv2.GaussianBlur(rng.random((36, 40, channels)), None, 3).reshape(36, 40, channels)
+    values = (values - values.min()) / np.ptp(values) * (2**bits - 1)
+    return values.astype(np.uint8 if bits == 8 else np.uint16).squeeze()
+
+
+def _pictures() -> Iterator[tuple[str, bytes]]:
+    png = [("png", channels, bits) for channels, bits in ((1, 8), (3, 8), (4, 8), (1, 16), (3, 16))]
+    for ending, channels, bits in (*png, ("jpg", 1, 8), ("jpg", 3, 8), ("webp", 3, 8), ("bmp", 1, 8), ("bmp", 3, 8)):
+        yield ending, cv2.imencode(f".{ending}", _levels(channels, bits))[1].tobytes()
+    for options in ({}, {"compression": "zlib"}, {"planarconfig": "separate", "photometric": "rgb"}, {"photometric": "miniswhite"}):
+        file = io.BytesIO()
+        pixels = np.moveaxis(_levels(3), -1, 0) if "planarconfig" in options else _levels()
+        tifffile.imwrite(file, pixels, **({"photometric": "minisblack"} | options))
+        yield "tif", file.getvalue()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(_levels(3)).save(file, "jpeg", exif=exif)
+    yield "jpg", file.getvalue()
+
+
+def _cameras() -> Iterator[tuple[str, bytes]]:
+    K = np.array([[90.0, 0, 31.5], [0, 91.0, 23.5], [0, 0, 1]])
+    for ending in ("yaml", "xml", "json"):
+        file = cv2.FileStorage(f".{ending}", cv2.FILE_STORAGE_WRITE | cv2.FILE_STORAGE_MEMORY)
+        for name, value in (
+            ("image_width", 64),
+            ("image_height", 48),
+            ("camera_matrix", K),
+            ("distortion_coefficients", np.full((1, 5), 0.01)),
+        ):
+            file.write(name, value)
+        yield ending, file.releaseAndGetString().encode()
+    matrix = "[90, 0, 31.5, 0, 91, 23.5, 0, 0, 1]"
+    ros = f"image_width: 64\nimage_height: 48\ncamera_name: a\ncamera_matrix:\n  rows: 3\n  cols: 3\n  data: {matrix}\n"
+    ros += "distortion_model: plumb_bob\ndistortion_coefficients: {rows: 1, cols: 5, data: [0.1, -0.2, 0, 0, 0]}\n"
+    info = f"height: 48\nwidth: 64\ndistortion_model: rational_polynomial\nd: [0, 0, 0, 0, 0, 0, 0, 0]\nk: {matrix}\n"
+    info += "binning_x: 2\nbinning_y: 2\nroi: {x_offset: 8, y_offset: 4, height: 40, width: 48, do_rectify: false}\n---\n"
+    for text in (ros, info, ros.replace(", ", " ")):
+        yield "yaml", text.encode()
+    yield "yaml", info.encode("utf-16")
+    yield "ini", b"# oST version 5.0 parameters\n[image]\nwidth\n64\nheight\n48\n[camera]\ncamera matrix\n90 0 31 0 90 23 0 0 1\n"
+
+
+def _poses() -> Iterator[tuple[str, bytes]]:
+    start = np.stack([FACING, FACING])
+    both = {"T_world_cam": start, "T_world_goal": FACING[None]}
+    for arrays in (both, {"T_world_cam": start}, {"T_object_cam": FACING}, {"T_object_cam": start[:1]}):
+        for save in (np.savez, np.savez_compressed):
+            file = io.BytesIO()
+            save(file, **arrays)
+            yield "npz", file.getvalue()
+
+
+def _meshes() -> Iterator[tuple[str, bytes]]:
+    corners = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]) * 0.05
+    quads = [(0, 2, 3, 1), (4, 5, 7, 6), (0, 1, 5, 4), (2, 6, 7, 3), (0, 4, 6, 2), (1, 3, 7, 5)]
+    vertices = "".join(f"v {x} {y} {z}\n" for x, y, z in corners)
+    yield "obj", (vertices + "".join(f"f {a + 1} {b + 1} {c + 1} {d + 1}\n" for a, b, c, d in quads)).encode()
+    yield "obj", (vertices + "vt 0 0\nvt 1 1\nvn 0 0 1\nf -8/1/1 -7/2/1 -6//1\nf 3/-1 4/1 5\n").encode()
+    yield "obj", ("mtllib a.mtl\nusemtl b\n" + vertices + "f 1 2 3\n").encode()
+    triangles = [corners[list(three)] for a, b, c, d in quads for three in ((a, b, c), (a, c, d))]
+    rows = b"".join(struct.pack("<12fH", 0, 0, 0, *three.ravel(), 0) for three in triangles)
+    yield "stl", b"solid".ljust(80) + struct.pack("<I", len(triangles)) + rows
+    text = "".join(
+        "facet\nouter loop\n" + "".join(f"vertex {x} {y} {z}\n" for x, y, z in three) + "endloop\nendfacet\n" for three in triangles
+    )
+    yield "stl", f"solid a\n{text}endsolid\n".encode()
+    head = "ply\nformat {}\nelement vertex 8\nproperty float x\nproperty float y\nproperty float z\n{}element face 6\n"
+    head += "property list uchar int vertex_indices\nend_header\n"
+    body = "".join(f"{x} {y} {z}\n" for x, y, z in corners) + "".join(f"4 {a} {b} {c} {d}\n" for a, b, c, d in quads)
+    yield "ply", (head.format("ascii 1.0", "") + body).encode()
+    packed = corners.astype("<f4").tobytes() + b"".join(struct.pack("<B4i", 4, *quad) for quad in quads)
+    yield "ply", head.format("binary_little_endian 1.0", "").encode() + packed
+
+
+def _models() -> Iterator[tuple[str, bytes]]:
+    """A network of a few weights, so that most of the file is what says what it is."""
+    torch.manual_seed(0)
+    training = {"steps": 1, "batch": 1, "seconds": 1.0, "threads": 1, "seed": 0, "loss": [[1, 0.5]], "parameters": 1, "minutes": None}
+    made = Model("cnn", PoseNet(16).eval(), PlanarScene(torch.rand(1, 24, 32)), EYE, 0.6, "a picture", training)
+    path = Path("model.safetensors")
+    made.save(path)
+    yield "safetensors", path.read_bytes()
+
+
+def _model_heads() -> Iterator[tuple[str, bytes]]:
+    for ending, data in _models():
+        size = struct.unpack("<Q", data[:8])[0]
+        assert len(data) == 8 + size + BEHIND, f"BEHIND is {len(data) - 8 - size}"
+        yield ending, data[8 : 8 + size]
+
+
+def _command_lines(folder: Path) -> Iterator[bytes]:
+    cv2.imwrite(str(folder / "picture.png"), cv2.resize(_levels(), (96, 72)))
+    (folder / "camera.yaml").write_bytes(dict(_cameras())["yaml"])
+    np.savez(folder / "poses.npz", T_world_cam=FACING[None], T_world_goal=FACING[None])
+    np.savez(folder / "pose.npz", T_object_cam=FACING)
+    (folder / "box.obj").write_bytes(dict(reversed(list(_meshes())))["obj"])
+    (folder / "model.safetensors").write_bytes(next(_models())[1])
+    for line in (
+        "servo --image picture.png --method pbvs --poses poses.npz --out out",
+        "servo --image picture.png --camera camera.yaml --starts 1 --out out",
+        "servo --image picture.png --goal picture.png --method sift+dvs --out out",
+        "target --mesh box.obj --pose pose.npz --camera camera.yaml --out out",
+        "servo model.safetensors --starts 1 --out out",
+        *("info model.safetensors", "list", "--version", "servo --help", "learn --help", ""),
+    ):
+        yield bytes(WORDS.index(word) for word in line.split()) or b"\xff"
