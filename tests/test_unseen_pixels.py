@@ -73,7 +73,7 @@ def test_a_goal_with_unseen_pixels_is_met_as_exactly(name, scene):
     assert torch.isfinite(trajectory.image_error[0]).all(), "told of the pixels that are seen"
 
 
-@pytest.mark.parametrize("name", ["dvs", "dct", "sift", "auto"])
+@pytest.mark.parametrize("name", ["dvs", "dct"])
 def test_black_in_their_place_is_worse(name, scene):
     """The test's own test: the unseen pixels are such that black ones do harm."""
     ends = {}
@@ -83,7 +83,7 @@ def test_black_in_their_place_is_worse(name, scene):
         controller.set_goal(goal)
         trajectory = servo(Simulator(scene, CAMERA, offset_from(HOME, (0.015, 0.03))), controller, goal, STEPS.get(name, 60))
         ends[how] = float(se3.distance(trajectory.Ts_world_cam[-1], HOME)[0])
-    assert ends["black"] > (2 if name in ("dvs", "dct") else 0.9) * ends["unseen"], ends
+    assert ends["black"] > 2 * ends["unseen"], ends
 
 
 def test_runs_with_unseen_pixels_are_their_own(scene):

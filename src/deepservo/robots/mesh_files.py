@@ -223,10 +223,13 @@ def _ply(path: Path, data: bytes) -> Surface:
         raise InputError("PLY meshes are read by trimesh, which is not installed; run pip install 'deepservo[mujoco]'") from None
     head = data[: data.find(b"end_header")].decode("latin-1")
     found = trimesh.load(BytesIO(data), file_type="ply", force="mesh", process=False)
-    vertices, faces = np.asarray(found.vertices, float), np.asarray(found.faces, np.int64).reshape(-1, 3)
+    faces = np.asarray(getattr(found, "faces", ()), np.int64).reshape(-1, 3)  # points alone have none
+    vertices = np.asarray(found.vertices, float)
     named = re.search(r"^comment\s+TextureFile\s+(.+?)\s*$", head, re.M)
     if named:
         return _ply_textured(path, data, head, vertices, faces, named[1])
+    if not len(faces):
+        return Surface(vertices, faces)
     if found.visual.kind == "vertex" and found.visual.defined:
         return _by_vertex(vertices, faces, np.asarray(found.visual.vertex_colors)[:, :3] / 255)
     if found.visual.kind == "face" and found.visual.defined:
