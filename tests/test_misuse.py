@@ -23,7 +23,7 @@ ONE_DEPTH = [name for name in METHODS if not name.startswith((*TRAINED, "dfbvs",
 @pytest.mark.parametrize("name", METHODS)
 def test_velocity_before_a_goal(name, scene):
     controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
-    with pytest.raises(InputError, match="call set_goal"):
+    with pytest.raises(InputError, match="after set_goal" if name == "pbvs" else "call set_goal"):
         controller.velocity(torch.zeros(1, 1, CAMERA.height, CAMERA.width))
 
 
@@ -107,7 +107,44 @@ def test_no_time_between_pictures(dt, scene):
         servo(Simulator(scene, CAMERA, HOME.clone()), controller, scene.render(CAMERA, HOME), 3, dt=dt)
 
 
+@pytest.mark.parametrize("camera", [None, "camera.yaml", 5])
+def test_what_is_no_camera(camera):
+    with pytest.raises(InputError, match="takes a Camera"):
+        build("dvs", camera)
+
+
+def test_goals_of_their_own_go_with_their_runs(scene):
+    """Where one run has ended, its goal goes too, in every stage and in what a method is made of."""
+    goal = scene.render(CAMERA, HOME.repeat(3, 1, 1))
+    for name in ("dvs", "aevs", "aevs+dvs", "particle", "auto", "dfbvs-sift"):
+        controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+        controller.set_goal(goal)
+        controller.velocity(goal)
+        controller.keep(torch.tensor([0, 2]))
+        assert controller.velocity(goal[:2]).shape == (2, 6)
+
+
 # Gains
+
+
+@pytest.mark.parametrize("gain", [0.0, -0.1, float("nan"), float("inf"), "fast", None])
+@pytest.mark.parametrize("name", ["dvs", "sift", "auto", "particle"])
+def test_a_gain_that_steers_nowhere(name, gain, scene):
+    controller, goal = build(name, CAMERA), scene.render(CAMERA, HOME)
+    controller.set_goal(goal)
+    controller.gain = gain
+    with pytest.raises(InputError, match="the gain must be a positive number per second"):
+        controller.velocity(goal)
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0, float("nan"), "slow"])
+@pytest.mark.parametrize("name", ["dvs", "auto"])
+def test_a_pace_without_time_leaves_the_gain(name, dt):
+    controller = build(name, CAMERA)
+    usual = controller.gain
+    with pytest.raises(InputError, match="dt must be a positive number of seconds"):
+        controller.pace(dt)
+    assert controller.gain == usual
 
 
 @pytest.mark.parametrize("name", [n for n in METHODS if n not in ("pbvs", "photometric") and not n.startswith("dfbvs")])

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import sys
 from contextlib import redirect_stderr
 from dataclasses import dataclass, fields
@@ -287,6 +288,16 @@ REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the limit of open files (ulimit -n)",
 }
+PLAINER = (  # what the parser says, and what is said of it
+    (r"^Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)$", r"\1: \2 is not a whole number"),
+    (r"^Error parsing (\S+): could not convert string to float: (.*)$", r"\1: \2 is not a number"),
+    (r"^Error parsing (\S+): no type matching \{None\}\|\{?([^}]*?)\}? could be instantiated from \[(.*)\]$", r"\1 takes \2, not \3"),
+    (r"^Missing value for argument '(.*)'\. Expected .*$", r"\1 needs a value"),
+    (r"^Missing from deepservo (\S+): ", r"\1 needs "),
+    (r"\. \(required\)$", ""),
+    (r"\. \(required\) ", "; "),
+    (r"^Unrecognized options: (.*)$", r"there is a word too many: \1"),
+)
 COMMANDS = {
     "demo": Demo, "learn": Learn, "servo": Servo, "target": Target, "info": Info, "bench": Bench, "recipe": Recipe, "list": List,
 }  # fmt: skip
@@ -328,6 +339,8 @@ def _parsed(words: list[str]) -> Any:
         raise SystemExit(0)
     if not words:
         raise InputError(f"give a command: {', '.join(COMMANDS)}; see deepservo --help")
+    if words[0].startswith("-") and words[0] not in ("-h", "--help") and not words[0].startswith("--tyro-"):
+        raise InputError(f"give a command before {words[0]}: {', '.join(COMMANDS)}; see deepservo --help")
     if not words[0].startswith("-"):
         _check_words(*words)
     kinds = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]  # type: ignore[valid-type]
@@ -340,8 +353,10 @@ def _parsed(words: list[str]) -> Any:
             raise
         lines = [line.strip("│╭╮╰╯| ") for line in said.getvalue().splitlines()[1:]]  # without the box and its title
         why = takewhile(lambda line: not _ruler(line), dropwhile(_ruler, lines))  # below the ruler is the option's help
-        which = f" {words[0]}" if words[0] in COMMANDS else ""
-        raise InputError(f"{' '.join(why).rstrip('.')}; see deepservo{which} --help") from end
+        plain = " ".join(why).rstrip(".")
+        for found, better in PLAINER:
+            plain = re.sub(found, better, plain)
+        raise InputError(f"{plain}; see deepservo {words[0]} --help") from end
 
 
 def _ruler(line: str) -> bool:
@@ -352,10 +367,10 @@ def _check_words(command: str, *words: str) -> None:
     """InputError, with the nearest name, where there is no such command or it has no such option."""
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
-    options = {f"--{no}{field.name}" for field in fields(COMMANDS[command]) for no in ("", "no-")} | {"--help", "--runs"}
+    options = {f"--{no}{field.name}" for field in fields(COMMANDS[command]) for no in ("", "no-")} | {"--help", "-h", "--runs"}
     for word in words:
         name = word.split("=")[0].replace("_", "-")
-        if name.startswith("--") and name not in options:
+        if re.match("-(-|[A-Za-z])", name) and name not in options:  # and no number below zero
             near = get_close_matches(name, options, 1)
             mean = f"did you mean {near[0]}? " if near else ""
             raise InputError(f"{command} has no option {name}; {mean}see deepservo {command} --help")

@@ -1,7 +1,9 @@
 """The one exception that bad input raises."""
 
+import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Real
 
 
 class InputError(ValueError):
@@ -16,6 +18,12 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     names = list(choices)
     near = get_close_matches(name, names)
     return InputError(f"there is no {kind} {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(names)}")
+
+
+def check_positive(what: str, value: object, unit: str) -> None:
+    """InputError where this is no positive, finite number."""
+    if not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise InputError(f"{what} must be a positive number{unit and f' {unit}'}, not {value!r}")
 
 
 def check_misplaced(why: str, given: Mapping[str, object]) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.errors import InputError
+from deepservo.errors import check_positive
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.pictures import as_images
@@ -105,8 +105,7 @@ def servo(
 
     `goal` (1 or B images) is only for the reported image error. `progress(step, runs still going)` is called each step.
     """
-    if not 0 < dt < math.inf:
-        raise InputError(f"the time from one picture to the next must be a positive number of seconds, not {dt}")
+    check_positive("the time from one picture to the next", dt, "of seconds")
     budget, controller.dt, patience = budget or controller.budget, dt, max(SETTLED_STEPS, round(HELD_S / dt))
     image = _seen(world, controller)
     B = len(image)

@@ -132,6 +132,8 @@ NUMBERED = ("dct", "pca", "mlvs")  # whose name may end in how many numbers they
 
 def build(name: str, camera: Camera, depth: float | Float[np.ndarray, "h w"] = 0.6, model: Any = None) -> Controller:
     """The controller of that name; InputError names the methods there are when there is none."""
+    if not isinstance(camera, Camera):
+        raise InputError(f"a method takes a Camera, such as read_camera(path).camera, not {type(camera).__name__}")
     found = re.fullmatch(rf"({'|'.join(NUMBERED)})-(\d+)", name)
     if found:
         return METHODS[found[1]](camera, depth=depth, model=model, k=int(found[2]))

@@ -110,6 +110,7 @@ class AutoEncoderServo(Located):
 
     def _velocity(self, image: Tensor) -> Tensor:
         self.law.state = {name: self.state[name] for name in self.law.state}  # of the runs that go on
+        self.law.goal_count = self.goal_count
         if not self.recognise:
             self.law.gain = self.gain
             return self.law.velocity(image)

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.errors import InputError
+from deepservo.errors import InputError, check_positive
 from deepservo.pictures import as_images
 
 
@@ -47,20 +47,26 @@ class Controller:
     def velocity(self, image: object) -> Float[Tensor, "b 6"]:
         """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats as in set_goal).
 
-        Raises InputError before `set_goal`, and for a picture that does not fit the camera or the number of goals.
+        Raises InputError before `set_goal`, where the method needs it; for a picture that does not fit the camera or the number
+        of goals; and where the gain is no positive number.
         """
         images = as_images(image, self.camera, "the camera's picture", self.colour)
-        if not self.goal_count:
-            raise InputError("the goal is not known yet; call set_goal(image) before velocity(image)")
-        if self.goal_count not in (1, len(images)):
+        if self.goal_count not in (0, 1, len(images)):
             raise InputError(f"there are {self.goal_count} goals for {len(images)} pictures; give one goal for all of them, or one each")
-        return self._velocity(images)
+        check_positive("the gain", self.gain, "per second")
+        try:
+            return self._velocity(images)
+        except (AttributeError, KeyError) as error:  # what _set_goal remembers; a method that needs no goal goes on
+            if self.goal_count:
+                raise
+            raise InputError("the goal is not known yet; call set_goal(image) before velocity(image)") from error
 
     def pace(self, dt: float) -> None:
         """Make the gain one a second for pictures dt seconds apart: the same share of the way from one to the next as when dt was 1.
 
-        Told the same dt again, it changes nothing.
+        Told the same dt again, it changes nothing. InputError where dt is no positive number.
         """
+        check_positive("dt", dt, "of seconds")
         self.gain *= self.paced / dt
         self.paced = dt
 
@@ -134,6 +140,7 @@ class Finish(Controller):
 
     def pace(self, dt: float) -> None:
         """Each stage's own gain."""
+        check_positive("dt", dt, "of seconds")
         self.own_gain *= self.paced / dt
         self.paced = dt
         self.coarse.pace(dt)
