@@ -3,13 +3,15 @@
     python benchmarks/fuzz.py                # 20,000 inputs, two kinds at a time
     python benchmarks/fuzz.py --seconds 120  # as many as two minutes allow
 
-Atheris (libFuzzer) mutates what reached new lines, where it is installed; elsewhere bytes are changed at random. A finding is any exception
-but InputError, an exit code but 0 and 2, a line on standard output or error that is not the one sentence, a file left half-written, an
-input that takes over ten seconds, a crash. The input of a finding is kept in `build/fuzz`, and its kind ends there. Seeded: one seed and
-one machine try the same inputs.
+Each input is changed in the terms of its format (`fuzz_changes.py`). Atheris (libFuzzer) keeps for further changes what reached new lines,
+where it is installed; elsewhere the whole inputs are changed again and again. A finding is any exception but InputError, an exit code but 0
+and 2, a line on standard output or error that is not the one sentence, a file left half-written, an input that takes over ten seconds, a
+crash. The inputs of findings are kept in `build/fuzz`; an input that crashes or hangs ends its kind. Seeded: one seed and one machine try
+the same inputs.
 """
 
 import argparse
+import atexit
 import contextlib
 import faulthandler
 import importlib.util
@@ -22,15 +24,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE, RESULTS = ROOT / "build" / "fuzz", ROOT / "results" / "fuzz.json"
 SHARES = {"pictures": 6000, "cameras": 5000, "poses": 3400, "meshes": 3000, "models": 2000, "commands": 600}  # of 20,000
 SLOWEST = 10  # seconds for an input
-LONGEST = 16000  # bytes of one
-One = Callable[[bytes, Path], None]
+LONGEST = 60000  # bytes of one
+ACCOUNT = "account.json"
+One = Callable[[bytes, Path], bool]
+"""Gives an input to what reads it; whether it was taken."""
 
 
 def main() -> int:
@@ -59,8 +66,8 @@ def main() -> int:
             rows.append(_row(kind, going.pop(kind).returncode, guided, options.seed))
             print("  ".join(f"{key}: {value}" for key, value in rows[-1].items()), flush=True)
     found = [row["kind"] for row in rows if row["findings"]]
-    total = sum(row["inputs"] for row in rows)
-    print(f"{total} inputs, {len(found)} findings{': ' + ', '.join(found) + '; see build/fuzz' if found else ''}")
+    total, taken, findings = (sum(row[key] for row in rows) for key in ("inputs", "taken", "findings"))
+    print(f"{total} inputs, {taken} of them taken, {findings} findings{': ' + ', '.join(found) + '; see build/fuzz' if found else ''}")
     if options.n >= sum(SHARES.values()) and options.seconds >= 1200:
         RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in sorted(rows, key=lambda row: row["kind"])) + "\n]\n")
     return int(bool(found))
@@ -74,19 +81,29 @@ def _started(kind: str, n: int, seconds: int, seed: int) -> "subprocess.Popen[by
     return subprocess.Popen(command, cwd=folder, env=env, stdout=(folder / "log").open("wb"), stderr=subprocess.STDOUT)
 
 
-def _row(kind: str, code: int, guided: bool, seed: int) -> dict[str, object]:
+def _row(kind: str, code: int, guided: bool, seed: int) -> dict[str, Any]:
     """What came of a kind; its log is printed where something was found."""
-    log = (STORE / kind / "log").read_text("utf-8", "replace")
-    done = re.search(r"Done (\d+) (?:runs )?in (\d+) second", log)
-    if code or not done:
+    folder = STORE / kind
+    log = (folder / "log").read_text("utf-8", "replace")
+    account = json.loads((folder / ACCOUNT).read_text()) if (folder / ACCOUNT).is_file() else asdict(Account()) | {"seconds": 0}
+    ended = bool(code) or not (folder / ACCOUNT).is_file()  # a crash, or an input that took too long
+    if ended or account["found"]:
         print(log[-6000:], flush=True)
-    inputs, seconds = (int(done[1]), int(done[2])) if done else (0, 0)
     covered = re.findall(r"cov: (\d+)", log)
-    return {"kind": kind, "inputs": inputs, "seconds": seconds, "findings": int(bool(code) or not done),
-            "branches": int(covered[-1]) if covered else None, "guided": guided, "seed": seed}  # fmt: skip
+    row = {key: account[key] for key in ("inputs", "taken", "seconds")} | {"findings": len(account["found"]) + ended}
+    return {"kind": kind, **row, "branches": int(covered[-1]) if covered else None, "guided": guided, "seed": seed}
 
 
 # A worker, in a folder of its own
+
+
+@dataclass
+class Account:
+    """Of the inputs that were tried, those that were taken, and the places where something was found."""
+
+    inputs: int = 0
+    taken: int = 0
+    found: list[str] = field(default_factory=list)
 
 
 def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
@@ -101,20 +118,34 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
         import deepservo.commands  # what the kinds below need
         import deepservo.commands_target  # noqa: F401
         from deepservo.errors import InputError
+    import fuzz_changes
     import fuzz_kinds
 
-    one = fuzz_kinds.KINDS[kind]
+    one, endings = fuzz_kinds.KINDS[kind], fuzz_kinds.ENDINGS.get(kind, ())
     for number, data in enumerate(fuzz_kinds.seeds(kind, scratch)):
         Path("corpus", f"seed-{number}").write_bytes(data)
+    account, begin = Account(), time.monotonic()
+
+    def told() -> None:
+        Path(ACCOUNT).write_text(json.dumps(asdict(account) | {"seconds": round(time.monotonic() - begin)}))
 
     def tried(data: bytes) -> None:
-        with _silence(kind), contextlib.suppress(InputError):
-            one(data, scratch)
-        left = [path.name for path in scratch.rglob(".*")]
-        assert not left, f"left half-written: {left}"
+        account.inputs += 1
+        try:
+            with _silence(kind), contextlib.suppress(InputError):
+                account.taken += one(data, scratch)
+            left = [path.name for path in scratch.rglob(".*")]
+            assert not left, f"left half-written: {left}"
+        except Exception as error:
+            _found(account, error, data)
 
+    def changed(data: bytes, size: int, seed: int) -> bytes:
+        some = (lambda part: atheris.Mutate(part, len(part) + 64)) if atheris else _some(random.Random(seed))
+        return bytes(fuzz_changes.changed(kind, bytes(data), random.Random(seed), some, endings)[:size])
+
+    atexit.register(told)
     if atheris is None:
-        _at_random(tried, runs, seconds, seed)
+        _unguided(tried, changed, runs, seconds, seed)
         return
     words = [
         f"-runs={runs}",
@@ -122,10 +153,22 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
         f"-timeout={SLOWEST}",
         f"-max_total_time={seconds}",
         f"-max_len={LONGEST}",
+        "-len_control=0",
         "-rss_limit_mb=8000",
     ]
-    atheris.Setup([sys.argv[0], *words, "-artifact_prefix=finding-", "-close_fd_mask=0", "corpus"], tried)
+    atheris.Setup([sys.argv[0], *words, "-artifact_prefix=finding-", "-close_fd_mask=0", "corpus"], tried, custom_mutator=changed)
     atheris.Fuzz()
+
+
+def _found(account: Account, error: Exception, data: bytes) -> None:
+    """Keep the first input of each place, and its traceback in the log."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "deepservo" in frame.filename]
+    place = f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    place = re.sub(r"\W+", "-", str(error))[:80] if isinstance(error, AssertionError) else place
+    if place not in account.found:
+        Path(f"finding-{len(account.found)}").write_bytes(data)
+        print(f"finding-{len(account.found)}: {place}\n{''.join(traceback.format_exception(error))}", file=sys.stderr, flush=True)
+        account.found.append(place)
 
 
 @contextlib.contextmanager
@@ -150,24 +193,29 @@ def _silence(kind: str) -> Iterator[None]:
     assert not words, f"something was said: {words[:400]!r}"
 
 
-def _at_random(tried: Callable[[bytes], None], runs: int, seconds: int, seed: int) -> None:
-    """Bytes of the seeds changed, cut out, doubled and spliced, without a look at what they reach."""
+def _unguided(tried: Callable[[bytes], None], changed: Callable[[bytes, int, int], bytes], runs: int, seconds: int, seed: int) -> None:
+    """The whole inputs, changed up to four times, without a look at what they reach."""
     rng, begin = random.Random(seed), time.monotonic()
     corpus = [path.read_bytes() for path in sorted(Path("corpus").iterdir())]
-    for k in range(runs):
+    for _ in range(runs):
         if time.monotonic() - begin > seconds:
-            runs = k
             break
-        data = bytearray(rng.choice(corpus))
-        for _ in range(rng.choice((0, 1, 1, 2, 4, 16))):
-            at, size = rng.randrange(len(data) + 1), rng.choice((1, 1, 2, 4, 16, 64))
-            new = rng.choice((rng.randbytes(size), b"", bytes(data[at : at + size]) * 2, rng.choice(corpus)[at : at + size]))
-            data[at : at + size] = new
-        Path("input").write_bytes(data)
+        data = rng.choice(corpus)
+        for _ in range(rng.randrange(5)):
+            data = changed(data, LONGEST, rng.randrange(2**32))
         faulthandler.dump_traceback_later(SLOWEST, exit=True)
-        tried(bytes(data[:LONGEST]))
+        tried(data)
         faulthandler.cancel_dump_traceback_later()
-    print(f"Done {runs} runs in {time.monotonic() - begin:.0f} second(s)")
+
+
+def _some(rng: random.Random) -> Callable[[bytes], bytes]:
+    """Bytes changed, cut out or doubled."""
+
+    def change(data: bytes) -> bytes:
+        at, size = rng.randrange(len(data) + 1), rng.choice((1, 1, 2, 4, 16, 64))
+        return data[:at] + rng.choice((rng.randbytes(size), b"", data[at : at + size] * 2)) + data[at + size :]
+
+    return change
 
 
 if __name__ == "__main__":

@@ -339,6 +339,24 @@ def test_what_cannot_be_asked_is_refused(args, words, tmp_path, monkeypatch, cap
     assert words in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
+def test_poses_of_a_file_are_all_there_is(tmp_path, capfd):
+    """Every picture takes all of them, whatever --n asks for."""
+    T = np.eye(4)
+    T[2, 3] = -0.6
+    np.savez(tmp_path / "poses.npz", T_world_cam=np.stack([T, T]), T_world_goal=T[None])
+    (tmp_path / "pictures").mkdir()
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / "pictures" / name), np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8))
+    args = ["bench", "--image", str(tmp_path / "pictures"), "--poses", str(tmp_path / "poses.npz"), "--methods", "pbvs"]
+    assert main([*args, "--out", str(tmp_path / "out")]) == 0
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [(row["scene"], row["n"]) for row in rows if row["scene"] in ("a.png", "b.png")] == [("a.png", 2), ("b.png", 2)]
+    assert main([*args, "--quick", "--out", str(tmp_path / "quick")]) == 0
+    capfd.readouterr()
+    assert main([*args, "--n", "3", "--out", str(tmp_path / "more")]) == 2
+    assert "holds 2 poses; give no more than those" in capfd.readouterr().err
+
+
 def test_a_folder_of_other_settings_is_refused(tmp_path, capfd):
     out = str(tmp_path / "out")
     args = ["bench", "--methods", "dvs", "--sets", "published-starts", "--scenes", "moon", "--quick", "--out", out]

@@ -51,6 +51,8 @@ def run_bench(
     if n is not None and n < 1:
         raise InputError(f"--n {n}: give at least 1 run")
     bench = replace(_bench(names, scenes, image, models, poses, seed, quick), world=world)
+    if n is not None and bench.poses is not None and n > len(bench.poses[0]):
+        raise InputError(f"--n {n}: {poses} holds {len(bench.poses[0])} poses; give no more than those")
     work = jobs(names, wanted, bench, n or (QUICK_RUNS if quick else None))
     if not work:
         raise InputError(
@@ -136,7 +138,7 @@ def _bench(
         own = (Ts_cam, Ts_goal)
     return Bench(
         camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own, pairs[0] if pairs else None,
-        own_starts=image is not None and image.is_dir(), **on_this_machine(),
+        own_starts=own is None and image is not None and image.is_dir(), **on_this_machine(),
     )  # fmt: skip
 
 

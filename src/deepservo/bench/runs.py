@@ -217,7 +217,8 @@ def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int |
         for part in parts_of(name, bench):
             check_condition(bench.world, part.condition)
             for scene in part.scenes or bench.scenes:
-                count = 1 if part.n == 1 else n or part.n  # one published start is the same however often
+                # One published start is the same however often, and a file of poses holds no more than it holds.
+                count = min(n or part.n, part.n) if part.n == 1 or name == "poses" else n or part.n
                 found += [Job(method, name, part.label, scene, count) for method in methods if bench.able(method, scene)]
     return found
 
