@@ -11,7 +11,6 @@ the same inputs.
 """
 
 import argparse
-import atexit
 import contextlib
 import faulthandler
 import importlib.util
@@ -32,7 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE, RESULTS = ROOT / "build" / "fuzz", ROOT / "results" / "fuzz.json"
-SHARES = {"pictures": 6000, "cameras": 5000, "poses": 3400, "meshes": 3000, "models": 2000, "commands": 600}  # of 20,000
+SHARES = {"pictures": 5000, "cameras": 4500, "poses": 3000, "meshes": 3500, "models": 2000, "commands": 2000}  # of 20,000
 SLOWEST = 10  # seconds for an input
 LONGEST = 60000  # bytes of one
 ACCOUNT = "account.json"
@@ -88,7 +87,7 @@ def _row(kind: str, code: int, guided: bool, seed: int) -> dict[str, Any]:
     account = json.loads((folder / ACCOUNT).read_text()) if (folder / ACCOUNT).is_file() else asdict(Account()) | {"seconds": 0}
     ended = bool(code) or not (folder / ACCOUNT).is_file()  # a crash, or an input that took too long
     if ended or account["found"]:
-        print(log[-6000:], flush=True)
+        print("\n".join(line for line in log.splitlines() if not line.startswith(("#", "INFO")))[-6000:], flush=True)
     covered = re.findall(r"cov: (\d+)", log)
     row = {key: account[key] for key in ("inputs", "taken", "seconds")} | {"findings": len(account["found"]) + ended}
     return {"kind": kind, **row, "branches": int(covered[-1]) if covered else None, "guided": guided, "seed": seed}
@@ -122,14 +121,13 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
     import fuzz_kinds
 
     one, endings = fuzz_kinds.KINDS[kind], fuzz_kinds.ENDINGS.get(kind, ())
-    for number, data in enumerate(fuzz_kinds.seeds(kind, scratch)):
+    seeds = fuzz_kinds.seeds(kind, scratch)
+    for number, data in enumerate(seeds):
         Path("corpus", f"seed-{number}").write_bytes(data)
-    account, begin = Account(), time.monotonic()
-
-    def told() -> None:
-        Path(ACCOUNT).write_text(json.dumps(asdict(account) | {"seconds": round(time.monotonic() - begin)}))
+    account, begin, told = Account(), time.monotonic(), 0.0
 
     def tried(data: bytes) -> None:
+        nonlocal told
         account.inputs += 1
         try:
             with _silence(kind), contextlib.suppress(InputError):
@@ -138,12 +136,18 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
             assert not left, f"left half-written: {left}"
         except Exception as error:
             _found(account, error, data)
+        # Atheris ends the process by itself, so the account is written again and again.
+        if account.inputs >= runs or time.monotonic() - told > 1:
+            told = time.monotonic()
+            Path(ACCOUNT).write_text(json.dumps(asdict(account) | {"seconds": round(told - begin)}))
 
     def changed(data: bytes, size: int, seed: int) -> bytes:
-        some = (lambda part: atheris.Mutate(part, len(part) + 64)) if atheris else _some(random.Random(seed))
-        return bytes(fuzz_changes.changed(kind, bytes(data), random.Random(seed), some, endings)[:size])
+        rng = random.Random(seed)
+        some = (lambda part: atheris.Mutate(part, len(part) + 64)) if atheris else _some(rng)
+        # What reached new lines is mostly refused early: every other input is one change away from a whole one.
+        begun = rng.choice(seeds) if rng.random() < 0.5 else bytes(data)
+        return bytes(fuzz_changes.changed(kind, begun, rng, some, endings)[:size])
 
-    atexit.register(told)
     if atheris is None:
         _unguided(tried, changed, runs, seconds, seed)
         return
@@ -153,7 +157,8 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
         f"-timeout={SLOWEST}",
         f"-max_total_time={seconds}",
         f"-max_len={LONGEST}",
-        "-len_control=0",
+        "-mutate_depth=2",
+        "-reduce_inputs=0",
         "-rss_limit_mb=8000",
     ]
     atheris.Setup([sys.argv[0], *words, "-artifact_prefix=finding-", "-close_fd_mask=0", "corpus"], tried, custom_mutator=changed)
@@ -162,7 +167,8 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
 
 def _found(account: Account, error: Exception, data: bytes) -> None:
     """Keep the first input of each place, and its traceback in the log."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "deepservo" in frame.filename]
+    whole = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in whole if frame.filename.startswith(str(ROOT / "src"))] or whole
     place = f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
     place = re.sub(r"\W+", "-", str(error))[:80] if isinstance(error, AssertionError) else place
     if place not in account.found:

@@ -280,7 +280,21 @@ def test_a_ply_with_a_texture(tmp_path: Path) -> None:
     head = "ply\nformat ascii 1.0\ncomment TextureFile tex.png\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
     head += "property float s\nproperty float t\nelement face 2\nproperty list uchar int vertex_indices\nend_header\n"
     rows = "-.1 .075 0 0 0\n.1 .075 0 1 0\n.1 -.075 0 1 1\n-.1 -.075 0 0 1\n3 0 1 2\n3 0 2 3\n"
-    assert_red_and_blue(written(tmp_path / "a.ply", head + rows))
+    path = written(tmp_path / "a.ply", head + rows)
+    assert_red_and_blue(path)
+    # In a process of its own: here the tests catch what the reader of PLY logs.
+    code = f"from pathlib import Path; from deepservo.robots.meshes import read_mesh; read_mesh(Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_colours_that_are_not_those_of_the_vertices(tmp_path: Path) -> None:
+    """A vertex is gone: trimesh drops all colours, and the part would be drawn grey."""
+    text = ply(np.hstack([VERTICES, np.full((8, 3), 230)]))
+    text = text.replace("property float z\n", "property float z\n" + "".join(f"property uchar {c}\n" for c in ("red", "green", "blue")))
+    last = next(line for line in text.splitlines()[::-1] if "230" in line)
+    with pytest.raises(InputError, match="has colours that cannot be read; export it again"):
+        read_mesh(written(tmp_path / "a.ply", text.replace(f"{last}\n", "").replace("230.0", "230")))
 
 
 @pytest.mark.parametrize("kind", ["obj", "ply"])

@@ -92,6 +92,8 @@ def _configuration(metadata: dict[str, str], path: Path) -> dict[str, Any]:
     try:
         config = json.loads(metadata["deepservo"])
         version = int(config["format"])
+        if not isinstance(config.get("method", ""), str):
+            raise TypeError("the method's name")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise InputError(f"{path}: was not made by deepservo; give a model that `deepservo learn` wrote") from None
     if version > FORMAT:

@@ -4,6 +4,7 @@ OBJ and STL are read here: the usual readers draw a surface grey without a word 
 """
 
 import importlib
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,7 +49,8 @@ def read_surface(path: Path) -> Surface:
     """What an OBJ, STL or PLY file holds; InputError where it cannot be read, or names a texture that cannot."""
     data, kind = path.read_bytes(), path.suffix.lower()
     try:
-        return _obj(path, data) if kind == ".obj" else _stl(path, data) if kind == ".stl" else _ply(path, data)
+        with np.errstate(all="ignore"):  # a number too large becomes infinite, and infinite ones are refused
+            return _obj(path, data) if kind == ".obj" else _stl(path, data) if kind == ".stl" else _ply(path, data)
     except InputError:
         raise
     except Exception as error:  # a corrupt file fails anywhere in a reader, and in any way
@@ -221,6 +223,8 @@ def _ply(path: Path, data: bytes) -> Surface:
         trimesh: Any = importlib.import_module("trimesh")
     except ImportError:
         raise InputError("PLY meshes are read by trimesh, which is not installed; run pip install 'deepservo[mujoco]'") from None
+    # What it notes of textures and colours, which are looked at below, would else go to standard error.
+    logging.getLogger("trimesh").addHandler(logging.NullHandler())
     head = data[: data.find(b"end_header")].decode("latin-1")
     found = trimesh.load(BytesIO(data), file_type="ply", force="mesh", process=False)
     faces = np.asarray(getattr(found, "faces", ()), np.int64).reshape(-1, 3)  # points alone have none
@@ -234,6 +238,8 @@ def _ply(path: Path, data: bytes) -> Surface:
         return _by_vertex(vertices, faces, np.asarray(found.visual.vertex_colors)[:, :3] / 255)
     if found.visual.kind == "face" and found.visual.defined:
         return _by_face(vertices, faces, np.asarray(found.visual.face_colors)[:, :3])
+    if re.search(r"^property\s+\w+\s+red\s*$", head, re.M):
+        raise InputError(f"{path}: has colours that cannot be read; export it again")
     return Surface(vertices, faces)
 
 
