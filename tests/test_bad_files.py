@@ -189,6 +189,11 @@ MODEL_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "description very deep": (lambda f, p: rewritten(f, p, config=lambda c: "[" * 5000), "was not made by deepservo"),
     "newer": (lambda f, p: rewritten(f, p, config=lambda c: {**c, "format": 99}), "has format 99"),
     "infinite format": (lambda f, p: rewritten(f, p, config=lambda c: {**c, "format": float("inf")}), "was not made by deepservo"),
+    "method a list": (lambda f, p: rewritten(f, p, config=lambda c: {**c, "method": ["cnn"]}), "was not made by deepservo"),
+    "no version": (
+        lambda f, p: rewritten(f, p, config=lambda c: {k: v for k, v in c.items() if k != "version"}),
+        "lacks or garbles 'version'",
+    ),
     "other shape": (lambda f, p: rewritten(f, p, lambda t: {**t, HEAD: t[HEAD][:5]}), "head.1.weight have shape (5, "),
     "other type": (lambda f, p: rewritten(f, p, lambda t: {**t, HEAD: t[HEAD].double()}), "torch.float64"),
     "NaN weights": (lambda f, p: rewritten(f, p, lambda t: {**t, HEAD: t[HEAD] * torch.nan}), "head.1.weight are not finite"),

@@ -207,6 +207,14 @@ def test_a_jpeg_whose_restarts_are_wrong_is_refused(tmp_path: Path, capfd: pytes
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_tiff_that_says_it_has_no_rows_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", smooth(16), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags["ImageLength"].overwrite(0)
+    with pytest.raises(InputError, match="a.tif: cannot be read as a picture: the file is damaged"):
+        read_picture(tmp_path / "a.tif")
+
+
 def test_a_whole_file_with_more_behind_it_is_read(tmp_path: Path) -> None:
     for kind in ("jpeg", "png"):
         (tmp_path / kind).write_bytes(files(kind) + b"\0" * 100 + b"more")

@@ -120,14 +120,13 @@ def load_model(path: str | Path) -> Model:
         if (len(scene.texture) == 3) != getattr(net, "colour", False):
             raise ValueError(f"the learned picture, of {len(scene.texture)} channels")
         weights = {k.removeprefix("net."): v for k, v in tensors.items()}
+        picture, version = str(config["picture"]), str(config["version"])
     except InputError as error:
         raise InputError(f"{path}: its description is wrong ({error}); train the model anew") from None
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: its description lacks or garbles {error}; train the model anew") from None
     checkpoint.load_weights(net, weights, path)
-    return Model(
-        config["method"], net.eval(), scene, camera, distance, str(config["picture"]), training, distortion, str(config["version"])
-    )
+    return Model(config["method"], net.eval(), scene, camera, distance, picture, training, distortion, version)
 
 
 def _texture(texture: torch.Tensor) -> torch.Tensor:

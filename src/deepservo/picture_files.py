@@ -45,7 +45,10 @@ def decode(path: Path) -> np.ndarray:
     data = path.read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own about size and odd tags: what matters is said here
-        return _tiff(path, data) if data[:4] in TIFF else _other(path, data)
+        pixels = _tiff(path, data) if data[:4] in TIFF else _other(path, data)
+    if not pixels.size:
+        raise damaged(path, "it has no pixels")
+    return pixels
 
 
 def damaged(path: Path, why: object) -> InputError:
