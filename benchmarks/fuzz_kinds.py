@@ -173,6 +173,7 @@ def command(data: bytes, folder: Path) -> bool:
     lines = error.getvalue().splitlines()
     if code == 2:
         assert len(lines) == 1 and lines[0].startswith("deepservo: "), f"{words}: {lines}"
+    assert not any(said in line for said in ("Traceback", "Warning:") for line in lines), f"{words}: {lines}"
     left = [path for name in MADE for path in (folder / name).rglob("*") if path.name.startswith(".") or path.suffix == ".partial"]
     assert not left, f"{words}: left {left}"
     for name in MADE:

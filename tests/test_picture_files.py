@@ -208,10 +208,17 @@ def test_a_jpeg_whose_restarts_are_wrong_is_refused(tmp_path: Path, capfd: pytes
 
 
 def test_a_tiff_that_says_it_has_no_rows_is_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", smooth(16), photometric="minisblack", metadata=None)
+    tifffile.imwrite(tmp_path / "a.tif", smooth(16, 1).squeeze(), photometric="minisblack", metadata=None)
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
         file.pages[0].tags["ImageLength"].overwrite(0)
-    with pytest.raises(InputError, match="a.tif: cannot be read as a picture: the file is damaged"):
+    with pytest.raises(InputError, match="the file is damaged"):
+        read_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.filterwarnings("error")
+def test_levels_too_large_for_single_precision_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((40, 40), 1e300), photometric="minisblack")
+    with pytest.raises(InputError, match=r"values must lie in \[0, 1\] and be finite"):
         read_picture(tmp_path / "a.tif")
 
 

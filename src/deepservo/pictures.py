@@ -129,7 +129,8 @@ def _levels(data: np.ndarray, what: str, colour: bool = False) -> Float[Tensor, 
     if data.ndim not in (2, 3) or (data.ndim == 3 and data.shape[2] not in (2, 3, 4)):
         raise InputError(f"{what}: a picture of shape {data.shape} is neither grey, RGB nor RGBA")
     if data.dtype.kind == "f":
-        values = torch.from_numpy(data.astype(np.float32))
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            values = torch.from_numpy(data.astype(np.float32))
     elif data.dtype.kind in "bu":
         values = torch.from_numpy(data.astype(np.float32)) / (np.iinfo(data.dtype).max if data.dtype.kind == "u" else 1)
     else:
