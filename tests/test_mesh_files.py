@@ -16,6 +16,7 @@ from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
 from deepservo.robots.meshes import Mesh, read_mesh
+from deepservo.robots.polygons import cut
 from deepservo.robots.target import Target, render_target
 from deepservo.robots.winding import outward
 from deepservo.scene import sampling
@@ -273,6 +274,28 @@ def test_materials_that_are_missing_are_told_and_unused_ones_are_not(tmp_path: P
     assert read_mesh(written(tmp_path / "a.obj", "mtllib gone.mtl\n" + QUAD)).picture is None, "no face uses it"
     with pytest.raises(InputError, match=r"its texture gone\.png is missing"):
         read_mesh(written(tmp_path / "a.ply", ply(comment="comment TextureFile gone.png\n")))
+
+
+STAR = np.array([[np.cos(a), np.sin(a), 0] for a in np.arange(10) * np.pi / 5]) * np.where(np.arange(10) % 2, 0.04, 0.1)[:, None]
+HOLLOW = {
+    "an arrowhead": np.array([[0.0, 0, 0], [-0.1, -0.1, 0], [0.1, 0, 0], [-0.1, 0.1, 0]]),
+    "an L": np.array([[0.0, 0, 0], [0.1, 0, 0], [0.1, 0.02, 0], [0.02, 0.02, 0], [0.02, 0.1, 0], [0, 0.1, 0]]),
+    "a star": STAR,
+    "a tilted star, the other way around": STAR[::-1] @ cv2.Rodrigues(np.array([0.4, 0.8, 0.1]))[0],
+}
+
+
+@pytest.mark.parametrize("name", HOLLOW)
+@pytest.mark.parametrize("first", range(4))
+def test_a_polygon_with_hollows_is_no_fan(name: str, first: int) -> None:
+    corners = np.roll(HOLLOW[name], first, 0)
+    (three,) = cut(corners, [range(len(corners))])
+    normals = np.cross(corners[[b for _, b, _ in three]] - corners[[a for a, _, _ in three]],
+                       corners[[c for _, _, c in three]] - corners[[a for a, _, _ in three]])  # fmt: skip
+    whole = np.cross(corners, np.roll(corners, -1, 0)).sum(0)
+    assert len(three) == len(corners) - 2 and normals.sum(0) == pytest.approx(whole, abs=1e-12)
+    assert np.linalg.norm(normals, axis=1).sum() == pytest.approx(np.linalg.norm(whole)), "no triangle lies over another"
+    assert cut(VERTICES, QUADS) == [[(0, 1, 2), (0, 2, 3)]] * 6
 
 
 def test_a_ply_with_a_texture(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, UInt8
 
 from deepservo import pictures
 from deepservo.errors import InputError
+from deepservo.robots.polygons import cut
 
 PLAIN = (200, 200, 200)  # of a surface that has no colour
 # How many words follow an option before the name of a picture in a material file (at most, for the last ones).
@@ -97,14 +98,14 @@ def _obj(path: Path, data: bytes) -> Surface:
             material = whole
     if any(len(vertex) != 3 for vertex in vertices):
         raise InputError(f"{path}: has a vertex without three coordinates; export it again")
+    points = np.array(vertices, float).reshape(-1, 3)
     corners, look = [], []
-    for face, name in zip(faces, used, strict=True):
-        corners += [(face[0], face[k], face[k + 1]) for k in range(1, len(face) - 1)]
-        look += [name] * max(0, len(face) - 2)
+    for face, three, name in zip(faces, cut(points, [[v for v, _ in face] for face in faces]), used, strict=True):
+        corners += [(face[a], face[b], face[c]) for a, b, c in three]
+        look += [name] * len(three)
     names = list(dict.fromkeys(look))
     looks = _materials(path, libraries, [name for name in names if name is not None])
     index = np.array([[v for v, _ in three] for three in corners], np.int64).reshape(-1, 3)
-    points = np.array(vertices, float).reshape(-1, 3)
     if colours and all(colours) and not any(each.picture is not None for each in looks.values()):
         return _by_vertex(points, index, np.array(colours))
     textured = np.array([name is not None and looks[name].picture is not None for name in look], bool)
