@@ -17,13 +17,13 @@ import tyro
 from torch import Tensor
 
 from deepservo import METHODS, Camera, PlanarScene, Simulator, servo
-from deepservo.bench import metrics
-from deepservo.checkpoint import replacing
+from deepservo.evaluation import metrics
 from deepservo.features.luminance import Luminance
 from deepservo.geometry import interaction, se3
-from deepservo.learn import PAPER_CAMERA
-from deepservo.pictures import BUNDLED, bundled
+from deepservo.images.pictures import BUNDLED, bundled
 from deepservo.scene.sampling import fronto_parallel
+from deepservo.system.files import replacing
+from deepservo.training.learn import PAPER_CAMERA
 from deepservo.version import __version__
 
 DEPTH, WIDTH, BORDER, SAMPLES = 0.6, 0.8, 6, 8

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 import tyro
 
-from deepservo.bench import metrics
-from deepservo.checkpoint import replacing
+from deepservo.evaluation import metrics
 from deepservo.features.latent import Latent
 from deepservo.methods.bank import Bank
 from deepservo.methods.mlvs import PoseSearch
-from deepservo.model import load_model
+from deepservo.models.scene_model import load_model
 from deepservo.nets.resnet import folded
 from deepservo.scene import sampling
+from deepservo.system.files import replacing
 from deepservo.version import __version__
 from speed import paired, rate
 

@@ -14,17 +14,17 @@ import torch
 import tyro
 from torch import Tensor
 
-from deepservo.bench import metrics
-from deepservo.bench.conditions import AS_MLVS, PLAIN
 from deepservo.bench.scenes import WIDTH
-from deepservo.bench.sets import SETS
-from deepservo.checkpoint import replacing
+from deepservo.evaluation import metrics
+from deepservo.evaluation.conditions import AS_MLVS, PLAIN
+from deepservo.evaluation.sets import SETS
 from deepservo.features.luminance import gradient
 from deepservo.geometry import interaction
-from deepservo.learn import PAPER_CAMERA
-from deepservo.model import texture_of
-from deepservo.pictures import files_in, read_picture
+from deepservo.images.pictures import files_in, read_picture
+from deepservo.models.scene_model import texture_of
 from deepservo.scene import PlanarScene
+from deepservo.system.files import replacing
+from deepservo.training.learn import PAPER_CAMERA
 from deepservo.version import __version__
 
 DEPTH = 0.6

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 import tyro
 
-from deepservo.bench import metrics
-from deepservo.bench.objects import starts_about
-from deepservo.checkpoint import replacing
+from deepservo.evaluation import metrics
+from deepservo.evaluation.objects import starts_about
 from deepservo.geometry import se3
 from deepservo.methods import build
-from deepservo.robots.objects import PARTS
-from deepservo.robots.target import render_target
+from deepservo.system.files import replacing
 from deepservo.version import __version__
+from deepservo.worlds.objects import PARTS
+from deepservo.worlds.target import render_target
 from objects import CAMERA, gantry, goal_pose, standing
 from steps import row, timed
 

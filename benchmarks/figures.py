@@ -17,17 +17,17 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 import relief as standing_up
-from deepservo.bench.objects import starts_about
-from deepservo.commands import servo_bar
+from deepservo.cli.console import servo_bar
+from deepservo.evaluation.objects import starts_about
 from deepservo.features.detectors import Learned
 from deepservo.features.keypoints import match
 from deepservo.loop import Trajectory, servo
 from deepservo.methods import build
 from deepservo.methods.dfbvs import FeatureServo
-from deepservo.robots.gantry import RATE
-from deepservo.robots.objects import PARTS
-from deepservo.robots.target import Target, render_target
-from deepservo.unseen import KEYPOINTS, shipped
+from deepservo.models.any_scene_model import KEYPOINTS, shipped
+from deepservo.worlds.gantry import RATE
+from deepservo.worlds.objects import PARTS
+from deepservo.worlds.target import Target, render_target
 from objects import CAMERA, brought, gantry, goal_pose, standing
 
 Figure = Literal["runs", "grasps", "relief"]

@@ -114,8 +114,10 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
         atheris = None
     with atheris.instrument_imports(include=["deepservo"]) if atheris else contextlib.nullcontext():
         import deepservo.cli
-        import deepservo.commands  # what the kinds below need
-        import deepservo.commands_target  # noqa: F401
+        import deepservo.cli.bench
+        import deepservo.cli.learn
+        import deepservo.cli.servo  # what the kinds below need
+        import deepservo.cli.target  # noqa: F401
         from deepservo.errors import InputError
     import fuzz_changes
     import fuzz_kinds

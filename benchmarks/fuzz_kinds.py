@@ -15,22 +15,22 @@ import tifffile
 import torch
 from PIL import Image
 
-from deepservo.bench import poses
 from deepservo.camera import Camera
-from deepservo.camera_file import read_camera
 from deepservo.cli import main
+from deepservo.evaluation import poses
+from deepservo.images.camera_file import read_camera
+from deepservo.images.pictures import read_picture
 from deepservo.methods.base import Controller
-from deepservo.model import Model, read_model
+from deepservo.models.any_scene_model import KEYPOINTS, PAIR, UnseenModel
+from deepservo.models.scene_model import Model, read_model
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pair import PairNet
 from deepservo.nets.pose import PoseNet
 from deepservo.nets.resnet import Encoder, Shape
-from deepservo.pictures import read_picture
-from deepservo.robots.meshes import read_mesh
-from deepservo.robots.target import render_target
 from deepservo.scene import PlanarScene
-from deepservo.unseen import KEYPOINTS, PAIR, UnseenModel
+from deepservo.worlds.meshes import read_mesh
+from deepservo.worlds.target import render_target
 from fuzz_changes import PARTED
 
 ENDINGS = {

@@ -16,21 +16,21 @@ import torch
 import tyro
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepservo import distributed
 from deepservo.bench.scenes import scene_of
-from deepservo.data import half_precision
 from deepservo.geometry import se3
-from deepservo.learn import PAPER_CAMERA
-from deepservo.loop import Simulator
 from deepservo.methods import Controller
 from deepservo.methods.aevs import latent_servo
 from deepservo.methods.direct import FeatureServo, PhotometricServo
 from deepservo.methods.mlvs import MetricServo
 from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.nets.metric import MetricNet
+from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import Encoder, Shape
 from deepservo.nets.siamese import SiameseNet
 from deepservo.scene import PlanarScene, sampling
+from deepservo.system import distributed
+from deepservo.training.learn import PAPER_CAMERA
+from deepservo.worlds.simulator import Simulator
 from rows import ResultsFile, Row
 from speed import VISP_CAMERA
 

@@ -15,12 +15,12 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from deepservo.bench.objects import in_view, reprojection
+from deepservo.evaluation.objects import in_view, reprojection
 from deepservo.geometry import se3
 from deepservo.methods import build
-from deepservo.robots.grasp import grasp, grasp_pose, taken
-from deepservo.robots.objects import PARTS
-from deepservo.robots.target import Target, render_target
+from deepservo.worlds.grasp import grasp, grasp_pose, taken
+from deepservo.worlds.objects import PARTS
+from deepservo.worlds.target import Target, render_target
 from objects import CAMERA, TABLE, brought, gantry, goal_pose, standing
 from rows import ResultsFile
 

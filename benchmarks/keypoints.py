@@ -12,13 +12,13 @@ import torch
 import tyro
 from jaxtyping import Float
 
-from deepservo import pictures
 from deepservo.camera import Camera
-from deepservo.data_pair import of_plane, pairs, spoiled
 from deepservo.features import detectors, keypoints
 from deepservo.features.detectors import Detector
+from deepservo.images import pictures
+from deepservo.models.any_scene_model import KEYPOINTS, load_unseen, shipped
 from deepservo.scene import PlanarScene
-from deepservo.unseen import KEYPOINTS, load_unseen, shipped
+from deepservo.training.tasks.pair import of_plane, pairs, spoiled
 from rows import ResultsFile
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)

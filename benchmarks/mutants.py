@@ -42,9 +42,10 @@ STORE, RESULTS = ROOT / "build" / "mutants", ROOT / "results" / "mutants.json"
 WHOLE = STORE / "whole"  # the tree as it was when this began: whoever writes on meanwhile does not disturb
 PACKAGE = WHOLE / "src" / "deepservo"
 SCOPE = (  # file|function: control, geometry, features, methods, perturbations, metrics, and the losses; not what is drawn to train on
-    "control.py|*", "geometry/*|*", "features/*|*", "methods/*|*", "scene/perturb.py|*", "bench/metrics.py|*", "data_siamese.py|*",
-    "nets/siamese.py|*", "nets/metric.py|*", "data*.py|*loss*", "data_keypoint.py|_*", "data_keypoint.py|warped", "data_latent.py|*Task._*",
-    "data_latent.py|bent", "data_latent.py|to_*", "data_latent.py|pairwise_distance", "data_pair.py|_missed", "data_pair.py|there",
+    "control.py|*", "geometry/*|*", "features/*|*", "methods/*|*", "scene/perturb.py|*", "scene/reference.py|*", "evaluation/metrics.py|*",
+    "nets/siamese.py|*", "nets/metric.py|*", "training/tasks/*|*loss*", "training/tasks/siamese.py|*", "training/tasks/keypoint.py|_*",
+    "training/tasks/keypoint.py|warped", "training/tasks/latent.py|*Task._*", "training/tasks/latent.py|bent",
+    "training/tasks/latent.py|pairwise_distance", "training/tasks/pair.py|_missed", "training/tasks/pair.py|there",
 )  # fmt: skip
 OPERATORS = """
 NumberReplacer ReplaceTrueWithFalse ReplaceFalseWithTrue ReplaceAndWithOr ReplaceOrWithAnd AddNot ReplaceBreakWithContinue

@@ -16,23 +16,23 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from deepservo import pictures
-from deepservo.bench.objects import reprojection, starts_about, tabletop
 from deepservo.camera import Camera
-from deepservo.commands import servo_bar
+from deepservo.cli.console import servo_bar
+from deepservo.evaluation.objects import reprojection, starts_about, tabletop
 from deepservo.features import detectors
 from deepservo.features.detectors import Detector
 from deepservo.geometry import se3
+from deepservo.images import pictures
 from deepservo.loop import Trajectory, servo
 from deepservo.methods import Controller
 from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.model_based import EdgeServo
-from deepservo.robots.gantry import RATE, Gantry, Light, Standing
-from deepservo.robots.objects import PARTS
-from deepservo.robots.target import Target, render_target
-from deepservo.robots.views import AXES
+from deepservo.models.any_scene_model import KEYPOINTS, load_unseen, shipped
 from deepservo.scene.sampling import look_at
-from deepservo.unseen import KEYPOINTS, load_unseen, shipped
+from deepservo.worlds.gantry import RATE, Gantry, Light, Standing
+from deepservo.worlds.objects import PARTS
+from deepservo.worlds.target import Target, render_target
+from deepservo.worlds.views import AXES
 from rows import ResultsFile
 
 CAMERA = Camera(320, 240, 520.0, 520.0, 160.0, 120.0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from deepservo.checkpoint import replacing
+from deepservo.system.files import replacing
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <body style="max-width:720px;margin:2em auto;padding:0 1em;font-family:sans-serif"><h1 style="font-size:1.4em">{title}</h1><p>{words}</p>

@@ -94,7 +94,7 @@ def relief(rows: list[Row]) -> str:
 
 def mutants(rows: list[Row]) -> str:
     """A line a part of the package: how many faults its tests found; then every fault that they missed."""
-    parts = {row["file"]: row["file"].split("/")[0] if "/" in row["file"] else "`control.py`, `data*.py`" for row in rows}
+    parts = {row["file"]: row["file"].split("/")[0] if "/" in row["file"] else f"`{row['file']}`" for row in rows}
     lines = []
     for part in (*sorted(set(parts.values())), ALL):
         found = [row["outcome"] != "missed" for row in rows if part in (ALL, parts[row["file"]])]

@@ -10,11 +10,11 @@ import torch
 import tyro
 from plotly.subplots import make_subplots
 
-from deepservo.bench.protocols import measure, sampled
-from deepservo.commands import servo_bar
+from deepservo.cli.console import servo_bar
 from deepservo.errors import InputError
+from deepservo.evaluation.protocols import measure, sampled
 from deepservo.methods import build
-from deepservo.model import load_model
+from deepservo.models.scene_model import load_model
 from pages import write_page
 
 SHOWN = 60  # poses of a run

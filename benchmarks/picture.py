@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from deepservo import InputError, Model, Trajectory, build, load_model
-from deepservo.bench import metrics
-from deepservo.bench.protocols import Starts, measure, sampled
+from deepservo.evaluation import metrics
+from deepservo.evaluation.protocols import Starts, measure, sampled
 
 UP = 2  # drawn larger and reduced: smooth lines
 TILE, GAP, TEXT, MARGIN = 300, 20, 46, 24  # [px] of the finished picture

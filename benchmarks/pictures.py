@@ -9,13 +9,13 @@ from pathlib import Path
 
 import tyro
 
-from deepservo.bench.metrics import judge
-from deepservo.bench.protocols import measure, sampled
 from deepservo.bench.scenes import scene_of
-from deepservo.commands import servo_bar
-from deepservo.learn import PAPER_CAMERA
+from deepservo.cli.console import servo_bar
+from deepservo.evaluation.metrics import judge
+from deepservo.evaluation.protocols import measure, sampled
+from deepservo.images.pictures import BUNDLED
 from deepservo.methods import build
-from deepservo.pictures import BUNDLED
+from deepservo.training.learn import PAPER_CAMERA
 from models import learned
 from rows import ResultsFile, per_run
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepservo.bench.metrics import wilson
+from deepservo.bench.full_scale import is_full
 from deepservo.bench.published import PUBLISHED
 from deepservo.bench.tables import ALL, figure, home, table
-from deepservo.full_scale import is_full
-from deepservo.recipes import EXPERIMENTS
-from deepservo.unseen import SHIPPED, load_unseen
+from deepservo.evaluation.metrics import wilson
+from deepservo.models.any_scene_model import SHIPPED, load_unseen
+from deepservo.training.recipes import EXPERIMENTS
 from rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,18 +15,18 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from deepservo.bench.metrics import judge
-from deepservo.bench.protocols import Starts, measure
 from deepservo.bench.scenes import scene_of
-from deepservo.camera_file import CalibratedCamera
-from deepservo.commands import servo_bar, training_bar
-from deepservo.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.cli.console import servo_bar, training_bar
+from deepservo.evaluation.metrics import judge
+from deepservo.evaluation.protocols import Starts, measure
+from deepservo.images.camera_file import CalibratedCamera
 from deepservo.methods import build, trained_as
-from deepservo.model import Model, load_model
-from deepservo.robots.gantry import RATE, Gantry, Light, Standing
-from deepservo.robots.objects import PARTS
-from deepservo.robots.views import AXES
+from deepservo.models.scene_model import Model, load_model
 from deepservo.scene import sampling
+from deepservo.training.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.worlds.gantry import RATE, Gantry, Light, Standing
+from deepservo.worlds.objects import PARTS
+from deepservo.worlds.views import AXES
 from rows import ResultsFile, per_run
 
 DISTANCE, PICTURE = 0.6, "coffee"

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from deepservo.bench import metrics
-from deepservo.bench.metrics import Judged
-from deepservo.checkpoint import replacing
+from deepservo.evaluation import metrics
+from deepservo.evaluation.metrics import Judged
+from deepservo.system.files import replacing
 from deepservo.version import __version__
 
 Row = dict[str, Any]

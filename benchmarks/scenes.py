@@ -9,14 +9,14 @@ from pathlib import Path
 
 import tyro
 
-from deepservo import pictures
 from deepservo.bench.runs import Bench, Job, Prepared, row
-from deepservo.camera_file import CalibratedCamera
-from deepservo.commands import servo_bar, training_bar
-from deepservo.learn import PAPER_CAMERA, Options, learn, make_scene
+from deepservo.cli.console import servo_bar, training_bar
+from deepservo.images import pictures
+from deepservo.images.camera_file import CalibratedCamera
 from deepservo.methods import build
-from deepservo.model import Model, load_model
+from deepservo.models.scene_model import Model, load_model
 from deepservo.scene import PlanarScene
+from deepservo.training.learn import PAPER_CAMERA, Options, learn, make_scene
 from rows import ResultsFile, per_run
 
 METHOD, SET, DISTANCE = "siamese-se3", "gaussian", 0.6

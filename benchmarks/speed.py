@@ -18,15 +18,16 @@ import numpy as np
 import torch
 import tyro
 
-from deepservo.bench import metrics
 from deepservo.camera import Camera
-from deepservo.checkpoint import replacing
-from deepservo.learn import PAPER_CAMERA
-from deepservo.loop import Simulator, servo
+from deepservo.evaluation import metrics
+from deepservo.images.pictures import bundled
+from deepservo.loop import servo
 from deepservo.methods.direct import PhotometricServo
-from deepservo.pictures import bundled
 from deepservo.scene import PlanarScene, sampling
+from deepservo.system.files import replacing
+from deepservo.training.learn import PAPER_CAMERA
 from deepservo.version import __version__
+from deepservo.worlds.simulator import Simulator
 from visp import judge
 
 VISP_CAMERA = Camera(320, 240, 400.0, 400.0, 159.5, 119.5)

@@ -16,16 +16,16 @@ from typing import Any
 import torch
 import tyro
 
-from deepservo.bench import metrics
-from deepservo.bench.conditions import BLUR, PLAIN, Condition
 from deepservo.bench.scenes import scene_of
-from deepservo.bench.sets import SETS
-from deepservo.checkpoint import replacing
+from deepservo.evaluation import metrics
+from deepservo.evaluation.conditions import BLUR, PLAIN, Condition
+from deepservo.evaluation.sets import SETS
 from deepservo.features import keypoints
 from deepservo.geometry import se3
-from deepservo.learn import PAPER_CAMERA
 from deepservo.methods import build
 from deepservo.scene import sampling
+from deepservo.system.files import replacing
+from deepservo.training.learn import PAPER_CAMERA
 from deepservo.version import __version__
 
 STARTS = 12

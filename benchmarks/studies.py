@@ -27,27 +27,30 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 from torch import Tensor, nn
 
-from deepservo import checkpoint, control
-from deepservo.bench.metrics import wilson
+from deepservo import control
 from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.bench.scenes import scene_of
-from deepservo.bench.sets import SETS
-from deepservo.commands import servo_bar, training_bar
-from deepservo.data import generator, half_precision, perturbed
-from deepservo.data_latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, begun, pictures, spoiled, to_reference
-from deepservo.data_siamese import Law, SiameseTask
+from deepservo.cli.console import servo_bar, training_bar
+from deepservo.evaluation.metrics import wilson
+from deepservo.evaluation.sets import SETS
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
-from deepservo.learn import FEW, PAPER_CAMERA, recipe
 from deepservo.methods.aevs import latent_servo
 from deepservo.methods.base import Controller
 from deepservo.methods.mlvs import MetricServo
 from deepservo.methods.siamese_se3 import SiameseServo
+from deepservo.models import checkpoint
 from deepservo.nets.metric import numbers
+from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import AutoEncoder, Encoder, Norm, Pool, Shape, folded
 from deepservo.nets.siamese import GROUPS
 from deepservo.scene import PlanarScene, sampling
-from deepservo.train import Task, train
+from deepservo.scene.reference import to_reference
+from deepservo.training.learn import FEW, PAPER_CAMERA, recipe
+from deepservo.training.tasks.latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, begun, pictures, spoiled
+from deepservo.training.tasks.pose import generator, perturbed
+from deepservo.training.tasks.siamese import Law, SiameseTask
+from deepservo.training.train import Task, train
 from pages import write_page
 from rows import ResultsFile, per_run, pooled
 

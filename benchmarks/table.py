@@ -14,12 +14,12 @@ import numpy as np
 import torch
 import tyro
 
-from deepservo.bench.metrics import mcnemar, wilson
 from deepservo.bench.published import PUBLISHED
-from deepservo.bench.sets import SETS
 from deepservo.bench.tables import beside_published, ends, figure, home, over_all, probability, run_by_run, table, unique, who_wins
+from deepservo.evaluation.metrics import mcnemar, wilson
+from deepservo.evaluation.sets import SETS
 from deepservo.geometry import se3
-from deepservo.learn import PAPER_CAMERA
+from deepservo.training.learn import PAPER_CAMERA
 from parts import gantry, grasps, keypoints, mutants, objects, relief
 from published import gpu, marks, published, recipes, weights
 from rows import Row, pooled

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 import tyro
 
-from deepservo.bench import metrics
-from deepservo.checkpoint import replacing
-from deepservo.data import half_precision
+from deepservo.evaluation import metrics
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
-from deepservo.learn import PAPER_CAMERA
-from deepservo.model import load_model
+from deepservo.models.scene_model import load_model
+from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import Encoder, Shape, folded
 from deepservo.nets.tangent import with_tangents
 from deepservo.scene import PlanarScene, sampling
+from deepservo.system.files import replacing
+from deepservo.training.learn import PAPER_CAMERA
 from deepservo.version import __version__
 from speed import paired, rate
 

@@ -4,7 +4,7 @@ import torch
 
 import deepservo
 from deepservo.geometry import se3
-from deepservo.pictures import bundled
+from deepservo.images.pictures import bundled
 from deepservo.scene.sampling import fronto_parallel
 
 camera = deepservo.Camera(width=224, height=224, fx=300, fy=300, cx=119, cy=109)

@@ -5,7 +5,7 @@ import torch
 
 import deepservo
 from deepservo.geometry import se3
-from deepservo.pictures import bundled
+from deepservo.images.pictures import bundled
 from deepservo.scene.sampling import fronto_parallel
 
 DT = 1.0  # seconds between two pictures

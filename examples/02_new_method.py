@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from deepservo import METHODS, Camera, Controller, PlanarScene, control
-from deepservo.bench.protocols import measure, sampled
+from deepservo.evaluation.protocols import measure, sampled
 from deepservo.features.luminance import Luminance
-from deepservo.pictures import bundled
+from deepservo.images.pictures import bundled
 
 SIZE = 28
 

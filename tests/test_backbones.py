@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import save_file
 
 from deepservo.errors import InputError
+from deepservo.models.weights import load_backbone
 from deepservo.nets.backbones import BACKBONES, backbone, compact, normalised, resnet18
 from deepservo.nets.resnet import folded
 from deepservo.nets.siamese import RegressionNet, SiameseNet
-from deepservo.weights import load_backbone
 from test_latent import lived_in
 
 # As torchvision has them, less the layer that names ImageNet's 1000 classes.

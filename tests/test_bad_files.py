@@ -15,9 +15,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import deepservo
-from deepservo import model
-from deepservo.bench.poses import read_object_pose, read_poses
 from deepservo.cli import main
+from deepservo.evaluation.poses import read_object_pose, read_poses
+from deepservo.models import scene_model as model
 from tiny import Refused, interrupt_at, learn_args, picture
 
 # Poses

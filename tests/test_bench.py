@@ -17,19 +17,19 @@ import torch
 from browser import measured, needs_browser, opened
 from deepservo.bench import bench as benching
 from deepservo.bench.bench import chunks_of, collect, open_folder, run_all, write_all
-from deepservo.bench.conditions import BLUR, LIGHT, MODEL, OCCLUSION, PLAIN, SIZE, HardSimulator, Shot, changed
 from deepservo.bench.runs import Bench, Chunk, Job, Prepared, Runs, jobs
 from deepservo.bench.scenes import MADE, NAMES, scene_of
-from deepservo.bench.sets import SETS, gaussian, overlap
 from deepservo.bench.tables import who_wins
 from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
+from deepservo.evaluation.conditions import BLUR, LIGHT, MODEL, OCCLUSION, PLAIN, SIZE, HardSimulator, Shot, changed
+from deepservo.evaluation.sets import SETS, gaussian, overlap
 from deepservo.geometry import se3
-from deepservo.learn import PAPER_CAMERA
 from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.relief import ReliefScene
+from deepservo.training.learn import PAPER_CAMERA
 from tiny import picture
 
 CAMERA = Camera(64, 64, 86.0, 86.0, 33.0, 31.0)

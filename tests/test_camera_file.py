@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from deepservo.camera import Camera
-from deepservo.camera_file import CalibratedCamera, read_camera
 from deepservo.errors import InputError
+from deepservo.images.camera_file import CalibratedCamera, read_camera
 
 K = [[520.5, 0.0, 318.25], [0.0, 521.75, 241.5], [0.0, 0.0, 1.0]]
 D = [-0.25, 0.08, 1e-4, -2e-05, 0.01]

@@ -14,15 +14,16 @@ from deepservo.features import keypoints
 from deepservo.features.cells import Cells
 from deepservo.features.keypoints import Matched
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, servo
+from deepservo.images.pictures import bundled
+from deepservo.loop import servo
 from deepservo.methods import build
 from deepservo.methods.auto import AutoServo
 from deepservo.methods.cnn_pair import PairServo
+from deepservo.models.any_scene_model import shipped
 from deepservo.nets.pair import PairNet
-from deepservo.pictures import bundled
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.textures import texture
-from deepservo.unseen import shipped
+from deepservo.worlds.simulator import Simulator
 
 SQUARE = Camera(128, 128, 170.0, 170.0, 63.5, 63.5)
 

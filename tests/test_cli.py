@@ -133,7 +133,7 @@ def test_view_through_a_lens(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert model.scene.width == pytest.approx(0.5 * 64 / 86)
     assert model.distance == 0.5
     assert model.distortion == (-0.1, 0.01, 0.0, 0.0, 0.0)
-    read = deepservo.pictures.read_picture(tmp_path / "view.png")
+    read = deepservo.images.pictures.read_picture(tmp_path / "view.png")
     assert not torch.equal(model.scene.texture, read), "the lens is undone in the texture"
     assert main(["info", str(out)]) == 0
     assert "distortion [-0.1, 0.01, 0.0, 0.0, 0.0]" in capsys.readouterr().out
@@ -186,11 +186,11 @@ def test_public_api(files: Path) -> None:
 
 
 def test_progress_where_no_bar_can_be_drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepservo import commands
+    from deepservo.cli import console
 
     now = [0.0]
-    monkeypatch.setattr(commands.time, "monotonic", lambda: now[0])
-    with commands.servo_bar("cnn", 300) as show:
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.servo_bar("cnn", 300) as show:
         for step in range(1, 301):
             now[0] = step / 8
             show(step, 5)

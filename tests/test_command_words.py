@@ -10,12 +10,12 @@ import pytest
 import deepservo
 from deepservo import cli
 from deepservo.bench.scenes import NAMES
-from deepservo.bench.sets import SETS
-from deepservo.bench.worlds import WORLDS
 from deepservo.cli import COMMANDS, main
-from deepservo.commands_list import METHOD_LINES, SET_LINES, WORLD_LINES
+from deepservo.cli.list import METHOD_LINES, SET_LINES, WORLD_LINES
+from deepservo.evaluation.sets import SETS
+from deepservo.evaluation.worlds import WORLDS
 from deepservo.methods import METHODS
-from deepservo.recipes import EXPERIMENTS
+from deepservo.training.recipes import EXPERIMENTS
 
 
 def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:

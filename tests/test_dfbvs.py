@@ -10,10 +10,11 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import detectors
 from deepservo.geometry import interaction, se3
-from deepservo.loop import Simulator, servo
+from deepservo.loop import servo
 from deepservo.methods.dfbvs import FEWEST, FeatureServo, even, tracked_px
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.scene import PlanarScene, sampling
+from deepservo.worlds.simulator import Simulator
 
 CAMERA = Camera(160, 120, 200.0, 200.0, 78.0, 61.0)
 SCENE = PlanarScene(noise_texture(4), width=0.8)

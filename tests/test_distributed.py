@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from deepservo import PlanarScene, load_model, pictures
-from deepservo.train import train
+from deepservo import PlanarScene, load_model
+from deepservo.images import pictures
+from deepservo.training.train import train
 
 STEPS, STOP = 9, 4
 
@@ -43,8 +44,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from safetensors.torch import save_file
-from deepservo import distributed
-from deepservo.train import train
+from deepservo.system import distributed
+from deepservo.training.train import train
 from test_distributed import STEPS, STOP, Fit, network
 
 out, net = Path(sys.argv[1]), network()
@@ -119,8 +120,8 @@ SHORT = """
 import sys
 import torch
 from deepservo.cli import main
-from deepservo.data_siamese import SiameseTask
-from deepservo import distributed
+from deepservo.training.tasks.siamese import SiameseTask
+from deepservo.system import distributed
 
 loss = SiameseTask.loss
 

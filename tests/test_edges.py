@@ -11,11 +11,12 @@ from deepservo.errors import InputError
 from deepservo.features import detectors
 from deepservo.features.edges import APART, FAINT, FAR, Edges, Fit, Slopes, edge_points, nearest_edges
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, servo
+from deepservo.loop import servo
 from deepservo.methods.base import Controller
 from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.model_based import EdgeServo
 from deepservo.scene import PlanarScene, sampling
+from deepservo.worlds.simulator import Simulator
 
 CAMERA = Camera(200, 150, 260.0, 260.0, 98.0, 77.0)
 HOME = sampling.fronto_parallel(0.5)

@@ -9,18 +9,19 @@ import pytest
 import torch
 
 import deepservo
-from deepservo import full_scale, learn, rehearsal, train
-from deepservo.bench.sets import SETS
+from deepservo.bench import full_scale
+from deepservo.bench.full_scale import Plan, Watch, duration
 from deepservo.cli import main
-from deepservo.data_pair import TEXTURE
-from deepservo.data_siamese import SiameseTask
-from deepservo.data_stock import Stock, draw
-from deepservo.full_scale import Plan, Watch, duration
-from deepservo.learn import RECIPES
+from deepservo.evaluation.sets import SETS
 from deepservo.methods import check_method, trained_as
-from deepservo.recipes import EXPERIMENTS
-from deepservo.train import with_batch
-from deepservo.unseen import KINDS, learn_unseen
+from deepservo.training import learn, rehearsal, train
+from deepservo.training.learn import RECIPES
+from deepservo.training.learn_any_scene import KINDS, learn_unseen
+from deepservo.training.recipes import EXPERIMENTS
+from deepservo.training.tasks.pair import TEXTURE
+from deepservo.training.tasks.siamese import SiameseTask
+from deepservo.training.tasks.stock import Stock, draw
+from deepservo.training.train import with_batch
 from tiny import interrupt_at
 
 

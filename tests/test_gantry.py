@@ -12,18 +12,18 @@ import torch
 from conftest import noise_texture
 from deepservo.bench.runs import Bench, Prepared, jobs, row
 from deepservo.camera import Camera
-from deepservo.camera_file import CalibratedCamera
 from deepservo.cli import main
 from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.learn import PAPER_CAMERA as CAMERA
-from deepservo.learn import make_scene
+from deepservo.images.camera_file import CalibratedCamera
 from deepservo.loop import servo
 from deepservo.methods import build
-from deepservo.robots.arm import JOINTS, Limits
-from deepservo.robots.gantry import FINER, RATE, Gantry, Light, Sight
-from deepservo.robots.views import Eye, mujoco
 from deepservo.scene import PlanarScene, sampling
+from deepservo.training.learn import PAPER_CAMERA as CAMERA
+from deepservo.training.learn import make_scene
+from deepservo.worlds.arm import JOINTS, Limits
+from deepservo.worlds.gantry import FINER, RATE, Gantry, Light, Sight
+from deepservo.worlds.views import Eye, mujoco
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
 FREE = Limits((1e3,) * 6, (1e5,) * 6)

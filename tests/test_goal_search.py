@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from deepservo import control
-from deepservo.data_latent import AutoEncoderTask, begun, to_reference
 from deepservo.features.registration import fronto
 from deepservo.geometry import se3
+from deepservo.images.pictures import bundled
 from deepservo.methods import build
 from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.cnn_vs import PoseServo
@@ -17,8 +17,9 @@ from deepservo.methods.mlvs import MetricServo
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
 from deepservo.nets.resnet import Encoder, Shape
-from deepservo.pictures import bundled
 from deepservo.scene import PlanarScene, perturb, sampling
+from deepservo.scene.reference import to_reference
+from deepservo.training.tasks.latent import AutoEncoderTask, begun
 
 ASTRAY = torch.tensor([0.05, -0.04, 0.02, 0.05, 0.06, -0.06], dtype=torch.float64)  # what the network is wrong by [m, rad]
 N = 4

@@ -11,21 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from deepservo import distributed, full_scale, rehearsal
-from deepservo.bench import runs
+from deepservo.bench import full_scale, runs
+from deepservo.bench.full_scale import Plan
 from deepservo.bench.runs import Bench, Job, Prepared, row
-from deepservo.data_stock import Stock, draw
 from deepservo.errors import InputError
-from deepservo.full_scale import Plan
-from deepservo.learn import PAPER_CAMERA, RECIPES
-from deepservo.loop import Simulator, servo
+from deepservo.loop import servo
 from deepservo.methods import METHODS
 from deepservo.methods.aevs import latent_servo
-from deepservo.model import Model
+from deepservo.models.scene_model import Model
 from deepservo.nets.resnet import Encoder, Shape
-from deepservo.recipes import EXPERIMENTS
 from deepservo.scene import sampling
-from deepservo.unseen import KINDS
+from deepservo.system import distributed
+from deepservo.training import rehearsal
+from deepservo.training.learn import PAPER_CAMERA, RECIPES
+from deepservo.training.learn_any_scene import KINDS
+from deepservo.training.recipes import EXPERIMENTS
+from deepservo.training.tasks.stock import Stock, draw
+from deepservo.worlds.simulator import Simulator
 from pretend import CPU, GPU, pretended_gpu
 from test_loop import CAMERA, model_of, offset_from
 

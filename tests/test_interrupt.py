@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import deepservo
-from deepservo import train
 from deepservo.cli import main
 from deepservo.methods.handoff import Handoff
-from deepservo.model import Model
+from deepservo.models.scene_model import Model
+from deepservo.training import train
 from tiny import Refused, interrupt_at, learn_args, listing, sentence, start
 
 # Ctrl-C
@@ -87,7 +87,7 @@ def test_ctrl_c_to_a_process(command: str, files: Path, tmp_path: Path) -> None:
     args = learn_args(files, tmp_path / "m.safetensors", "--steps", "100000")
     if command == "servo":
         args = ["servo", str(files / "model.safetensors"), "--starts", "2", "--out", str(tmp_path / "d")]
-    process = start(args, "commands.LOG_S = 0")
+    process = start(args, "console.LOG_S = 0")
     assert process.stdout is not None
     assert "step" in process.stdout.readline(), "a line of progress: the work goes on"
     process.send_signal(signal.SIGINT)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from deepservo.data_keypoint import SIZE, KeypointTask, Learner, losses, warped
 from deepservo.errors import InputError
 from deepservo.nets.keypoint import CROSS, Found, KeypointNet
 from deepservo.nets.pair import CELL, cell_centres
+from deepservo.training.tasks.keypoint import SIZE, KeypointTask, Learner, losses, warped
 
 
 def learner(seed: int = 0) -> Learner:
@@ -43,7 +43,7 @@ def test_the_homography_takes_one_view_to_the_other(monkeypatch):
     task, net = KeypointTask(batch=8), learner().net
     seen = []
     net.forward = lambda images: seen.append(images) or Found(*(torch.zeros(len(images), 1, *([2] if k else [])) for k in range(2)), images)
-    monkeypatch.setattr("deepservo.data_keypoint.spoiled", lambda images, g: images)
+    monkeypatch.setattr("deepservo.training.tasks.keypoint.spoiled", lambda images, g: images)
     _, _, H, covered = task.views(net, 0, 3)
     first, second = seen[0].chunk(2)
     px = cell_centres(SIZE, SIZE).float().expand(8, -1, -1)

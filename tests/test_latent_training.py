@@ -10,7 +10,12 @@ import torch
 import deepservo
 from deepservo import load_model
 from deepservo.cli import main
-from deepservo.data_latent import (
+from deepservo.geometry import se3
+from deepservo.nets.metric import MetricNet
+from deepservo.nets.resnet import AutoEncoder
+from deepservo.scene import sampling
+from deepservo.scene.reference import to_reference, to_world
+from deepservo.training.tasks.latent import (
     AutoEncoderTask,
     IsometryTask,
     MetricTask,
@@ -19,14 +24,8 @@ from deepservo.data_latent import (
     frequency_loss,
     pairwise_distance,
     scales,
-    to_reference,
-    to_world,
     ways,
 )
-from deepservo.geometry import se3
-from deepservo.nets.metric import MetricNet
-from deepservo.nets.resnet import AutoEncoder
-from deepservo.scene import sampling
 from tiny import learn_args, small
 
 

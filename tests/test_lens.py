@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from deepservo.camera import Camera
-from deepservo.camera_file import CalibratedCamera, read_camera, write_camera
 from deepservo.errors import InputError
-from deepservo.lens import bent, fold
+from deepservo.images.camera_file import CalibratedCamera, read_camera, write_camera
+from deepservo.images.lens import bent, fold
 
 WIDE = Camera(640, 480, 300.0, 300.0, 319.5, 239.5)  # its corners at a radius of 1.33
 USUAL = Camera(640, 480, 520.0, 521.0, 319.0, 241.0)  # 0.77

@@ -8,14 +8,12 @@ import pytest
 import torch
 
 from deepservo import control
-from deepservo.bench import metrics
 from deepservo.camera import Camera
-from deepservo.data_latent import to_reference
-from deepservo.data_siamese import LAWS, scaled
 from deepservo.errors import InputError
+from deepservo.evaluation import metrics
 from deepservo.features.registration import Evidence, Registration
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, Trajectory, servo
+from deepservo.loop import Trajectory, servo
 from deepservo.methods import METHODS, Controller, build, trained_as
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.direct import PhotometricServo
@@ -28,6 +26,9 @@ from deepservo.nets.pose import PoseNet
 from deepservo.nets.resnet import Encoder, Shape
 from deepservo.nets.siamese import SiameseNet
 from deepservo.scene import PlanarScene, sampling
+from deepservo.scene.reference import to_reference
+from deepservo.training.tasks.siamese import LAWS, scaled
+from deepservo.worlds.simulator import Simulator
 
 CAMERA = Camera(128, 128, 170.0, 170.0, 66.0, 62.0)
 NEAR = (0.015, 0.03)  # offsets [m, rad] from which a photometric method alone comes home

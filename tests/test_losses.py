@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from deepservo.camera import Camera
-from deepservo.data import PoseTask, generator
-from deepservo.data_keypoint import Learner, _inside, losses
-from deepservo.data_latent import AutoEncoderTask, IsometryTask, MetricTask, motions, scales, to_reference
-from deepservo.data_pair import _missed
 from deepservo.geometry import se3
-from deepservo.learn import recipe
 from deepservo.nets.keypoint import Found, KeypointNet
 from deepservo.nets.pose import GRID
 from deepservo.scene import PlanarScene, sampling
+from deepservo.scene.reference import to_reference
+from deepservo.training.learn import recipe
+from deepservo.training.tasks.keypoint import Learner, _inside, losses
+from deepservo.training.tasks.latent import AutoEncoderTask, IsometryTask, MetricTask, motions, scales
+from deepservo.training.tasks.pair import _missed
+from deepservo.training.tasks.pose import PoseTask, generator
 
 CAMERA = Camera(64, 48, 80.0, 84.0, 30.0, 25.0)
 
@@ -64,7 +65,7 @@ def test_poses_are_learned_by_the_likelihood_of_two_dimensional_laplace_errors(t
 def test_poses_are_learned_before_the_scenes_own_surround_and_before_any_grey(monkeypatch, texture):
     """Half of the pictures each."""
     seen = []
-    monkeypatch.setattr("deepservo.data.perturbed", lambda images, g: seen.append(images) or images)
+    monkeypatch.setattr("deepservo.training.tasks.pose.perturbed", lambda images, g: seen.append(images) or images)
     task = PoseTask(PlanarScene(texture(1), 0.1, 0.25), CAMERA, 0.6, batch=200)
     task.loss(type("Net", (), {"size": 32, "__call__": lambda self, images: torch.zeros(200, 3, GRID, GRID)})(), 0, 0)
     surround = seen[0][:, 0, 0, 0]

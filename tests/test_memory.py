@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepservo import cli, memory
+from deepservo import cli
 from deepservo.errors import InputError
+from deepservo.system import memory
 from tiny import CAMERA, Refused
 
 HUGE = CAMERA.replace("64", "5000").replace("86.", "6000.").replace("31.5", "2499.5")
@@ -39,7 +40,7 @@ def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_process_own_limit_counts() -> None:
     """`ulimit -v` in a process of its own."""
     limit = 4 * 10**9
-    code = "from deepservo import memory; print(memory.available())"
+    code = "from deepservo.system import memory; print(memory.available())"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),

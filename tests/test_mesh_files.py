@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 import pytest
 
-from deepservo import memory
 from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
-from deepservo.robots.meshes import Mesh, read_mesh
-from deepservo.robots.polygons import cut
-from deepservo.robots.target import Target, render_target
-from deepservo.robots.winding import outward
 from deepservo.scene import sampling
+from deepservo.system import memory
+from deepservo.worlds.meshes import Mesh, read_mesh
+from deepservo.worlds.polygons import cut
+from deepservo.worlds.target import Target, render_target
+from deepservo.worlds.winding import outward
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
 CAMERA = Camera(160, 120, 260.0, 260.0, 79.5, 59.5)
@@ -306,7 +306,7 @@ def test_a_ply_with_a_texture(tmp_path: Path) -> None:
     path = written(tmp_path / "a.ply", head + rows)
     assert_red_and_blue(path)
     # In a process of its own: here the tests catch what the reader of PLY logs.
-    code = f"from pathlib import Path; from deepservo.robots.meshes import read_mesh; read_mesh(Path({str(path)!r}))"
+    code = f"from pathlib import Path; from deepservo.worlds.meshes import read_mesh; read_mesh(Path({str(path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -343,7 +343,7 @@ def test_colours_of_vertices_are_seen(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("width", "height", "finer", "most"), [(17000, 64, 1, 16384), (64, 20000, 1, 16384), (9000, 64, 2, 8192)])
 def test_a_camera_too_large_to_draw(width: int, height: int, finer: int, most: int) -> None:
-    from deepservo.robots.views import Eye, mujoco
+    from deepservo.worlds.views import Eye, mujoco
 
     model = mujoco().MjModel.from_xml_string('<mujoco><worldbody><camera name="eye"/></worldbody></mujoco>')
     with pytest.raises(InputError, match=f"{width} x {height} pixels is too large to draw; give a camera of at most {most} pixels a side"):

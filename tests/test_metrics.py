@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from deepservo import METHODS, control
-from deepservo.bench import metrics
-from deepservo.bench.protocols import measure, sampled
 from deepservo.camera import Camera
+from deepservo.evaluation import metrics
+from deepservo.evaluation.protocols import measure, sampled
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
 from deepservo.scene import PlanarScene, sampling

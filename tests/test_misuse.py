@@ -8,11 +8,12 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features.edges import Edges
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, servo
+from deepservo.loop import servo
 from deepservo.methods import METHODS, build
 from deepservo.methods.base import Controller
 from deepservo.methods.handoff import Handoff
 from deepservo.scene import sampling
+from deepservo.worlds.simulator import Simulator
 from test_loop import CAMERA, model_of, offset_from
 
 HOME = sampling.fronto_parallel(0.6)

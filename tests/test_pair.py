@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from deepservo.camera import Camera
-from deepservo.data import generator
-from deepservo.data_pair import SLOTS, PairTask, Textures, pairs, spoiled, there
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.scene import PlanarScene
 from deepservo.scene.textures import texture
+from deepservo.training.tasks.pair import SLOTS, PairTask, Textures, pairs, spoiled, there
+from deepservo.training.tasks.pose import generator
 
 
 def test_pairs_look_at_the_same_and_roll_little_against_each_other():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from deepservo.learn import PAPER_CAMERA as CAMERA
-from deepservo.robots.gantry import Gantry, Sight, Standing
-from deepservo.robots.grasp import grasp, grasp_pose, taken
-from deepservo.robots.objects import PARTS
-from deepservo.robots.views import AXES
 from deepservo.scene import PlanarScene, sampling
+from deepservo.training.learn import PAPER_CAMERA as CAMERA
+from deepservo.worlds.gantry import Gantry, Sight, Standing
+from deepservo.worlds.grasp import grasp, grasp_pose, taken
+from deepservo.worlds.objects import PARTS
+from deepservo.worlds.views import AXES
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
 UPRIGHT = np.diag([1.0, -1.0, -1.0, 1.0])  # a part whose z is against ours

@@ -15,10 +15,10 @@ import tifffile
 import torch
 from PIL import Image
 
-from deepservo import memory
 from deepservo.errors import InputError
-from deepservo.picture_files import decode
-from deepservo.pictures import LUMA, files_in, read_picture
+from deepservo.images.picture_files import decode
+from deepservo.images.pictures import LUMA, files_in, read_picture
+from deepservo.system import memory
 
 H, W = 40, 56
 RNG = np.random.default_rng(3)

@@ -9,7 +9,7 @@ import torch
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.pictures import BUNDLED, LUMA, as_images, bundled, read_picture
+from deepservo.images.pictures import BUNDLED, LUMA, as_images, bundled, read_picture
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 48), dtype=np.uint8)

@@ -9,7 +9,7 @@ import torch
 from deepservo.features import alignment, registration
 from deepservo.features.registration import ACQUIRE, AGREE, DAMPING, FLOOR, Registration, fronto
 from deepservo.geometry import se3
-from deepservo.pictures import bundled
+from deepservo.images.pictures import bundled
 from deepservo.scene import PlanarScene, perturb, sampling
 
 COARSE_TO_FINE = ((3, 12), (2, 6), (1, 4), (0, 4))

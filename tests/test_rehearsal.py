@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepservo import rehearsal
 from deepservo.cli import main
-from deepservo.data_latent import AutoEncoderTask, begun
-from deepservo.loop import Simulator
 from deepservo.nets.resnet import AutoEncoder, Shape
 from deepservo.scene import PlanarScene
+from deepservo.training import rehearsal
+from deepservo.training.tasks.latent import AutoEncoderTask, begun
+from deepservo.worlds.simulator import Simulator
 from tiny import small
 
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from browser import measured, needs_browser, opened
-from deepservo.bench.report import RunSet, write_report
 from deepservo.camera import Camera
 from deepservo.control import pbvs
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
+from deepservo.report.run_page import RunSet, write_report
 from deepservo.scene import PlanarScene, sampling
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
@@ -214,7 +214,7 @@ def test_the_script_and_the_page_are_packed_with_the_package() -> None:
     globs = re.findall(r'"([^"]+)"', re.search(r"(?s)package-data\]\ndeepservo = \[(.*?)\]", text)[1])
     root = resources.files("deepservo")
     others = [p for p in Path(str(root)).rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()]
-    assert {"report.html", "report.js"} <= {p.name for p in others}
+    assert {"run_page.html", "run_page.js"} <= {p.name for p in others}
     for path in others:
         assert any(path.relative_to(str(root)).match(glob) for glob in globs), f"{path.name} would not be installed"
-    assert "</script" not in (root / "bench" / "report.js").read_text("utf-8")
+    assert "</script" not in (root / "report" / "run_page.js").read_text("utf-8")

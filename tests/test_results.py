@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deepservo.unseen import SHIPPED
+from deepservo.models.any_scene_model import SHIPPED
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import published

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from conftest import noise_texture
-from deepservo.bench import metrics
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.evaluation import metrics
 from deepservo.features import detectors, edges, keypoints
 from deepservo.features.edges import Edges, Slopes, edge_points
 from deepservo.features.keypoints import Matched

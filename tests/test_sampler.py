@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepservo import native
-from deepservo.sampler import build_pyramid, sample, sample_covered, sample_reference
+from deepservo.images.sampler import build_pyramid, sample, sample_covered, sample_reference
 from deepservo.scene import PlanarScene, sampling
 
 seeds = st.integers(0, 10_000)

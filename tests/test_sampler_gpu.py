@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from deepservo import sampler
-from deepservo.sampler import build_pyramid, sample, sample_covered, sample_reference
+from deepservo.images import sampler
+from deepservo.images.sampler import build_pyramid, sample, sample_covered, sample_reference
 from pretend import GPU, pretended_gpu
 from test_sampler import mild_homographies
 
@@ -18,8 +18,8 @@ triton = pytest.importorskip("triton")
 
 def kernels(monkeypatch: pytest.MonkeyPatch, interpreted: bool) -> ModuleType:
     monkeypatch.setenv("TRITON_INTERPRET", "1" if interpreted else "0")
-    monkeypatch.delitem(sys.modules, "deepservo.sampler_gpu", raising=False)
-    return importlib.import_module("deepservo.sampler_gpu")
+    monkeypatch.delitem(sys.modules, "deepservo.images.sampler_gpu", raising=False)
+    return importlib.import_module("deepservo.images.sampler_gpu")
 
 
 @pytest.mark.parametrize("antialias", [True, False])

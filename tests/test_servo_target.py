@@ -11,12 +11,12 @@ import pytest
 import torch
 import trimesh
 
-from deepservo.bench.objects import reprojection, sees, starts_about, table_one
 from deepservo.camera import Camera
 from deepservo.cli import main
+from deepservo.evaluation.objects import reprojection, sees, starts_about, table_one
 from deepservo.geometry import se3
-from deepservo.robots.objects import PARTS
-from deepservo.robots.target import read_target, render_target
+from deepservo.worlds.objects import PARTS
+from deepservo.worlds.target import read_target, render_target
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
 CAMERA = Camera(320, 240, 520.0, 520.0, 160.0, 120.0)

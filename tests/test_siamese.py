@@ -11,18 +11,19 @@ from scipy.spatial.transform import Rotation
 import deepservo
 from deepservo import load_model
 from deepservo.cli import main
-from deepservo.data_siamese import (
-    SiameseTask,
-)
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, servo
+from deepservo.images.pictures import LUMA
+from deepservo.loop import servo
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.nets import NETS
 from deepservo.nets.backbones import resnet18
 from deepservo.nets.siamese import RegressionNet, SiameseNet
-from deepservo.pictures import LUMA
 from deepservo.scene import sampling
+from deepservo.training.tasks.siamese import (
+    SiameseTask,
+)
+from deepservo.worlds.simulator import Simulator
 from tiny import interrupt_at, learn_args, picture, weights
 
 DISTANCE = 0.6
@@ -219,10 +220,10 @@ def test_files_of_another_kind_are_refused(files, tmp_path, capsys):
         ({"depth": 3}, "garbles"),
         ({"colour": True}, "the learned picture, of 1 channels"),
     ):
-        tensors, config = deepservo.checkpoint.load(out)
+        tensors, config = deepservo.models.checkpoint.load(out)
         config["net"] |= changes
         bad = tmp_path / "bad.safetensors"
-        deepservo.checkpoint.save(bad, tensors, {k: v for k, v in config.items() if k != "format"})
+        deepservo.models.checkpoint.save(bad, tensors, {k: v for k, v in config.items() if k != "format"})
         with pytest.raises(deepservo.InputError, match=words):
             load_model(bad)
     assert json.dumps(model.net.config()) == '{"backbone": "compact", "bias": false, "colour": false}'

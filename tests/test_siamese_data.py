@@ -8,9 +8,12 @@ import torch
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
-from deepservo.bench import sets
 from deepservo.camera import Camera
-from deepservo.data_siamese import (
+from deepservo.evaluation import sets
+from deepservo.geometry import se3
+from deepservo.nets.siamese import BETA, FASTER, GROUPS, Balanced, RegressionNet, SiameseNet, metres_and_degrees
+from deepservo.scene import PlanarScene, sampling
+from deepservo.training.tasks.siamese import (
     LAWS,
     OVERLAP,
     POINTS,
@@ -24,9 +27,6 @@ from deepservo.data_siamese import (
     two_widths,
     ways,
 )
-from deepservo.geometry import se3
-from deepservo.nets.siamese import BETA, FASTER, GROUPS, Balanced, RegressionNet, SiameseNet, metres_and_degrees
-from deepservo.scene import PlanarScene, sampling
 
 DISTANCE = 0.6
 
@@ -253,11 +253,11 @@ def test_the_poses_of_cnn_vs_have_two_widths_and_each_comes_once_an_epoch(scene,
     )
     seen = []
     monkeypatch.setattr(
-        "deepservo.data_siamese.to_world", lambda T, distance: seen.append(T[:, 0, 3]) or sampling.fronto_parallel(0.6, len(T))
+        "deepservo.training.tasks.siamese.to_world", lambda T, distance: seen.append(T[:, 0, 3]) or sampling.fronto_parallel(0.6, len(T))
     )
     net = RegressionNet("compact").eval()
     net.features = lambda images: torch.zeros(len(images), 2048)
-    monkeypatch.setattr("deepservo.data_siamese.lit_and_covered", lambda images, g: images)
+    monkeypatch.setattr("deepservo.training.tasks.siamese.lit_and_covered", lambda images, g: images)
     task = RegressionTask(scene, Camera(8, 8, 10.0, 10.0, 3.5, 3.5), DISTANCE, batch=1000)
     net.size = 8
     for step in range(22):

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import studies
 from deepservo.bench.scenes import scene_of
-from deepservo.bench.sets import SETS
+from deepservo.evaluation.sets import SETS
 
 COMPARED = ("losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "siamese")
 

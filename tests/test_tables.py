@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from deepservo.bench import bench as benching
-from deepservo.bench import metrics, tables
+from deepservo.bench import tables
 from deepservo.bench.runs import Job, Runs
 from deepservo.bench.tables import compared
+from deepservo.evaluation import metrics
 
 
 def test_runs_are_paired_by_scene_and_number_over_all_parts():

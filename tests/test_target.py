@@ -10,12 +10,12 @@ import torch
 
 from conftest import noise_texture
 from deepservo.camera import Camera
-from deepservo.camera_file import CalibratedCamera, read_camera, write_camera
 from deepservo.cli import main
 from deepservo.errors import InputError
-from deepservo.robots.meshes import read_mesh
-from deepservo.robots.target import render_target
+from deepservo.images.camera_file import CalibratedCamera, read_camera, write_camera
 from deepservo.scene import PlanarScene, sampling
+from deepservo.worlds.meshes import read_mesh
+from deepservo.worlds.target import render_target
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
 CAMERA = Camera(320, 240, 520.0, 520.0, 150.0, 125.0)

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from deepservo.bench import metrics
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.evaluation import metrics
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, servo
+from deepservo.loop import servo
 from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.textures import CLOUD_EXPONENTS, TEXTURES, texture
+from deepservo.worlds.simulator import Simulator
 
 SEEDS = 20
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from deepservo.bench import told
-from deepservo.camera_file import CalibratedCamera, write_camera
 from deepservo.cli import main
+from deepservo.evaluation import told
 from deepservo.geometry import se3
-from deepservo.learn import PAPER_CAMERA, make_scene
+from deepservo.images.camera_file import CalibratedCamera, write_camera
+from deepservo.images.pictures import read_picture
 from deepservo.methods import METHODS
-from deepservo.pictures import read_picture
 from deepservo.scene import PlanarScene, perturb, sampling
+from deepservo.training.learn import PAPER_CAMERA, make_scene
 from test_loop import CAMERA
 from test_report import data, page, runs
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import deepservo
-from deepservo import learn, rehearsal, train
-from deepservo.camera_file import CalibratedCamera
-from deepservo.checkpoint import load
 from deepservo.cli import main
-from deepservo.data import PoseTask
-from deepservo.model import load_model
+from deepservo.images.camera_file import CalibratedCamera
+from deepservo.models.checkpoint import load
+from deepservo.models.scene_model import load_model
 from deepservo.nets.pose import PoseNet
+from deepservo.training import learn, rehearsal, train
+from deepservo.training.tasks.pose import PoseTask
 from tiny import STEPS, interrupt_at, learn_args, start, weights
 
 
@@ -126,7 +126,7 @@ def test_minutes_are_timed_once(files: Path, tmp_path: Path, monkeypatch: pytest
 
 def test_demo_goes_on_where_it_was_stopped(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruptible: None) -> None:
     monkeypatch.setattr(learn, "steps_in", lambda *_: 4)
-    monkeypatch.setattr("deepservo.commands._servo", lambda *_: None)
+    monkeypatch.setattr("deepservo.cli.demo.servo_scene", lambda *_: None)
     out = tmp_path / "demo"
     args = ["demo", "--image", str(files / "picture.png"), "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
@@ -239,7 +239,7 @@ def test_loading_touches_no_random_numbers(files: Path) -> None:
 
 
 def test_the_library_trains_as_the_command_does(files: Path, tmp_path: Path) -> None:
-    picture = deepservo.pictures.read_picture(files / "picture.png")
+    picture = deepservo.images.pictures.read_picture(files / "picture.png")
     camera = CalibratedCamera(deepservo.Camera(64, 64, 86.0, 86.0, 31.5, 31.5), (0.0,) * 5)
     scene = learn.make_scene(picture, camera, "picture.png")
     shown = []

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import deepservo
-from deepservo import checkpoint, unseen
 from deepservo.cli import main
 from deepservo.errors import InputError
+from deepservo.models import checkpoint
 from deepservo.nets.keypoint import KeypointNet
+from deepservo.training import learn_any_scene as unseen
 from tiny import interrupt_at, picture
 
 STEPS = 3

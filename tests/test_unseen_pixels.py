@@ -4,17 +4,18 @@ import pytest
 import torch
 
 from deepservo.camera import Camera
-from deepservo.camera_file import CalibratedCamera
 from deepservo.errors import InputError
 from deepservo.features import alignment, keypoints
 from deepservo.features.registration import FLOOR, Registration, fronto
 from deepservo.features.unseen_pixels import completed, continued, has_unseen, reached
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, servo
+from deepservo.images.camera_file import CalibratedCamera
+from deepservo.images.pictures import as_images
+from deepservo.loop import servo
 from deepservo.methods import METHODS
 from deepservo.methods.cnn_vs import PoseServo
-from deepservo.pictures import as_images
 from deepservo.scene import sampling
+from deepservo.worlds.simulator import Simulator
 from test_loop import CAMERA, END_MM, STEPS, NearTruth, assert_home, controller_of, has_poses, model_of, offset_from
 
 HOME = sampling.fronto_parallel(0.6)

@@ -11,16 +11,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from conftest import noise_texture
-from deepservo.bench.conditions import Condition
 from deepservo.camera import Camera
-from deepservo.camera_file import CalibratedCamera, write_camera
 from deepservo.cli import main
 from deepservo.errors import InputError
+from deepservo.evaluation.conditions import Condition
 from deepservo.geometry import se3
-from deepservo.learn import make_scene
+from deepservo.images.camera_file import CalibratedCamera, write_camera
 from deepservo.methods.located import _map_camera
-from deepservo.model import Model, read_model
+from deepservo.models.scene_model import Model, read_model
 from deepservo.scene import PlanarScene, sampling
+from deepservo.training.learn import make_scene
 from tiny import Refused, picture
 
 VIEW = noise_texture(5, 96, 128)

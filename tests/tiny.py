@@ -14,9 +14,9 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-from deepservo import train
 from deepservo.cli import main
 from deepservo.nets.resnet import Shape
+from deepservo.training import train
 
 CAMERA = """%YAML:1.0
 ---
@@ -71,7 +71,9 @@ def start(args: list[str], before: str = "") -> subprocess.Popen[str]:
     script = f"""
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from deepservo import checkpoint, commands, train
+from deepservo.models import checkpoint
+from deepservo.cli import console
+from deepservo.training import train
 {before}
 from deepservo.cli import main
 from deepservo.nets.resnet import Shape

@@ -17,15 +17,16 @@ import numpy as np
 import torch
 import tyro
 
-from deepservo.bench import metrics
 from deepservo.camera import Camera
-from deepservo.checkpoint import replacing
+from deepservo.evaluation import metrics
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, servo
+from deepservo.loop import servo
 from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.textures import texture
+from deepservo.system.files import replacing
 from deepservo.version import __version__
+from deepservo.worlds.simulator import Simulator
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -9,10 +9,11 @@ from deepservo.version import __version__
 
 if TYPE_CHECKING:
     from deepservo.camera import Camera
-    from deepservo.loop import Simulator, Trajectory, World, servo
+    from deepservo.loop import Trajectory, World, servo
     from deepservo.methods import METHODS, Controller, build
-    from deepservo.model import Model, load_model
+    from deepservo.models.scene_model import Model, load_model
     from deepservo.scene import PlanarScene
+    from deepservo.worlds.simulator import Simulator
 
 __all__ = [
     "METHODS", "Camera", "Controller", "InputError", "Model", "PlanarScene", "Simulator", "Trajectory", "World", "__version__", "build",
@@ -22,10 +23,11 @@ __all__ = [
 # torch takes seconds to import, so each name is fetched when it is first asked for: `deepservo --help` answers at once.
 _ROOMS = {
     "camera": ("Camera",),
-    "loop": ("Simulator", "Trajectory", "World", "servo"),
+    "loop": ("Trajectory", "World", "servo"),
     "methods": ("METHODS", "Controller", "build"),
-    "model": ("Model", "load_model"),
+    "models.scene_model": ("Model", "load_model"),
     "scene": ("PlanarScene",),
+    "worlds.simulator": ("Simulator",),
 }
 
 
@@ -49,8 +51,8 @@ def load(path: str | Path, method: str | None = None, camera: "Camera | None" = 
     Raises InputError when the file is not a whole model of ours, or the camera is missing or not the model's.
     """
     from deepservo.methods import build
-    from deepservo.model import read_model
-    from deepservo.unseen import KEYPOINTS, UnseenModel, shipped_file
+    from deepservo.models.any_scene_model import KEYPOINTS, UnseenModel, shipped_file
+    from deepservo.models.scene_model import read_model
 
     model = read_model(shipped_file(path))
     if not isinstance(model, UnseenModel):

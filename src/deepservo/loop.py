@@ -13,12 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from deepservo.camera import Camera
 from deepservo.errors import check_positive
-from deepservo.geometry import se3
+from deepservo.images.pictures import as_images
 from deepservo.methods.base import Controller
-from deepservo.pictures import as_images
-from deepservo.scene import PlanarScene
 
 
 class World(Protocol):
@@ -35,25 +32,6 @@ class World(Protocol):
     def keep(self, index: Tensor) -> None:
         """Go on with these cameras alone."""
         ...
-
-
-class Simulator:
-    """B free-flying cameras before a scene: `T_world_cam <- T_world_cam exp(v_cam dt)`."""
-
-    def __init__(self, scene: PlanarScene, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> None:
-        self.scene, self.camera, self.T_world_cam = scene, camera, T_world_cam.double()
-
-    def observe(self) -> Float[Tensor, "b c h w"]:
-        """The scene rendered."""
-        return self.scene.render(self.camera, self.T_world_cam)
-
-    def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
-        """Move along the exponential of the twist."""
-        self.T_world_cam = self.T_world_cam @ se3.exp(v_cam.double() * dt)
-
-    def keep(self, index: Tensor) -> None:
-        """Go on with these cameras alone."""
-        self.T_world_cam = self.T_world_cam[index]
 
 
 @dataclass(frozen=True)

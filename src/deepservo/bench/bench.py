@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from deepservo import distributed
-from deepservo.bench import metrics
 from deepservo.bench.page import Group, write_bench_page
 from deepservo.bench.runs import Bench, Chunk, Job, Prepared, Runs, row, sharing
 from deepservo.bench.tables import ALL, markdown
-from deepservo.checkpoint import check_folder, replacing
 from deepservo.errors import InputError
-from deepservo.unseen import PAIR, SHIPPED
+from deepservo.evaluation import metrics
+from deepservo.models.any_scene_model import PAIR, SHIPPED
+from deepservo.system import distributed
+from deepservo.system.files import check_folder, replacing
 from deepservo.version import __version__
 
 FILES = ("results.json", "runs.npz", "results.md", "report.html", "bench.json", "chunks")

@@ -1,4 +1,4 @@
-"""The page of a benchmark: tables beside the published figures, who wins where, and the runs behind them. `bench.js` draws it."""
+"""The page of a benchmark: tables beside the published figures, who wins where, and the runs behind them. `bench_page.js` draws it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from deepservo.bench.landscape import AXES, REACH, landscapes
-from deepservo.bench.metrics import wilson
-from deepservo.bench.report import even, until_lost, write_page
 from deepservo.bench.runs import Bench, Runs
 from deepservo.bench.tables import WIDEST, pairs, probability, published
+from deepservo.evaluation.metrics import wilson
 from deepservo.methods import build
+from deepservo.report.run_page import even, until_lost, write_page
 
 FARTHEST_BINS = 8  # of the distance at the start
 SHARES = np.linspace(0, 1, 11)  # bins of the share of the goal that the start sees
@@ -40,7 +40,7 @@ def write_bench_page(path: Path, pooled: Sequence[Mapping[str, Any]], runs: Mapp
         "landscapes": _landscapes(methods, bench),
     }
     words = {"title": f"{', '.join(methods)} on {', '.join(sets)}", "sentence": _sentence(pooled, total)}
-    write_page(path, "bench", words, data)
+    write_page(path, "bench_page", words, data)
 
 
 def _sentence(pooled: Sequence[Mapping[str, Any]], total: int) -> str:

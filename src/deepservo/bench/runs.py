@@ -20,23 +20,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepservo import distributed
-from deepservo.bench import metrics
-from deepservo.bench.conditions import Condition
 from deepservo.bench.scenes import scene_of
-from deepservo.bench.sets import SETS, Part, overlap
-from deepservo.bench.worlds import SIMULATOR, check_condition, opened, period
 from deepservo.camera import Camera
-from deepservo.checkpoint import replacing
 from deepservo.errors import InputError
+from deepservo.evaluation import metrics
+from deepservo.evaluation.conditions import Condition
+from deepservo.evaluation.sets import SETS, Part, overlap
+from deepservo.evaluation.worlds import SIMULATOR, check_condition, opened, period
 from deepservo.geometry import se3
-from deepservo.loop import Simulator, servo
+from deepservo.loop import servo
 from deepservo.methods import WHOLE_PICTURE, build, trained_as
 from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
-from deepservo.model import Model, Unlearned
+from deepservo.models.any_scene_model import UnseenModel
+from deepservo.models.scene_model import Model, Unlearned
 from deepservo.scene import PlanarScene
-from deepservo.unseen import UnseenModel
+from deepservo.system import distributed
+from deepservo.system.files import replacing
+from deepservo.worlds.simulator import Simulator
 
 SHARING = 0.05  # of the goal's pixels: a start that sees less of it tells nothing of a method
 CHUNK, MANY = 25, 250  # runs that go together, on a processor and on a GPU: the most that a kill can lose

@@ -3,7 +3,7 @@
 import torch
 
 from deepservo.errors import unknown
-from deepservo.pictures import OFFERED, bundled
+from deepservo.images.pictures import OFFERED, bundled
 from deepservo.scene import PlanarScene
 from deepservo.scene.textures import texture
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from deepservo.bench.metrics import mcnemar
 from deepservo.bench.published import PUBLISHED
+from deepservo.evaluation.metrics import mcnemar
 
 Figures = Mapping[str, Any]
 WIDEST = 12  # scenes that a table has columns for

@@ -20,7 +20,7 @@ from deepservo.features.lighting import GRID, SMALLEST, difference, first_fit, r
 from deepservo.features.luminance import gradient
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import se3
-from deepservo.sampler import build_pyramid, sample_covered
+from deepservo.images.sampler import build_pyramid, sample_covered
 
 MARGIN = 3  # pixels whose gradient would reach over the border
 CUT = 2.385  # deviations at which a residual's weight has fallen to a quarter

@@ -1,6 +1,6 @@
 """Every method by name: `METHODS[name](camera, depth=..., model=...)` builds its controller.
 
-A new method is one file and one line here. Those that are trained take a `model` (a `deepservo.model.Model`); `pca`, which learns
+A new method is one file and one line here. Those that are trained take a `model` (a `models.scene_model.Model`); `pca`, which learns
 as it is built, only needs its `scene`; `auto`, `cnn-pair` and `dfbvs` take the shipped network where the model has none for any scene.
 `X+dvs` is X with the photometric finish, `X+edges` X with that of edges; the `dfbvs` ones take a depth for each pixel, (h, w), too.
 `dct-20` is `dct` with k = 20, `mlvs-50` is `mlvs` with a bank of poses and its 50 nearest neighbours.
@@ -30,10 +30,10 @@ from deepservo.methods.model_based import EdgeServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.methods.true_pose import TruePose
+from deepservo.models.any_scene_model import KEYPOINTS, shipped
 from deepservo.nets import NETS
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
-from deepservo.unseen import KEYPOINTS, shipped
 
 
 def _trained(name: str, camera: Camera, model: Any) -> Any:

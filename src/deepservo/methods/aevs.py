@@ -6,15 +6,14 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.data import half_precision
-from deepservo.data_latent import pictures
-from deepservo.features.latent import Latent
+from deepservo.features.latent import Latent, seen_by
 from deepservo.features.luminance import Where
 from deepservo.features.registration import AGREE
 from deepservo.features.unseen_pixels import continued
 from deepservo.geometry import se3
 from deepservo.methods.direct import FeatureServo
 from deepservo.methods.located import AT_ONCE, Located, strangeness
+from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import Encoder, folded
 from deepservo.scene import PlanarScene, sampling
 
@@ -36,11 +35,12 @@ class Gallery:
 
     def __init__(self, camera: Camera, features: Latent, scene: PlanarScene, distance: float) -> None:
         self.features, self.poses, z = features, sampling.workspace(KNOWN + MORE, torch.Generator().manual_seed(0), distance), []
-        some = pictures(scene, camera, features.size, self.poses[:ENCODED])
+        small = seen_by(camera, features.size)
+        some = scene.render(small, self.poses[:ENCODED])
         self.light = some.mean(), some.std()
         with torch.no_grad(), half_precision():
             for part in self.poses.split(ENCODED):
-                seen = self._evened(pictures(scene, camera, features.size, part))
+                seen = self._evened(scene.render(small, part))
                 z.append(features.encoder(seen.contiguous(memory_format=torch.channels_last)).float())
         self.embedded, others = torch.cat(z).split([KNOWN, MORE])
         self.usual = torch.cdist(others, self.embedded).amin(1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError, check_positive
-from deepservo.pictures import as_images
+from deepservo.images.pictures import as_images
 
 
 class Controller:

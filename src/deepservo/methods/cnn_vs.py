@@ -6,7 +6,6 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.data_latent import to_world
 from deepservo.features.unseen_pixels import completed, continued, has_unseen
 from deepservo.geometry import pnp, se3
 from deepservo.methods.located import Located
@@ -14,6 +13,7 @@ from deepservo.nets.pose import PoseNet, cell_rays, shrink
 from deepservo.nets.resnet import folded
 from deepservo.nets.siamese import RegressionNet
 from deepservo.scene import PlanarScene
+from deepservo.scene.reference import to_world
 
 
 class PoseServo(Located):

@@ -11,9 +11,9 @@ from torch import Tensor
 from deepservo import control
 from deepservo.features.registration import ACQUIRE, AGREE, OVERLAP, Registration, Views, fronto
 from deepservo.geometry import se3
+from deepservo.images.pictures import grey
 from deepservo.methods.base import Controller, Finish
 from deepservo.methods.direct import one_depth
-from deepservo.pictures import grey
 
 HOLD = 0.45  # agreement above which a pose that is trusted goes on being trusted
 WITNESSED = 0.3  # the same for both where the coarse method speaks for the pose

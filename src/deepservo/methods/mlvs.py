@@ -9,7 +9,6 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.data_latent import to_reference, to_world
 from deepservo.features.latent import Latent
 from deepservo.features.unseen_pixels import completed, continued, has_unseen
 from deepservo.geometry import se3
@@ -18,6 +17,7 @@ from deepservo.methods.located import Located, strangeness
 from deepservo.nets.metric import MetricNet, PoseEncoder
 from deepservo.nets.resnet import folded
 from deepservo.scene import PlanarScene, sampling
+from deepservo.scene.reference import to_reference, to_world
 
 BANK = 20_000  # poses all over the workspace, among which the search for a pose begins
 SPOTLESS = 0.9  # agreement with the learned picture above which a goal's own picture is embedded: what is seen there is the truth

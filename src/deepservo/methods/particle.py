@@ -11,9 +11,9 @@ from deepservo.camera import Camera
 from deepservo.features.registration import fronto, resize
 from deepservo.features.unseen_pixels import continued
 from deepservo.geometry import se3
+from deepservo.images.sampler import build_pyramid, sample_covered
 from deepservo.methods.base import Controller
 from deepservo.methods.direct import PhotometricServo
-from deepservo.sampler import build_pyramid, sample_covered
 from deepservo.scene import sampling
 
 SIZE = 56  # pixels of the small pictures' longer side, in which poses are tried

@@ -2,7 +2,7 @@
 
 AlexNet (Krizhevsky 2012, as slimmed in 2014), VGG-16 (Simonyan 2015), ResNet (He 2016) and EfficientNet (Tan 2019), each without the layer
 that named ImageNet's classes, and one for two processor cores. Parameters have torchvision's names, so that weights saved from there fit
-(`deepservo.weights`). A new backbone is one function and one line in BACKBONES.
+(`deepservo.models.weights`). A new backbone is one function and one line in BACKBONES.
 """
 
 import math

@@ -10,7 +10,7 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.sampler import Pyramid, build_pyramid, sample, sample_covered
+from deepservo.images.sampler import Pyramid, build_pyramid, sample, sample_covered
 
 
 @dataclass(frozen=True)

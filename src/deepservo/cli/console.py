@@ -1,0 +1,111 @@
+"""What the commands print: tables, bars, and lines where no bar can be drawn."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from deepservo.errors import InputError
+from deepservo.system import distributed
+
+LOG_S = 20.0  # seconds between two lines of progress where no bar can be drawn
+
+
+class _Console(Console):
+    """Leaves it to the caller what is done when the reader of a pipe, such as head, has seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        """Not an end of the program."""
+        raise BrokenPipeError
+
+
+console = _Console(markup=False, emoji=False, highlight=False, soft_wrap=True)  # file names are shown as they are
+
+
+def check_seed(seed: int) -> None:
+    """InputError when torch's generators do not take `seed`."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"the seed must be a whole number from 0 to 2^63 - 1, not {seed}")
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The figures a person looks at first."""
+    shown = Table(title=None)
+    for column in ("method", "set", "scene", "runs", "home", "end mm", "end deg", "length", "steps", "ms/step"):
+        shown.add_column(column, justify="left" if column in ("method", "set", "scene") else "right")
+    for row in rows:
+        known = row["converged"] is not None
+        home = f"{100 * row['converged']:.1f} %" if known else "unknown"
+        shown.add_row(row["method"], row["set"], row["scene"], str(row["n"]), home, *(_figure(row[k], form) for k, form in FIGURES))
+    return shown
+
+
+FIGURES = (
+    ("end_mm_median", ".4f"), ("end_deg_median", ".5f"), ("length_ratio", ".2f"), ("steps_median", ".0f"), ("ms_per_step_p50", ".0f"),
+)  # fmt: skip
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+@contextmanager
+def _bar(what: str, total: int | None, note: str = "") -> Iterator[Callable[[int, int, str], None]]:
+    """A bar to call with (done, of, note); where none can be drawn (a file, a pipe), a line now and then instead.
+
+    Of several processes the first draws it.
+    """
+    if not distributed.first():
+        yield lambda done, of, note: None
+        return
+    if not console.is_terminal:
+        said = time.monotonic()
+
+        def tell(done: int, of: int, note: str) -> None:
+            nonlocal said
+            if time.monotonic() - said > LOG_S:
+                said = time.monotonic()
+                console.print(f"{what}: {note}")
+
+        yield tell
+        return
+    plain = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}", markup=False))
+    with Progress(*plain, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(what, total=total, note=note)
+        yield lambda done, of, note: bar.update(task, completed=done, total=of, note=note)
+
+
+@contextmanager
+def training_bar(what: str) -> Iterator[Any]:
+    """A bar for a training: call it with each Progress."""
+    with _bar(what, None, "timing the first steps") as bar:
+
+        def show(progress: Any) -> None:
+            loss = f", loss {progress.loss[-1][1]:.3g}" if progress.loss else ""
+            bar(progress.step, progress.steps, f"{progress.doing}step {progress.step} of {progress.steps}{loss}")
+
+        yield show
+
+
+@contextmanager
+def servo_bar(what: str, budget: int) -> Iterator[Any]:
+    """A bar for a servoing: call it with each step and the number of runs still going."""
+    with _bar(what, budget) as bar:
+        yield lambda step, going: bar(step, budget, f"step {step}, {going} runs to go")
+        bar(budget, budget, "")
+
+
+@contextmanager
+def bench_bar(rows: int) -> Iterator[Any]:
+    """A bar for a benchmark: call it with the job, its runs done, the chunks done and all chunks, and the step."""
+    with _bar(f"{rows} rows", None, "") as bar:
+
+        def show(job: Any, runs: int, done: int, chunks: int, step: int) -> None:
+            where = ", ".join(word for word in (job.method, job.set, job.part, job.scene) if word)
+            bar(done, chunks, f"{where}: run {runs} of {job.n}, step {step}; {done} of {chunks} chunks done")
+
+        yield show

@@ -1,0 +1,1 @@
+"""Starts, conditions and metrics, which `servo`, `learn` and `bench` share."""

@@ -1,0 +1,298 @@
+"""The published rules of a run, and one row of results.json."""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.geometry import se3
+from deepservo.loop import Trajectory
+from deepservo.system.files import replacing
+from deepservo.version import __version__
+
+REFERENCE_GAIN = 0.1
+REFERENCE_STEPS = 300  # after them the reference is home: 0.9^300 of the way is left
+SHARES = 101  # of a path: 0, 1, .. 100 %
+TURNS_ONLY = 1e-3  # a reference shorter than this [m] goes nowhere
+BOOTSTRAP = 1000
+
+
+def errors(Ts_world_cam: Float[Tensor, "*batch 4 4"], T_world_goal: Float[Tensor, "*batch 4 4"]) -> tuple[Tensor, Tensor]:
+    """Distance to the goal [m] and angle [rad]."""
+    return se3.distance(T_world_goal, Ts_world_cam)
+
+
+def converged(start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Bool[Tensor, "*batch b"]:
+    """Errors [m], [rad] both under 10 % of the start's, or under 1 cm and 1 deg."""
+    relative = (end[0] < 0.1 * start[0]) & (end[1] < 0.1 * start[1])
+    return relative | ((end[0] < 0.01) & (end[1] < math.radians(1)))
+
+
+def steps_to_converge(Ts: Float[Tensor, "s b 4 4"], T_world_goal: Float[Tensor, "b 4 4"]) -> Int[Tensor, " b"]:
+    """The first step from which a run stays within the rule to its end; of a run that did not converge, all steps and one."""
+    metres, radians = errors(Ts, T_world_goal)
+    within = converged((metres[0], radians[0]), (metres, radians))
+    return len(Ts) - within.flip(0).long().cumprod(0).sum(0)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a rate."""
+    if n == 0:
+        return 0.0, 1.0
+    z, p = 1.959964, hits / n
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """Exact two-sided p of McNemar's test: how likely such a split is of the runs that only one of two methods brought home, were
+    they alike. `won` of those are the one's, `lost` the other's; 1 where there are none.
+    """
+    n = won + lost
+    tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1))
+    return min(1.0, tail / 2 ** (n - 1)) if n else 1.0
+
+
+def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float] | None:
+    """95 % interval of a mean by resampling; None of nothing."""
+    if len(values) == 0:
+        return None
+    means = np.random.default_rng(seed).choice(values, (BOOTSTRAP, len(values))).mean(1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def reference(T_start: Float[Tensor, "b 4 4"], T_goal: Float[Tensor, "b 4 4"], steps: int) -> Float[Tensor, "s_plus_1 b 4 4"]:
+    """The reference trajectory: true-pose PBVS at gain 0.1, one second a step, all steps at once.
+
+    With R = exp(theta u) and t of `T_goal_cam`, a step leaves 0.9 theta, and (1 - 0.1 V) t, where V belongs to a turn of -0.1 theta
+    about the same u: along u it is 1, and beside u a complex number. So t is a product of such numbers.
+    """
+    T = se3.inverse(T_goal) @ T_start
+    turn, t = se3.so3_log(T[:, :3, :3]), T[:, :3, 3]
+    theta = turn.norm(dim=1)
+    up = torch.zeros_like(turn)
+    up[:, 2] = 1
+    u = torch.where((theta > 1e-12)[:, None], turn / theta.clamp(min=1e-12)[:, None], up)
+    left = (1 - REFERENCE_GAIN) ** torch.arange(steps + 1, dtype=T.dtype)[:, None]
+    phi = -REFERENCE_GAIN * left[:-1] * theta
+    V = torch.complex(torch.sinc(phi / math.pi), phi / 2 * torch.sinc(phi / 2 / math.pi) ** 2)
+    beside = torch.cat([torch.ones_like(V[:1]), (1 - REFERENCE_GAIN * V).cumprod(0)])
+    along = (t * u).sum(1, keepdim=True) * u
+    first, second = t - along, torch.linalg.cross(u, t)
+    ts = left[..., None] * along + beside.real[..., None] * first + beside.imag[..., None] * second
+    return torch.cat([T_start[None], T_goal @ se3.transform(se3.so3_exp(left[1:, :, None] * turn), ts[1:])])
+
+
+def path_length(Ts: Float[Tensor, "s b 4 4"], steps: Int[Tensor, " b"] | None = None) -> Float[Tensor, " b"]:
+    """Length of each path [m], of its first `steps` steps where given."""
+    lengths = (Ts[1:, :, :3, 3] - Ts[:-1, :, :3, 3]).norm(dim=-1)
+    return lengths.sum(0) if steps is None else (lengths * (torch.arange(len(lengths))[:, None] < steps)).sum(0)
+
+
+def at_shares(Ts: Float[Tensor, "s_plus_1 b 4 4"], moved: Float[Tensor, "s b"]) -> Float[Tensor, "k b 4 4"]:
+    """The poses where 0, 1, .. 100 % of each path are done, between two steps on the motion from one to the other.
+
+    moved: how far each step went. A path without any motion stays at its last pose.
+    """
+    done = torch.cat([torch.zeros_like(moved[:1]), moved.cumsum(0)])
+    share = (done / done[-1].clamp(min=1e-12)).T.contiguous()
+    wanted = torch.linspace(0, 1, SHARES, dtype=share.dtype).repeat(len(share), 1)
+    after = torch.searchsorted(share, wanted).clamp(1, len(moved))
+    low, high = share.gather(1, after - 1), share.gather(1, after)
+    part = ((wanted - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).T[..., None]
+    run = torch.arange(len(share))
+    first, second = Ts[after.T - 1, run], Ts[after.T, run]
+    return first @ se3.exp(part * se3.log(se3.inverse(first) @ second))
+
+
+def beside_reference(
+    Ts: Float[Tensor, "s_plus_1 b 4 4"], T_world_goal: Float[Tensor, "b 4 4"], steps: Int[Tensor, " b"], at: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean distance [m], [rad] of each run to its reference and the ratio of their lengths; `steps`: of each run until it stopped.
+
+    The ratio is NaN where the reference only turns.
+
+    at "step": with the reference after as many steps. at "path": with the whole reference at equal share of the path, which is of
+    its turning where the reference only turns.
+    """
+    true = reference(Ts[0], T_world_goal, len(Ts) - 1 if at == "step" else REFERENCE_STEPS)
+    length = path_length(true, steps if at == "step" else None)
+    ratio = torch.where(length > TURNS_ONLY, path_length(Ts) / length, torch.nan)
+    if at == "step":
+        apart, own = se3.distance(true, Ts), torch.arange(len(Ts))[:, None] <= steps  # not the poses repeated while other runs go on
+    else:
+        moved = [se3.distance(path[:-1], path[1:]) for path in (true, Ts)]
+        along = [torch.where(length > TURNS_ONLY, metres, radians) for metres, radians in moved]
+        apart = se3.distance(*(at_shares(path, way) for path, way in zip((true, Ts), along, strict=True)))
+        own = torch.ones_like(apart[0], dtype=torch.bool)
+    metres, radians = ((a * own).sum(0) / own.sum(0) for a in apart)
+    return metres, radians, ratio
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Runs beside their goals, one entry a run."""
+
+    home: np.ndarray
+    mm: np.ndarray
+    deg: np.ndarray
+    settled: np.ndarray
+    steps: np.ndarray
+    ape_cm: np.ndarray
+    ape_deg: np.ndarray
+    length_ratio: np.ndarray
+
+
+def ape_at(gain: float, dt: float) -> str:
+    """Where a run is held against its reference: with another gain it is elsewhere on the same way at each step, which is no error."""
+    return "step" if math.isclose(gain * dt, REFERENCE_GAIN) else "path"
+
+
+def judge(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"], gain: float) -> Judged:
+    """What a row says of the poses, run by run."""
+    Ts = trajectory.Ts_world_cam
+    start, end = errors(Ts[0], T_world_goal), errors(Ts[-1], T_world_goal)
+    metres, radians, ratio = beside_reference(Ts, T_world_goal, trajectory.steps, ape_at(gain, trajectory.dt))
+    return Judged(
+        home=converged(start, end).numpy(),
+        mm=(1e3 * end[0]).numpy(),
+        deg=end[1].rad2deg().numpy(),
+        settled=_settled(trajectory).numpy(),
+        steps=steps_to_converge(Ts, T_world_goal).numpy(),
+        ape_cm=(100 * metres).numpy(),
+        ape_deg=radians.rad2deg().numpy(),
+        length_ratio=ratio.numpy(),
+    )
+
+
+def _settled(trajectory: Trajectory) -> Bool[Tensor, " b"]:
+    """Each of the last ten steps under 0.1 mm and 0.01 deg."""
+    speed = trajectory.v_cam * trajectory.dt
+    recent = [speed[max(0, k - 10) : k, i] for i, k in enumerate(trajectory.steps.tolist())]
+    fastest = torch.stack([torch.stack([v[:, :3].norm(dim=1).max(), v[:, 3:].norm(dim=1).max()]) for v in recent])
+    return (fastest[:, 0] < 1e-4) & (fastest[:, 1] < math.radians(0.01))
+
+
+def _of(figure: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None:
+    return float(figure(values)) if len(values) else None
+
+
+POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
+    "converged": lambda runs: float(runs.home.mean()),
+    "converged_ci": lambda runs: wilson(int(runs.home.sum()), len(runs.home)),
+    "strict": lambda runs: float(((runs.mm < 1) & (runs.deg < 0.1)).mean()),
+    "settled": lambda runs: float(runs.settled.mean()),
+    "end_mm_mean": lambda runs: _of(np.mean, runs.mm[runs.home]),
+    "end_mm_std": lambda runs: _of(np.std, runs.mm[runs.home]),
+    "end_mm_median": lambda runs: _of(np.median, runs.mm[runs.home]),
+    "end_mm_ci": lambda runs: bootstrap_mean(runs.mm[runs.home]),
+    "end_deg_mean": lambda runs: _of(np.mean, runs.deg[runs.home]),
+    "end_deg_std": lambda runs: _of(np.std, runs.deg[runs.home]),
+    "end_deg_median": lambda runs: _of(np.median, runs.deg[runs.home]),
+    "end_mm_median_all": lambda runs: float(np.median(runs.mm)),
+    "ape_cm": lambda runs: _of(np.mean, runs.ape_cm[runs.home]),
+    "ape_deg": lambda runs: _of(np.mean, runs.ape_deg[runs.home]),
+    "length_ratio": lambda runs: _of(np.mean, runs.length_ratio[runs.home & np.isfinite(runs.length_ratio)]),
+    "steps_median": lambda runs: _of(np.median, runs.steps[runs.home]),
+}
+
+
+def figures(runs: Judged | None) -> dict[str, Any]:
+    """Each of POSE_FIGURES; None where no pose is known."""
+    return {name: None if runs is None else figure(runs) for name, figure in POSE_FIGURES.items()}
+
+
+def row(
+    trajectory: Trajectory,
+    T_world_goal: Float[Tensor, "b 4 4"] | None,
+    camera: Camera,
+    *,
+    method: str,
+    set: str,
+    scene: str,
+    gain: float,
+    seed: int | None,
+    seconds: float,
+) -> dict[str, Any]:
+    """One row of results.json; rates are fractions, ends in mm and deg; pose figures are None when no goal pose is known."""
+    n = trajectory.v_cam.shape[1]
+    ms = trajectory.step_ms.numpy()
+    runs = None
+    if T_world_goal is not None and bool(torch.isfinite(trajectory.Ts_world_cam).all()):
+        runs = judge(trajectory, T_world_goal, gain)
+    last = trajectory.image_error[trajectory.steps - 1, torch.arange(n)]
+    return {
+        "method": method,
+        "set": set,
+        "scene": scene,
+        "n": n,
+        **figures(runs),
+        "ape_at": None if runs is None else ape_at(gain, trajectory.dt),
+        "time_s": seconds,
+        "ms_per_step_p50": float(np.median(ms)),
+        "ms_per_step_p99": float(np.quantile(ms, 0.99)),
+        "steps_per_s": float(trajectory.steps.sum()) / max(seconds, 1e-9),
+        "peak_mb": peak_mb(),
+        "image_error_median": float(last.median()),
+        "camera": asdict(camera),
+        "gain": gain,
+        "dt": trajectory.dt,
+        "budget": trajectory.budget,
+        "seed": seed,
+    }
+
+
+def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
+    """results.json, beside and renamed."""
+    text = json.dumps({"machine": machine(), "version": __version__, "rows": rows}, indent=1, allow_nan=False)
+    with replacing(path) as beside:
+        beside.write_text(text + "\n")
+
+
+def reset_peak() -> None:
+    """Let `peak_mb` count from now on. Linux alone can do that; elsewhere it is the peak since the process began."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb() -> float:
+    """The most memory the process has held since `reset_peak` [MB]."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
+    }
+
+
+def _processor() -> str:
+    """The processor's model; on Linux, where `platform` knows only its kind, as /proc/cpuinfo has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).split(":", 1)[1].strip()
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

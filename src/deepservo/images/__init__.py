@@ -1,0 +1,1 @@
+"""Pictures from files, cameras from files, and resampling."""

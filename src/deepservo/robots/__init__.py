@@ -1,1 +1,0 @@
-"""Worlds with joints and motors."""

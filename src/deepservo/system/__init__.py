@@ -1,0 +1,1 @@
+"""The machine: files, memory, several processes."""

@@ -1,0 +1,101 @@
+"""What a keypoint network learns from: two views of a picture on a plane, and the homography between them (Tang et al. 2020)."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from deepservo.nets.keypoint import Found, KeypointNet, OutlierNet
+from deepservo.nets.precision import half_precision
+from deepservo.training.tasks.pair import Pictures, Textures, cameras, pairs, seen_as, spoiled
+from deepservo.training.tasks.pose import generator
+
+SIZE = 160  # pixels of a side of the pictures that are learned from
+NEAR = 4.0  # px: points nearer than this in both pictures are one
+APART = 8.0  # px: a point at least so far from the right one is a wrong answer
+NEAREST = 0.6  # of `pairs`' ways: servoing near the goal matters more than matching from afar
+WEIGHTS = {"place": 1.0, "score": 1.0, "descriptor": 2.0, "outlier": 0.5}
+
+
+class Learner(nn.Module):
+    """A KeypointNet and the network that only helps to train it."""
+
+    def __init__(self, net: KeypointNet) -> None:
+        super().__init__()
+        self.net, self.outliers = net, OutlierNet()
+
+
+@dataclass(frozen=True)
+class KeypointTask:
+    """Teaches a network to find the same points in two views and to know them again; all four losses of the paper."""
+
+    textures: Pictures = field(default_factory=Textures)
+    batch: int = 8
+    rate: float = 2e-3
+
+    def loss(self, learner: Learner, seed: int, step: int) -> Tensor:
+        """The weighted sum of `losses`."""
+        a, b, H, shown = self.views(learner.net, seed, step)
+        found = losses(learner, a, b, H, shown)
+        return torch.stack([WEIGHTS[name] * value for name, value in found.items()]).sum()
+
+    def views(self, net: KeypointNet, seed: int, step: int) -> tuple[Found, Found, Float[Tensor, "b 3 3"], Float[Tensor, "b h w"]]:
+        """The points of both views, the homography from the first's pixels to the second's, and what of the second shows the picture."""
+        g, n = generator(seed, step), self.batch
+        goals, views = pairs(n, g, NEAREST)
+        K = cameras(n, SIZE, g)
+        images, covered, of_plane = seen_as(self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), SIZE, g)
+        images = spoiled(images, g)
+        with half_precision():
+            found = net(images)
+        first, second = found.halves()
+        H = of_plane[n:] @ torch.linalg.inv(of_plane[:n])
+        return first, second, H, covered[n:]
+
+
+def warped(H: Float[Tensor, "b 3 3"], px: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    """Pixels through homographies; far away where they go behind the camera."""
+    p = torch.cat([px, torch.ones_like(px[..., :1])], -1) @ H.to(px.dtype).mT
+    return torch.where(p[..., 2:] > 1e-6, p[..., :2] / p[..., 2:].clamp(min=1e-6), -1e4)
+
+
+def losses(learner: Learner, a: Found, b: Found, H: Float[Tensor, "b 3 3"], covered: Float[Tensor, "b h w"]) -> dict[str, Tensor]:
+    """Of place, score, descriptor and outlier, as Tang et al. 2020 have them; of descriptors the cross-entropy of which is which."""
+    size = covered.shape[-1]
+    there = warped(H, a.px)
+    inside = _inside(there, covered)
+    apart = torch.cdist(there, b.px)
+    nearest, which = apart.min(-1)
+    paired = inside & (nearest < NEAR)
+    of_a, of_b = a.scores, b.scores.gather(1, which)
+    near = nearest[paired]
+    place = near.mean() if len(near) else nearest.sum() * 0
+    # A pair that lies nearer than the mean is to be surer than one that lies farther, and both views equally sure.
+    usual = near.detach().mean() if len(near) else place
+    score = _mean((of_a + of_b) / 2 * (nearest.detach() - usual) + (of_a - of_b).square(), paired)
+    like = a.describe(a.px) @ b.describe(b.px).mT * learner.net.sharpness.exp()
+    right, wrong = apart.detach() < NEAR, apart.detach() > APART
+    logits = like.masked_fill(~(right | wrong), -torch.inf)
+    hit = like.gather(-1, which[..., None])[..., 0]
+    descriptor = _mean(logits.logsumexp(-1) - hit, paired)
+    best, guess = like.max(-1)
+    unlike = 1 - best / learner.net.sharpness.exp()
+    places = [2 * px / size - 1 for px in (a.px.detach(), b.px.detach().gather(1, guess[..., None].expand(-1, -1, 2)))]
+    judged = learner.outliers(torch.cat([*places, unlike[..., None]], -1))
+    correct = (apart.detach().gather(-1, guess[..., None])[..., 0] < NEAR).float()
+    outlier = nn.functional.binary_cross_entropy_with_logits(judged, correct)
+    return {"place": place, "score": score, "descriptor": descriptor, "outlier": outlier}
+
+
+def _inside(px: Float[Tensor, "b n 2"], covered: Float[Tensor, "b h w"]) -> Bool[Tensor, "b n"]:
+    """Whether pixels lie in the picture and show something."""
+    h, w = covered.shape[-2:]
+    u, v = px.detach().round().long().unbind(-1)
+    within = (u >= 0) & (u < w) & (v >= 0) & (v < h)
+    index = v.clamp(0, h - 1) * w + u.clamp(0, w - 1)
+    return within & (covered.flatten(1).gather(1, index) > 0.5)
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)

@@ -1,0 +1,184 @@
+"""What a network for scenes never seen learns from: endless pictures made by code, each seen from two places (CNN-VS section IV)."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from deepservo.geometry import se3
+from deepservo.images.sampler import build_pyramid, sample_covered
+from deepservo.nets.pair import CELL, PairNet, cell_centres
+from deepservo.nets.precision import half_precision
+from deepservo.scene import perturb, sampling
+from deepservo.scene.textures import texture
+from deepservo.training.tasks.pose import generator
+
+TEXTURE = (240, 320)  # pixels of a picture made by code
+SLOTS, LIFE = 8, 8  # pictures in a batch, and batches that each of them is in: one new picture a step
+ROLL = math.radians(25)  # most that the two differ by: wider rolls are tried one by one when servoing
+FOCAL = 300 / 224  # of the published camera, in widths of its picture
+STEEPEST = 0.1  # cosine to the plane's normal under which a cell is not asked for
+PERTURBED = 0.8  # share of the pictures that are spoiled
+UNSEEN = 0.3  # weight of a cell that the other picture does not show, which is told in one number
+SURROUND = 0.02  # of a cell that shows the surround
+
+
+def pairs(n: int, g: torch.Generator, way: float = 1.0) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
+    """Goals about 1 before the plane and nearly facing it, of any roll, and views of what they see, from as far as the published starts.
+
+    way: how far the views are, as a multiple of that.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=g, dtype=torch.float64) * 2 - 1
+
+    goal, roll = sampling.fronto_parallel(1.0, n), math.pi * uniform(n)
+    goal[:, :2, 3] += 0.3 * uniform(n, 2)
+    goal[:, 2, 3] *= 1.25 ** uniform(n)
+    about_axis, tilt = torch.zeros(2, n, 3, dtype=torch.float64)
+    about_axis[:, 2], tilt[:, :2] = roll, math.radians(8) * uniform(n, 2)
+    goal[:, :3, :3] = se3.so3_exp(tilt) @ se3.so3_exp(about_axis)
+    reach = torch.where(uniform(n) < 0.4, 1.0, 0.35 + 0.25 * uniform(n))[:, None]
+    away = torch.tensor([1.1, 1.1, 0.4], dtype=torch.float64) * uniform(n, 3) * reach * way
+    position = goal[:, :3, 3] + away
+    position[:, 2].clamp_(max=-0.35)
+    axis = goal[:, :3, 2]
+    seen = goal[:, :3, 3] - axis * (goal[:, 2, 3] / axis[:, 2])[:, None]
+    radius, angle = 0.6 * ((uniform(n) + 1) / 2).sqrt() * reach[:, 0], math.pi * uniform(n)
+    aside = torch.stack([radius * angle.cos(), radius * angle.sin(), torch.zeros_like(angle)], -1)
+    ahead = away * torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64) * (1 - reach.sqrt())
+    return goal, sampling.look_at(position, seen + aside + ahead, roll + ROLL * uniform(n))
+
+
+def spoiled(images: Float[Tensor, "b 1 h w"], g: torch.Generator) -> Float[Tensor, "b 1 h w"]:
+    """Most of them out of focus, of few pixels, lit by spots and shadows, too bright, too dark, faint, covered, noisy; some as they are."""
+    n = len(images)
+    worse = perturb.fewer_pixels(perturb.defocus(images, g, 3.0), g)
+    worse = perturb.highlight(perturb.shadow(worse, g), g)
+    lit = torch.where(torch.rand(n, 1, 1, 1, generator=g) < 0.5, perturb.lights(worse, g, strength=1.0), worse)
+    exposed = torch.where(torch.rand(n, 1, 1, 1, generator=g) < 0.6, perturb.exposure(lit, g), lit)
+    grey = torch.rand(n, 1, 1, 1, generator=g) * (torch.rand(n, 1, 1, 1, generator=g) < 0.7)
+    worse = perturb.erase(perturb.contrast(exposed, g, 0.4, 1.4), g, 0.4, area=(0.02, 0.65), fill=grey)
+    worse = perturb.erase(worse, g, 0.2, area=(0.02, 0.5), fill=images.roll(n // 4 + 1, 0))
+    worse = perturb.noise(worse, g, 0.08 * torch.rand(n, 1, 1, 1, generator=g) ** 2)
+    return torch.where(torch.rand(n, 1, 1, 1, generator=g) < PERTURBED, worse, images)
+
+
+class Pictures(Protocol):
+    """Where a step's pictures come from."""
+
+    def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
+        """Of this step: a function of it and the seed, each in [0, 1]. The pairs are shared out among them."""
+        ...
+
+
+@dataclass
+class Textures:
+    """SLOTS pictures a step; each stays for LIFE steps, as drawing one takes as long as using it.
+
+    pictures: to draw from, in place of those made by code.
+    """
+
+    pictures: Float[Tensor, "n 1 h w"] | None = None
+    kept: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
+
+    def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
+        """See `Pictures`."""
+        for slot in range(SLOTS):
+            age = (step + slot * LIFE // SLOTS) // LIFE
+            if slot not in self.kept or self.kept[slot][0] != age:
+                self.kept[slot] = age, self._drawn(generator(seed, age * SLOTS + slot))
+        return torch.stack([self.kept[slot][1] for slot in range(SLOTS)])
+
+    def _drawn(self, g: torch.Generator) -> Float[Tensor, "1 h w"]:
+        if self.pictures is None:
+            return texture(TEXTURE, g).to(g.device)
+        return self.pictures[int(torch.randint(len(self.pictures), (), generator=g))].to(g.device)
+
+
+@dataclass(frozen=True)
+class PairTask:
+    """Teaches a PairNet which cells of two pictures show the same place, on torch's default device."""
+
+    textures: Pictures = field(default_factory=Textures)
+    batch: int = 32
+    rate: float = 2e-3
+
+    def loss(self, net: PairNet, seed: int, step: int) -> Tensor:
+        """Cross-entropy of the cell that shows what each cell shows, from either picture to the other; between cells, shared out."""
+        g, n, cells = generator(seed, step), self.batch, net.size // CELL
+        goals, views = pairs(n, g)
+        K = cameras(n, net.size, g)
+        images, covered, _ = seen_as(self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), net.size, g)
+        images = spoiled(images, g)
+        with half_precision():
+            d = net(images)
+        goal, view = d.flatten(2).chunk(2)
+        of_goal, of_view = torch.nn.functional.adaptive_avg_pool2d(covered, cells).flatten(1).chunk(2)
+        forth = _missed(net.similar(goal, view), *there(K, goals, views, net.size), of_view, cells)
+        back = _missed(net.similar(view, goal), *there(K, views, goals, net.size), of_goal, cells)
+        return (forth + back) / 2
+
+
+def seen_as(
+    pictures: Float[Tensor, "s 1 h w"], K: Float[Tensor, "b 3 3"], Ts: Float[Tensor, "b 4 4"], size: int, g: torch.Generator
+) -> tuple[Float[Tensor, "b 1 size size"], Float[Tensor, "b size size"], Float[Tensor, "b 3 3"]]:
+    """The pictures, each on a plane of a width of its own before white or any grey, as cameras at Ts see them; and their coverage.
+
+    The first half of the cameras and the second see the same. Third, what takes (X, Y, 1) on the plane to a camera's pixels.
+    """
+    (h, w), n = pictures.shape[-2:], len(Ts) // 2
+    pyramid = build_pyramid(pictures)
+    flat = pyramid.flat.repeat_interleave(n // len(pictures), 0).repeat(2, 1, 1)
+    texel = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+    texel[:, 0, 0] = texel[:, 1, 1] = w / (1.1 + 1.1 * torch.rand(n, generator=g, dtype=torch.float64))
+    texel[:, :2, 2] = torch.tensor([w / 2 - 0.5, h / 2 - 0.5])
+    to_pixels = K @ of_plane(Ts)
+    background = torch.where(torch.rand(2 * n, 1, generator=g) < 0.5, 1.0, torch.rand(2 * n, 1, generator=g))
+    Hs = texel.repeat(2, 1, 1) @ torch.linalg.inv(to_pixels)
+    return *sample_covered(replace(pyramid, flat=flat), Hs, (size, size), background), to_pixels
+
+
+def cameras(n: int, size: int, g: torch.Generator) -> Float[Tensor, "n 3 3"]:
+    """Intrinsics of cameras of this many pixels a side: their focal lengths and centres differ by as much as real ones'."""
+    fx, x, y = torch.rand(3, n, generator=g, dtype=torch.float64)
+    K = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+    K[:, 0, 0] = K[:, 1, 1] = FOCAL * size * 0.8 * 1.6**fx
+    K[:, :2, 2] = (size - 1) / 2 + 0.06 * size * (torch.stack([x, y], 1) - 0.5)
+    return K
+
+
+def of_plane(Ts: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3 3"]:
+    """Take (X, Y, 1) on the plane z = 0 to the frames of cameras at Ts."""
+    inverse = se3.inverse(Ts)
+    return torch.stack([inverse[:, :3, 0], inverse[:, :3, 1], inverse[:, :3, 3]], -1)
+
+
+def there(
+    K: Float[Tensor, "b 3 3"], Ts_a: Float[Tensor, "b 4 4"], Ts_b: Float[Tensor, "b 4 4"], size: int
+) -> tuple[Float[Tensor, "b n 2"], Bool[Tensor, "b n"]]:
+    """Where picture a shows what each cell of picture b sees of the plane z = 0 [px]; whether both see it from before, not too flat."""
+    px = cell_centres(size, size)
+    rays = torch.cat([px, torch.ones_like(px[:, :1])], 1) @ torch.linalg.inv(K).mT @ Ts_b[:, :3, :3].mT
+    along = -Ts_b[:, None, 2, 3] / rays[..., 2].clamp(min=STEEPEST / 2)
+    points = (Ts_b[:, None, :3, 3] + along[..., None] * rays - Ts_a[:, None, :3, 3]) @ Ts_a[:, :3, :3]
+    shown = torch.cat([points[..., :2], points[..., 2:].clamp(min=STEEPEST / 2)], -1) @ K.mT
+    return shown[..., :2] / shown[..., 2:], (rays[..., 2] > STEEPEST) & (points[..., 2] > STEEPEST / 2)
+
+
+def _missed(logits: Tensor, px: Float[Tensor, "b n 2"], seen: Bool[Tensor, "b n"], covered: Float[Tensor, "b n"], cells: int) -> Tensor:
+    """Mean over the cells of -log p of the four cells about each place, by how near they are; of `none`, where it is not shown."""
+    at = (px + 0.5) / CELL - 0.5
+    shown = seen & (at > -0.5).all(-1) & (at < cells - 0.5).all(-1)
+    at = at.clamp(0, cells - 1)
+    low = at.floor().long()
+    part, high = (at - low).float(), (low + 1).clamp(max=cells - 1)
+    log_p, hit = logits.log_softmax(-1), torch.zeros(())
+    for y, of_y in ((low[..., 1], 1 - part[..., 1]), (high[..., 1], part[..., 1])):
+        for x, of_x in ((low[..., 0], 1 - part[..., 0]), (high[..., 0], part[..., 0])):
+            hit = hit + of_y * of_x * log_p.gather(-1, (y * cells + x)[..., None])[..., 0]
+    weight = SURROUND + covered
+    return (weight * torch.where(shown, -hit, -UNSEEN * log_p[..., -1])).sum() / weight.sum()

@@ -1,0 +1,1 @@
+"""Worlds that are simulated: what carries the camera, and the objects before it."""

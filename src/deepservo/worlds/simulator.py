@@ -1,0 +1,27 @@
+"""Cameras that fly freely before a scene."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.geometry import se3
+from deepservo.scene import PlanarScene
+
+
+class Simulator:
+    """B free-flying cameras before a scene: `T_world_cam <- T_world_cam exp(v_cam dt)`."""
+
+    def __init__(self, scene: PlanarScene, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> None:
+        self.scene, self.camera, self.T_world_cam = scene, camera, T_world_cam.double()
+
+    def observe(self) -> Float[Tensor, "b c h w"]:
+        """The scene rendered."""
+        return self.scene.render(self.camera, self.T_world_cam)
+
+    def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
+        """Move along the exponential of the twist."""
+        self.T_world_cam = self.T_world_cam @ se3.exp(v_cam.double() * dt)
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with these cameras alone."""
+        self.T_world_cam = self.T_world_cam[index]
