@@ -8,7 +8,6 @@ a pixel). For each, over shifts of a fraction of a pixel about the goal: the gre
 pictures' gradients, as `dvs` makes it. Last, where a camera that sees the truth ends when the goal was drawn by each renderer.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,7 @@ from deepservo.features.luminance import Luminance
 from deepservo.geometry import interaction, se3
 from deepservo.images.pictures import BUNDLED, bundled
 from deepservo.scene.sampling import fronto_parallel
-from deepservo.system.files import replacing
 from deepservo.training.learn import PAPER_CAMERA
-from deepservo.version import __version__
 
 DEPTH, WIDTH, BORDER, SAMPLES = 0.6, 0.8, 6, 8
 STARTS, FAR_PX, STEPS = 4, 2.0, 200  # of the servoing: starts, their mean shift, steps
@@ -125,9 +122,7 @@ def main(
                     row = {"scene": picture, "minification": minification, "renderer": name, "shift_px": pixels, **figures}
                     rows.append({**row, "end_mm": end[name][0], "end_deg": end[name][1]})
             print(f"{picture}, {minification:g} texels a pixel ({camera.width} x {camera.height}): done", flush=True)
-    with replacing(out) as beside:
-        content = {"machine": metrics.machine(), "version": __version__, "rows": rows}
-        beside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    metrics.write_results(out, rows)
 
 
 if __name__ == "__main__":

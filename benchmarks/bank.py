@@ -5,7 +5,6 @@
 Queries are what psi makes of pictures of the scene, each alone as in servoing. Looking at all of the bank is one product of matrices.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from deepservo.methods.mlvs import PoseSearch
 from deepservo.models.scene_model import load_model
 from deepservo.nets.resnet import folded
 from deepservo.scene import sampling
-from deepservo.system.files import replacing
-from deepservo.version import __version__
 from speed import paired, rate
 
 K, QUERIES = 50, 64
@@ -66,8 +63,7 @@ def main(*, models: tuple[Path, ...], repeats: int = 7, out: Path = Path("result
     rows = [row for path in models for row in measured(path, repeats)]
     for row in rows:
         print(f"{row['scene']}: {row['mb']:.0f} MB, recall {row['recall']:.4f}, {row['ratio']:.1f} times as fast as {row['against']}")
-    with replacing(out) as beside:
-        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1) + "\n")
+    metrics.write_results(out, rows)
 
 
 if __name__ == "__main__":

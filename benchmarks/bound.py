@@ -23,9 +23,7 @@ from deepservo.geometry import interaction
 from deepservo.images.pictures import files_in, read_picture
 from deepservo.models.scene_model import texture_of
 from deepservo.scene import PlanarScene
-from deepservo.system.files import replacing
 from deepservo.training.learn import PAPER_CAMERA
-from deepservo.version import __version__
 
 DEPTH = 0.6
 DRAWS = 1000  # errors drawn from the covariance, for their median length
@@ -69,8 +67,7 @@ def main(image: Path, seed: int = 1, out: Path = Path("results/bound.json")) -> 
         found.append(bound(clean, goal, torch.Generator().manual_seed(seed)))
     mm, deg = torch.tensor(found).median(0).values.tolist()
     row = {"set": "unseen", "part": "lookat-rz, perturbed", "n": len(files), "seed": seed, "end_mm_median": mm, "end_deg_median": deg}
-    with replacing(out) as beside:
-        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": [row]}, indent=1) + "\n")
+    metrics.write_results(out, [row])
     print(json.dumps(row))
 
 

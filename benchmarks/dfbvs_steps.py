@@ -3,7 +3,6 @@
 python benchmarks/dfbvs_steps.py && make table      # quiet machine
 """
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from deepservo.evaluation import metrics
 from deepservo.evaluation.objects import starts_about
 from deepservo.geometry import se3
 from deepservo.methods import build
-from deepservo.system.files import replacing
-from deepservo.version import __version__
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.target import render_target
 from objects import CAMERA, gantry, goal_pose, standing
@@ -54,8 +51,7 @@ def main(
                     times.setdefault((method, what), []).append(took)
     each = 1 + STARTS
     rows = [row(f"`{method}`, {what}", [ms for i, ms in enumerate(took) if i % each]) for (method, what), took in times.items()]
-    with replacing(out) as beside:
-        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1) + "\n")
+    metrics.write_results(out, rows)
     for found in rows:
         print(found)
 

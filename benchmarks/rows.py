@@ -8,7 +8,6 @@ import numpy as np
 
 from deepservo.evaluation import metrics
 from deepservo.evaluation.metrics import Judged
-from deepservo.system.files import replacing
 from deepservo.version import __version__
 
 Row = dict[str, Any]
@@ -29,10 +28,7 @@ class ResultsFile:
     def add(self, row: Row, settings: Row) -> None:
         """Keep a row, and write the file beside and renamed."""
         self.rows.append({**row, **settings})
-        head = json.dumps({"machine": metrics.machine(), "version": __version__}, indent=1).removesuffix("\n}")
-        body = ",\n".join("  " + json.dumps(r, allow_nan=False) for r in self.rows)
-        with replacing(self.path) as beside:
-            beside.write_text(f'{head},\n "rows": [\n{body}\n ]\n}}\n')
+        metrics.write_results(self.path, self.rows)
 
 
 def per_run(runs: Judged) -> dict[str, list[Any]]:

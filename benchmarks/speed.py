@@ -5,7 +5,6 @@
 Each figure is measured `repeats` times, ours and theirs in turn; the ratio is the median of the ratios.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -24,9 +23,7 @@ from deepservo.images.pictures import bundled
 from deepservo.loop import servo
 from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import PlanarScene, sampling
-from deepservo.system.files import replacing
 from deepservo.training.learn import PAPER_CAMERA
-from deepservo.version import __version__
 from deepservo.worlds.simulator import Simulator
 from visp import judge
 
@@ -176,8 +173,7 @@ def main(*, repeats: int = 7, out: Path = Path("results/speed.json")) -> None:
     for row in rows:
         if "ratio" not in row:
             row["ratio"] = row["ours"] / base[row["against"]]
-    with replacing(out) as beside:
-        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1) + "\n")
+    metrics.write_results(out, rows)
 
 
 if __name__ == "__main__":

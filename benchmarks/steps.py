@@ -5,7 +5,6 @@
 A coarse step looks for the goal and tries to register what it finds; a photometric one follows.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -24,9 +23,7 @@ from deepservo.features import keypoints
 from deepservo.geometry import se3
 from deepservo.methods import build
 from deepservo.scene import sampling
-from deepservo.system.files import replacing
 from deepservo.training.learn import PAPER_CAMERA
-from deepservo.version import __version__
 
 STARTS = 12
 NEAR = ((0.05, "photometric, 5 % of the way left"), (0.001, "photometric, 0.1 % of the way left"))
@@ -90,8 +87,7 @@ def main(out: Path = Path("results/steps.json")) -> None:
     picture = scene_of("coffee").render(PAPER_CAMERA, sampling.fronto_parallel(0.6))[0, 0]
     alone = [timed(lambda: keypoints.detect(picture)) for _ in range(2 * STARTS)]
     rows.append(row("for scale: OpenCV's SIFT of one picture, alone", alone))
-    with replacing(out) as beside:
-        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1) + "\n")
+    metrics.write_results(out, rows)
     for each in rows:
         print(each)
 

@@ -6,7 +6,6 @@ L_z is held against z of pictures rendered a little to either side along each ax
 network alone, with `torch.func.jvp`, six times, and with itself in bfloat16, which errs.
 """
 
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +22,7 @@ from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import Encoder, Shape, folded
 from deepservo.nets.tangent import with_tangents
 from deepservo.scene import PlanarScene, sampling
-from deepservo.system.files import replacing
 from deepservo.training.learn import PAPER_CAMERA
-from deepservo.version import __version__
 from speed import paired, rate
 
 STEP = 3e-5  # [m, rad] to either side: a sixtieth of a pixel; fewer of the network's corners lie between
@@ -110,8 +107,7 @@ def main(*, models: tuple[Path, ...] = (), repeats: int = 7, seed: int = 0, out:
         for row in timed:
             wrong = f", which is wrong by {100 * row['L_error']:.1f} %" if "L_error" in row else ""
             print(f"width {width}: {row['ours']:.1f} a second, {1 / row['ratio']:.2f} times as long as {row['against']}{wrong}", flush=True)
-    with replacing(out) as beside:
-        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": rows}, indent=1) + "\n")
+    metrics.write_results(out, rows)
     print(f"median over scenes {100 * statistics.median([r['median'] for r in rows if 'scene' in r] or [float('nan')]):.2f} %")
 
 

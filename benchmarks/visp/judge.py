@@ -5,7 +5,6 @@
 It builds judge.cpp, writes tests/golden/visp.npz and results/visp.json, and prints how far the two are apart.
 """
 
-import json
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +24,6 @@ from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.textures import texture
 from deepservo.system.files import replacing
-from deepservo.version import __version__
 from deepservo.worlds.simulator import Simulator
 
 HERE = Path(__file__).resolve().parent
@@ -131,8 +129,7 @@ def main() -> int:
     with replacing(path) as beside, beside.open("wb") as out:
         np.savez_compressed(out, **golden)
     found = apart(golden)
-    with replacing(ROOT / "results" / "visp.json") as beside:
-        beside.write_text(json.dumps({"machine": metrics.machine(), "version": __version__, "rows": [found]}, indent=1) + "\n")
+    metrics.write_results(ROOT / "results" / "visp.json", [found])
     print("\n".join(f"{name:24} {value:.3g}" for name, value in found.items()))
     return 0
 

@@ -30,7 +30,6 @@ from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.recipes.experiment import TWO_CORES, Experiment
 from deepservo.training.tasks import pair as data_pair
 from deepservo.training.train import Progress, halving, partial_of
-from deepservo.version import __version__
 
 DISTANCE = 0.6  # of the reference pose [m]
 GLANCE_STEPS, GLANCE_RUNS, GLANCE_BUDGET = 20, 2, 20  # of training; of a row, the least there are; pictures a run may take
@@ -233,10 +232,8 @@ def write(plan: Plan, folder: Path, rows: list[dict[str, Any]], path: Path) -> N
     """The results file: a row a line."""
     head = {
         "recipe": plan.name, "paper": plan.experiment.paper, "full": plan.full, "training": json.loads((folder / TRAINING).read_text()),
-        "machine": metrics.machine(), "version": __version__,
     }  # fmt: skip
-    body = ",\n".join("  " + json.dumps(row, allow_nan=False) for row in rows)
-    _write(path, json.dumps(head, indent=1, allow_nan=False).removesuffix("\n}") + f',\n "rows": [\n{body}\n ]\n}}\n')
+    metrics.write_results(path, rows, head)
 
 
 def _write(path: Path, text: str) -> None:

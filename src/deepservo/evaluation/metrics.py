@@ -7,9 +7,10 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -255,11 +256,12 @@ def row(
     }
 
 
-def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
-    """results.json, beside and renamed."""
-    text = json.dumps({"machine": machine(), "version": __version__, "rows": rows}, indent=1, allow_nan=False)
+def write_results(path: Path, rows: list[dict[str, Any]], head: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """results.json, beside and renamed, a row a line: `head`, the machine, the version of deepservo, and the rows."""
+    first = json.dumps({**head, "machine": machine(), "version": __version__}, indent=1, allow_nan=False).removesuffix("\n}")
+    body = ",\n".join(f"  {json.dumps(row, allow_nan=False)}" for row in rows)
     with replacing(path) as beside:
-        beside.write_text(text + "\n")
+        beside.write_text(f'{first},\n "rows": [\n{body}\n ]\n}}\n')
 
 
 def reset_peak() -> None:
