@@ -231,23 +231,28 @@ def measure(trees: list[Path], files: list[Path]) -> dict[str, Any]:
     """By test file: its digest, and of each test that passes the seconds it takes and the functions that it reaches."""
     store = STORE / "reach.json"
     known: dict[str, Any] = json.loads(store.read_text()) if store.is_file() else {}
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    digests = {str(path.relative_to(WHOLE / "tests")): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     todo = [name for name, digest in digests.items() if known.get(name, {}).get("digest") != digest]
     free = list(trees)
     with ended() as running:
         while todo or running:
             while todo and free:
                 name, tree = todo.pop(0), free.pop()
-                log = STORE / f"{name}.log"
+                log = log_of(name)
                 args = f"tests/{name} --cov=deepservo --cov-context=test --cov-report= --junitxml={log}.xml -o junit_family=xunit1"
                 running[start(tree, log, args.split(), True)] = (name, tree)
             pid, _ = finished(running, lambda _: float("inf"))
             name, tree = running.pop(pid)
             free.append(tree)
-            known[name] = {"digest": digests[name], "tests": _reached(tree, STORE / f"{name}.log")}
+            known[name] = {"digest": digests[name], "tests": _reached(tree, log_of(name))}
             store.write_text(json.dumps(known))
             print(f"measured {name}: {len(known[name]['tests'])} tests", flush=True)
     return {name: known[name] for name in digests}
+
+
+def log_of(name: str) -> Path:
+    """Of the process that measures a test file."""
+    return STORE / f"{name.replace('/', '-')}.log"
 
 
 def _reached(tree: Path, log: Path) -> dict[str, Any]:
@@ -292,7 +297,7 @@ def tests_for(fault: Fault, reach: dict[str, Any]) -> list[tuple[str, float]]:
 
 
 def named(test: str) -> str:
-    """A test as `_texts` knows it, from `tests/test_x.py::test_y[z]`."""
+    """A test as `_texts` knows it, from `tests/room/test_x.py::test_y[z]`."""
     return test.removeprefix("tests/").split("[")[0].replace("::", "|")
 
 
@@ -379,7 +384,7 @@ def main() -> None:
     todo = [fault for k, (key, fault) in enumerate(every.items()) if key in again or (k < args.n and key not in rows)]
     print(f"{len(todo)} of {len(every)} faults to try", flush=True)
     trees = [copy_tree(k) for k in range(args.jobs)]
-    reach = measure(trees, sorted({path for pattern in args.tests for path in (WHOLE / "tests").glob(pattern)}))
+    reach = measure(trees, sorted({path for pattern in args.tests for path in (WHOLE / "tests").rglob(pattern)}))
     for fault, outcome, test, seconds in attempt(todo, trees, reach):
         told = {"file": fault.file, "line": fault.line, "change": fault.change(), "outcome": outcome}
         told |= {"judged": rows[fault.key]["judged"]} if outcome == "missed" and rows.get(fault.key, {}).get("judged") else {}

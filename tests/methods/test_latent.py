@@ -19,20 +19,7 @@ from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
 from deepservo.nets.resnet import BLOCKS, FAINTEST, Decoder, Encoder, Halve, Local, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
 from deepservo.scene import sampling
-from tiny import small
-
-
-def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
-    """With biases and statistics that are not those of the first day."""
-    for name, parameter in net.named_parameters():
-        if name.endswith("bias"):
-            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean = 0.3 * torch.randn(module.running_mean.shape, generator=generator)
-            module.running_var = 0.5 + torch.rand(module.running_var.shape, generator=generator)
-    return net.eval()
-
+from tiny import lived_in, small
 
 SHAPES = [
     small(), small(layers=34), small(norm="batch"), small(pool="average"), small(norm="batch", pool="average"), small(blocks=1),

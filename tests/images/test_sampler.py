@@ -13,25 +13,10 @@ from hypothesis import strategies as st
 from deepservo import native
 from deepservo.images.sampler import build_pyramid, sample, sample_covered, sample_reference
 from deepservo.scene import PlanarScene, sampling
+from tiny import mild_homographies
 
 seeds = st.integers(0, 10_000)
 WHITE = torch.ones(1, 1)
-
-
-def mild_homographies(n: int, size: tuple[int, int], texture: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
-    """Homographies whose views show most of the picture, turned, scaled from 1/3 to 3 and seen aslant."""
-    (h, w), (th, tw) = size, texture
-    turn = 2 * math.pi * torch.rand(n, generator=generator, dtype=torch.float64)
-    scale = tw / w * 3 ** (2 * torch.rand(n, generator=generator, dtype=torch.float64) - 1)
-    H = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
-    H[:, 0, 0], H[:, 0, 1], H[:, 1, 0], H[:, 1, 1] = turn.cos(), -turn.sin(), turn.sin(), turn.cos()
-    H[:, :2, :2] *= scale[:, None, None]
-    H[:, 2, :2] = (torch.rand(n, 2, generator=generator, dtype=torch.float64) - 0.5) / torch.tensor([w, h])
-    centre_out = torch.eye(3, dtype=torch.float64)
-    centre_out[0, 2], centre_out[1, 2] = -(w - 1) / 2, -(h - 1) / 2
-    centre_in = torch.eye(3, dtype=torch.float64)
-    centre_in[0, 2], centre_in[1, 2] = (tw - 1) / 2, (th - 1) / 2
-    return centre_in @ H @ centre_out
 
 
 sides = st.integers(2, 61)

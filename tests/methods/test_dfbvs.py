@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from conftest import noise_texture
 from scipy.ndimage import gaussian_filter
 
-from conftest import noise_texture
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import detectors

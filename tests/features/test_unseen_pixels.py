@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from closed_loop import CAMERA, END_MM, STEPS, NearTruth, assert_home, controller_of, has_poses, model_of, offset_from
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import alignment, keypoints
@@ -16,7 +17,6 @@ from deepservo.methods import METHODS
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.scene import sampling
 from deepservo.worlds.simulator import Simulator
-from test_loop import CAMERA, END_MM, STEPS, NearTruth, assert_home, controller_of, has_poses, model_of, offset_from
 
 HOME = sampling.fronto_parallel(0.6)
 SLOW = {"cnn-pair": 0.02}  # m/s and rad/s, where other matches are left; its cells know no pixel from the next

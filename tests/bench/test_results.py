@@ -1,16 +1,13 @@
 """The tables of docs/results.md tell what results files say, and nothing where there is none."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deepservo.models.any_scene_model import SHIPPED
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import published
+from deepservo.models.any_scene_model import SHIPPED
 
 MIB = 2**20
 

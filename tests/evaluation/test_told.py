@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from closed_loop import CAMERA
 from deepservo.cli import main
 from deepservo.evaluation import told
 from deepservo.geometry import se3
@@ -17,8 +18,7 @@ from deepservo.images.pictures import read_picture
 from deepservo.methods import METHODS
 from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.training.learn import PAPER_CAMERA, make_scene
-from test_loop import CAMERA
-from test_report import data, page, runs
+from report_pages import data, page, runs
 
 HOME = sampling.fronto_parallel(0.6)
 SEEN = [name for name in METHODS if not name.startswith(("cnn+", "cnn", "aevs", "mlvs", "siamese", "dfbvs")) or name == "cnn-pair"]

@@ -1,6 +1,5 @@
 """Every interaction matrix against finite differences, by one checker."""
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,7 @@ from deepservo.camera import Camera
 from deepservo.features.luminance import Luminance, NormalEquations, gradient
 from deepservo.geometry import interaction, pnp, se3
 from deepservo.scene import PlanarScene, sampling
+from tiny import waves
 
 Features = Callable[[torch.Tensor], torch.Tensor]
 AXES = torch.eye(6, dtype=torch.float64)
@@ -69,15 +69,6 @@ def test_poses_of_any_batch():
     each = torch.stack([interaction.pose(one) for one in T])
     torch.testing.assert_close(interaction.pose(T), each)
     torch.testing.assert_close(interaction.pose(T.view(2, 3, 4, 4)), each.view(2, 3, 6, 6))
-
-
-def waves(height: int = 1440, width: int = 1920) -> torch.Tensor:
-    """A picture so smooth that its derivative is the same at every scale that matters: waves of 10 to 25 cm on 0.8 m."""
-    y, x = torch.meshgrid(torch.arange(height) / width * 0.8, torch.arange(width) / width * 0.8, indexing="ij")
-    image = torch.zeros(height, width)
-    for length, direction, phase in ((0.10, 0.3, 0.0), (0.13, 1.4, 1.0), (0.17, 2.5, 2.0), (0.25, 0.9, 3.0)):
-        image += torch.sin(2 * math.pi / length * (x * math.cos(direction) + y * math.sin(direction)) + phase)
-    return (0.5 + 0.1 * image)[None]
 
 
 def test_luminance_against_the_rendered_picture(paper_camera):

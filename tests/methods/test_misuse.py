@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from closed_loop import CAMERA, model_of, offset_from
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features.edges import Edges
@@ -14,7 +15,6 @@ from deepservo.methods.base import Controller
 from deepservo.methods.handoff import Handoff
 from deepservo.scene import sampling
 from deepservo.worlds.simulator import Simulator
-from test_loop import CAMERA, model_of, offset_from
 
 HOME = sampling.fronto_parallel(0.6)
 TRAINED = ("cnn", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs", "aevs")

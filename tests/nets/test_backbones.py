@@ -10,7 +10,7 @@ from deepservo.models.weights import load_backbone
 from deepservo.nets.backbones import BACKBONES, backbone, compact, normalised, resnet18
 from deepservo.nets.resnet import folded
 from deepservo.nets.siamese import RegressionNet, SiameseNet
-from test_latent import lived_in
+from tiny import lived_in
 
 # As torchvision has them, less the layer that names ImageNet's 1000 classes.
 PARAMETERS = {

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-
 from conftest import noise_texture
+
 from deepservo.bench.runs import Bench, Prepared, jobs, row
 from deepservo.camera import Camera
 from deepservo.cli import main

@@ -11,7 +11,7 @@ import torch
 from deepservo.images import sampler
 from deepservo.images.sampler import build_pyramid, sample, sample_covered, sample_reference
 from pretend import GPU, pretended_gpu
-from test_sampler import mild_homographies
+from tiny import mild_homographies
 
 triton = pytest.importorskip("triton")
 

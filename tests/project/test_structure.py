@@ -52,6 +52,11 @@ def test_few_modules_lie_loose():
     assert len(list(ROOT.glob("*.py"))) <= MOST
 
 
+def test_tests_stand_in_the_rooms_of_what_they_test():
+    folders = {path.parent.name for path in Path(__file__).parents[1].glob("*/test_*.py")}
+    assert folders <= {*ROAD, "project"}
+
+
 def test_no_import_runs_back():
     names = modules()
     for name, path in names.items():

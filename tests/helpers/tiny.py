@@ -1,5 +1,6 @@
 """A small picture, a small camera and a model trained for a moment: what the command line's tests work on."""
 
+import math
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepservo.cli import main
 from deepservo.nets.resnet import Shape
@@ -106,3 +108,40 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable =
 def small(**changes: object) -> Shape:
     """An encoder that a test can afford."""
     return Shape(**{"layers": 18, "width": 4, "latent": 8, "size": 64, **changes})  # type: ignore[arg-type]
+
+
+def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
+    """With biases and statistics that are not those of the first day."""
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = 0.3 * torch.randn(module.running_mean.shape, generator=generator)
+            module.running_var = 0.5 + torch.rand(module.running_var.shape, generator=generator)
+    return net.eval()
+
+
+def waves(height: int = 1440, width: int = 1920) -> torch.Tensor:
+    """A picture so smooth that its derivative is the same at every scale that matters: waves of 10 to 25 cm on 0.8 m."""
+    y, x = torch.meshgrid(torch.arange(height) / width * 0.8, torch.arange(width) / width * 0.8, indexing="ij")
+    image = torch.zeros(height, width)
+    for length, direction, phase in ((0.10, 0.3, 0.0), (0.13, 1.4, 1.0), (0.17, 2.5, 2.0), (0.25, 0.9, 3.0)):
+        image += torch.sin(2 * math.pi / length * (x * math.cos(direction) + y * math.sin(direction)) + phase)
+    return (0.5 + 0.1 * image)[None]
+
+
+def mild_homographies(n: int, size: tuple[int, int], texture: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """Homographies whose views show most of the picture, turned, scaled from 1/3 to 3 and seen aslant."""
+    (h, w), (th, tw) = size, texture
+    turn = 2 * math.pi * torch.rand(n, generator=generator, dtype=torch.float64)
+    scale = tw / w * 3 ** (2 * torch.rand(n, generator=generator, dtype=torch.float64) - 1)
+    H = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+    H[:, 0, 0], H[:, 0, 1], H[:, 1, 0], H[:, 1, 1] = turn.cos(), -turn.sin(), turn.sin(), turn.cos()
+    H[:, :2, :2] *= scale[:, None, None]
+    H[:, 2, :2] = (torch.rand(n, 2, generator=generator, dtype=torch.float64) - 0.5) / torch.tensor([w, h])
+    centre_out = torch.eye(3, dtype=torch.float64)
+    centre_out[0, 2], centre_out[1, 2] = -(w - 1) / 2, -(h - 1) / 2
+    centre_in = torch.eye(3, dtype=torch.float64)
+    centre_in[0, 2], centre_in[1, 2] = (tw - 1) / 2, (th - 1) / 2
+    return centre_in @ H @ centre_out

@@ -13,7 +13,7 @@ from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import bundled
 from deepservo.training.learn import learn, make_scene
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

@@ -1,12 +1,7 @@
 """The studies: each of their networks is built and learns, and what two studies share is the same network taught the same."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import studies
 from deepservo.bench.scenes import scene_of

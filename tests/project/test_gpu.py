@@ -1,16 +1,16 @@
 """What runs on a GPU, on one that is pretended: nothing is mixed with the processor's, and hardly anything waits for it."""
 
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import gpu as speed
+from closed_loop import CAMERA, model_of, offset_from
 from deepservo.bench import full_scale, runs
 from deepservo.bench.full_scale import Plan
 from deepservo.bench.runs import Bench, Job, Prepared, row
@@ -29,10 +29,6 @@ from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.tasks.stock import Stock, draw
 from deepservo.worlds.simulator import Simulator
 from pretend import CPU, GPU, pretended_gpu
-from test_loop import CAMERA, model_of, offset_from
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-import gpu as speed
 
 
 @pytest.fixture(autouse=True)

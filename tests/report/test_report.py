@@ -2,7 +2,6 @@
 
 import base64
 import html
-import json
 import re
 from dataclasses import replace
 from importlib import resources
@@ -14,45 +13,10 @@ import pytest
 import torch
 
 from browser import measured, needs_browser, opened
-from deepservo.camera import Camera
-from deepservo.control import pbvs
 from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.loop import Trajectory
-from deepservo.report.run_page import RunSet, write_report
-from deepservo.scene import PlanarScene, sampling
-
-CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
-SCENE = PlanarScene(torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0)))
-NASTY = "</script><script>alert(1)</script> & {{data}}"
-ROW = {"method": "cnn", "set": "lookat", "scene": NASTY, "n": 4, "converged": 0.75, "converged_ci": [0.3, 0.95], "end_mm_median": 0.25,
-       "end_mm_mean": None, "end_deg_median": float("nan"), "gain": 0.1, "dt": 1.0, "budget": 30, "seed": 0}  # fmt: skip
-TRAINING = {"method": "cnn", "steps": 20, "seconds": 9.5, "parameters": 1_200_000, "batch": 8, "seed": 0,
-            "loss": [[k, 1 / (k + 1)] for k in range(900)], "picture": NASTY, "minutes": None}  # fmt: skip
-
-
-def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> RunSet:
-    """n straight ways home, the last photometric, the first `lost` of them standing still."""
-    T, goals = sampling.lookat(n, torch.Generator().manual_seed(1))
-    goals = goals[:1] if one_goal else goals
-    goal = SCENE.render(CAMERA, goals)
-    Ts, twists, errors = [T], [], []
-    for _ in range(steps):
-        v = pbvs(se3.inverse(goals) @ T, 0.3)
-        v[:lost] = 0
-        errors.append((SCENE.render(CAMERA, T) - goal).square().mean((1, 2, 3)).sqrt())
-        T = T @ se3.exp(v)
-        Ts.append(T)
-        twists.append(v)
-    stage = (torch.arange(steps) >= steps // 2)[:, None].expand(steps, n).to(torch.int8)
-    T_all, v_all, spent = torch.stack(Ts), torch.stack(twists), torch.full((n,), steps)
-    trajectory = Trajectory(T_all, v_all, torch.stack(errors), stage, spent, ["settled"] * n, torch.ones(steps), 1.0, steps)
-    return RunSet(NASTY, trajectory, goal, goals, torch.arange(n) >= lost)
-
-
-def page(path: Path, *sets: RunSet, title: str = "demo", training: dict | None = None) -> str:
-    write_report(path, title=title, rows=[ROW], runs=list(sets), scene=SCENE, camera=CAMERA, training=training)
-    return path.read_text("utf-8")
+from deepservo.report.run_page import write_report
+from report_pages import CAMERA, NASTY, ROW, SCENE, TRAINING, data, page, runs
 
 
 def own(text: str) -> str:
@@ -60,10 +24,6 @@ def own(text: str) -> str:
     parts = re.split(r"(?s)<script>/\*\*\n\* plotly\.js.*?</script>", text)
     assert len(parts) == 2, "plotly stands in the page once"
     return "".join(parts)
-
-
-def data(text: str) -> dict:
-    return json.loads(re.search(r'(?s)id="data">(.*?)</script>', text)[1])
 
 
 def result(text: str) -> str:
@@ -210,7 +170,7 @@ def test_nothing_runs_over_its_card(tmp_path: Path, width: int) -> None:
 
 def test_the_script_and_the_page_are_packed_with_the_package() -> None:
     """An installed package must find them; and a script must not end its own element."""
-    text = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text("utf-8")
+    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8")
     globs = re.findall(r'"([^"]+)"', re.search(r"(?s)package-data\]\ndeepservo = \[(.*?)\]", text)[1])
     root = resources.files("deepservo")
     others = [p for p in Path(str(root)).rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()]

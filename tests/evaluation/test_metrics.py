@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+import rows
+import table
 from deepservo import METHODS, control
 from deepservo.camera import Camera
 from deepservo.evaluation import metrics
@@ -19,10 +20,6 @@ from deepservo.evaluation.protocols import measure, sampled
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
 from deepservo.scene import PlanarScene, sampling
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-import rows
-import table
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 KEYS = [

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-
 from conftest import noise_texture
+
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.evaluation import metrics

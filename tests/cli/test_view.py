@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from conftest import noise_texture
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from conftest import noise_texture
 from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError

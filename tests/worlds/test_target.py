@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
 from conftest import noise_texture
+
 from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError

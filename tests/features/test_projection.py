@@ -11,7 +11,7 @@ from deepservo.features.luminance import Luminance
 from deepservo.features.projection import Projection, dct_basis, pca_basis, zigzag
 from deepservo.geometry import se3
 from deepservo.scene import PlanarScene, sampling
-from test_interaction import waves
+from tiny import waves
 
 CAMERA = Camera(192, 160, 260.0, 260.0, 92.0, 82.0)
 
