@@ -26,7 +26,7 @@ def move(T: torch.Tensor, v_cam: torch.Tensor) -> torch.Tensor:
     return T @ se3.exp(v_cam * DT)
 
 
-controller = deepservo.METHODS["photometric"](camera, depth=0.6)
+controller = deepservo.build("photometric", camera, depth=0.6)
 controller.dt = DT
 controller.set_goal(grab(T_world_goal))
 steps = 0

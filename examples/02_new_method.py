@@ -1,4 +1,6 @@
-"""A method of your own: a Controller that answers a velocity, measured beside `dvs` on a published set.
+"""A method of your own that steers all cameras at once. Measure it beside `dvs` on a published set:
+
+    deepservo bench --methods dvs,examples/02_new_method.py:TinyPictures --sets screw --scenes coffee --n 20
 
 This one servoes on the grey levels of tiny pictures: less detail, so it sees further. A network goes where `_velocity` is.
 """
@@ -6,16 +8,14 @@ This one servoes on the grey levels of tiny pictures: less detail, so it sees fu
 import torch
 from torch import Tensor
 
-from deepservo import METHODS, Camera, Controller, PlanarScene, control
-from deepservo.evaluation.protocols import measure, sampled
+from deepservo import Camera, Controller, control
 from deepservo.features.luminance import Luminance
-from deepservo.images.pictures import bundled
 
 SIZE = 28
 
 
 class TinyPictures(Controller):
-    """DVS on pictures of SIZE x SIZE pixels, at gain 0.5."""
+    """DVS on pictures of SIZE x SIZE pixels, at gain 0.5. Images are (B, 1, H, W) in [0, 1], one for each run."""
 
     gain = 0.5
 
@@ -35,13 +35,3 @@ class TinyPictures(Controller):
         s, L = self._measure(image)
         e, L = s - self.state["s"], (L + self.state["L"]) / 2
         return control.levenberg_marquardt(L.mT @ L, (L.mT @ e[..., None])[..., 0], self.gain, mu=0.01)
-
-
-METHODS["tiny"] = lambda camera, depth=0.6, model=None: TinyPictures(camera, depth)
-
-camera = Camera(width=112, height=112, fx=150, fy=150, cx=59, cy=54)
-scene = PlanarScene(bundled("coffee"), width=0.8)
-starts = sampled("lookat", 20, 0, scene, camera, 0.6)
-for name in ("dvs", "tiny"):
-    _, row = measure(METHODS[name](camera, depth=0.6), name, scene, "coffee", starts, budget=100)
-    print(f"{name}: {100 * row['converged']:.0f} % of {row['n']} came home, median {row['end_mm_median']:.3f} mm")

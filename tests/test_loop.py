@@ -11,6 +11,7 @@ from closed_loop import (
     END_MM,
     FAR,
     FARTHER,
+    NAMES,
     NEAR,
     STEPS,
     NearTruth,
@@ -30,14 +31,14 @@ from deepservo.evaluation import metrics
 from deepservo.features.registration import Evidence, Registration
 from deepservo.geometry import se3
 from deepservo.loop import servo
-from deepservo.methods import METHODS, Controller, build
+from deepservo.methods import Controller, build
 from deepservo.methods.direct import PhotometricServo
 from deepservo.methods.handoff import PATIENCE, Handoff
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_method_comes_home(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
     T_start = offset_from(T_goal.expand(3, 4, 4), NEAR if name in DIRECT else FARTHER if name == "cnn-pair" else FAR)
@@ -47,7 +48,7 @@ def test_every_method_comes_home(name, scene):
     assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_batch_is_its_runs(name, scene):
     T_goal = goals(2)
     T_start = offset_from(T_goal, (0.001, 0.002))
@@ -59,7 +60,7 @@ def test_a_batch_is_its_runs(name, scene):
         assert metres < 1e-6, f"run {i} ends {1e3 * metres:.2g} mm from where it ends alone"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name, scene):
     T_goal = goals(3)
     T_start = offset_from(T_goal, (0.004, 0.01) if name.startswith("aevs") else NEAR)  # nobody taught the encoder
@@ -133,7 +134,7 @@ def test_a_method_that_holds_still_is_waited_for_a_stated_time(scene):
     assert trajectory.reason == ["held still for 2 s"] * 2 and trajectory.steps.tolist() == [51 + 60, 60]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_run_says_why_it_stopped(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
     trajectory = run(name, scene, offset_from(T_goal.expand(2, 4, 4), NEAR), T_goal, 2)
@@ -154,7 +155,7 @@ def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
     assert metres[0] == pytest.approx(FAR[0] * 0.9**20, rel=0.02) and metres[1] == pytest.approx(FAR[0] * 0.975**80, rel=0.02)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if has_poses(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if has_poses(name)])
 def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
     torch.manual_seed(0)
     model = model_of(name, scene)

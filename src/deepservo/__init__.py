@@ -10,21 +10,21 @@ from deepservo.version import __version__
 if TYPE_CHECKING:
     from deepservo.camera import Camera
     from deepservo.loop import Trajectory, World, servo
-    from deepservo.methods import METHODS, Controller, build
+    from deepservo.methods import METHODS, Controller, SingleController, build
     from deepservo.models.scene_model import Model, load_model
     from deepservo.scene import PlanarScene
     from deepservo.worlds.simulator import Simulator
 
 __all__ = [
-    "METHODS", "Camera", "Controller", "InputError", "Model", "PlanarScene", "Simulator", "Trajectory", "World", "__version__", "build",
-    "load", "load_model", "servo",
+    "METHODS", "Camera", "Controller", "InputError", "Model", "PlanarScene", "Simulator", "SingleController", "Trajectory", "World",
+    "__version__", "build", "load", "load_model", "servo",
 ]  # fmt: skip
 
 # torch takes seconds to import, so each name is fetched when it is first asked for: `deepservo --help` answers at once.
 _ROOMS = {
     "camera": ("Camera",),
     "loop": ("Trajectory", "World", "servo"),
-    "methods": ("METHODS", "Controller", "build"),
+    "methods": ("METHODS", "Controller", "SingleController", "build"),
     "models.scene_model": ("Model", "load_model"),
     "scene": ("PlanarScene",),
     "worlds.simulator": ("Simulator",),

@@ -13,10 +13,10 @@ class InputError(ValueError):
     """
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
-    """What to raise where there is no `kind` of that name: with the nearest name, and all there are."""
+def unknown(kind: str, name: str, choices: Iterable[str], composed: Iterable[str] = ()) -> InputError:
+    """What to raise where there is no `kind` of that name: with the nearest name, of `composed` ones too, and all choices."""
     names = list(choices)
-    near = get_close_matches(name, names)
+    near = get_close_matches(name, [*names, *composed])
     return InputError(f"there is no {kind} {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(names)}")
 
 

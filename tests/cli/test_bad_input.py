@@ -77,7 +77,7 @@ def test_camera_that_disagrees_with_the_model(files: Path) -> None:
     camera = deepservo.Camera(64, 64, 90.0, 90.0, 31.5, 31.5)
     for method in ("cnn", "cnn+dvs"):
         with pytest.raises(deepservo.InputError, match=r"the model was trained for .* not for .*; learn the scene again"):
-            deepservo.METHODS[method](camera, model=model)
+            deepservo.build(method, camera, model=model)
     with pytest.raises(deepservo.InputError, match="the goal picture is 32 x 32 pixels, the camera's pictures are 64 x 64"):
         deepservo.load(files / "model.safetensors").set_goal(np.zeros((32, 32), np.uint8))
 

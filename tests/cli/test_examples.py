@@ -1,9 +1,12 @@
 """The examples run, as a user would run them, and print what they promise."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from deepservo.cli import main
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -39,10 +42,21 @@ def test_your_own_loop(tmp_path: Path):
     assert deg < 0.1
 
 
-def test_new_method_beats_dvs(tmp_path: Path):
-    shares = dict(re.findall(r"(\w+): (\d+) % of 20 came home", run("02_new_method.py", tmp_path)))
-    assert set(shares) == {"dvs", "tiny"}
-    assert int(shares["tiny"]) > int(shares["dvs"])
+def test_methods_of_ones_own_are_benched_beside_dvs(tmp_path: Path):
+    tiny, single = (f"{EXAMPLES / name}" for name in ("02_new_method.py:TinyPictures", "03_one_picture_at_a_time.py:Homography"))
+    methods = f"dvs,{tiny},{single},{single}+dvs"
+    assert main(["bench", "--methods", methods, "--sets", "screw", "--scenes", "coffee", "--n", "4", "--out", str(tmp_path)]) == 0
+    rows = {row["method"]: row for row in json.loads((tmp_path / "results.json").read_text())["rows"]}
+    assert set(rows) == {"dvs", "TinyPictures", "Homography", "Homography+dvs"}
+    assert (
+        rows["TinyPictures"]["converged"] >= rows["dvs"]["converged"] and rows["TinyPictures"]["steps_median"] < rows["dvs"]["steps_median"]
+    )
+    assert rows["Homography"]["converged"] == rows["Homography+dvs"]["converged"] == 1
+    assert rows["Homography+dvs"]["end_mm_median"] < 0.1 * rows["Homography"]["end_mm_median"]
+
+
+def test_no_example_is_long():
+    assert all(len(path.read_text().splitlines()) <= 60 for path in EXAMPLES.glob("*.py"))
 
 
 def test_every_example_is_tested():

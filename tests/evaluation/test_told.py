@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from closed_loop import CAMERA
+from closed_loop import CAMERA, NAMES
 from deepservo.cli import main
 from deepservo.evaluation import told
 from deepservo.geometry import se3
 from deepservo.images.camera_file import CalibratedCamera, write_camera
 from deepservo.images.pictures import read_picture
-from deepservo.methods import METHODS
 from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.training.learn import PAPER_CAMERA, make_scene
 from report_pages import data, page, runs
 
 HOME = sampling.fronto_parallel(0.6)
-SEEN = [name for name in METHODS if not name.startswith(("cnn+", "cnn", "aevs", "mlvs", "siamese", "dfbvs")) or name == "cnn-pair"]
+SEEN = [name for name in NAMES if not name.startswith(("cnn+", "cnn", "aevs", "mlvs", "siamese", "dfbvs")) or name == "cnn-pair"]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from closed_loop import CAMERA, END_MM, STEPS, NearTruth, assert_home, controller_of, has_poses, model_of, offset_from
+from closed_loop import CAMERA, END_MM, NAMES, STEPS, NearTruth, assert_home, controller_of, has_poses, model_of, offset_from
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import alignment, keypoints
@@ -13,7 +13,7 @@ from deepservo.geometry import se3
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import as_images
 from deepservo.loop import servo
-from deepservo.methods import METHODS
+from deepservo.methods import build
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.scene import sampling
 from deepservo.worlds.simulator import Simulator
@@ -36,11 +36,11 @@ def without(images: torch.Tensor, where: str) -> torch.Tensor:
     return images
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "pbvs" and ("+dvs" not in name or name == "sift+dvs")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "pbvs" and ("+dvs" not in name or name == "sift+dvs")])
 def test_at_the_goals_pose_unseen_pixels_move_no_camera(name, scene):
     """They change nothing about the velocity there, which is zero but for networks that nobody has trained."""
     whole = scene.render(CAMERA, HOME)
-    controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+    controller = build(name, CAMERA, 0.6, model_of(name, scene))
     controller.set_goal(whole)
     v_whole = controller.velocity(whole)
     for goal, view in (
@@ -63,11 +63,11 @@ def test_a_learned_scenes_goal_with_unseen_pixels_is_met(name, scene):
     assert_home(servo(world, controller, whole, 60), HOME, 0.3)
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in BLIND and not has_poses(n) and not n.startswith(("aevs", "cnn-pair"))])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in BLIND and not has_poses(n) and not n.startswith(("aevs", "cnn-pair"))])
 def test_a_goal_with_unseen_pixels_is_met_as_exactly(name, scene):
     T_start = offset_from(HOME, (0.015, 0.03))
     goal = without(scene.render(CAMERA, HOME), "frame")
-    controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+    controller = build(name, CAMERA, 0.6, model_of(name, scene))
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, STEPS.get(name, 60))
     assert_home(trajectory, HOME, END_MM.get(name, 0.3))
@@ -80,7 +80,7 @@ def test_black_in_their_place_is_worse(name, scene):
     ends = {}
     for how, value in (("unseen", torch.nan), ("black", 0.0)):
         goal = without(scene.render(CAMERA, HOME), "corner").nan_to_num(value)
-        controller = METHODS[name](CAMERA, depth=0.6)
+        controller = build(name, CAMERA, 0.6)
         controller.set_goal(goal)
         trajectory = servo(Simulator(scene, CAMERA, offset_from(HOME, (0.015, 0.03))), controller, goal, STEPS.get(name, 60))
         ends[how] = float(se3.distance(trajectory.Ts_world_cam[-1], HOME)[0])
@@ -96,7 +96,7 @@ def test_runs_with_unseen_pixels_are_their_own(scene):
     T_start = offset_from(T_goal, (0.01, 0.02))
     T_start[0] = T_goal[0]
     for name in ("dvs", "dct", "auto"):
-        controller = METHODS[name](CAMERA, depth=0.6)
+        controller = build(name, CAMERA, 0.6)
         controller.set_goal(goal)
         trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, STEPS.get(name, 60))
         assert_home(trajectory, T_goal, END_MM.get(name, 0.3))

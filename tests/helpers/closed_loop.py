@@ -10,7 +10,7 @@ from deepservo.camera import Camera
 from deepservo.evaluation import metrics
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory, servo
-from deepservo.methods import METHODS, Controller, trained_as
+from deepservo.methods import METHODS, Controller, build, trained_as
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.mlvs import MetricServo
 from deepservo.methods.siamese_se3 import SiameseServo
@@ -24,6 +24,11 @@ from deepservo.scene.reference import to_reference
 from deepservo.training.tasks.siamese import LAWS, scaled
 from deepservo.worlds.simulator import Simulator
 
+NAMES = (
+    *METHODS, "sift+dvs", "cnn-pair+dvs", "cnn+dvs", "aevs+dvs", "mlvs+dvs", "siamese-se3+dvs", "siamese-SE3+dvs", "siamese-ibvs+dvs",
+    "dfbvs+edges", "dfbvs-sift+edges",
+)  # fmt: skip
+"""Of methods: each alone, and those that are usually refined."""
 CAMERA = Camera(128, 128, 170.0, 170.0, 66.0, 62.0)
 
 
@@ -85,7 +90,7 @@ def model_of(name: str, scene: PlanarScene, camera: Camera = CAMERA) -> SimpleNa
 
 def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal: torch.Tensor) -> Controller:
     """The method of that name, its goal set; one that needs a trained network gets NearTruth in its place."""
-    controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+    controller = build(name, CAMERA, 0.6, model_of(name, scene))
     coarse = getattr(controller, "coarse", controller)
     if isinstance(coarse, PoseServo):
         coarse.predict = NearTruth(world, T_world_goal)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from closed_loop import CAMERA, model_of, offset_from
+from closed_loop import CAMERA, NAMES, model_of, offset_from
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features.edges import Edges
 from deepservo.geometry import se3
 from deepservo.loop import servo
-from deepservo.methods import METHODS, build
+from deepservo.methods import build
 from deepservo.methods.base import Controller
 from deepservo.methods.handoff import Handoff
 from deepservo.scene import sampling
@@ -18,12 +18,12 @@ from deepservo.worlds.simulator import Simulator
 
 HOME = sampling.fronto_parallel(0.6)
 TRAINED = ("cnn", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs", "aevs")
-ONE_DEPTH = [name for name in METHODS if not name.startswith((*TRAINED, "dfbvs", "pbvs"))]
+ONE_DEPTH = [name for name in NAMES if not name.startswith((*TRAINED, "dfbvs", "pbvs"))]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_velocity_before_a_goal(name, scene):
-    controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+    controller = build(name, CAMERA, 0.6, model_of(name, scene))
     with pytest.raises(InputError, match="after set_goal" if name == "pbvs" else "call set_goal"):
         controller.velocity(torch.zeros(1, 1, CAMERA.height, CAMERA.width))
 
@@ -36,7 +36,7 @@ def test_a_depth_that_a_method_does_not_take(name, depth, scene):
         "takes one number of metres; a map is for dfbvs" if isinstance(depth, np.ndarray | torch.Tensor) else "positive number of metres"
     )
     with pytest.raises(InputError, match=wanted):
-        METHODS[name](CAMERA, depth=depth, model=model_of(name, scene))
+        build(name, CAMERA, depth, model_of(name, scene))
 
 
 @pytest.mark.parametrize("depth", ["far", {"Z": 1}, -0.6, float("nan"), np.full((3, 4), 0.6), np.zeros((128, 128))])
@@ -118,7 +118,7 @@ def test_goals_of_their_own_go_with_their_runs(scene):
     """Where one run has ended, its goal goes too, in every stage and in what a method is made of."""
     goal = scene.render(CAMERA, HOME.repeat(3, 1, 1))
     for name in ("dvs", "aevs", "aevs+dvs", "particle", "auto", "dfbvs-sift"):
-        controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+        controller = build(name, CAMERA, 0.6, model_of(name, scene))
         controller.set_goal(goal)
         controller.velocity(goal)
         controller.keep(torch.tensor([0, 2]))
@@ -148,13 +148,13 @@ def test_a_pace_without_time_leaves_the_gain(name, dt):
     assert controller.gain == usual
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("pbvs", "photometric") and not n.startswith("dfbvs")])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("pbvs", "photometric") and not n.startswith("dfbvs")])
 def test_a_gain_reaches_every_stage(name, scene):
     """Twice the gain, twice the first velocity: that of the coarse stage where there is one."""
     image, goal = scene.render(CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
     found = []
     for factor in (1.0, 2.0):
-        controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+        controller = build(name, CAMERA, 0.6, model_of(name, scene))
         usual = controller.gain
         controller.gain = factor * usual
         coarse = getattr(controller, "coarse", None)
@@ -171,7 +171,7 @@ def test_a_gain_is_scaled_for_dt_once(name, scene):
     image, goal = scene.render(CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
     moves = []
     for dts in ((1.0,), (1 / 30,), (1 / 30, 1 / 30), (0.5, 1 / 30, 1 / 30)):
-        controller = METHODS[name](CAMERA, depth=0.6, model=model_of(name, scene))
+        controller = build(name, CAMERA, 0.6, model_of(name, scene))
         for dt in dts:
             controller.pace(dt)
         controller.dt = dts[-1]

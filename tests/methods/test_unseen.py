@@ -10,9 +10,8 @@ import torch
 import deepservo
 from deepservo.cli import main
 from deepservo.errors import InputError
-from deepservo.models import checkpoint
+from deepservo.models import any_scene_model, checkpoint
 from deepservo.nets.keypoint import KeypointNet
-from deepservo.training import learn_any_scene as unseen
 from tiny import interrupt_at, picture
 
 STEPS = 3
@@ -36,7 +35,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_the_file_keeps_it_in_half_precision(pair):
-    model = unseen.load_unseen(pair)
+    model = any_scene_model.load_unseen(pair)
     assert model.training["steps"] == STEPS == len(model.training["loss"])
     tensors, _ = checkpoint.load(pair)
     kept = {k: v.float() for k, v in tensors.items()}
@@ -48,7 +47,7 @@ def test_a_keypoint_network_is_learned_and_kept_alike(tmp_path, capsys):
     """What only helped to train it is not in the file."""
     out = tmp_path / "keypoints.safetensors"
     assert main(["learn", "--method", "keypoints", "--out", str(out), "--steps", "2"]) == 0
-    model = unseen.load_unseen(out)
+    model = any_scene_model.load_unseen(out)
     assert model.method == "keypoints" and isinstance(model.net, KeypointNet)
     assert not [name for name in checkpoint.load(out)[0] if "outliers" in name]
     assert main(["info", str(out)]) == 0
@@ -84,7 +83,7 @@ def test_a_garbled_file_is_refused(pair, tmp_path, text):
         else {k: v for k, v in config.items() if k != text},
     )
     with pytest.raises(InputError, match="train the model anew"):
-        unseen.load_unseen(tmp_path / "p.safetensors")
+        any_scene_model.load_unseen(tmp_path / "p.safetensors")
 
 
 def test_info_tells_how_it_was_made(pair, capsys):
@@ -133,7 +132,7 @@ def test_what_does_not_go_together_is_refused(pair, image, tmp_path, capsys):
     assert "trained for a scene" in refused(["servo", "--image", image, "--method", "aevs"], out, capsys)
     assert "must be a positive" in refused(["servo", "--image", image, "--distance", "0"], out, capsys)
     assert "two were trained for any scene" in refused(
-        ["bench", "--models", f"{pair},{unseen.SHIPPED / 'cnn-pair.safetensors'}", "--methods", "auto"], out, capsys
+        ["bench", "--models", f"{pair},{any_scene_model.SHIPPED / 'cnn-pair.safetensors'}", "--methods", "auto"], out, capsys
     )
 
 

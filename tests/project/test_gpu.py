@@ -16,7 +16,7 @@ from deepservo.bench.full_scale import Plan
 from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.errors import InputError
 from deepservo.loop import servo
-from deepservo.methods import METHODS
+from deepservo.methods import build
 from deepservo.methods.aevs import latent_servo
 from deepservo.models.scene_model import Model
 from deepservo.nets.resnet import Encoder, Shape
@@ -95,7 +95,7 @@ def test_a_loop_of_whole_picture_methods_runs_there(name, scene):
     with pretended_gpu():
         there = scene.to(GPU)
         model = model_of(name, there)
-        controller, world = METHODS[name](CAMERA, depth=0.6, model=model), Simulator(there, CAMERA, T_start.to(GPU))
+        controller, world = build(name, CAMERA, 0.6, model), Simulator(there, CAMERA, T_start.to(GPU))
         goal = there.render(CAMERA, T_goal.to(GPU))
         controller.set_goal(goal)
         trajectory = servo(world, controller, goal, 3)

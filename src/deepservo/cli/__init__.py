@@ -106,8 +106,8 @@ class Servo:
     model: FirstPath = None
     """A model file that `deepservo learn` wrote."""
     method: OptionalText = None
-    """Any method by name (see deepservo list); when not given, the model's own with the photometric finish, or auto without a
-    model."""
+    """Any method by name (see deepservo list), or mine.py:Mine; when not given, the model's own with the photometric refinement, or auto
+    without a model."""
     image: OptionalPath = None
     """The picture on the plane: another than the one learned."""
     goal: OptionalPath = None
@@ -174,7 +174,7 @@ class Bench:
     """Measure methods on the published sets and on harder ones, beside the published figures."""
 
     methods: str = "dvs,dct,pca,orb,sift,sift+dvs"
-    """Names, comma between: see deepservo list. dct-20 is dct with 20 coefficients."""
+    """Names, comma between: see deepservo list. dct-20 is dct with 20 coefficients, mine.py:Mine the class Mine in your file."""
     sets: str = "lookat,screw,lookat-rz"
     """Names, comma between: see deepservo list."""
     scenes: OptionalText = None

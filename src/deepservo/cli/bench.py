@@ -16,7 +16,7 @@ from deepservo.evaluation.protocols import check_memory
 from deepservo.evaluation.sets import SETS
 from deepservo.evaluation.worlds import check_world
 from deepservo.images import pictures
-from deepservo.methods import check_method, trained_as
+from deepservo.methods import check_method, plug_in, trained_as
 from deepservo.models.any_scene_model import UnseenModel
 from deepservo.models.scene_model import Model, read_model, texture_of
 from deepservo.scene import PlanarScene
@@ -44,7 +44,7 @@ def run_bench(
     """Run what is not in `out` yet and write results.json, runs.npz, results.md and report.html."""
     check_seed(seed)
     check_world(world)
-    names, wanted = _names(methods), _names(sets) if poses is None else ("poses",)
+    names, wanted = tuple(plug_in(name) for name in _names(methods)), _names(sets) if poses is None else ("poses",)
     for name in names:
         check_method(name)
     for name in wanted if poses is None else ():

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from deepservo.bench.scenes import MADE, NAMES
 from deepservo.cli.console import console
-from deepservo.methods import METHODS, trained_as
+from deepservo.methods import METHODS, REFINED, discover, trained_as
 from deepservo.training.recipes import EXPERIMENTS
 
 METHOD_LINES = {
@@ -29,7 +29,10 @@ METHOD_LINES = {
     "photometric": "registration of the whole picture from the goal's own pose",
     "auto": "SIFT where it works, a network where not, and a photometric refinement: needs no training",
 }
-REFINED = {"+dvs": "then a photometric refinement", "+edges": "then a refinement by the object's edges"}
+REFINEMENT_LINES = {
+    "+dvs": f"behind any method's name but {', '.join(REFINED)}: near the goal, registration of grey levels takes over",
+    "+edges": "behind the same: near the goal, the edges of a goal with depth take over",
+}
 SET_LINES = {
     "lookat": "AEVS's cameras that look at the goal's middle",
     "screw": "AEVS's translations along and rotations about the optical axis",
@@ -60,8 +63,10 @@ WORLD_LINES = {
 
 def run_list() -> None:
     """Print one table a kind."""
+    discover()
     for title, rows in (
         ("methods", ((name, method_line(name)) for name in METHODS)),
+        ("refinements", REFINEMENT_LINES.items()),
         ("sets", SET_LINES.items()),
         ("scenes", ((name, "made by code" if name in MADE else "comes with scikit-image") for name in NAMES)),
         ("worlds", WORLD_LINES.items()),
@@ -71,10 +76,9 @@ def run_list() -> None:
 
 
 def method_line(name: str) -> str:
-    """What a method is; one that is refined, by what it is made of."""
-    base, plus, refinement = name.partition("+")
-    training = "; trained for a scene" if trained_as(name) else ""
-    return f"{METHOD_LINES[base] if not plus else base}{', ' + REFINED[plus + refinement] if plus else ''}{training}"
+    """What a coarse method is; one of another package by its own first line."""
+    own = (METHODS[name].__doc__ or "of another package").splitlines()[0]
+    return f"{METHOD_LINES.get(name, own)}{'; trained for a scene' if trained_as(name) else ''}"
 
 
 def _table(title: str, rows: Iterable[tuple[str, str]]) -> Table:

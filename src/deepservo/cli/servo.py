@@ -18,7 +18,7 @@ from deepservo.evaluation.worlds import SIMULATOR, check_world, opened, period
 from deepservo.images import pictures
 from deepservo.images.camera_file import CalibratedCamera, read_camera
 from deepservo.loop import World
-from deepservo.methods import Controller, build
+from deepservo.methods import Controller, build, plug_in
 from deepservo.models.any_scene_model import UnseenModel
 from deepservo.models.scene_model import Model, Unlearned, read_model, texture_of
 from deepservo.report.run_page import RunSet, write_report
@@ -68,7 +68,7 @@ def run_servo(
     else:
         known = _unlearned(image, goal, camera_file, DISTANCE if distance is None else distance, width, model)
         scene, scene_name, usual = known.scene, known.picture, "auto"
-    method = method or usual
+    method = plug_in(method or usual)
     if poses is None:
         check_starts(starts)
     check_memory(len(read_poses(poses, known.distance)[0]) if poses else starts, known.camera, method, FEWER)

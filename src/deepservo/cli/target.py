@@ -14,7 +14,7 @@ from deepservo.evaluation.protocols import Starts, check_starts
 from deepservo.evaluation.worlds import LIGHTS, SIMULATOR, check_world, period
 from deepservo.images.camera_file import read_camera
 from deepservo.images.pictures import read_picture
-from deepservo.methods import METHODS, build
+from deepservo.methods import build, check_method, names
 from deepservo.models.scene_model import texture_of
 from deepservo.system.files import check_folder
 from deepservo.worlds.gantry import Gantry, Standing
@@ -46,8 +46,9 @@ def run_servo_target(
     check_world(world)
     if mesh_file is None:
         raise InputError(f"{goal}: is a goal of an object; give the object to simulate with --mesh")
-    if method not in METHODS or not method.startswith("dfbvs"):
-        raise InputError(f"{method}: does not servo to an object; choose one of {', '.join(m for m in METHODS if m.startswith('dfbvs'))}")
+    check_method(method)
+    if not method.startswith("dfbvs"):
+        raise InputError(f"{method}: does not servo to an object; choose one of {', '.join(m for m in names() if m.startswith('dfbvs'))}")
     check_folder(out, OURS)
     check_seed(seed)
     check_starts(starts)

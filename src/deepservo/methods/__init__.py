@@ -1,13 +1,20 @@
-"""Every method by name: `METHODS[name](camera, depth=..., model=...)` builds its controller.
+"""Every method by name: `build("sift+dvs", camera, depth)` makes its controller.
 
-A new method is one file and one line here. Those that are trained take a `model` (a `models.scene_model.Model`); `pca`, which learns
-as it is built, only needs its `scene`; `auto`, `cnn-pair` and `dfbvs` take the shipped network where the model has none for any scene.
-`X+dvs` is X with the photometric finish, `X+edges` X with that of edges; the `dfbvs` ones take a depth for each pixel, (h, w), too.
-`dct-20` is `dct` with k = 20, `mlvs-50` is `mlvs` with a bank of poses and its 50 nearest neighbours.
+A name is `coarse[-k][+refinement]`: a coarse method of METHODS; how many numbers it takes, where it takes one (`dct-20`, `mlvs-50`); and a
+refinement of REFINEMENTS that takes over near the goal. `dvs` refines on grey levels, `edges` on the edges of a goal with depth.
+
+A new method is one file and one line here, or stays outside: an entry point of the group `deepservo.methods`, or `mine.py:Mine` where
+`servo` and `bench` take a name. It is called with the camera, and with those of `depth`, `model`, `k` and `refined` that it takes.
 """
 
+import importlib.util
+import inspect
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +25,10 @@ from deepservo.errors import InputError, unknown
 from deepservo.features.detectors import Detector, Learned, sift
 from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.auto import AutoServo
-from deepservo.methods.base import Controller
+from deepservo.methods.base import Controller, SingleController
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.cnn_vs import PoseServo
-from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.dfbvs import FeatureServo, depth_map
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
 from deepservo.methods.handoff import Handoff, Still
 from deepservo.methods.keypoint import HomographyServo, PointServo
@@ -35,6 +42,21 @@ from deepservo.nets import NETS
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
 
+__all__ = [
+    "METHODS", "REFINED", "REFINEMENTS", "WHOLE_PICTURE", "Controller", "Name", "SingleController", "build", "check_method", "discover",
+    "names", "parsed", "plug_in", "trained_as",
+]  # fmt: skip
+Depth = float | Float[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class Name:
+    """A method's name in its parts."""
+
+    coarse: str
+    k: int | None = None
+    refinement: str | None = None
+
 
 def _trained(name: str, camera: Camera, model: Any) -> Any:
     """The model's network; InputError where there is none for this method and camera."""
@@ -47,44 +69,37 @@ def _trained(name: str, camera: Camera, model: Any) -> Any:
     return model.net
 
 
-def _aevs(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = False) -> Controller:
-    servo = AutoEncoderServo(camera, _trained("aevs", camera, model), model.distance, model.scene, depth, recognise=finish)
-    return Handoff(servo, depth) if finish else servo
+def _cnn(camera: Camera, model: Any = None, refined: bool = False) -> Controller:
+    return PoseServo(camera, _trained("cnn", camera, model), model.distance, model.scene if refined else None)
 
 
-def _mlvs(camera: Camera, depth: float = 0.6, model: Any = None, k: int | None = None) -> Controller:
+def _aevs(camera: Camera, depth: float = 0.6, model: Any = None, refined: bool = False) -> Controller:
+    return AutoEncoderServo(camera, _trained("aevs", camera, model), model.distance, model.scene, depth, recognise=refined)
+
+
+def _mlvs(camera: Camera, model: Any = None, k: int | None = None) -> Controller:
     return MetricServo(camera, _trained("mlvs", camera, model), model.distance, model.scene, neighbours=k)
 
 
-def _cnn(camera: Camera, depth: float = 0.6, model: Any = None, finish: bool = False) -> Controller:
-    _trained("cnn", camera, model)
-    if not finish:
-        return PoseServo(camera, model.net, model.distance)
-    return Handoff(PoseServo(camera, model.net, model.distance, model.scene), depth)
-
-
-def _siamese(method: str, finish: bool = False) -> Callable[..., Controller]:
-    def made(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
-        servo = SiameseServo(camera, _trained(method, camera, model), model.distance, pose=method == "siamese-SE3")
-        return Handoff(servo, depth) if finish else servo
+def _siamese(method: str) -> Callable[..., Controller]:
+    def made(camera: Camera, model: Any = None) -> Controller:
+        return SiameseServo(camera, _trained(method, camera, model), model.distance, pose=method == "siamese-SE3")
 
     return made
 
 
-def _unseen(servo: type[PairServo], finish: bool) -> Callable[..., Controller]:
+def _pairs(servo: type[PairServo]) -> Callable[..., Controller]:
     def made(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
         net = getattr(model, "net", None)
-        coarse = servo(camera, net if isinstance(net, PairNet) else shipped(), depth)
-        return Handoff(coarse, depth) if finish else coarse
+        return servo(camera, net if isinstance(net, PairNet) else shipped(), depth)
 
     return made
 
 
-def _features(detector: Detector | None, finish: bool) -> Callable[..., Controller]:
-    def made(camera: Camera, depth: float | Float[np.ndarray, "h w"] = 0.6, model: Any = None) -> Controller:
+def _features(detector: Detector | None) -> Callable[..., Controller]:
+    def made(camera: Camera, depth: Depth = 0.6, model: Any = None) -> Controller:
         net = getattr(model, "net", None)
-        servo = FeatureServo(camera, detector or Learned(net if isinstance(net, KeypointNet) else shipped(KEYPOINTS)), depth)
-        return EdgeServo(servo, servo.Z) if finish else servo
+        return FeatureServo(camera, detector or Learned(net if isinstance(net, KeypointNet) else shipped(KEYPOINTS)), depth)
 
     return made
 
@@ -96,58 +111,127 @@ def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> 
 
 
 METHODS: dict[str, Callable[..., Controller]] = {
-    "dvs": lambda camera, depth=0.6, model=None, **options: PhotometricServo(camera, depth, **options),
-    "dct": lambda camera, depth=0.6, model=None, k=32: dct_servo(camera, depth, k),
+    "dvs": PhotometricServo,
+    "dct": dct_servo,
     "pca": _pca,
-    "orb": lambda camera, depth=0.6, model=None: PointServo(camera, depth),
-    "sift": lambda camera, depth=0.6, model=None: HomographyServo(camera, depth),
-    "particle": lambda camera, depth=0.6, model=None: ParticleServo(camera, depth),
-    "pbvs": lambda camera, depth=0.6, model=None: TruePose(camera),
-    "cnn": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model),
+    "orb": PointServo,
+    "sift": HomographyServo,
+    "particle": ParticleServo,
+    "pbvs": TruePose,
+    "cnn": _cnn,
     "aevs": _aevs,
     "mlvs": _mlvs,
     "siamese-se3": _siamese("siamese-se3"),
     "siamese-SE3": _siamese("siamese-SE3"),
     "siamese-ibvs": _siamese("siamese-ibvs"),
-    "cnn-pair": _unseen(PairServo, finish=False),
-    "dfbvs": _features(None, finish=False),
-    "dfbvs-sift": _features(sift, finish=False),
-    "dfbvs+edges": _features(None, finish=True),
-    "dfbvs-sift+edges": _features(sift, finish=True),
-    "photometric": lambda camera, depth=0.6, model=None: Handoff(Still(camera), depth),
-    "auto": _unseen(AutoServo, finish=True),
-    "sift+dvs": lambda camera, depth=0.6, model=None: Handoff(HomographyServo(camera, depth), depth),
-    "cnn-pair+dvs": _unseen(PairServo, finish=True),
-    "cnn+dvs": lambda camera, depth=0.6, model=None: _cnn(camera, depth, model, finish=True),
-    "aevs+dvs": lambda camera, depth=0.6, model=None: _aevs(camera, depth, model, finish=True),
-    "mlvs+dvs": lambda camera, depth=0.6, model=None: Handoff(_mlvs(camera, depth, model), depth),
-    "siamese-se3+dvs": _siamese("siamese-se3", finish=True),
-    "siamese-SE3+dvs": _siamese("siamese-SE3", finish=True),
-    "siamese-ibvs+dvs": _siamese("siamese-ibvs", finish=True),
+    "cnn-pair": _pairs(PairServo),
+    "dfbvs": _features(None),
+    "dfbvs-sift": _features(sift),
+    "photometric": lambda camera, depth=0.6: Handoff(Still(camera), depth),
+    "auto": lambda camera, depth=0.6, model=None: Handoff(_pairs(AutoServo)(camera, depth, model), depth),
 }
+REFINEMENTS: dict[str, Callable[[Controller, Any], Controller]] = {
+    "dvs": Handoff,
+    "edges": lambda coarse, depth: EdgeServo(coarse, depth_map(coarse.camera, depth)),
+}
+REFINED = {"auto": "refines on grey levels as it is", "photometric": "is a refinement itself", "pbvs": "knows the true pose"}
+"""Coarse methods that take no refinement, and why."""
 WHOLE_PICTURE = frozenset({"dvs", "dct", "pca", "cnn", "aevs", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs"})
 """Those that torch alone computes, and so run wherever their scene and their network are."""
-NUMBERED = ("dct", "pca", "mlvs")  # whose name may end in how many numbers they take of a picture, or neighbours of a bank
+_NAME = re.compile(r"(?P<coarse>.+?)(?:-(?P<k>\d+))?(?:\+(?P<refinement>\w+))?(?:-(?P<last>\d+))?")
 
 
-def build(name: str, camera: Camera, depth: float | Float[np.ndarray, "h w"] = 0.6, model: Any = None) -> Controller:
-    """The controller of that name; InputError names the methods there are when there is none."""
+def parsed(name: str) -> Name:
+    """The parts of a name, whether or not there is such a method."""
+    found = _NAME.fullmatch(name)
+    if name in METHODS or found is None:
+        return Name(name)
+    k = found["k"] or found["last"]
+    return Name(found["coarse"], None if k is None else int(k), found["refinement"])
+
+
+def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> Controller:
+    """The controller of that name.
+
+    depth: from the camera to the goal's scene [m], one number, or (h, w), NaN where unknown, for `dfbvs` and `edges`. model: a
+    `models.scene_model.Model` for the methods that are trained; for `pca` anything with a `scene`.
+
+    Raises InputError, with the names that there are, where there is none of that name, and where model or camera do not go with it.
+    """
     if not isinstance(camera, Camera):
         raise InputError(f"a method takes a Camera, such as read_camera(path).camera, not {type(camera).__name__}")
-    found = re.fullmatch(rf"({'|'.join(NUMBERED)})-(\d+)", name)
-    if found:
-        return METHODS[found[1]](camera, depth=depth, model=model, k=int(found[2]))
     check_method(name)
-    return METHODS[name](camera, depth=depth, model=model)
+    parts = parsed(name)
+    wide = isinstance(depth, np.ndarray) and depth.ndim == 2 and parts.refinement == "edges" and not parts.coarse.startswith("dfbvs")
+    offered = {"depth": float(np.nanmedian(depth)) if wide else depth, "model": model, "refined": parts.refinement is not None}
+    if parts.k is not None:
+        offered["k"] = parts.k
+    make = METHODS[parts.coarse]
+    taken = inspect.signature(make).parameters
+    coarse = make(camera, **{option: value for option, value in offered.items() if option in taken})
+    return coarse if parts.refinement is None else REFINEMENTS[parts.refinement](coarse, depth)
+
+
+def check_method(name: str) -> None:
+    """InputError, with the nearest names, where there is no method of that name; brings in entry points where one has it."""
+    parts = parsed(name)
+    if parts.coarse not in METHODS:
+        discover()
+        parts = parsed(name)
+    if parts.coarse not in METHODS or parts.refinement not in (None, *REFINEMENTS):
+        raise unknown("method", name, METHODS, names())
+    if parts.k is not None and "k" not in inspect.signature(METHODS[parts.coarse]).parameters:
+        raise InputError(f"{name}: {parts.coarse} takes no number; only {', '.join(_numbered())} do")
+    if parts.refinement and parts.coarse in REFINED:
+        raise InputError(f"{name}: {parts.coarse} {REFINED[parts.coarse]}; leave +{parts.refinement} away")
+
+
+def names() -> Iterator[str]:
+    """Of all methods, each alone and with each refinement that it takes."""
+    for coarse in METHODS:
+        yield coarse
+        yield from (f"{coarse}+{refinement}" for refinement in REFINEMENTS if coarse not in REFINED)
+
+
+def _numbered() -> list[str]:
+    return [name for name, make in METHODS.items() if "k" in inspect.signature(make).parameters]
 
 
 def trained_as(name: str) -> str | None:
     """What a model must be trained as to serve this method: `mlvs` for `mlvs+dvs` and `mlvs-50`; None where it needs no training."""
-    base = re.sub(r"(\+dvs|-\d+)$", "", name)
-    return base if base in NETS else None
+    coarse = parsed(name).coarse
+    return coarse if coarse in NETS else None
 
 
-def check_method(name: str) -> None:
-    """InputError, with the nearest names, where there is no method of that name."""
-    if name not in METHODS and not re.fullmatch(rf"({'|'.join(NUMBERED)})-\d+", name):
-        raise unknown("method", name, METHODS)
+def plug_in(name: str) -> str:
+    """The name by which a method is known from now on: of `mine.py:Mine`, also with a refinement behind, `Mine`; of others their own.
+
+    Runs the file. Raises InputError where there is no such file, or in it no such class or function, or where `Mine` is a name already.
+    """
+    found = re.fullmatch(r"(?P<file>.+\.py):(?P<thing>\w+)(?P<more>.*)", name)
+    if found is None:
+        return name
+    path, thing = Path(found["file"]), found["thing"]
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a Python file and the class in it, as mine.py:Mine")
+    if thing in METHODS and getattr(METHODS[thing], "__module__", "") != f"deepservo_{path.stem}":
+        raise InputError(f"{name}: there is a method {thing} already; give the class another name")
+    spec = importlib.util.spec_from_file_location(f"deepservo_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path}: does not run ({type(error).__name__}: {error}); python {path} shows where") from error
+    if not callable(getattr(module, thing, None)):
+        raise InputError(f"{path}: has no class or function {thing}; give one that makes a Controller from a Camera")
+    METHODS[thing] = getattr(module, thing)
+    return thing + found["more"]
+
+
+def discover() -> None:
+    """Methods of other installed packages; one that has a name already does not replace it."""
+    for entry in entry_points(group="deepservo.methods"):
+        if entry.name not in METHODS:
+            METHODS[entry.name] = entry.load()

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -82,8 +83,9 @@ class Controller:
         part.keep(index)
         v_cam = part.velocity(image)
         for name, values in part.state.items():
-            if values is not self.state[name]:
-                self.state[name] = self.state[name].expand(n, *values.shape[1:]).clone()
+            if values is not self.state.get(name):  # what is remembered for the first time is 0 for the others
+                before = self.state.get(name, torch.zeros_like(values[:1]))
+                self.state[name] = before.expand(n, *values.shape[1:]).clone()
                 self.state[name][index] = values
         return v_cam
 
@@ -111,6 +113,68 @@ class Controller:
 
     def _velocity(self, image: Tensor) -> Tensor:
         raise NotImplementedError
+
+
+class SingleController(Controller):
+    """A method that looks at one picture at a time, for one camera, and remembers whatever it likes in itself.
+
+    A method overrides `start` and `step`. Where B cameras are steered at once, each run has a copy of its own, made as the run begins;
+    networks are shared.
+    """
+
+    def __init__(self, camera: Camera) -> None:
+        super().__init__(camera)
+        self._runs: list[SingleController] = []
+
+    def start(self, goal: Float[np.ndarray, "h w *c"]) -> None:
+        """A run begins: its goal picture, (h, w) grey or, with `colour`, (h, w, 3), float32 in [0, 1], NaN where nothing is seen."""
+        raise NotImplementedError
+
+    def step(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "6"]:
+        """`v_cam` [m/s, rad/s] for what the camera sees now, a picture as in `start`."""
+        raise NotImplementedError
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with these runs alone."""
+        super().keep(index)
+        self._runs = [self._runs[i] for i in index.tolist()] if self._runs else []
+
+    def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
+        """`velocity` for some of n runs, for what their cameras see now; the others' copies are not touched."""
+        self._begin(n)
+        some = copy.copy(self)
+        some._runs = self._runs
+        some.keep(index)
+        return some.velocity(image)
+
+    def _set_goal(self, goal: Tensor) -> None:
+        self._runs, self._goals = [], goal
+
+    def _velocity(self, image: Tensor) -> Tensor:
+        self._begin(len(image))
+        found = []
+        for run, picture in zip(self._runs, image, strict=True):
+            run.gain, run.dt = self.gain, self.dt
+            v_cam = np.asarray(run.step(_as_array(picture)), float)
+            if v_cam.shape != (6,) or not np.isfinite(v_cam).all():
+                raise InputError(f"{type(self).__name__}.step must answer six finite numbers, not {v_cam.tolist()}")
+            found.append(torch.from_numpy(v_cam))
+        return torch.stack(found)
+
+    def _begin(self, n: int) -> None:
+        """A copy for each run, where there are none yet."""
+        if self._runs:
+            return
+        shared = {id(value): value for value in vars(self).values() if isinstance(value, torch.nn.Module | Tensor)}
+        runs = [copy.deepcopy(self, dict(shared)) for _ in range(n)]
+        for run, goal in zip(runs, self._goals.expand(n, -1, -1, -1), strict=True):
+            run.start(_as_array(goal))
+        self._runs = runs
+
+
+def _as_array(picture: Float[Tensor, "c h w"]) -> Float[np.ndarray, "h w *c"]:
+    """(h, w), or (h, w, 3) in colour."""
+    return np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy().squeeze(2) if len(picture) == 1 else picture.permute(1, 2, 0).cpu())
 
 
 class Finish(Controller):

@@ -36,6 +36,20 @@ class TargetPoints:
     picture: UInt8[np.ndarray, "h w"]
 
 
+def depth_map(camera: Camera, depth: float | Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Z [m] of each pixel of the goal picture; InputError where it is no map of the camera's size, or nowhere a positive number."""
+    try:
+        Z = np.asarray(depth, float)
+    except (TypeError, ValueError):
+        raise InputError(f"the target's depth must be metres, one number or (h, w), not {type(depth).__name__}") from None
+    Z = np.broadcast_to(Z, (camera.height, camera.width)) if Z.ndim == 0 else Z
+    if Z.shape != (camera.height, camera.width):
+        raise InputError(f"the target's depth is {Z.shape[::-1]} pixels, the camera's pictures are {camera.width, camera.height}")
+    if not (np.isfinite(Z) & (Z > 0)).any():
+        raise InputError("the target's depth is nowhere a positive number of metres")
+    return Z
+
+
 class FeatureServo(Controller):
     """`v = -gain L*^+ (s - s*)`, `L* = L(s*, Z*)` of the target (Eq. 4), on matches that one pose of the camera explains.
 
@@ -58,16 +72,8 @@ class FeatureServo(Controller):
     ) -> None:
         super().__init__(camera)
         self.detector, self.gain, self.robust, self.track = detector, gain, robust, track
-        try:
-            Z = np.asarray(depth, float)
-        except (TypeError, ValueError):
-            raise InputError(f"the target's depth must be metres, one number or (h, w), not {type(depth).__name__}") from None
-        self.Z = np.broadcast_to(Z, (camera.height, camera.width)) if Z.ndim == 0 else Z
-        if self.Z.shape != (camera.height, camera.width):
-            raise InputError(f"the target's depth is {self.Z.shape[::-1]} pixels, the camera's pictures are {camera.width, camera.height}")
+        self.Z = depth_map(camera, depth)
         there = np.isfinite(self.Z) & (self.Z > 0)
-        if not there.any():
-            raise InputError("the target's depth is nowhere a positive number of metres")
         self.on_object = (
             cv2.erode(np.pad(there.astype(np.uint8), EDGE, mode="edge"), np.ones((2 * EDGE + 1,) * 2))[EDGE:-EDGE, EDGE:-EDGE] > 0
         )
