@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deepservo import native
 from deepservo.images.sampler import build_pyramid, sample, sample_covered, sample_reference
+from deepservo.native import build
 from deepservo.scene import PlanarScene, sampling
 from tiny import mild_homographies
 
@@ -213,9 +214,10 @@ def fresh_library():
 
 
 @pytest.mark.usefixtures("fresh_library")
-def test_without_a_compiler_one_warning_and_the_same_pictures(monkeypatch, generator):
+def test_without_a_compiler_one_warning_and_the_same_pictures(monkeypatch, tmp_path, generator):
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     pyramid = build_pyramid(torch.rand(1, 1, 30, 40, generator=generator))
     Hs = mild_homographies(2, (20, 30), (30, 40), generator)
     with pytest.warns(UserWarning, match="no C compiler"):

@@ -1,18 +1,13 @@
-"""Builds and loads the C of the inner loops (`*.c`) with whatever C compiler the machine has.
+"""All C of the inner loops: loads it, and shares its work among torch's threads.
 
-The library is built once into the user's cache, named by its source, its flags and the processor, so that a home shared
-between machines never runs another's instructions. Without a compiler everything works, slower, and one warning says so.
+An installed wheel has libraries for several instruction sets, of which the best for this processor is loaded. A source checkout compiles
+one at first use, with whatever C compiler the machine has. Without either everything works, slower, and one warning says so.
 """
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
 import re
-import shutil
 import subprocess
-import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,54 +15,27 @@ from typing import Any
 
 import torch
 
-FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -ffinite-math-only -fopenmp-simd -shared -fPIC".split()
-HERE = Path(__file__).parent
-SOURCES, HEADERS = (tuple(sorted(HERE.glob(kind))) for kind in ("*.c", "*.h"))
+from deepservo.native import build
 
-
-def _processor() -> str:
-    """What the processor can do, as text."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepservo"
+SLOWER = "so torch renders and registers pictures, about 20 times slower"
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled C, or None (after one warning) where it cannot be built."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if not compiler:
-        warnings.warn(
-            "deepservo: no C compiler found (cc, gcc or clang), so torch renders and registers pictures, about 20 times slower",
-            stacklevel=2,
-        )
-        return None
-    texts = [path.read_text() for path in (*SOURCES, *HEADERS)]
-    key = "\0".join([*texts, " ".join(FLAGS), platform.machine(), _processor()])
-    name = f"deepservo-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    """The compiled C, or None (after one warning) where there is none and it cannot be built."""
+    path, by = build.shipped(), build.compiler()
     try:
-        target = _cache() / name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-                built = Path(scratch) / name
-                flags = [*FLAGS, "-mprefer-vector-width=512"] if platform.machine() == "x86_64" else FLAGS
-                subprocess.run([compiler, *flags, "-o", str(built), *map(str, SOURCES), "-lm"], check=True, capture_output=True, text=True)
-                os.replace(built, target)
-        lib = ctypes.CDLL(str(target))
+        if path is None:
+            path = build.cached()
+            if not path.exists():
+                if by is None:
+                    warnings.warn(f"deepservo: no C compiler found (cc, gcc or clang), {SLOWER}", stacklevel=2)
+                    return None
+                build.compiled(by, build.own_flags(), path)
+        lib = ctypes.CDLL(str(path))
     except (OSError, subprocess.CalledProcessError) as error:
         detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[:1]
-        warnings.warn(
-            f"deepservo: {compiler} could not build the C files ({' '.join(detail)}), so torch renders and registers "
-            "pictures, about 20 times slower",
-            stacklevel=2,
-        )
+        warnings.warn(f"deepservo: {by} could not build the C files ({' '.join(detail)}), {SLOWER}", stacklevel=2)
         return None
     lib.team_member.argtypes, lib.team_member.restype = [ctypes.c_void_p], None
     return lib

@@ -1,0 +1,104 @@
+"""Compiles the C of the inner loops (`*.c`): into the wheel, for several instruction sets, or at first use, for this processor.
+
+Imports nothing but the standard library: `setup.py` reads this file before anything is installed.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SOURCES, HEADERS = (tuple(sorted(HERE.glob(kind))) for kind in ("*.c", "*.h"))
+FLAGS = "-O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -ffinite-math-only -fopenmp-simd -fPIC".split()
+WIDE = "-mprefer-vector-width=512"  # compilers hold back from 512 bits, which is right for other programs
+# The instruction sets that a wheel has a library for, those that do most first: what each is compiled with, and what the processor must
+# have for it, in the words of /proc/cpuinfo. Linux alone says there; elsewhere, and for other processors, the last of the machine's.
+SETS: dict[str, dict[str, tuple[list[str], str]]] = {
+    "x86_64": {
+        "v4": (["-march=x86-64-v4", WIDE], "avx512f avx512bw avx512cd avx512dq avx512vl avx2 fma bmi2"),
+        "v3": (["-march=x86-64-v3"], "avx2 fma bmi1 bmi2 f16c movbe abm"),
+        "v2": (["-march=x86-64-v2"], "sse4_2 popcnt"),
+    },
+    "aarch64": {"v8": (["-march=armv8-a"], "")},
+    "arm64": {"v8": ([], "")},
+}
+
+
+def machine() -> str:
+    """Its name, as SETS has them."""
+    return {"AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+
+
+def processor() -> str:
+    """What the processor can do, as text."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def digest() -> str:
+    """Of the C: a library that was compiled from other sources is not used."""
+    return hashlib.sha256("\0".join(path.read_text() for path in (*SOURCES, *HEADERS)).encode()).hexdigest()[:16]
+
+
+def compiler() -> str | None:
+    """The C compiler's path, where there is one."""
+    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
+def compiled(by: str, flags: list[str], target: Path) -> None:
+    """Compile all C to `target`, beside and renamed. Raises OSError or CalledProcessError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        built = Path(scratch) / target.name
+        command = [by, *FLAGS, *flags, "-shared", "-o", str(built), *map(str, SOURCES), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        os.replace(built, target)
+
+
+def into_wheel(folder: Path) -> list[Path]:
+    """Compile a library for each of the machine's instruction sets into `folder`; none where no compiler is, or where it cannot."""
+    by, made = compiler(), list[Path]()
+    if by is None or os.name != "posix":
+        return made
+    for name, (flags, _) in SETS.get(machine(), {}).items():
+        target = folder / f"deepservo-{name}-{digest()}.so"
+        try:
+            compiled(by, flags, target)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"deepservo: no library for {name} ({getattr(error, 'stderr', None) or error})", file=sys.stderr)
+            continue
+        made.append(target)
+    return made
+
+
+def shipped() -> Path | None:
+    """The library of the wheel that does most on this processor and was compiled from these sources; None where there is none."""
+    able = set(processor().split())
+    for name, (_, needed) in SETS.get(machine(), {}).items():
+        path = HERE / f"deepservo-{name}-{digest()}.so"
+        if path.is_file() and set(needed.split()) <= able:
+            return path
+    return None
+
+
+def cached() -> Path:
+    """Where the library compiled at first use lies: in the user's cache, named by its sources, its flags and the processor.
+
+    A home that machines share never gives one of them another's instructions.
+    """
+    key = "\0".join([digest(), *FLAGS, WIDE, platform.machine(), processor()])
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepservo"
+    return cache / f"deepservo-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+
+
+def own_flags() -> list[str]:
+    """For this very processor."""
+    return ["-march=native", *([WIDE] if machine() == "x86_64" else [])]
