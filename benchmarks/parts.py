@@ -1,16 +1,52 @@
-"""The tables of the gantry, of keypoints, of objects, and of the faults that the tests were tried with."""
+"""The tables of the README's pictures, the gantry, keypoints, objects, and the faults that the tests were tried with."""
 
 import json
 from pathlib import Path
 
 from deepservo.bench.tables import ALL, ends, figure, home, table, unique
 from objects import SETTLED_PX
-from rows import Row
+from rows import Row, pooled
 
 NAMES = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
 MORE = ("gantry-sets", "gantry-lights", "gantry-posters")  # results files of the gantry beside its own
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 VARIANTS = {"whole": "", "untracked": "without tracking", "unrobust": "without outlier rejection", "edges": "and edges"}
+
+
+def pictures(rows: list[Row]) -> str:
+    """Pooled, with the share home of each picture; then every row."""
+    sets, methods, scenes = (unique(row[k] for row in rows) for k in ("set", "method", "scene"))
+    lines = []
+    for name in sets:
+        for method in methods:
+            mine = {row["scene"]: row for row in rows if (row["set"], row["method"]) == (name, method)}
+            if mine:
+                total = pooled(list(mine.values()))
+                each = [f"{100 * mine[s]['converged']:.0f}" if s in mine else "-" for s in scenes]
+                lines.append([name, f"`{method}`", home(total), *each, *ends(total)])
+    tail = ["end mm", "end deg", "length", "steps"]
+    first = table(["starts and goals", "method", "home % [95 %]", *scenes, *tail], lines, 2)
+    order = sorted(rows, key=lambda r: (sets.index(r["set"]), scenes.index(r["scene"]), methods.index(r["method"])))
+    each = table(
+        ["starts and goals", "picture", "method", "home % [95 %]", *tail],
+        ([r["set"], r["scene"], f"`{r['method']}`", home(r), *ends(r)] for r in order),
+        3,
+    )
+    runs = unique(row["n"] for row in rows)
+    note = f"{' or '.join(map(str, runs))} runs a picture and row. End errors and steps (until home for good): medians over those home."
+    return f"{first}\n\n{note}\n\n<details><summary>Every picture</summary>\n\n{each}\n\n</details>"
+
+
+def first(rows: list[Row]) -> str:
+    """The README's: a line a method, over all pictures, without and with disturbances."""
+    lines = []
+    for method in unique(row["method"] for row in rows):
+        of = {name: pooled([r for r in rows if (r["set"], r["method"]) == (name, method)]) for name in ("lookat-rz", "lookat-rz-perturbed")}
+        figures = [
+            [f"{100 * each['converged']:.1f}", f"{each['end_mm_median']:.2g}", f"{each['steps_median']:.0f}"] for each in of.values()
+        ]
+        lines.append([f"`{method}`", *figures[0], *figures[1][:2]])
+    return table(["method", "converged %", "end mm", "steps", "disturbed: converged %", "end mm"], lines, 1)
 
 
 def keypoints(rows: list[Row]) -> str:

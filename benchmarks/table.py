@@ -20,35 +20,11 @@ from deepservo.evaluation.metrics import mcnemar, wilson
 from deepservo.evaluation.sets import SETS
 from deepservo.geometry import se3
 from deepservo.training.learn import PAPER_CAMERA
-from parts import gantry, grasps, keypoints, mutants, objects, relief
+from parts import first, gantry, grasps, keypoints, mutants, objects, pictures, relief
 from published import gpu, marks, published, recipes, weights
 from rows import Row, pooled
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def pictures(rows: list[Row]) -> str:
-    """Pooled, with the share home of each picture; then every row."""
-    sets, methods, scenes = (unique(row[k] for row in rows) for k in ("set", "method", "scene"))
-    lines = []
-    for name in sets:
-        for method in methods:
-            mine = {row["scene"]: row for row in rows if (row["set"], row["method"]) == (name, method)}
-            if mine:
-                total = pooled(list(mine.values()))
-                each = [f"{100 * mine[s]['converged']:.0f}" if s in mine else "-" for s in scenes]
-                lines.append([name, f"`{method}`", home(total), *each, *ends(total)])
-    tail = ["end mm", "end deg", "length", "steps"]
-    first = table(["starts and goals", "method", "home % [95 %]", *scenes, *tail], lines, 2)
-    order = sorted(rows, key=lambda r: (sets.index(r["set"]), scenes.index(r["scene"]), methods.index(r["method"])))
-    each = table(
-        ["starts and goals", "picture", "method", "home % [95 %]", *tail],
-        ([r["set"], r["scene"], f"`{r['method']}`", home(r), *ends(r)] for r in order),
-        3,
-    )
-    runs = unique(row["n"] for row in rows)
-    note = f"{' or '.join(map(str, runs))} runs a picture and row. End errors and steps (until home for good): medians over those home."
-    return f"{first}\n\n{note}\n\n<details><summary>Every picture</summary>\n\n{each}\n\n</details>"
 
 
 def dvs(rows: list[Row]) -> str:
@@ -326,6 +302,7 @@ def scenes(rows: list[Row]) -> str:
 
 # By name: the file in results/ and the table made of its rows; of many files, or of none, where there is no name.
 TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
+    "first": ("pictures", first),
     "pictures": ("pictures", pictures),
     "dvs": ("dvs", dvs),
     "dvs-starts": ("dvs", dvs_starts),
