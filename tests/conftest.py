@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from deepservo.camera import Camera
 from deepservo.cli import main
+from deepservo.methods import METHODS
 from deepservo.scene import PlanarScene
 from tiny import Refused, listing, make_files, sentence
 
@@ -100,3 +101,12 @@ def refused(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monk
         assert (listing(tmp_path), listing(files)) == before, "nothing written, nothing changed"
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    """The methods that a test brings in are gone after it."""
+    before = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(before)

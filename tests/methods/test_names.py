@@ -21,15 +21,6 @@ from deepservo.worlds.simulator import Simulator
 COMPOSED = [name for name in names() if "+" in name]
 
 
-@pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "METHODS", METHODS)
-    before = dict(METHODS)
-    yield
-    METHODS.clear()
-    METHODS.update(before)
-
-
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
