@@ -1,4 +1,4 @@
-# make demo | test | check | table | fuzz | mutants. Each makes its own environment in .venv and needs python3 and the Python package index.
+# make demo | test | check | docs | table | fuzz | mutants. Each makes its own environment in .venv and needs python3 and the Python package index.
 # PYTHON=/path/to/python uses an existing environment as it is: nothing is made and nothing installed.
 # Another index: pip's own variables (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS) and configuration count as always.
 
@@ -16,7 +16,7 @@ endif
 
 export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: demo test test-oldest check table fuzz mutants
+.PHONY: demo test test-oldest check docs table fuzz mutants
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -45,6 +45,14 @@ $(OLDEST)/.installed: pyproject.toml tests/oldest.py
 	@test -x $(OLDEST)/bin/python || python3 -m venv $(OLDEST)
 	@python3 tests/oldest.py > $(OLDEST)/oldest.txt
 	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(OLDEST)/oldest.txt hypothesis==6.170.15 pytest==9.2.0 pytest-xdist==3.8.0
+	@touch $@
+
+# The site, in build/site; a link that leads nowhere or a name that is not there is an error.
+docs: $(READY) $(if $(READY),$(VENV)/.docs)
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict
+
+$(VENV)/.docs: $(STAMP)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[docs]'
 	@touch $@
 
 table: $(READY)

@@ -34,6 +34,19 @@ def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert names["other"].camera == camera
 
 
+@pytest.mark.parametrize("page", ["index.md", "how-to/loop.md"])
+def test_the_snippets_of_the_docs_run(page: str, monkeypatch: pytest.MonkeyPatch):
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    size = (480, 640) if "height=480" in snippet else (224, 224)
+    seen, sent, left = np.random.default_rng(0).integers(0, 256, size, np.uint8), [], iter([False] * 3 + [True])
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    names = {"goal_image": seen, "image": seen, "grab": lambda: seen, "send": sent.append, "done": lambda: next(left)}
+    exec(snippet, names)
+    assert names["v_cam"].abs().max() < 1e-6, "at the goal it stands still"
+    if sent:
+        assert len(sent) == 4 and sent[-1] == [0.0] * 6 and sent[0].shape == (6,)
+
+
 def test_tables_are_those_of_the_results():
     command = [sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
