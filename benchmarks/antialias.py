@@ -16,12 +16,12 @@ import tyro
 from torch import Tensor
 
 from deepservo import METHODS, Camera, PlanarScene, Simulator, servo
+from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation import metrics
 from deepservo.features.luminance import Luminance
 from deepservo.geometry import interaction, se3
 from deepservo.images.pictures import BUNDLED, bundled
 from deepservo.scene.sampling import fronto_parallel
-from deepservo.training.learn import PAPER_CAMERA
 
 DEPTH, WIDTH, BORDER, SAMPLES = 0.6, 0.8, 6, 8
 STARTS, FAR_PX, STEPS = 4, 2.0, 200  # of the servoing: starts, their mean shift, steps

@@ -15,15 +15,15 @@ import tyro
 from torch import Tensor
 
 from deepservo.bench.scenes import WIDTH
+from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation import metrics
 from deepservo.evaluation.conditions import AS_MLVS, PLAIN
 from deepservo.evaluation.sets import SETS
 from deepservo.features.luminance import gradient
 from deepservo.geometry import interaction
 from deepservo.images.pictures import files_in, read_picture
-from deepservo.models.scene_model import texture_of
 from deepservo.scene import PlanarScene
-from deepservo.training.learn import PAPER_CAMERA
+from deepservo.scene.build import texture_of
 
 DEPTH = 0.6
 DRAWS = 1000  # errors drawn from the covariance, for their median length

@@ -13,11 +13,11 @@ from typing import Any
 import tyro
 
 from deepservo import METHODS, PlanarScene
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.metrics import judge
 from deepservo.evaluation.protocols import measure, sampled
 from deepservo.images.pictures import BUNDLED, bundled
-from deepservo.training.learn import PAPER_CAMERA
 from rows import ResultsFile, per_run
 
 DEPTH = 0.6

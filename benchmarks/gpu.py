@@ -17,6 +17,7 @@ import tyro
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepservo.bench.scenes import scene_of
+from deepservo.camera import PAPER_CAMERA
 from deepservo.geometry import se3
 from deepservo.methods import Controller
 from deepservo.methods.aevs import latent_servo
@@ -29,7 +30,6 @@ from deepservo.nets.resnet import Encoder, Shape
 from deepservo.nets.siamese import SiameseNet
 from deepservo.scene import PlanarScene, sampling
 from deepservo.system import distributed
-from deepservo.training.learn import PAPER_CAMERA
 from deepservo.worlds.simulator import Simulator
 from rows import ResultsFile, Row
 from speed import VISP_CAMERA

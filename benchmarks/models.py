@@ -10,11 +10,13 @@ from pathlib import Path
 import tyro
 
 from deepservo.bench.scenes import scene_of
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import training_bar
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import BUNDLED
 from deepservo.models.scene_model import Model, load_model
-from deepservo.training.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.scene.build import make_scene
+from deepservo.training.learn import learn
 
 
 def main(

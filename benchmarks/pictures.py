@@ -10,12 +10,12 @@ from pathlib import Path
 import tyro
 
 from deepservo.bench.scenes import scene_of
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.metrics import judge
 from deepservo.evaluation.protocols import measure, sampled
 from deepservo.images.pictures import BUNDLED
 from deepservo.methods import build
-from deepservo.training.learn import PAPER_CAMERA
 from models import learned
 from rows import ResultsFile, per_run
 

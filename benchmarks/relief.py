@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.bench.scenes import scene_of
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar, training_bar
 from deepservo.evaluation.metrics import judge
 from deepservo.evaluation.protocols import Starts, measure
@@ -23,7 +24,8 @@ from deepservo.images.camera_file import CalibratedCamera
 from deepservo.methods import build, trained_as
 from deepservo.models.scene_model import Model, load_model
 from deepservo.scene import sampling
-from deepservo.training.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.scene.build import make_scene
+from deepservo.training.learn import learn
 from deepservo.worlds.gantry import RATE, Gantry, Light, Standing
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.views import AXES

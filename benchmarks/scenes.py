@@ -10,13 +10,15 @@ from pathlib import Path
 import tyro
 
 from deepservo.bench.runs import Bench, Job, Prepared, row
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar, training_bar
 from deepservo.images import pictures
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.methods import build
 from deepservo.models.scene_model import Model, load_model
 from deepservo.scene import PlanarScene
-from deepservo.training.learn import PAPER_CAMERA, Options, learn, make_scene
+from deepservo.scene.build import make_scene
+from deepservo.training.learn import Options, learn
 from rows import ResultsFile, per_run
 
 METHOD, SET, DISTANCE = "siamese-se3", "gaussian", 0.6

@@ -17,13 +17,12 @@ import numpy as np
 import torch
 import tyro
 
-from deepservo.camera import Camera
+from deepservo.camera import PAPER_CAMERA, Camera
 from deepservo.evaluation import metrics
 from deepservo.images.pictures import bundled
 from deepservo.loop import servo
 from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import PlanarScene, sampling
-from deepservo.training.learn import PAPER_CAMERA
 from deepservo.worlds.simulator import Simulator
 from visp import judge
 

@@ -16,6 +16,7 @@ import torch
 import tyro
 
 from deepservo.bench.scenes import scene_of
+from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation import metrics
 from deepservo.evaluation.conditions import BLUR, PLAIN, Condition
 from deepservo.evaluation.sets import SETS
@@ -23,7 +24,6 @@ from deepservo.features import keypoints
 from deepservo.geometry import se3
 from deepservo.methods import build
 from deepservo.scene import sampling
-from deepservo.training.learn import PAPER_CAMERA
 
 STARTS = 12
 NEAR = ((0.05, "photometric, 5 % of the way left"), (0.001, "photometric, 0.1 % of the way left"))

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from deepservo import control
 from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.bench.scenes import scene_of
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar, training_bar
 from deepservo.evaluation.metrics import wilson
 from deepservo.evaluation.sets import SETS
@@ -46,7 +47,7 @@ from deepservo.nets.resnet import AutoEncoder, Encoder, Norm, Pool, Shape, folde
 from deepservo.nets.siamese import GROUPS
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.reference import to_reference
-from deepservo.training.learn import FEW, PAPER_CAMERA, recipe
+from deepservo.training.learn import FEW, recipe
 from deepservo.training.tasks.latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, begun, pictures, spoiled
 from deepservo.training.tasks.pose import generator, perturbed
 from deepservo.training.tasks.siamese import Law, SiameseTask

@@ -16,10 +16,10 @@ import tyro
 
 from deepservo.bench.published import PUBLISHED
 from deepservo.bench.tables import beside_published, ends, figure, home, over_all, probability, run_by_run, table, unique, who_wins
+from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation.metrics import mcnemar, wilson
 from deepservo.evaluation.sets import SETS
 from deepservo.geometry import se3
-from deepservo.training.learn import PAPER_CAMERA
 from parts import first, gantry, grasps, keypoints, mutants, objects, pictures, relief
 from published import gpu, marks, published, recipes, weights
 from rows import Row, pooled

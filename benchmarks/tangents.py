@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import tyro
 
+from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation import metrics
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
@@ -22,7 +23,6 @@ from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import Encoder, Shape, folded
 from deepservo.nets.tangent import with_tangents
 from deepservo.scene import PlanarScene, sampling
-from deepservo.training.learn import PAPER_CAMERA
 from speed import paired, rate
 
 STEP = 3e-5  # [m, rad] to either side: a sixtieth of a pixel; fewer of the network's corners lie between

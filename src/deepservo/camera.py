@@ -77,3 +77,7 @@ class Camera:
         """This camera, resized so that its longer side is `side` pixels where it is longer."""
         scale = min(1.0, side / max(self.width, self.height))
         return self.resize(round(scale * self.width), round(scale * self.height))
+
+
+PAPER_CAMERA = Camera(224, 224, 300.0, 300.0, 119.0, 109.0)
+"""Of the published experiments."""

@@ -20,7 +20,7 @@ from deepservo.bench.bench import chunks_of, collect, open_folder, run_all, writ
 from deepservo.bench.runs import Bench, Chunk, Job, Prepared, Runs, jobs
 from deepservo.bench.scenes import MADE, NAMES, scene_of
 from deepservo.bench.tables import who_wins
-from deepservo.camera import Camera
+from deepservo.camera import PAPER_CAMERA, Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
 from deepservo.evaluation.conditions import BLUR, LIGHT, MODEL, OCCLUSION, PLAIN, SIZE, HardSimulator, Shot, changed
@@ -29,7 +29,6 @@ from deepservo.geometry import se3
 from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.relief import ReliefScene
-from deepservo.training.learn import PAPER_CAMERA
 from tiny import picture
 
 CAMERA = Camera(64, 64, 86.0, 86.0, 33.0, 31.0)

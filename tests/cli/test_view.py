@@ -20,7 +20,7 @@ from deepservo.images.camera_file import CalibratedCamera, write_camera
 from deepservo.methods.located import _map_camera
 from deepservo.models.scene_model import Model, read_model
 from deepservo.scene import PlanarScene, sampling
-from deepservo.training.learn import make_scene
+from deepservo.scene.build import make_scene
 from tiny import Refused, picture
 
 VIEW = noise_texture(5, 96, 128)

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from closed_loop import CAMERA, NAMES
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli import main
 from deepservo.evaluation import told
 from deepservo.geometry import se3
 from deepservo.images.camera_file import CalibratedCamera, write_camera
 from deepservo.images.pictures import read_picture
 from deepservo.scene import PlanarScene, perturb, sampling
-from deepservo.training.learn import PAPER_CAMERA, make_scene
+from deepservo.scene.build import make_scene
 from report_pages import data, page, runs
 
 HOME = sampling.fronto_parallel(0.6)

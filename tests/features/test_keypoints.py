@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation.sets import SETS
 from deepservo.features import keypoints
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.scene import PlanarScene, sampling
-from deepservo.training.learn import PAPER_CAMERA
 
 
 def views(picture: str, n: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ from closed_loop import CAMERA, model_of, offset_from
 from deepservo.bench import full_scale, runs
 from deepservo.bench.full_scale import Plan
 from deepservo.bench.runs import Bench, Job, Prepared, row
+from deepservo.camera import PAPER_CAMERA
 from deepservo.errors import InputError
 from deepservo.loop import servo
 from deepservo.methods import build
@@ -23,7 +24,7 @@ from deepservo.nets.resnet import Encoder, Shape
 from deepservo.scene import sampling
 from deepservo.system import distributed
 from deepservo.training import rehearsal
-from deepservo.training.learn import PAPER_CAMERA, RECIPES
+from deepservo.training.learn import RECIPES
 from deepservo.training.learn_any_scene import KINDS
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.tasks.stock import Stock, draw

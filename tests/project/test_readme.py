@@ -11,7 +11,8 @@ import pytest
 import deepservo
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import bundled
-from deepservo.training.learn import learn, make_scene
+from deepservo.scene.build import make_scene
+from deepservo.training.learn import learn
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -241,7 +241,7 @@ def test_loading_touches_no_random_numbers(files: Path) -> None:
 def test_the_library_trains_as_the_command_does(files: Path, tmp_path: Path) -> None:
     picture = deepservo.images.pictures.read_picture(files / "picture.png")
     camera = CalibratedCamera(deepservo.Camera(64, 64, 86.0, 86.0, 31.5, 31.5), (0.0,) * 5)
-    scene = learn.make_scene(picture, camera, "picture.png")
+    scene = make_scene(picture, camera, "picture.png")
     shown = []
     learn.learn(picture, scene, camera, tmp_path / "m", name="picture.png", steps=STEPS, show=lambda progress: shown.append(progress.step))
     assert shown == list(range(1, STEPS + 1))

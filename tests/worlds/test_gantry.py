@@ -11,6 +11,7 @@ import torch
 from conftest import noise_texture
 
 from deepservo.bench.runs import Bench, Prepared, jobs, row
+from deepservo.camera import PAPER_CAMERA as CAMERA
 from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
@@ -19,8 +20,7 @@ from deepservo.images.camera_file import CalibratedCamera
 from deepservo.loop import servo
 from deepservo.methods import build
 from deepservo.scene import PlanarScene, sampling
-from deepservo.training.learn import PAPER_CAMERA as CAMERA
-from deepservo.training.learn import make_scene
+from deepservo.scene.build import make_scene
 from deepservo.worlds.arm import JOINTS, Limits
 from deepservo.worlds.gantry import FINER, RATE, Gantry, Light, Sight
 from deepservo.worlds.views import Eye, mujoco

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from deepservo.camera import PAPER_CAMERA as CAMERA
 from deepservo.scene import PlanarScene, sampling
-from deepservo.training.learn import PAPER_CAMERA as CAMERA
 from deepservo.worlds.gantry import Gantry, Sight, Standing
 from deepservo.worlds.grasp import grasp, grasp_pose, taken
 from deepservo.worlds.objects import PARTS

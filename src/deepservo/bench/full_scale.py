@@ -15,6 +15,7 @@ import torch
 from deepservo.bench.bench import Show, collect, open_together, run_all
 from deepservo.bench.runs import Bench, Job, jobs, on_this_machine
 from deepservo.bench.scenes import scene_of
+from deepservo.camera import PAPER_CAMERA
 from deepservo.errors import InputError
 from deepservo.evaluation import metrics
 from deepservo.images.camera_file import CalibratedCamera
@@ -23,7 +24,7 @@ from deepservo.models.scene_model import Model, read_model
 from deepservo.scene import planar
 from deepservo.system import distributed
 from deepservo.system.files import replacing
-from deepservo.training.learn import PAPER_CAMERA, Options, learn
+from deepservo.training.learn import Options, learn
 from deepservo.training.learn import recipe as recipe_of
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
 from deepservo.training.recipes import EXPERIMENTS

@@ -9,6 +9,7 @@ from deepservo.bench.bench import open_together, run_all, write_all
 from deepservo.bench.runs import Bench, jobs, on_this_machine
 from deepservo.bench.scenes import WIDTH, scene_of
 from deepservo.bench.tables import compared
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import bench_bar, check_seed, console
 from deepservo.errors import InputError, unknown
 from deepservo.evaluation.poses import read_poses
@@ -18,10 +19,10 @@ from deepservo.evaluation.worlds import check_world
 from deepservo.images import pictures
 from deepservo.methods import check_method, plug_in, trained_as
 from deepservo.models.any_scene_model import UnseenModel
-from deepservo.models.scene_model import Model, read_model, texture_of
+from deepservo.models.scene_model import Model, read_model
 from deepservo.scene import PlanarScene
+from deepservo.scene.build import check_scene, texture_of
 from deepservo.system import distributed
-from deepservo.training.learn import PAPER_CAMERA, check_scene
 
 DISTANCE = 0.6  # of the reference pose [m]
 QUICK_RUNS, QUICK_STEPS = 4, 100

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import check_seed, training_bar
 from deepservo.cli.servo import OURS, servo_scene
 from deepservo.evaluation.protocols import sampled
 from deepservo.images import pictures
 from deepservo.images.camera_file import CalibratedCamera
+from deepservo.scene.build import make_scene
 from deepservo.system.files import check_folder
-from deepservo.training.learn import PAPER_CAMERA, learn, make_scene
+from deepservo.training.learn import learn
 
 
 def run_demo(out: Path, image: Path | None, minutes: float, starts: int, seed: int) -> None:

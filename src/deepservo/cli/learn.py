@@ -5,13 +5,15 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import check_seed, console, training_bar
 from deepservo.errors import InputError, check_misplaced
 from deepservo.images import pictures
 from deepservo.images.camera_file import CalibratedCamera, read_camera
 from deepservo.models.scene_model import Model
+from deepservo.scene.build import make_scene
 from deepservo.system import distributed
-from deepservo.training.learn import PAPER_CAMERA, Options, learn, make_scene
+from deepservo.training.learn import Options, learn
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
 from deepservo.training.train import halving
 

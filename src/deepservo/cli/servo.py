@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from deepservo.camera import Camera
+from deepservo.camera import PAPER_CAMERA, Camera
 from deepservo.cli.console import check_seed, console, servo_bar, table
 from deepservo.errors import InputError, check_misplaced
 from deepservo.evaluation import metrics, told
@@ -20,11 +20,11 @@ from deepservo.images.camera_file import CalibratedCamera, read_camera
 from deepservo.loop import World
 from deepservo.methods import Controller, build, plug_in
 from deepservo.models.any_scene_model import UnseenModel
-from deepservo.models.scene_model import Model, Unlearned, read_model, texture_of
+from deepservo.models.scene_model import Model, Unlearned, read_model
 from deepservo.report.run_page import RunSet, write_report
 from deepservo.scene import PlanarScene
+from deepservo.scene.build import check_scene, make_scene, texture_of
 from deepservo.system.files import check_folder
-from deepservo.training.learn import PAPER_CAMERA, check_scene, make_scene
 from deepservo.worlds.gantry import Gantry
 
 OURS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")

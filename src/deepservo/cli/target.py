@@ -15,7 +15,7 @@ from deepservo.evaluation.worlds import LIGHTS, SIMULATOR, check_world, period
 from deepservo.images.camera_file import read_camera
 from deepservo.images.pictures import read_picture
 from deepservo.methods import build, check_method, names
-from deepservo.models.scene_model import texture_of
+from deepservo.scene.build import texture_of
 from deepservo.system.files import check_folder
 from deepservo.worlds.gantry import Gantry, Standing
 from deepservo.worlds.meshes import read_mesh

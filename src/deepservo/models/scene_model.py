@@ -132,12 +132,3 @@ def _texture(texture: torch.Tensor) -> torch.Tensor:
     if texture.dtype != torch.float32 or texture.ndim != 3 or len(texture) not in (1, 3) or not ((texture >= 0) & (texture <= 1)).all():
         raise ValueError(f"the learned picture, {tuple(texture.shape)} of {texture.dtype}")
     return texture
-
-
-def texture_of(picture: torch.Tensor, longest: int = 2048) -> torch.Tensor:
-    """The picture as a texture (1, H, W), reduced to `longest` pixels: finer detail than a camera can see only costs time."""
-    scale = longest / max(picture.shape[1:])
-    if scale >= 1:
-        return picture
-    size = (max(2, round(picture.shape[1] * scale)), max(2, round(picture.shape[2] * scale)))
-    return torch.nn.functional.interpolate(picture[None], size, mode="area")[0]
