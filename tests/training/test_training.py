@@ -14,6 +14,7 @@ from deepservo.images.camera_file import CalibratedCamera
 from deepservo.models.checkpoint import load
 from deepservo.models.scene_model import load_model
 from deepservo.nets.pose import PoseNet
+from deepservo.scene.build import make_scene
 from deepservo.training import learn, rehearsal, train
 from deepservo.training.tasks.pose import PoseTask
 from tiny import STEPS, interrupt_at, learn_args, start, weights
