@@ -56,12 +56,12 @@ $(VENV)/.docs: $(STAMP)
 	@touch $@
 
 table: $(READY)
-	$(PYTHON) benchmarks/table.py --write
+	$(PYTHON) -m benchmarks table --write
 
 # Twenty thousand mutated inputs in at most twenty minutes on two cores; SECONDS=120 tries as many as two minutes allow.
 SECONDS := 1200
 fuzz: $(READY) $(if $(READY),$(VENV)/.fuzz)
-	$(PYTHON) benchmarks/fuzz.py --seconds $(SECONDS)
+	$(PYTHON) -m benchmarks fuzz --seconds $(SECONDS)
 
 # Where Atheris cannot be had the fuzzer goes without coverage, and says so.
 $(VENV)/.fuzz: $(STAMP)
@@ -70,8 +70,8 @@ $(VENV)/.fuzz: $(STAMP)
 
 # Faults put in by hand, one at a time: within two hours on two cores. Goes on where it was stopped.
 mutants: $(READY) $(TOOLS)
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(PYTHON) benchmarks/mutants.py
-	$(PYTHON) benchmarks/table.py --write
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(PYTHON) -m benchmarks mutants
+	$(PYTHON) -m benchmarks table --write
 
 $(VENV)/.mutants: $(STAMP)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[mutants]'

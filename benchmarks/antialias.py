@@ -1,6 +1,6 @@
 """What the plain bilinear sampling of most simulators does near the goal, where the texture is minified.
 
-    python benchmarks/antialias.py && make table
+    python -m benchmarks antialias && make table
 
 Three renderers draw the same views: plain bilinear, this package's antialiased one, and the truth (the mean of 8 x 8 samples
 a pixel). For each, over shifts of a fraction of a pixel about the goal: the grey error of the picture itself; the error of the

@@ -1,6 +1,6 @@
 """MLVS's bank of a million poses: its memory, how fast and how truly it finds the fifty nearest, and the search that needs no bank.
 
-    python benchmarks/bank.py --models out/models/coffee-mlvs.safetensors && make table    # quiet machine
+    python -m benchmarks bank --models out/models/coffee-mlvs.safetensors && make table    # quiet machine
 
 Queries are what psi makes of pictures of the scene, each alone as in servoing. Looking at all of the bank is one product of matrices.
 """

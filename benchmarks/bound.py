@@ -1,6 +1,6 @@
 """What a perturbed goal still tells: the end error that no method can beat which knows the scene by that picture alone.
 
-    python benchmarks/bound.py --image FOLDER && make table
+    python -m benchmarks bound --image FOLDER && make table
 
 The goal's noise stays as it is all the way home, so the best that any method can do, even with views without noise, is what all pixels of
 the goal tell together: the Cramer-Rao bound, `cov = s^2 (J^T J)^-1` with J = [L, I, 1] over the pixels that nothing covers, L the

@@ -1,6 +1,6 @@
 """How long a step of DFBVS takes for one camera, far from the goal and near it.
 
-python benchmarks/dfbvs_steps.py && make table      # quiet machine
+python -m benchmarks dfbvs_steps && make table      # quiet machine
 """
 
 from functools import partial

@@ -1,6 +1,6 @@
 """The photometric stage alone on the papers' sets `lookat` and `screw`, beside the published figures of DVS.
 
-    python benchmarks/dvs.py && make table
+    python -m benchmarks dvs && make table
 
 `dvs` is the published law (Levenberg-Marquardt, L the mean of both pictures', 1500 steps); `photometric` is this package's
 registration starting from the goal's own pose. A variant changes one thing, to see what a difference comes from. Rows that

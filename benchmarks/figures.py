@@ -1,8 +1,8 @@
 """The figures of docs/: runs of DFBVS as a film and as curves, the grasps, and a network before things that stand up.
 
-python benchmarks/figures.py runs        # docs/dfbvs-film.jpg and docs/dfbvs-curves.png (Adrian 2022, Fig. 7 and 6)
-python benchmarks/figures.py grasps      # docs/dfbvs-grasps.png (Fig. 8), of results/grasps.json
-python benchmarks/figures.py relief      # docs/relief.jpg (AEVS Fig. 8), with the networks of benchmarks/relief.py
+python -m benchmarks figures runs        # docs/dfbvs-film.jpg and docs/dfbvs-curves.png (Adrian 2022, Fig. 7 and 6)
+python -m benchmarks figures grasps      # docs/dfbvs-grasps.png (Fig. 8), of results/grasps.json
+python -m benchmarks figures relief      # docs/relief.jpg (AEVS Fig. 8), with the networks of benchmarks/relief.py
 """
 
 import json

@@ -1,6 +1,6 @@
 """Draws the README's moving picture: a camera coming home, seen from beside, and what it sees meanwhile.
 
-    .venv/bin/python benchmarks/film.py
+    .venv/bin/python -m benchmarks film
 
 The scene is scikit-image's `coffee`, the method `auto`: nothing is trained.
 """

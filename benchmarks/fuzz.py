@@ -1,7 +1,7 @@
 """Feeds mutated pictures, cameras, poses, meshes, models and command lines to what reads them, and looks for what users would report.
 
-    python benchmarks/fuzz.py                # 20,000 inputs, two kinds at a time
-    python benchmarks/fuzz.py --seconds 120  # as many as two minutes allow
+    python -m benchmarks fuzz                # 20,000 inputs, two kinds at a time
+    python -m benchmarks fuzz --seconds 120  # as many as two minutes allow
 
 Each input is changed in the terms of its format (`fuzz_changes.py`). Atheris (libFuzzer) keeps for further changes what reached new lines,
 where it is installed; elsewhere the whole inputs are changed again and again. A finding is any exception but InputError, an exit code but 0

@@ -1,6 +1,6 @@
 """Servoing in simulation on one device: trajectory-steps a second by the number of runs at once, beside two floors; and one step's latency.
 
-    python benchmarks/gpu.py && make table      # on a machine with a GPU
+    python -m benchmarks gpu && make table      # on a machine with a GPU
 
 Floors are those of this device, measured in the same run: how long the bytes that a step cannot do without take at the speed of a plain
 copy, and how long a network's multiplications take at the speed of a large product of matrices. A row that is in --out is not measured

@@ -1,6 +1,6 @@
 """DFBVS's grasps: servo from 1 to 6 cm off, then take the part blind; plain table and clutter (Adrian 2022, Fig. 8).
 
-    python benchmarks/grasps.py && make table
+    python -m benchmarks grasps && make table
 
 A row that is in --out is not measured again: killed, it goes on.
 """

@@ -1,6 +1,6 @@
 """Detectors on homography pairs: repeatability, localisation, matching score and the homography they give.
 
-    python benchmarks/keypoints.py --folder PICTURES && make table
+    python -m benchmarks keypoints --folder PICTURES && make table
 
 Two views of a picture, as they are and spoiled; of each detector the 500 points that it is surest of (Tang et al. 2020, section 4).
 """

@@ -1,6 +1,6 @@
 """Learn bundled pictures, for what is measured on them.
 
-    python benchmarks/models.py --method mlvs --pictures coffee moon
+    python -m benchmarks models --method mlvs --pictures coffee moon
 
 A model that is there is not learned again; a training that was killed goes on.
 """

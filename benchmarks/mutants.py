@@ -1,6 +1,6 @@
 """Puts faults into the code, one at a time, and looks whether the tests find them.
 
-    python benchmarks/mutants.py --n 300     # goes on where it was stopped; needs the extra `mutants`
+    python -m benchmarks mutants --n 300     # goes on where it was stopped; needs the extra `mutants`
 
 Cosmic Ray makes the faults; which are tried is drawn by a seed, and stays the same while the code's other lines change. Each is
 tried in a copy of the tree, in a process forked from this one, which has loaded what is slow to load and nothing of deepservo's.

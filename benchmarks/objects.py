@@ -1,7 +1,7 @@
 """DFBVS's Table I on the gantry: parts, two rendered goals each, three starts each, on a plain table and in clutter.
 
-    python benchmarks/objects.py && make table
-    python benchmarks/objects.py --names keypoints --goals above --out results/objects-above.json && make table
+    python -m benchmarks objects && make table
+    python -m benchmarks objects --names keypoints --goals above --out results/objects-above.json && make table
 
 A row that is in --out is not measured again: killed, it goes on.
 """

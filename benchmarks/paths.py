@@ -1,6 +1,6 @@
 """What servoing looks like in the latent space: the way of each run in the plane in which all of them vary most (MLVS Fig. 3a).
 
-python benchmarks/paths.py --model out/models/coffee-mlvs.safetensors
+python -m benchmarks paths --model out/models/coffee-mlvs.safetensors
 """
 
 from pathlib import Path

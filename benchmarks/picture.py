@@ -1,6 +1,6 @@
 """Draws the README's picture from a finished demo: one run's start, end, goal and what is left, and the paths of many runs.
 
-    make demo && .venv/bin/python benchmarks/picture.py
+    make demo && .venv/bin/python -m benchmarks picture
 
 The demo keeps no trajectories, so the runs are made again with its model, from the same starts.
 """

@@ -1,6 +1,6 @@
 """The README's table: learn each bundled picture, then bring cameras home by every method, goal clean and perturbed.
 
-    python benchmarks/pictures.py && make table
+    python -m benchmarks pictures && make table
 
 A picture whose model is in --models is not learned again, a row that is in --out is not measured again: killed, it goes on.
 """

@@ -94,11 +94,11 @@ def marks(_: list[Row]) -> str:
     for method, net, most in (("aevs", "ResNet-18", 1.5), ("siamese-se3", "EfficientNet-B3", 3.0)):
         alone = [row["ms_p50"] for row in rows if (row["method"], row["runs"]) == (method, 1)]
         cell = f"{alone[0]:.2f} ms" if alone else NOT_RUN[0]
-        lines.append([f"one control step of `{method}`, {net}, 224 x 224", f"{most:g} ms", cell, "`python benchmarks/gpu.py`"])
+        lines.append([f"one control step of `{method}`, {net}, 224 x 224", f"{most:g} ms", cell, "`python -m benchmarks gpu`"])
     ours = [row["steps_per_s"] or 0.0 for row in rows if row["method"] == "dvs-visp"]
     (visp,) = (row["theirs"] for row in _rows(RESULTS / "speed.json") if row["what"] == AS_VISP)
     cell = f"{max(ours) / visp:.0f} times" if ours else NOT_RUN[0]
-    lines.append(["steps of DVS a second in simulation, 320 x 240, beside ViSP's", "1000 times", cell, "`python benchmarks/gpu.py`"])
+    lines.append(["steps of DVS a second in simulation, 320 x 240, beside ViSP's", "1000 times", cell, "`python -m benchmarks gpu`"])
     return table(["what", "mark", "measured", "by"], lines, 2)
 
 

@@ -1,6 +1,6 @@
 """Networks taught a flat picture, before a poster and before things that stand on it, under wandering lamps (CNN-VS V.B.3, AEVS Fig. 8).
 
-    python benchmarks/relief.py && make table
+    python -m benchmarks relief && make table
 
 The camera takes one picture from where it shall be; that picture, taken for a plane, is all that is learned. A network that is in --models
 is not learned again, a row that is in --out is not measured again: killed, it goes on.

@@ -1,6 +1,6 @@
 """Siame-se(3) Fig. 3: one network of many scenes, in grey and in colour, measured on some of the scenes that it learned.
 
-    python benchmarks/scenes.py --folder PICTURES && make table
+    python -m benchmarks scenes --folder PICTURES && make table
 
 Killed, it goes on: what is learned or measured is not done again.
 """

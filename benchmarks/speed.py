@@ -1,6 +1,6 @@
 """Speed, as ratios within one run on one machine: against ViSP and OpenCV, and as batch and picture grow.
 
-    python benchmarks/speed.py && make table       # quiet machine; without ViSP its rows are left out
+    python -m benchmarks speed && make table       # quiet machine; without ViSP its rows are left out
 
 Each figure is measured `repeats` times, ours and theirs in turn; the ratio is the median of the ratios.
 """

@@ -1,6 +1,6 @@
 """How long a step of `auto` takes at 224 x 224, by what it steers by.
 
-    python benchmarks/steps.py && make table      # quiet machine
+    python -m benchmarks steps && make table      # quiet machine
 
 A coarse step looks for the goal and tries to register what it finds; a photometric one follows.
 """

@@ -1,16 +1,16 @@
 """The studies, one line each: networks that differ in one thing, learned for as many steps, measured on the same starts.
 
-    python benchmarks/studies.py losses        # AEVS Fig. 4: frequencies or pixels, five seeds
-    python benchmarks/studies.py size          # AEVS Fig. 5a: numbers in the latent space
-    python benchmarks/studies.py depth         # AEVS Fig. 5b: residual blocks that are kept
-    python benchmarks/studies.py norm          # weight norm or batch norm
-    python benchmarks/studies.py pool          # grouped convolution or average pool
-    python benchmarks/studies.py scenes        # one autoencoder of ten scenes, on another one
-    python benchmarks/studies.py regression    # MLVS, or the pose outright: the same encoder, pictures and steps
-    python benchmarks/studies.py spoiled       # MLVS, taught clean pictures, lit and covered ones, and ones out of focus too
-    python benchmarks/studies.py bank          # MLVS: L of the pose found on phi, of one neighbour, of fifty, weighted two ways
-    python benchmarks/studies.py siamese       # Siame-se(3) Table I: velocity or pose; four weights, two, or a fixed one; another law
-    python benchmarks/studies.py draw          # what the results file has, as one page
+    python -m benchmarks studies losses        # AEVS Fig. 4: frequencies or pixels, five seeds
+    python -m benchmarks studies size          # AEVS Fig. 5a: numbers in the latent space
+    python -m benchmarks studies depth         # AEVS Fig. 5b: residual blocks that are kept
+    python -m benchmarks studies norm          # weight norm or batch norm
+    python -m benchmarks studies pool          # grouped convolution or average pool
+    python -m benchmarks studies scenes        # one autoencoder of ten scenes, on another one
+    python -m benchmarks studies regression    # MLVS, or the pose outright: the same encoder, pictures and steps
+    python -m benchmarks studies spoiled       # MLVS, taught clean pictures, lit and covered ones, and ones out of focus too
+    python -m benchmarks studies bank          # MLVS: L of the pose found on phi, of one neighbour, of fifty, weighted two ways
+    python -m benchmarks studies siamese       # Siame-se(3) Table I: velocity or pose; four weights, two, or a fixed one; another law
+    python -m benchmarks studies draw          # what the results file has, as one page
 
 Killed, a study goes on: what is learned or measured is not done again.
 """

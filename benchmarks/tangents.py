@@ -1,6 +1,6 @@
 """The interaction matrix of a network: how well it tells what motion does to the features, and what it costs.
 
-    python benchmarks/tangents.py --models out/models/coffee-aevs.safetensors ... && make table    # quiet machine
+    python -m benchmarks tangents --models out/models/coffee-aevs.safetensors ... && make table    # quiet machine
 
 L_z is held against z of pictures rendered a little to either side along each axis. Times are of one picture of 224 x 224, in turn with the
 network alone, with `torch.func.jvp`, six times, and with itself in bfloat16, which errs.

@@ -1,6 +1,6 @@
 """ViSP as the judge: the same picture, poses, camera and law through ViSP's code and ours; golden numbers for the tests.
 
-    python benchmarks/visp/judge.py          # needs g++ and Debian's libvisp-dev; says so and stops where they are not there
+    python -m benchmarks visp/judge          # needs g++ and Debian's libvisp-dev; says so and stops where they are not there
 
 It builds judge.cpp, writes tests/golden/visp.npz and results/visp.json, and prints how far the two are apart.
 """
