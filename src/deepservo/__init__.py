@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepservo import moved
 from deepservo.errors import InputError
 from deepservo.version import __version__
 
@@ -19,6 +20,8 @@ __all__ = [
     "METHODS", "Camera", "Controller", "InputError", "Model", "PlanarScene", "Simulator", "SingleController", "Trajectory", "World",
     "__version__", "build", "load", "load_model", "servo",
 ]  # fmt: skip
+
+moved.install()
 
 # torch takes seconds to import, so each name is fetched when it is first asked for: `deepservo --help` answers at once.
 _ROOMS = {

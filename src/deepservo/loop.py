@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from deepservo import moved
 from deepservo.errors import check_positive
 from deepservo.images.pictures import as_images
 from deepservo.methods.base import Controller
@@ -158,3 +159,7 @@ def _poses(world: World, n: int) -> Float[Tensor, "n 4 4"]:
     """The true poses where the world knows them, NaN where it does not (a real robot)."""
     known = getattr(world, "T_world_cam", None)
     return known.clone() if known is not None else torch.full((n, 4, 4), torch.nan, dtype=torch.float64)
+
+
+def __getattr__(name: str) -> Any:
+    return moved.attribute(__name__, name)

@@ -7,6 +7,7 @@ A new method is one file and one line here, or stays outside: an entry point of 
 `servo` and `bench` take a name. It is called with the camera, and with those of `depth`, `model`, `k` and `refined` that it takes.
 """
 
+import functools
 import importlib.util
 import inspect
 import re
@@ -110,26 +111,36 @@ def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> 
     return pca_servo(camera, model.scene, depth, k)
 
 
-METHODS: dict[str, Callable[..., Controller]] = {
-    "dvs": PhotometricServo,
-    "dct": dct_servo,
-    "pca": _pca,
-    "orb": PointServo,
-    "sift": HomographyServo,
-    "particle": ParticleServo,
-    "pbvs": TruePose,
-    "cnn": _cnn,
-    "aevs": _aevs,
-    "mlvs": _mlvs,
-    "siamese-se3": _siamese("siamese-se3"),
-    "siamese-SE3": _siamese("siamese-SE3"),
-    "siamese-ibvs": _siamese("siamese-ibvs"),
-    "cnn-pair": _pairs(PairServo),
-    "dfbvs": _features(None),
-    "dfbvs-sift": _features(sift),
-    "photometric": lambda camera, depth=0.6: Handoff(Still(camera), depth),
-    "auto": lambda camera, depth=0.6, model=None: Handoff(_pairs(AutoServo)(camera, depth, model), depth),
-}
+class _Methods(dict[str, Callable[..., Controller]]):
+    """By a composed or numbered name too, such as METHODS["sift+dvs"]; InputError where there is none."""
+
+    def __missing__(self, name: str) -> Callable[..., Controller]:
+        check_method(name)
+        return functools.partial(build, name)
+
+
+METHODS = _Methods(
+    {
+        "dvs": PhotometricServo,
+        "dct": dct_servo,
+        "pca": _pca,
+        "orb": PointServo,
+        "sift": HomographyServo,
+        "particle": ParticleServo,
+        "pbvs": TruePose,
+        "cnn": _cnn,
+        "aevs": _aevs,
+        "mlvs": _mlvs,
+        "siamese-se3": _siamese("siamese-se3"),
+        "siamese-SE3": _siamese("siamese-SE3"),
+        "siamese-ibvs": _siamese("siamese-ibvs"),
+        "cnn-pair": _pairs(PairServo),
+        "dfbvs": _features(None),
+        "dfbvs-sift": _features(sift),
+        "photometric": lambda camera, depth=0.6: Handoff(Still(camera), depth),
+        "auto": lambda camera, depth=0.6, model=None: Handoff(_pairs(AutoServo)(camera, depth, model), depth),
+    }
+)
 REFINEMENTS: dict[str, Callable[[Controller, Any], Controller]] = {
     "dvs": Handoff,
     "edges": lambda coarse, depth: EdgeServo(coarse, depth_map(coarse.camera, depth)),

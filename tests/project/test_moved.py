@@ -1,0 +1,65 @@
+"""Modules by the names that they had in 0.1 hold what they held."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import deepservo
+from deepservo import METHODS, Camera, InputError
+from deepservo.methods.handoff import Handoff
+from deepservo.moved import MOVED
+
+# Of each, what a script of before is likely to have taken from it.
+HELD = {
+    "pictures": "read_picture bundled as_images",
+    "camera_file": "read_camera CalibratedCamera write_camera",
+    "learn": "make_scene check_scene learn PAPER_CAMERA",
+    "model": "Model load_model texture_of Unlearned",
+    "checkpoint": "save load replacing check_folder",
+    "unseen": "shipped load_unseen UnseenModel KINDS",
+    "data_latent": "to_reference MetricTask",
+    "robots.meshes": "read_mesh",
+    "robots.target": "render_target read_target",
+    "robots.gantry": "Gantry",
+    "robots.objects": "PARTS",
+    "bench.protocols": "measure sampled Starts",
+    "bench.metrics": "errors converged",
+    "bench.report": "write_report RunSet",
+    "bench.poses": "read_poses",
+    "memory": "check available",
+    "lens": "fold bent",
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_name_of_before_holds_what_it_held(name: str) -> None:
+    module = importlib.import_module(f"deepservo.{name}")
+    for held in HELD.get(name, "").split():
+        assert hasattr(module, held), f"deepservo.{name} lacks {held}"
+
+
+def test_it_is_the_same_thing_and_a_warning_says_where_it_is() -> None:
+    code = "from deepservo import pictures; from deepservo.robots.meshes import Mesh\n"
+    code += "from deepservo.worlds import meshes; assert Mesh is meshes.Mesh"
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "deepservo.pictures is now deepservo.images.pictures, and goes in 0.3" in done.stderr
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("deepservo.nothing")
+
+
+def test_the_simulator_is_found_where_it_was() -> None:
+    with pytest.warns(DeprecationWarning, match=r"now in deepservo\.worlds\.simulator"):
+        from deepservo.loop import Simulator
+    assert Simulator is deepservo.Simulator
+    with pytest.raises(AttributeError):
+        _ = deepservo.loop.nothing
+
+
+def test_a_composed_name_among_the_methods(small_camera: Camera) -> None:
+    assert isinstance(METHODS["sift+dvs"](small_camera, depth=0.6), Handoff) and "sift+dvs" not in METHODS
+    with pytest.raises(InputError, match="did you mean sift"):
+        METHODS["sfit"]
