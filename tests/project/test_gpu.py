@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import fields, replace
 
 import numpy as np
@@ -75,6 +76,15 @@ def test_a_step_hardly_waits_for_numbers(key, scene):
         loss = task.loss(net, 0, 2)
         assert loss.device == GPU and gpu.asked - before <= 8
         loss.backward()
+
+
+def test_what_is_kept_of_one_device_is_not_used_on_another(scene):
+    """The poses and covers of CNN-VS's data set are drawn once: on the processor first, and then on a GPU."""
+    chosen = RECIPES["cnn", "paper"]
+    for place in (nullcontext, pretended_gpu, nullcontext):
+        with place():
+            task = replace(chosen.task(scene.to(torch.get_default_device()), PAPER_CAMERA, 0.6), batch=2)
+            assert torch.isfinite(task.loss(chosen.net(task, "compact"), 0, 0).detach().cpu())
 
 
 @pytest.mark.parametrize("name", KINDS)

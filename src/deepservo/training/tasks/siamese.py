@@ -180,9 +180,14 @@ class RegressionTask:
         return metres_and_degrees(found.float() - r.float(), self.distance)
 
 
-@cache
 def two_widths(seed: int) -> Float[Tensor, "n 6"]:
     """CNN-VS's data set: t [the scene's distance] and theta u [rad] of `T_ref_cam`, Gaussian, and some at a hundredth of the deviations."""
+    return _two_widths(seed, torch.get_default_device())
+
+
+@cache
+def _two_widths(seed: int, device: torch.device) -> Float[Tensor, "n 6"]:
+    """For each device its own: what is kept of one is no use to another."""
     normal = torch.randn(POSES + FINE, 6, generator=generator(seed, 0), dtype=torch.float64) * torch.tensor(WIDE, dtype=torch.float64)
     normal[POSES:] *= FINER
     return normal
@@ -195,10 +200,14 @@ def lit_and_covered(images: Float[Tensor, "b c s s"], g: torch.Generator) -> Flo
     return torch.where(torch.rand(len(images), 1, 1, 1, generator=g) < PERTURBED, worse, images)
 
 
-@cache
 def occluders(size: int) -> list[perturb.Patch]:
     """Superpixels of pictures made by code, of size x size pixels."""
-    device = torch.get_default_device()
+    return _occluders(size, torch.get_default_device())
+
+
+@cache
+def _occluders(size: int, device: torch.device) -> list[perturb.Patch]:
+    """For each device its own."""
     with torch.device("cpu"):
         g = torch.Generator().manual_seed(0)
         patches = [patch for _ in range(OCCLUDERS) for patch in perturb.superpixels(texture((size, size), g))]
