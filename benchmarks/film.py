@@ -119,9 +119,7 @@ def _beside(scene: PlanarScene, poses: Float[Tensor, "n 4 4"], T_goal: Float[Ten
 def _seen(points: Float[Tensor, "n 3"]) -> np.ndarray:
     """Where points of the world are in the view from beside [px]."""
     T = se3.inverse(T_WORLD_BESIDE)
-    x, y, z = (points @ T[:3, :3].mT + T[:3, 3]).unbind(-1)
-    px = torch.stack([BESIDE.fx * x / z + BESIDE.cx, BESIDE.fy * y / z + BESIDE.cy], -1)
-    return px.round().int().numpy()
+    return BESIDE.project(points @ T[:3, :3].mT + T[:3, 3]).round().int().numpy()
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def changed(kind: str, data: bytes, rng: random.Random, some: Bytes, endings: tu
         first = bytes([rng.randrange(256)])
     ending = endings[first[0] % len(endings)]
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             for _ in range(rng.choice((1, 1, 1, 2, 3))):
                 body = _file(kind, ending, body, rng, some)
     except Exception:  # a body that was broken before has no structure to keep

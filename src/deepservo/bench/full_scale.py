@@ -165,7 +165,8 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
     model = halving(attempt, path, begun, say)
     model = replace(model, training=distributed.decided(lambda: model.training))  # each has timed itself
     if distributed.first():
-        _write(facts, json.dumps(told(model.training, watch), indent=1, allow_nan=False) + "\n")
+        with replacing(facts) as beside:
+            beside.write_text(json.dumps(told(model.training, watch), indent=1, allow_nan=False) + "\n")
     return model
 
 
@@ -235,11 +236,6 @@ def write(plan: Plan, folder: Path, rows: list[dict[str, Any]], path: Path) -> N
         "recipe": plan.name, "paper": plan.experiment.paper, "full": plan.full, "training": json.loads((folder / TRAINING).read_text()),
     }  # fmt: skip
     metrics.write_results(path, rows, head)
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as beside:
-        beside.write_text(text)
 
 
 def hours(plan: Plan, show: Callable[[Progress], None]) -> float:

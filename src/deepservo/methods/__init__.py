@@ -171,8 +171,7 @@ def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> C
     """
     if not isinstance(camera, Camera):
         raise InputError(f"a method takes a Camera, such as read_camera(path).camera, not {type(camera).__name__}")
-    check_method(name)
-    parts = parsed(name)
+    parts = check_method(name)
     wide = isinstance(depth, np.ndarray) and depth.ndim == 2 and parts.refinement == "edges" and not parts.coarse.startswith("dfbvs")
     offered = {"depth": float(np.nanmedian(depth)) if wide else depth, "model": model, "refined": parts.refinement is not None}
     if parts.k is not None:
@@ -183,8 +182,8 @@ def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> C
     return coarse if parts.refinement is None else REFINEMENTS[parts.refinement](coarse, depth)
 
 
-def check_method(name: str) -> None:
-    """InputError, with the nearest names, where there is no method of that name; brings in entry points where one has it."""
+def check_method(name: str) -> Name:
+    """The parts of a name; InputError, with the nearest names, where there is no such method. Brings in entry points where one has it."""
     parts = parsed(name)
     if parts.coarse not in METHODS:
         discover()
@@ -195,6 +194,7 @@ def check_method(name: str) -> None:
         raise InputError(f"{name}: {parts.coarse} takes no number; only {', '.join(_numbered())} do")
     if parts.refinement and parts.coarse in REFINED:
         raise InputError(f"{name}: {parts.coarse} {REFINED[parts.coarse]}; leave +{parts.refinement} away")
+    return parts
 
 
 def names() -> Iterator[str]:

@@ -3,6 +3,7 @@
 Imports nothing but the standard library: `setup.py` reads this file before anything is installed.
 """
 
+import functools
 import hashlib
 import os
 import platform
@@ -43,6 +44,7 @@ def processor() -> str:
         return platform.processor()
 
 
+@functools.cache
 def digest() -> str:
     """Of the C: a library that was compiled from other sources is not used."""
     return hashlib.sha256("\0".join(path.read_text() for path in (*SOURCES, *HEADERS)).encode()).hexdigest()[:16]
@@ -69,7 +71,7 @@ def into_wheel(folder: Path) -> list[Path]:
     if by is None or os.name != "posix":
         return made
     for name, (flags, _) in SETS.get(machine(), {}).items():
-        target = folder / f"deepservo-{name}-{digest()}.so"
+        target = _library(folder, name)
         try:
             compiled(by, flags, target)
         except (OSError, subprocess.CalledProcessError) as error:
@@ -79,11 +81,16 @@ def into_wheel(folder: Path) -> list[Path]:
     return made
 
 
+def _library(folder: Path, name: str) -> Path:
+    """Of an instruction set, in a wheel."""
+    return folder / f"deepservo-{name}-{digest()}.so"
+
+
 def shipped() -> Path | None:
     """The library of the wheel that does most on this processor and was compiled from these sources; None where there is none."""
     able = set(processor().split())
     for name, (_, needed) in SETS.get(machine(), {}).items():
-        path = HERE / f"deepservo-{name}-{digest()}.so"
+        path = _library(HERE, name)
         if path.is_file() and set(needed.split()) <= able:
             return path
     return None
