@@ -46,7 +46,9 @@ def first(rows: list[Row]) -> str:
             [f"{100 * each['converged']:.1f}", f"{each['end_mm_median']:.2g}", f"{each['steps_median']:.0f}"] for each in of.values()
         ]
         lines.append([f"`{method}`", *figures[0], *figures[1][:2]])
-    return table(["method", "converged %", "end mm", "steps", "disturbed: converged %", "end mm"], lines, 1)
+    scenes, runs = unique(row["scene"] for row in rows), unique(row["n"] for row in rows)
+    note = f"{len(scenes)} pictures, {' or '.join(map(str, runs))} runs on each in every row."
+    return f"{table(['method', 'converged %', 'end mm', 'steps', 'disturbed: converged %', 'end mm'], lines, 1)}\n\n{note}"
 
 
 def keypoints(rows: list[Row]) -> str:
