@@ -7,7 +7,9 @@ from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
-spec = importlib.util.spec_from_file_location("build", Path(__file__).parent / "src/deepservo/native/build.py")
+spec = importlib.util.spec_from_file_location(
+    "build", Path(__file__).parent / "src/deepservo/native/build.py"
+)
 native = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(native)
 
@@ -21,7 +23,9 @@ class OfThisSystem(Distribution):
 
 
 class WithLibraries(build_py):
-    """Copies the modules, and compiles the libraries beside theirs; an editable install compiles at first use instead."""
+    """Copies the modules, and compiles the libraries beside theirs; an editable install compiles at
+    first use instead.
+    """
 
     def run(self):
         """Copy and compile."""

@@ -1,4 +1,7 @@
-"""One way in to everything that makes `results/`: `python -m benchmarks NAME [options]`; without a name, what there is."""
+"""One way in to everything that makes `results/`: `python -m benchmarks NAME [options]`.
+
+Without a name, what there is.
+"""
 
 import ast
 import runpy
@@ -31,13 +34,17 @@ def main() -> int:
         runpy.run_path(str(path), run_name="__main__")
         return 0
     if len(sys.argv) > 1 and sys.argv[1] not in ("-h", "--help"):
-        print(f"there is no benchmark {sys.argv[1]!r}; choose one of {', '.join(names)}", file=sys.stderr)
+        print(
+            f"there is no benchmark {sys.argv[1]!r}; choose one of {', '.join(names)}",
+            file=sys.stderr,
+        )
         return 2
     for page, scripts in PAGES.items():
         print(f"{page}:")
         for name in scripts:
             text = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""
-            print(f"    {name:12} {text.splitlines()[0]}")
+            about = " ".join(text.partition("\n\n")[0].split())
+            print(f"    {name:12} {about}")
     return 0
 
 

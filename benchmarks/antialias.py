@@ -1,11 +1,14 @@
-"""What the plain bilinear sampling of most simulators does near the goal, where the texture is minified.
+"""What the plain bilinear sampling of most simulators does near the goal, where the texture is
+minified.
 
     python -m benchmarks antialias && make table
 
-Three renderers draw the same views: plain bilinear, this package's antialiased one, and the truth (the mean of 8 x 8 samples
-a pixel). For each, over shifts of a fraction of a pixel about the goal: the grey error of the picture itself; the error of the
-*change* of the picture, which is all that photometric servoing sees; and the error of L times the shift, L made from the
-pictures' gradients, as `dvs` makes it. Last, where a camera that sees the truth ends when the goal was drawn by each renderer.
+Three renderers draw the same views: plain bilinear, this package's antialiased one, and the truth
+(the mean of 8 x 8 samples a pixel). For each, over shifts of a fraction of a pixel about the goal:
+the grey error of the picture itself; the error of the *change* of the picture, which is all that
+photometric servoing sees; and the error of L times the shift, L made from the pictures' gradients,
+as `dvs` makes it. Last, where a camera that sees the truth ends when the goal was drawn by each
+renderer.
 """
 
 from pathlib import Path
@@ -30,25 +33,38 @@ STARTS, FAR_PX, STEPS = 4, 2.0, 200  # of the servoing: starts, their mean shift
 class Truth(PlanarScene):
     """The plane seen by pixels that average SAMPLES x SAMPLES samples."""
 
-    def render(self, camera: Camera, T_world_cam: Tensor, background: Tensor | None = None) -> Tensor:
+    def render(
+        self, camera: Camera, T_world_cam: Tensor, background: Tensor | None = None
+    ) -> Tensor:
         """Images, as PlanarScene."""
-        images = super().render(camera.resize(SAMPLES * camera.width, SAMPLES * camera.height), T_world_cam, background)
+        images = super().render(
+            camera.resize(SAMPLES * camera.width, SAMPLES * camera.height), T_world_cam, background
+        )
         return torch.nn.functional.avg_pool2d(images, SAMPLES)
 
 
 def camera_for(minification: float, texels_per_metre: float) -> Camera:
-    """The published camera with fewer pixels over the same view, so that one covers about `minification` texels' width."""
+    """The published camera with fewer pixels over the same view, so that one covers about
+    `minification` texels' width.
+    """
     size = round(PAPER_CAMERA.width * DEPTH * texels_per_metre / (minification * PAPER_CAMERA.fx))
     return PAPER_CAMERA.resize(size, size)
 
 
 def twists(camera: Camera, n: int, pixels: float, seed: int = 0) -> Tensor:
     """n random twists (n, 6) that move the picture of the plane by `pixels` in the mean."""
-    directions = torch.randn(n, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    directions = torch.randn(
+        n, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     directions[:, :3] *= DEPTH
     x, y = camera.xy(torch.float64)
-    flow = (interaction.point(x, y, torch.tensor(DEPTH, dtype=torch.float64)) @ directions[:, None, None, :, None])[..., 0]
-    mean = (flow * torch.tensor([camera.fx, camera.fy], dtype=torch.float64)).norm(dim=-1).mean((1, 2))
+    flow = (
+        interaction.point(x, y, torch.tensor(DEPTH, dtype=torch.float64))
+        @ directions[:, None, None, :, None]
+    )[..., 0]
+    mean = (
+        (flow * torch.tensor([camera.fx, camera.fy], dtype=torch.float64)).norm(dim=-1).mean((1, 2))
+    )
     return directions * (pixels / mean)[:, None]
 
 
@@ -57,7 +73,9 @@ def relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).square().mean().sqrt() / b.square().mean().sqrt())
 
 
-def near_goal(renderers: dict[str, PlanarScene], camera: Camera, pixels: float, n: int = 16) -> dict[str, dict[str, float]]:
+def near_goal(
+    renderers: dict[str, PlanarScene], camera: Camera, pixels: float, n: int = 16
+) -> dict[str, dict[str, float]]:
     """Errors of each renderer's pictures, of their change over a shift of `pixels`, and of L."""
     features, depth = Luminance(camera, BORDER), torch.full((1, 1, 1), DEPTH)
     xi, goal = twists(camera, n, pixels), fronto_parallel(DEPTH)
@@ -79,14 +97,18 @@ def near_goal(renderers: dict[str, PlanarScene], camera: Camera, pixels: float, 
 
 
 def ends(renderers: dict[str, PlanarScene], camera: Camera) -> dict[str, tuple[float, float]]:
-    """Median distance [mm, deg] at which DVS ends when the camera sees the truth and the goal was drawn by each renderer."""
+    """Median distance [mm, deg] at which DVS ends when the camera sees the truth and the goal was
+    drawn by each renderer.
+    """
     goal, found = fronto_parallel(DEPTH), {}
     starts = goal @ se3.exp(twists(camera, STARTS, FAR_PX, seed=1))
     for name, scene in renderers.items():
         picture = scene.render(camera, goal)
         controller = METHODS["dvs"](camera, depth=DEPTH, border=BORDER)
         controller.set_goal(picture)
-        trajectory = servo(Simulator(renderers["truth"], camera, starts), controller, picture, STEPS)
+        trajectory = servo(
+            Simulator(renderers["truth"], camera, starts), controller, picture, STEPS
+        )
         metres, radians = metrics.errors(trajectory.Ts_world_cam[-1], goal)
         found[name] = float(1e3 * metres.median()), float(radians.median().rad2deg())
     return found
@@ -119,9 +141,19 @@ def main(
             end = ends(renderers, camera)
             for pixels in shifts:
                 for name, figures in near_goal(renderers, camera, pixels).items():
-                    row = {"scene": picture, "minification": minification, "renderer": name, "shift_px": pixels, **figures}
+                    row = {
+                        "scene": picture,
+                        "minification": minification,
+                        "renderer": name,
+                        "shift_px": pixels,
+                        **figures,
+                    }
                     rows.append({**row, "end_mm": end[name][0], "end_deg": end[name][1]})
-            print(f"{picture}, {minification:g} texels a pixel ({camera.width} x {camera.height}): done", flush=True)
+            print(
+                f"{picture}, {minification:g} texels a pixel ({camera.width} x {camera.height}): "
+                "done",
+                flush=True,
+            )
     metrics.write_results(out, rows)
 
 

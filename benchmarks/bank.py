@@ -1,8 +1,11 @@
-"""MLVS's bank of a million poses: its memory, how fast and how truly it finds the fifty nearest, and the search that needs no bank.
+"""MLVS's bank of a million poses: its memory, how fast and how truly it finds the fifty nearest,
+and the search that needs no bank.
 
-    python -m benchmarks bank --models out/models/coffee-mlvs.safetensors && make table    # quiet machine
+    python -m benchmarks bank --models out/models/coffee-mlvs.safetensors
+    make table    # quiet machine, both
 
-Queries are what psi makes of pictures of the scene, each alone as in servoing. Looking at all of the bank is one product of matrices.
+Queries are what psi makes of pictures of the scene, each alone as in servoing. Looking at all of
+the bank is one product of matrices.
 """
 
 import time
@@ -34,10 +37,14 @@ def measured(path: Path, repeats: int) -> list[dict[str, Any]]:
     bank = Bank(phi, torch.eye(4, dtype=torch.float64))
     built = time.perf_counter() - begin
     near, exact = bank.nearest(z, K)[0], bank.exact(z, K)[0]
-    recall = sum(len(set(a) & set(b)) for a, b in zip(near.tolist(), exact.tolist(), strict=True)) / near.numel()
+    recall = (
+        sum(len(set(a) & set(b)) for a, b in zip(near.tolist(), exact.tolist(), strict=True))
+        / near.numel()
+    )
     facts = {
-        "scene": model.picture, "poses": len(bank.r), "mb": sum(t.nbytes for t in vars(bank).values()) / 1e6, "built_s": built,
-        "neighbours": K, "recall": recall,
+        "scene": model.picture, "poses": len(bank.r),
+        "mb": sum(t.nbytes for t in vars(bank).values()) / 1e6, "built_s": built, "neighbours": K,
+        "recall": recall,
     }  # fmt: skip
     search, turn = PoseSearch(phi), iter(range(10**9))
 
@@ -47,12 +54,19 @@ def measured(path: Path, repeats: int) -> list[dict[str, Any]]:
     def ours() -> float:
         return each(lambda q: bank.nearest(q, K))
 
-    others = {"looking at all of it": lambda: each(lambda q: bank.exact(q, K)), "the search on phi, no bank": lambda: each(search)}
-    return [{**facts, "against": name, **paired(ours, other, repeats)} for name, other in others.items()]
+    others = {
+        "looking at all of it": lambda: each(lambda q: bank.exact(q, K)),
+        "the search on phi, no bank": lambda: each(search),
+    }
+    return [
+        {**facts, "against": name, **paired(ours, other, repeats)} for name, other in others.items()
+    ]
 
 
 @torch.no_grad()
-def main(*, models: tuple[Path, ...], repeats: int = 7, out: Path = Path("results/bank.json")) -> None:
+def main(
+    *, models: tuple[Path, ...], repeats: int = 7, out: Path = Path("results/bank.json")
+) -> None:
     """Measure everything.
 
     Args:
@@ -62,7 +76,10 @@ def main(*, models: tuple[Path, ...], repeats: int = 7, out: Path = Path("result
     """
     rows = [row for path in models for row in measured(path, repeats)]
     for row in rows:
-        print(f"{row['scene']}: {row['mb']:.0f} MB, recall {row['recall']:.4f}, {row['ratio']:.1f} times as fast as {row['against']}")
+        print(
+            f"{row['scene']}: {row['mb']:.0f} MB, recall {row['recall']:.4f}, {row['ratio']:.1f} "
+            f"times as fast as {row['against']}"
+        )
     metrics.write_results(out, rows)
 
 

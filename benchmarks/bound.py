@@ -1,10 +1,12 @@
-"""What a perturbed goal still tells: the end error that no method can beat which knows the scene by that picture alone.
+"""What a perturbed goal still tells: the end error that no method can beat which knows the scene by
+that picture alone.
 
     python -m benchmarks bound --image FOLDER && make table
 
-The goal's noise stays as it is all the way home, so the best that any method can do, even with views without noise, is what all pixels of
-the goal tell together: the Cramer-Rao bound, `cov = s^2 (J^T J)^-1` with J = [L, I, 1] over the pixels that nothing covers, L the
-interaction matrix of the clean goal times the contrast that was left, and s the deviation of the noise that was put in.
+The goal's noise stays as it is all the way home, so the best that any method can do, even with
+views without noise, is what all pixels of the goal tell together: the Cramer-Rao bound, `cov = s^2
+(J^T J)^-1` with J = [L, I, 1] over the pixels that nothing covers, L the interaction matrix of the
+clean goal times the contrast that was left, and s the deviation of the noise that was put in.
 """
 
 import json
@@ -32,11 +34,15 @@ ROUNDS = 20  # of reweighting, to tell contrast and brightness from covers
 
 
 def lit(clean: Tensor, goal: Tensor) -> tuple[float, float, Tensor]:
-    """Contrast of the goal against its clean picture, deviation of its noise, and the pixels (h * w) that are not covered."""
+    """Contrast of the goal against its clean picture, deviation of its noise, and the pixels (h *
+    w) that are not covered.
+    """
     A = torch.stack([clean.flatten(), torch.ones(clean.numel(), dtype=torch.float64)], 1)
     weights = torch.ones(len(A), dtype=torch.float64)
     for _ in range(ROUNDS):
-        found = torch.linalg.lstsq(A * weights.sqrt()[:, None], (goal.flatten() * weights.sqrt())[:, None]).solution[:, 0]
+        found = torch.linalg.lstsq(
+            A * weights.sqrt()[:, None], (goal.flatten() * weights.sqrt())[:, None]
+        ).solution[:, 0]
         left = goal.flatten() - A @ found
         deviation = 1.4826 * left.abs().median()
         weights = (1 + (left / (2.4 * deviation)).square()).square().reciprocal()
@@ -50,23 +56,41 @@ def bound(clean: Tensor, goal: Tensor, generator: torch.Generator) -> tuple[floa
     slopes = torch.stack([gx * PAPER_CAMERA.fx, gy * PAPER_CAMERA.fy], -1).reshape(-1, 1, 2)
     x, y = (values.flatten() for values in PAPER_CAMERA.xy(torch.float64))
     L = -(slopes @ interaction.point(x, y, torch.tensor(DEPTH, dtype=torch.float64)))[:, 0]
-    J = torch.cat([contrast * L, clean.reshape(-1, 1), torch.ones(len(L), 1, dtype=torch.float64)], 1)[seen]
+    J = torch.cat(
+        [contrast * L, clean.reshape(-1, 1), torch.ones(len(L), 1, dtype=torch.float64)], 1
+    )[seen]
     covariance = deviation**2 * torch.linalg.inv(J.mT @ J)[:6, :6]
-    errors = torch.linalg.cholesky(covariance) @ torch.randn(6, DRAWS, generator=generator, dtype=torch.float64)
-    return float(1e3 * errors[:3].norm(dim=0).median()), float(errors[3:].norm(dim=0).median().rad2deg())
+    errors = torch.linalg.cholesky(covariance) @ torch.randn(
+        6, DRAWS, generator=generator, dtype=torch.float64
+    )
+    return float(1e3 * errors[:3].norm(dim=0).median()), float(
+        errors[3:].norm(dim=0).median().rad2deg()
+    )
 
 
 def main(image: Path, seed: int = 1, out: Path = Path("results/bound.json")) -> None:
     """The goals that `deepservo bench --sets unseen --image FOLDER --n 1` shows, perturbed."""
     files = files_in(image)
-    _, Ts_goal = SETS["lookat-rz"][0].draw(len(files), torch.Generator().manual_seed(seed), DEPTH, PAPER_CAMERA)
+    _, Ts_goal = SETS["lookat-rz"][0].draw(
+        len(files), torch.Generator().manual_seed(seed), DEPTH, PAPER_CAMERA
+    )
     found = []
     for i, file in enumerate(files):
         scene, number = PlanarScene(texture_of(read_picture(file)), WIDTH), torch.tensor([i])
-        clean, goal = (kind.goals(scene, PAPER_CAMERA, Ts_goal[i : i + 1], seed, number)[0, 0].double() for kind in (PLAIN, AS_MLVS))
+        clean, goal = (
+            kind.goals(scene, PAPER_CAMERA, Ts_goal[i : i + 1], seed, number)[0, 0].double()
+            for kind in (PLAIN, AS_MLVS)
+        )
         found.append(bound(clean, goal, torch.Generator().manual_seed(seed)))
     mm, deg = torch.tensor(found).median(0).values.tolist()
-    row = {"set": "unseen", "part": "lookat-rz, perturbed", "n": len(files), "seed": seed, "end_mm_median": mm, "end_deg_median": deg}
+    row = {
+        "set": "unseen",
+        "part": "lookat-rz, perturbed",
+        "n": len(files),
+        "seed": seed,
+        "end_mm_median": mm,
+        "end_deg_median": deg,
+    }
     metrics.write_results(out, [row])
     print(json.dumps(row))
 

@@ -45,12 +45,17 @@ def main(
             for start in (starts[0], *starts):  # the first run wakes caches up
                 controller.set_goal(target.grey)
                 for what, share in LEFT.items():
-                    picture = world.pictures_at(T_world_goal @ se3.exp(share * se3.log(start))[None])
+                    picture = world.pictures_at(
+                        T_world_goal @ se3.exp(share * se3.log(start))[None]
+                    )
                     for _ in range(2):  # the first look at a place matches anew, the second follows
                         took = timed(partial(controller.velocity, picture))
                     times.setdefault((method, what), []).append(took)
     each = 1 + STARTS
-    rows = [row(f"`{method}`, {what}", [ms for i, ms in enumerate(took) if i % each]) for (method, what), took in times.items()]
+    rows = [
+        row(f"`{method}`, {what}", [ms for i, ms in enumerate(took) if i % each])
+        for (method, what), took in times.items()
+    ]
     metrics.write_results(out, rows)
     for found in rows:
         print(found)

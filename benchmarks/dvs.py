@@ -1,10 +1,11 @@
-"""The photometric stage alone on the papers' sets `lookat` and `screw`, beside the published figures of DVS.
+"""The photometric stage alone on the papers' sets `lookat` and `screw`, beside the published
+figures of DVS.
 
     python -m benchmarks dvs && make table
 
-`dvs` is the published law (Levenberg-Marquardt, L the mean of both pictures', 1500 steps); `photometric` is this package's
-registration starting from the goal's own pose. A variant changes one thing, to see what a difference comes from. Rows that
-are in --out are not measured again.
+`dvs` is the published law (Levenberg-Marquardt, L the mean of both pictures', 1500 steps);
+`photometric` is this package's registration starting from the goal's own pose. A variant changes
+one thing, to see what a difference comes from. Rows that are in --out are not measured again.
 """
 
 from pathlib import Path
@@ -40,7 +41,7 @@ def main(
     methods: tuple[str, ...] = ("dvs", "photometric"),
     sets: tuple[str, ...] = ("lookat", "screw"),
     variants: tuple[str, ...] = ("as published",),
-    budget: int | None = None,
+    max_steps: int | None = None,
 ) -> None:
     """Measure what is not measured yet.
 
@@ -52,7 +53,7 @@ def main(
         methods: `dvs`, `photometric`.
         sets: published sets.
         variants: of the scene and of `dvs`, by name.
-        budget: steps; each method's own (1500 and 300) when not given.
+        max_steps: steps; each method's own (1500 and 300) when not given.
     """
     results = ResultsFile(out)
     for variant in variants:
@@ -61,16 +62,40 @@ def main(
             scene = PlanarScene(bundled(picture), 0.8, **in_scene)
             for name in sets:
                 for method in methods:
-                    controller = METHODS[method](PAPER_CAMERA, depth=DEPTH, **(in_law if method == "dvs" else {}))
-                    steps = budget or controller.budget
-                    settings = {"method": method, "set": name, "scene": picture, "n": n, "seed": seed, "budget": steps, "variant": variant}
+                    controller = METHODS[method](
+                        PAPER_CAMERA, depth=DEPTH, **(in_law if method == "dvs" else {})
+                    )
+                    steps = max_steps or controller.max_steps
+                    settings = {
+                        "method": method,
+                        "set": name,
+                        "scene": picture,
+                        "n": n,
+                        "seed": seed,
+                        "max_steps": steps,
+                        "variant": variant,
+                    }
                     if results.has(settings) or (method != "dvs" and in_law):
                         continue
                     starts = sampled(name, n, seed, scene, PAPER_CAMERA, DEPTH)
                     with servo_bar(f"{method}, {name}, {picture}", steps) as show:
-                        trajectory, row = measure(controller, method, scene, picture, starts, steps, show)
-                    results.add({**row, "runs": per_run(judge(trajectory, starts.Ts_world_goal, controller.gain))}, settings)
-                    print(f"{picture:10} {name:7} {method:12} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
+                        trajectory, row = measure(
+                            controller, method, scene, picture, starts, steps, show
+                        )
+                    results.add(
+                        {
+                            **row,
+                            "runs": per_run(
+                                judge(trajectory, starts.Ts_world_goal, controller.gain)
+                            ),
+                        },
+                        settings,
+                    )
+                    print(
+                        f"{picture:10} {name:7} {method:12} {100 * row['converged']:5.1f} % home, "
+                        f"{row['time_s']:.0f} s",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""The figures of docs/: runs of DFBVS as a film and as curves, the grasps, and a network before things that stand up.
+"""The figures of docs/: runs of DFBVS as a film and as curves, the grasps, and a network before
+things that stand up.
 
-python -m benchmarks figures runs        # docs/dfbvs-film.jpg and docs/dfbvs-curves.png (Adrian 2022, Fig. 7 and 6)
-python -m benchmarks figures grasps      # docs/dfbvs-grasps.png (Fig. 8), of results/grasps.json
-python -m benchmarks figures relief      # docs/relief.jpg (AEVS Fig. 8), with the networks of benchmarks/relief.py
+    python -m benchmarks figures runs      # Adrian 2022, Fig. 7 and 6
+    python -m benchmarks figures grasps    # Adrian 2022, Fig. 8, of results/grasps.json
+    python -m benchmarks figures relief    # AEVS Fig. 8, with the networks of benchmarks relief
+
+They write docs/dfbvs-film.jpg and docs/dfbvs-curves.png, docs/dfbvs-grasps.png, docs/relief.jpg.
 """
 
 import json
@@ -33,11 +36,16 @@ from objects import CAMERA, brought, gantry, goal_pose, standing
 Figure = Literal["runs", "grasps", "relief"]
 RED, BLUE, GREY = "#d9472b", "#0b6fb8", "#69707a"
 AXES = ("#0b6fb8", "#d66a00", "#2a9d5c")  # x, y, z
-WAY = (0.6, 0.2)  # of the error at the start that is left where a film has a picture between start and end
+WAY = (
+    0.6,
+    0.2,
+)  # of the error at the start that is left where a film has a picture between start and end
 
 
 class Watched(FeatureServo):
-    """DFBVS of one camera that keeps what it saw: pictures, how many matches agreed, and how far off they were."""
+    """DFBVS of one camera that keeps what it saw: pictures, how many matches agreed, and how far
+    off they were.
+    """
 
     def _set_goal(self, goal: Tensor) -> None:
         super()._set_goal(goal)
@@ -45,7 +53,9 @@ class Watched(FeatureServo):
 
     def _velocity(self, image: Tensor) -> Tensor:
         v_cam = super()._velocity(image)
-        self.seen.append((image[0, 0].clone(), int(self.state["agree"][0]), float(self.state["error_px"][0])))
+        self.seen.append(
+            (image[0, 0].clone(), int(self.state["agree"][0]), float(self.state["error_px"][0]))
+        )
         return v_cam
 
     def lines(self, picture: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +67,7 @@ class Watched(FeatureServo):
         return px[b[agree]], target.px[a[agree]]
 
 
-def watched(part: str, budget: int) -> tuple[Watched, Target, Trajectory]:
+def watched(part: str, max_steps: int) -> tuple[Watched, Target, Trajectory]:
     """One run in clutter."""
     T_object_goal = goal_pose(0)
     target = render_target(PARTS[part].mesh(), CAMERA, T_object_goal)
@@ -65,7 +75,7 @@ def watched(part: str, budget: int) -> tuple[Watched, Target, Trajectory]:
     start = starts_about(target, CAMERA, 1, 1000 + 10 * list(PARTS).index(part))
     controller = Watched(CAMERA, Learned(shipped(KEYPOINTS)), target.depth)
     world = gantry(part, "clutter", T_world_goal @ start, 1)
-    return controller, target, brought(world, controller, target, budget, part)
+    return controller, target, brought(world, controller, target, max_steps, part)
 
 
 def draw_runs(out: Path) -> None:
@@ -80,14 +90,18 @@ def draw_runs(out: Path) -> None:
             picture, _, error = controller.seen[step]
             shots[row, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
             here, there = controller.lines(picture)
-            shots[row, column].plot(*np.stack([here, there]).transpose(2, 0, 1), color=RED, linewidth=0.8)
+            shots[row, column].plot(
+                *np.stack([here, there]).transpose(2, 0, 1), color=RED, linewidth=0.8
+            )
             shots[row, column].set_title(f"step {step}, {error:.1f} px", fontsize=9)
         shots[row, -1].imshow(target.picture)
         shots[row, -1].set_title("target", fontsize=9)
         shots[row, 0].set_ylabel(part, fontsize=10)
         _curves(plots[row], part, controller, trajectory)
     for plot in shots.flat:
-        plot.set(xticks=[], yticks=[], xlim=(-0.5, CAMERA.width - 0.5), ylim=(CAMERA.height - 0.5, -0.5))
+        plot.set(
+            xticks=[], yticks=[], xlim=(-0.5, CAMERA.width - 0.5), ylim=(CAMERA.height - 0.5, -0.5)
+        )
     _finish(film, out / "dfbvs-film.jpg")
     _finish(curves, out / "dfbvs-curves.png")
 
@@ -97,7 +111,9 @@ def _curves(plots: Any, part: str, controller: Watched, trajectory: Trajectory) 
     v = trajectory.v_cam[:, 0].numpy()
     for axis, name in enumerate("xyz"):
         plots[0].plot(100 * v[:, axis], color=AXES[axis], linewidth=1.2, label=f"$v_{name}$")
-        plots[1].plot(np.degrees(v[:, 3 + axis]), color=AXES[axis], linewidth=1.2, label=rf"$\omega_{name}$")
+        plots[1].plot(
+            np.degrees(v[:, 3 + axis]), color=AXES[axis], linewidth=1.2, label=rf"$\omega_{name}$"
+        )
     plots[0].set_ylabel(f"{part}\ncm/s")
     plots[1].set_ylabel("deg/s")
     plots[2].plot([error for _, _, error in controller.seen], color=RED, linewidth=1.2)
@@ -123,8 +139,19 @@ def draw_grasps(out: Path) -> None:
     sheet, plots = plt.subplots(1, len(PARTS), figsize=(12.5, 3.2), sharey=True)
     for plot, part in zip(plots, PARTS, strict=True):
         for where, style, colour in (("plain", "-", BLUE), ("clutter", "--", RED)):
-            mine = sorted((row["cm"], 100 * np.mean(row["taken"])) for row in rows if (row["part"], row["table"]) == (part, where))
-            plot.plot(*zip(*mine, strict=True), style, marker="o", color=colour, label=where, clip_on=False)
+            mine = sorted(
+                (row["cm"], 100 * np.mean(row["taken"]))
+                for row in rows
+                if (row["part"], row["table"]) == (part, where)
+            )
+            plot.plot(
+                *zip(*mine, strict=True),
+                style,
+                marker="o",
+                color=colour,
+                label=where,
+                clip_on=False,
+            )
         plot.set(title=part, xlabel="cm off at the start", ylim=(0, 105))
         plot.grid(alpha=0.25)
     plots[0].set_ylabel("taken %")
@@ -132,18 +159,25 @@ def draw_grasps(out: Path) -> None:
     _finish(sheet, out / "dfbvs-grasps.png")
 
 
-def draw_relief(out: Path, models: Path = Path("out/relief"), method: str = "cnn+dvs", steps: int = 2400) -> None:
-    """Start, goal, what differs between them, and what differs at the end: before a poster, and before what stands on it."""
+def draw_relief(
+    out: Path, models: Path = Path("out/relief"), method: str = "cnn+dvs", steps: int = 2400
+) -> None:
+    """Start, goal, what differs between them, and what differs at the end: before a poster, and
+    before what stands on it.
+    """
     sheet, shots = plt.subplots(2, 5, figsize=(12.5, 5.6), width_ratios=(1, 1, 1, 1, 1.35))
     for row, high in enumerate((False, True)):
         goal = standing_up.goal_picture(high)
         Ts_world_cam, T_world_goal = standing_up.starts(1, 1)
         model = standing_up.learned("cnn", high, models, steps)
-        controller, world = build(method, model.camera, model.distance, model), standing_up.gantry(high, Ts_world_cam, 1)
-        controller.pace(1 / RATE)
+        controller, world = (
+            build(method, model.camera, model.distance, model),
+            standing_up.gantry(high, Ts_world_cam, 1),
+        )
+        controller.scale_gain(1 / RATE)
         controller.set_goal(goal)
         begin = world.observe()
-        with servo_bar(method, controller.budget) as show:
+        with servo_bar(method, controller.max_steps) as show:
             trajectory = servo(world, controller, goal, dt=1 / RATE, progress=show)
         end = world.pictures_at(trajectory.Ts_world_cam[-1])
         for plot, picture, title in zip(
@@ -179,7 +213,13 @@ def main(which: Figure, /, out: Path = Path("docs")) -> None:
         out: folder.
     """
     mpl.use("Agg")
-    mpl.rcParams |= {"font.size": 9, "axes.spines.top": False, "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY}
+    mpl.rcParams |= {
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.edgecolor": GREY,
+        "xtick.color": GREY,
+        "ytick.color": GREY,
+    }
     dict(zip(get_args(Figure), (draw_runs, draw_grasps, draw_relief), strict=True))[which](out)
 
 

@@ -1,13 +1,15 @@
-"""Feeds mutated pictures, cameras, poses, meshes, models and command lines to what reads them, and looks for what users would report.
+"""Feeds mutated pictures, cameras, poses, meshes, models and command lines to what reads them, and
+looks for what users would report.
 
     python -m benchmarks fuzz                # 20,000 inputs, two kinds at a time
     python -m benchmarks fuzz --seconds 120  # as many as two minutes allow
 
-Each input is changed in the terms of its format (`fuzz_changes.py`). Atheris (libFuzzer) keeps for further changes what reached new lines,
-where it is installed; elsewhere the whole inputs are changed again and again. A finding is any exception but InputError, an exit code but 0
-and 2, a line on standard output or error that is not the one sentence, a file left half-written, an input that takes over ten seconds, a
-crash. The inputs of findings are kept in `build/fuzz`; an input that crashes or hangs ends its kind. Seeded: one seed and one machine try
-the same inputs.
+Each input is changed in the terms of its format (`fuzz_changes.py`). Atheris (libFuzzer) keeps for
+further changes what reached new lines, where it is installed; elsewhere the whole inputs are
+changed again and again. A finding is any exception but InputError, an exit code but 0 and 2, a line
+on standard output or error that is not the one sentence, a file left half-written, an input that
+takes over ten seconds, a crash. The inputs of findings are kept in `build/fuzz`; an input that
+crashes or hangs ends its kind. Seeded: one seed and one machine try the same inputs.
 """
 
 import argparse
@@ -31,7 +33,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STORE, RESULTS = ROOT / "build" / "fuzz", ROOT / "results" / "fuzz.json"
-SHARES = {"pictures": 5000, "cameras": 4500, "poses": 3000, "meshes": 3500, "models": 2000, "commands": 2000}  # of 20,000
+SHARES = {
+    "pictures": 5000,
+    "cameras": 4500,
+    "poses": 3000,
+    "meshes": 3500,
+    "models": 2000,
+    "commands": 2000,
+}  # of 20,000
 SLOWEST = 10  # seconds for an input
 LONGEST = 60000  # bytes of one
 ACCOUNT = "account.json"
@@ -41,18 +50,25 @@ One = Callable[[bytes, Path], bool]
 
 def main() -> int:
     """All kinds, two at a time; 1 where something was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--n", type=int, default=sum(SHARES.values()), help="inputs in all")
     parser.add_argument("--seconds", type=int, default=1200, help="for all of them")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--worker", choices=SHARES, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    runs = {kind: max(1, options.n * share // sum(SHARES.values())) for kind, share in SHARES.items()}
+    runs = {
+        kind: max(1, options.n * share // sum(SHARES.values())) for kind, share in SHARES.items()
+    }
     if options.worker:
         _work(options.worker, runs[options.worker], options.seconds, options.seed)
         return 0
     guided = importlib.util.find_spec("atheris") is not None
-    print("guided by coverage" if guided else "atheris is not installed: bytes are changed at random, without coverage", flush=True)
+    print(
+        "guided by coverage"
+        if guided
+        else "atheris is not installed: bytes are changed at random, without coverage",
+        flush=True,
+    )
     shutil.rmtree(STORE, ignore_errors=True)
     each = max(5, 2 * options.seconds // len(SHARES))
     waiting, going, rows = list(SHARES), dict[str, subprocess.Popen[bytes]](), []
@@ -65,32 +81,78 @@ def main() -> int:
             rows.append(_row(kind, going.pop(kind).returncode, guided, options.seed))
             print("  ".join(f"{key}: {value}" for key, value in rows[-1].items()), flush=True)
     found = [row["kind"] for row in rows if row["findings"]]
-    total, taken, findings = (sum(row[key] for row in rows) for key in ("inputs", "taken", "findings"))
-    print(f"{total} inputs, {taken} of them taken, {findings} findings{': ' + ', '.join(found) + '; see build/fuzz' if found else ''}")
+    total, taken, findings = (
+        sum(row[key] for row in rows) for key in ("inputs", "taken", "findings")
+    )
+    print(
+        f"{total} inputs, {taken} of them taken, {findings} "
+        f"findings{': ' + ', '.join(found) + '; see build/fuzz' if found else ''}"
+    )
     if options.n >= sum(SHARES.values()) and options.seconds >= 1200:
-        RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in sorted(rows, key=lambda row: row["kind"])) + "\n]\n")
+        RESULTS.write_text(
+            "[\n"
+            + ",\n".join(json.dumps(row) for row in sorted(rows, key=lambda row: row["kind"]))
+            + "\n]\n"
+        )
     return int(bool(found))
 
 
 def _started(kind: str, n: int, seconds: int, seed: int) -> "subprocess.Popen[bytes]":
     folder = STORE / kind
     (folder / "corpus").mkdir(parents=True)
-    env = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "100"}
-    command = [sys.executable, __file__, "--worker", kind, "--n", str(n), "--seconds", str(seconds), "--seed", str(seed)]
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=(folder / "log").open("wb"), stderr=subprocess.STDOUT)
+    env = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONPATH": str(ROOT / "src"),
+        "COLUMNS": "100",
+    }
+    command = [
+        sys.executable,
+        __file__,
+        "--worker",
+        kind,
+        "--n",
+        str(n),
+        "--seconds",
+        str(seconds),
+        "--seed",
+        str(seed),
+    ]
+    return subprocess.Popen(
+        command, cwd=folder, env=env, stdout=(folder / "log").open("wb"), stderr=subprocess.STDOUT
+    )
 
 
 def _row(kind: str, code: int, guided: bool, seed: int) -> dict[str, Any]:
     """What came of a kind; its log is printed where something was found."""
     folder = STORE / kind
     log = (folder / "log").read_text("utf-8", "replace")
-    account = json.loads((folder / ACCOUNT).read_text()) if (folder / ACCOUNT).is_file() else asdict(Account()) | {"seconds": 0}
-    ended = bool(code) or not (folder / ACCOUNT).is_file()  # a crash, or an input that took too long
+    account = (
+        json.loads((folder / ACCOUNT).read_text())
+        if (folder / ACCOUNT).is_file()
+        else asdict(Account()) | {"seconds": 0}
+    )
+    ended = (
+        bool(code) or not (folder / ACCOUNT).is_file()
+    )  # a crash, or an input that took too long
     if ended or account["found"]:
-        print("\n".join(line for line in log.splitlines() if not line.startswith(("#", "INFO")))[-6000:], flush=True)
+        print(
+            "\n".join(line for line in log.splitlines() if not line.startswith(("#", "INFO")))[
+                -6000:
+            ],
+            flush=True,
+        )
     covered = re.findall(r"cov: (\d+)", log)
-    row = {key: account[key] for key in ("inputs", "taken", "seconds")} | {"findings": len(account["found"]) + ended}
-    return {"kind": kind, **row, "branches": int(covered[-1]) if covered else None, "guided": guided, "seed": seed}
+    row = {key: account[key] for key in ("inputs", "taken", "seconds")} | {
+        "findings": len(account["found"]) + ended
+    }
+    return {
+        "kind": kind,
+        **row,
+        "branches": int(covered[-1]) if covered else None,
+        "guided": guided,
+        "seed": seed,
+    }
 
 
 # A worker, in a folder of its own
@@ -98,7 +160,9 @@ def _row(kind: str, code: int, guided: bool, seed: int) -> dict[str, Any]:
 
 @dataclass
 class Account:
-    """Of the inputs that were tried, those that were taken, and the places where something was found."""
+    """Of the inputs that were tried, those that were taken, and the places where something was
+    found.
+    """
 
     inputs: int = 0
     taken: int = 0
@@ -146,7 +210,8 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
     def changed(data: bytes, size: int, seed: int) -> bytes:
         rng = random.Random(seed)
         some = (lambda part: atheris.Mutate(part, len(part) + 64)) if atheris else _some(rng)
-        # What reached new lines is mostly refused early: every other input is one change away from a whole one.
+        # What reached new lines is mostly refused early: every other input is one change away from
+        # a whole one.
         begun = rng.choice(seeds) if rng.random() < 0.5 else bytes(data)
         return bytes(fuzz_changes.changed(kind, begun, rng, some, endings)[:size])
 
@@ -163,7 +228,11 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
         "-reduce_inputs=0",
         "-rss_limit_mb=8000",
     ]
-    atheris.Setup([sys.argv[0], *words, "-artifact_prefix=finding-", "-close_fd_mask=0", "corpus"], tried, custom_mutator=changed)
+    atheris.Setup(
+        [sys.argv[0], *words, "-artifact_prefix=finding-", "-close_fd_mask=0", "corpus"],
+        tried,
+        custom_mutator=changed,
+    )
     atheris.Fuzz()
 
 
@@ -175,13 +244,19 @@ def _found(account: Account, error: Exception, data: bytes) -> None:
     place = re.sub(r"\W+", "-", str(error))[:80] if isinstance(error, AssertionError) else place
     if place not in account.found:
         Path(f"finding-{len(account.found)}").write_bytes(data)
-        print(f"finding-{len(account.found)}: {place}\n{''.join(traceback.format_exception(error))}", file=sys.stderr, flush=True)
+        print(
+            f"finding-{len(account.found)}: {place}\n{''.join(traceback.format_exception(error))}",
+            file=sys.stderr,
+            flush=True,
+        )
         account.found.append(place)
 
 
 @contextlib.contextmanager
 def _silence(kind: str) -> Iterator[None]:
-    """Whatever is said meanwhile, by C code too, is a finding; a command line looks at its own words."""
+    """Whatever is said meanwhile, by C code too, is a finding; a command line looks at its own
+    words.
+    """
     if kind == "commands":
         yield
         return
@@ -201,7 +276,13 @@ def _silence(kind: str) -> Iterator[None]:
     assert not words, f"something was said: {words[:400]!r}"
 
 
-def _unguided(tried: Callable[[bytes], None], changed: Callable[[bytes, int, int], bytes], runs: int, seconds: int, seed: int) -> None:
+def _unguided(
+    tried: Callable[[bytes], None],
+    changed: Callable[[bytes, int, int], bytes],
+    runs: int,
+    seconds: int,
+    seed: int,
+) -> None:
     """The whole inputs, changed up to four times, without a look at what they reach."""
     rng, begin = random.Random(seed), time.monotonic()
     corpus = [path.read_bytes() for path in sorted(Path("corpus").iterdir())]
@@ -221,7 +302,11 @@ def _some(rng: random.Random) -> Callable[[bytes], bytes]:
 
     def change(data: bytes) -> bytes:
         at, size = rng.randrange(len(data) + 1), rng.choice((1, 1, 2, 4, 16, 64))
-        return data[:at] + rng.choice((rng.randbytes(size), b"", data[at : at + size] * 2)) + data[at + size :]
+        return (
+            data[:at]
+            + rng.choice((rng.randbytes(size), b"", data[at : at + size] * 2))
+            + data[at + size :]
+        )
 
     return change
 

@@ -1,7 +1,9 @@
-"""How `fuzz.py` changes an input: in the terms of its format, so that what is behind the container's checks is reached too.
+"""How `fuzz.py` changes an input: in the terms of its format, so that what is behind the
+container's checks is reached too.
 
-A PNG's chunk is changed and its checksum is right again, an array of an .npz file is packed anew, a number in a text becomes another
-number. One input of six has bytes changed instead, as the fuzzer itself would.
+A PNG's chunk is changed and its checksum is right again, an array of an .npz file is packed anew, a
+number in a text becomes another number. One input of six has bytes changed instead, as the fuzzer
+itself would.
 """
 
 import io
@@ -44,12 +46,31 @@ NUMBERS = (
     "4294967296",
 )
 WORDS = ("", "~", "null", "[]", "{}", "\t", "# ", "é", '"', "---", "true", "!!x", "&a", "a b")
-VALUES: tuple[Any, ...] = (None, True, 0, 1, -1, 0.5, 2**31, 2**63, 1e300, "", "cnn", [], [0], {}, "nan", float("inf"))
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    1,
+    -1,
+    0.5,
+    2**31,
+    2**63,
+    1e300,
+    "",
+    "cnn",
+    [],
+    [0],
+    {},
+    "nan",
+    float("inf"),
+)
 NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 PARTED = b"\n#== a.mtl\n"  # between a mesh and its materials in one input
 
 
-def changed(kind: str, data: bytes, rng: random.Random, some: Bytes, endings: tuple[str, ...]) -> bytes:
+def changed(
+    kind: str, data: bytes, rng: random.Random, some: Bytes, endings: tuple[str, ...]
+) -> bytes:
     """An input of a kind (as `fuzz_kinds` has them), changed."""
     if len(data) < 2 or rng.random() < 1 / 6:
         return some(data)
@@ -71,7 +92,11 @@ def changed(kind: str, data: bytes, rng: random.Random, some: Bytes, endings: tu
 
 def _file(kind: str, ending: str, body: bytes, rng: random.Random, some: Bytes) -> bytes:
     if kind == "models":
-        return body[:1] + _header(body[1:], rng) if rng.random() < 0.8 else bytes([rng.randrange(256)]) + body[1:]
+        return (
+            body[:1] + _header(body[1:], rng)
+            if rng.random() < 0.8
+            else bytes([rng.randrange(256)]) + body[1:]
+        )
     if kind == "poses":
         return _arrays(body, rng, some)
     if kind == "pictures":
@@ -128,7 +153,13 @@ def _number(body: bytes, rng: random.Random) -> bytes:
     old = float(at[0])
     near = (old + 1, old - 1, old * rng.uniform(0.5, 2), -old, old / 10, old + rng.gauss(0, 0.01))
     whole = at[0].isdigit() and rng.random() < 0.8
-    new = rng.choice(NUMBERS) if rng.random() < 0.3 else f"{rng.choice(near):.0f}" if whole else repr(rng.choice(near))
+    new = (
+        rng.choice(NUMBERS)
+        if rng.random() < 0.3
+        else f"{rng.choice(near):.0f}"
+        if whole
+        else repr(rng.choice(near))
+    )
     return body[: at.start()] + new.encode() + body[at.end() :]
 
 
@@ -143,13 +174,35 @@ def _packed(body: bytes, rng: random.Random) -> bytes:
     at = head + rng.randrange(max(1, (len(body) - head - 4) // 4)) * 4
     if rng.random() < 0.2:
         count = struct.pack("<I", rng.choice((0, 1, 2, 11, 13, 10**6, 2**32 - 1)))
-        return body[:80] + count + body[84:] if not body.startswith(b"ply") else body[:at] + body[at - 16 :]
-    new = struct.pack("<f", rng.choice((0, 1, -1, 1e-9, 1e9, 1e38, float("nan"), float("inf"), rng.gauss(0, 0.1), rng.gauss(0, 100))))
+        return (
+            body[:80] + count + body[84:]
+            if not body.startswith(b"ply")
+            else body[:at] + body[at - 16 :]
+        )
+    new = struct.pack(
+        "<f",
+        rng.choice(
+            (
+                0,
+                1,
+                -1,
+                1e-9,
+                1e9,
+                1e38,
+                float("nan"),
+                float("inf"),
+                rng.gauss(0, 0.1),
+                rng.gauss(0, 100),
+            )
+        ),
+    )
     return body[:at] + new + body[at + 4 :]
 
 
 def _arrays(body: bytes, rng: random.Random, some: Bytes) -> bytes:
-    """The arrays of an .npz file: moved as poses move, or of another shape, kind, value or name; packed anew."""
+    """The arrays of an .npz file: moved as poses move, or of another shape, kind, value or name;
+    packed anew.
+    """
     with np.load(io.BytesIO(body)) as file:
         arrays = {name: file[name] for name in file.files[:4]}
     name = rng.choice(sorted(arrays))
@@ -165,10 +218,21 @@ def _arrays(body: bytes, rng: random.Random, some: Bytes) -> bytes:
     elif what == 4:
         array = array.astype(rng.choice(("f4", "f2", "i4", "u1", "c8", "?", ">f8", "U4")))
     elif what == 5:
-        array = rng.choice((array[0], array[None], array.swapaxes(-1, -2), array[..., :3], array.ravel(), array[:, :0]))
+        array = rng.choice(
+            (
+                array[0],
+                array[None],
+                array.swapaxes(-1, -2),
+                array[..., :3],
+                array.ravel(),
+                array[:, :0],
+            )
+        )
     elif what == 6 and array.size:
         array = array.copy()
-        array.flat[rng.randrange(array.size)] = rng.choice((np.nan, np.inf, 0, 1, -1, 1e5, rng.gauss(0, 1)))
+        array.flat[rng.randrange(array.size)] = rng.choice(
+            (np.nan, np.inf, 0, 1, -1, 1e5, rng.gauss(0, 1))
+        )
     elif what == 7:
         arrays[rng.choice(("T_world_goal", "T_object_cam", "T_world_cam", "T", "../x"))] = array
     elif what == 8:
@@ -190,7 +254,9 @@ def _arrays(body: bytes, rng: random.Random, some: Bytes) -> bytes:
 
 
 def _header(head: bytes, rng: random.Random) -> bytes:
-    """The JSON that says what a model is, or that of its tensors, whose places follow each other again."""
+    """The JSON that says what a model is, or that of its tensors, whose places follow each other
+    again.
+    """
     tensors = json.loads(head)
     if rng.random() < 0.7:
         metadata = json.loads(tensors["__metadata__"]["deepservo"])
@@ -237,7 +303,9 @@ def _json(value: Any, rng: random.Random) -> Any:
         holder[f"{key}x"] = old
     elif what < 0.3:
         other = rng.choice(places)
-        holder[key] = other[0][other[1]] if not isinstance(other[0][other[1]], dict | list) else None
+        holder[key] = (
+            other[0][other[1]] if not isinstance(other[0][other[1]], dict | list) else None
+        )
     elif what < 0.8 and isinstance(old, int | float) and not isinstance(old, bool):
         near = (old + 1, old - 1, old * 2, -old, old * rng.uniform(0.5, 1.5), old // 2, 0)
         holder[key] = type(old)(rng.choice(near))
@@ -254,7 +322,11 @@ def levels(rng: random.Random) -> np.ndarray:
     shape = (rng.choice((1, 2, 7, 36)), rng.choice((1, 3, 8, 40)), rng.choice((1, 3, 4)))
     numbers = np.random.default_rng(rng.randrange(2**32))
     kind, most = rng.choice((("u1", 255), ("u2", 65535), ("u2", 1023), ("u2", 4095)))
-    return (cv2.GaussianBlur(numbers.random(shape), None, 2).reshape(shape) * most).astype(kind).squeeze(2 if shape[2] == 1 else ())
+    return (
+        (cv2.GaussianBlur(numbers.random(shape), None, 2).reshape(shape) * most)
+        .astype(kind)
+        .squeeze(2 if shape[2] == 1 else ())
+    )
 
 
 def _picture(ending: str, rng: random.Random) -> bytes:
@@ -262,13 +334,21 @@ def _picture(ending: str, rng: random.Random) -> bytes:
     pixels, file = levels(rng), io.BytesIO()
     small = (pixels >> 8).astype("u1") if pixels.dtype == np.uint16 else pixels
     if ending == "tif":
-        options: dict[str, Any] = {"photometric": "rgb" if pixels.ndim == 3 else rng.choice(("minisblack", "miniswhite"))}
-        options |= {"compression": rng.choice((None, "zlib", "packbits", "lzw", "zstd")), "bigtiff": rng.random() < 0.2}
+        options: dict[str, Any] = {
+            "photometric": "rgb" if pixels.ndim == 3 else rng.choice(("minisblack", "miniswhite"))
+        }
+        options |= {
+            "compression": rng.choice((None, "zlib", "packbits", "lzw", "zstd")),
+            "bigtiff": rng.random() < 0.2,
+        }
         options |= {"byteorder": rng.choice("<>"), "rowsperstrip": rng.choice((None, 1, 5))}
         if options["compression"] in ("zlib", "lzw", "zstd"):
             options["predictor"] = rng.random() < 0.5
         if pixels.ndim == 3 and rng.random() < 0.5:
-            pixels, options["planarconfig"] = np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), "separate"
+            pixels, options["planarconfig"] = (
+                np.ascontiguousarray(np.moveaxis(pixels, -1, 0)),
+                "separate",
+            )
         if pixels.shape[0 if "planarconfig" in options else -1] == 4 and pixels.ndim == 3:
             options["extrasamples"] = [rng.choice(("unspecified", "assocalpha", "unassalpha"))]
         if rng.random() < 0.3:
@@ -280,13 +360,29 @@ def _picture(ending: str, rng: random.Random) -> bytes:
     if ending == "png" and pixels.dtype == np.uint16:
         return cv2.imencode(".png", pixels)[1].tobytes()
     picture = Image.fromarray(small)
-    mode = rng.choice({"png": ("1", "L", "LA", "P", "RGB", "RGBA"), "jpg": ("L", "RGB", "CMYK"), "webp": ("RGB", "RGBA"),
-                       "bmp": ("1", "L", "P", "RGB")}[ending])  # fmt: skip
-    picture = picture.convert("RGB").convert(mode) if mode in ("P", "CMYK") else picture.convert(mode)
+    mode = rng.choice(
+        {
+            "png": ("1", "L", "LA", "P", "RGB", "RGBA"),
+            "jpg": ("L", "RGB", "CMYK"),
+            "webp": ("RGB", "RGBA"),
+            "bmp": ("1", "L", "P", "RGB"),
+        }[ending]
+    )
+    picture = (
+        picture.convert("RGB").convert(mode) if mode in ("P", "CMYK") else picture.convert(mode)
+    )
     exif = Image.Exif()
     exif[0x0112] = rng.randrange(12)
-    ways = {"jpg": {"quality": rng.choice((5, 75, 100)), "progressive": rng.random() < 0.3, "subsampling": rng.randrange(3), "exif": exif},
-            "png": {"exif": exif, "optimize": rng.random() < 0.3}, "webp": {"lossless": rng.random() < 0.5, "exif": exif}}  # fmt: skip
+    ways = {
+        "jpg": {
+            "quality": rng.choice((5, 75, 100)),
+            "progressive": rng.random() < 0.3,
+            "subsampling": rng.randrange(3),
+            "exif": exif,
+        },
+        "png": {"exif": exif, "optimize": rng.random() < 0.3},
+        "webp": {"lossless": rng.random() < 0.5, "exif": exif},
+    }
     picture.save(file, {"jpg": "jpeg", "tif": "tiff"}.get(ending, ending), **ways.get(ending, {}))
     return file.getvalue()
 
@@ -306,7 +402,20 @@ def _chunk(body: bytes, rng: random.Random, some: Bytes) -> bytes:
     elif what == 1:
         chunks.insert(k, chunks[k])
     elif what == 2:
-        new = rng.choice((b"gAMA", b"sBIT", b"tRNS", b"eXIf", b"pHYs", b"iCCP", b"PLTE", b"zTXt", b"acTL", b"abCD"))
+        new = rng.choice(
+            (
+                b"gAMA",
+                b"sBIT",
+                b"tRNS",
+                b"eXIf",
+                b"pHYs",
+                b"iCCP",
+                b"PLTE",
+                b"zTXt",
+                b"acTL",
+                b"abCD",
+            )
+        )
         chunks.insert(1, (new, rng.randbytes(rng.choice((0, 1, 4, 6, 9, 30)))))
     elif name == b"IDAT" and what < 5:
         chunks[k] = (name, zlib.compress(some(zlib.decompress(data))))
@@ -318,7 +427,10 @@ def _chunk(body: bytes, rng: random.Random, some: Bytes) -> bytes:
         chunks[k] = (name, struct.pack(">IIBBBBB", *values))
     else:
         chunks[k] = (name, some(data))
-    parts = [struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks]
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    ]
     return body[:8] + b"".join(parts)
 
 
@@ -333,7 +445,12 @@ def _segment(body: bytes, rng: random.Random, some: Bytes) -> bytes:
     what = rng.randrange(4)
     if what == 0:
         data = some(rng.choice(segments)[4:])[:4000]
-        segments.insert(k, bytes([0xFF, rng.choice((0xE0, 0xE1, 0xE2, 0xEE, 0xFE, 0xDD, 0xDB))]) + struct.pack(">H", len(data) + 2) + data)
+        segments.insert(
+            k,
+            bytes([0xFF, rng.choice((0xE0, 0xE1, 0xE2, 0xEE, 0xFE, 0xDD, 0xDB))])
+            + struct.pack(">H", len(data) + 2)
+            + data,
+        )
     elif what == 1:
         data = some(segments[k][4:])[:4000]
         segments[k] = segments[k][:2] + struct.pack(">H", len(data) + 2) + data
@@ -354,7 +471,9 @@ def _bytes_near_the_end(body: bytes, rng: random.Random) -> bytes:
 
 
 def _line(data: bytes, rng: random.Random) -> bytes:
-    """A word lost, doubled, moved or another: half of the time one that stands near it in the list, where its like are."""
+    """A word lost, doubled, moved or another: half of the time one that stands near it in the list,
+    where its like are.
+    """
     words = bytearray(data[:24])
     at = rng.randrange(len(words))
     what = rng.randrange(5)
@@ -365,5 +484,7 @@ def _line(data: bytes, rng: random.Random) -> bytes:
     elif what == 2:
         words[at], words[-1] = words[-1], words[at]
     else:
-        words[at] = (words[at] + rng.randint(-6, 6)) % 256 if rng.random() < 0.5 else rng.randrange(256)
+        words[at] = (
+            (words[at] + rng.randint(-6, 6)) % 256 if rng.random() < 0.5 else rng.randrange(256)
+        )
     return bytes(words)

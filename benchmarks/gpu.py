@@ -1,10 +1,11 @@
-"""Servoing in simulation on one device: trajectory-steps a second by the number of runs at once, beside two floors; and one step's latency.
+"""Servoing in simulation on one device: trajectory-steps a second by the number of runs at once,
+beside two floors; and one step's latency.
 
     python -m benchmarks gpu && make table      # on a machine with a GPU
 
-Floors are those of this device, measured in the same run: how long the bytes that a step cannot do without take at the speed of a plain
-copy, and how long a network's multiplications take at the speed of a large product of matrices. A row that is in --out is not measured
-again.
+Floors are those of this device, measured in the same run: how long the bytes that a step cannot do
+without take at the speed of a plain copy, and how long a network's multiplications take at the
+speed of a large product of matrices. A row that is in --out is not measured again.
 """
 
 import statistics
@@ -39,9 +40,13 @@ PUBLISHED: dict[str, Callable[[PlanarScene], Controller]] = {
     "dvs-visp": lambda scene: PhotometricServo(VISP_CAMERA, interaction="goal", gain=0.1),
     "aevs": lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18)).eval()),
     "mlvs": lambda scene: MetricServo(PAPER_CAMERA, MetricNet(Shape(34)).eval(), 0.6, scene),
-    "siamese-se3": lambda scene: SiameseServo(PAPER_CAMERA, SiameseNet("efficientnet_b3").eval(), 0.6),
+    "siamese-se3": lambda scene: SiameseServo(
+        PAPER_CAMERA, SiameseNet("efficientnet_b3").eval(), 0.6
+    ),
 }
-"""On the papers' networks: how fast one is does not depend on what it has learned; and DVS as ViSP's example has it."""
+"""On the papers' networks: how fast one is does not depend on what it has learned; and DVS as
+ViSP's example has it.
+"""
 WARM, TIMED, ROUNDS = 3, 10, 5
 COPIED, SIDE = 2**26, 4096  # numbers of a copy; rows and columns of a product
 
@@ -61,16 +66,23 @@ def seconds(work: Callable[[], object], times: int = TIMED) -> list[float]:
 
 
 def speeds(copied: int, side: int) -> tuple[float, float]:
-    """Bytes a second of a copy, read and written; operations a second of a product, in the precision that networks run in."""
+    """Bytes a second of a copy, read and written; operations a second of a product, in the
+    precision that networks run in.
+    """
     source, target = torch.zeros(copied), torch.zeros(copied)
     a = torch.ones(side, side)
     with torch.no_grad(), half_precision():
-        copy, product = (statistics.median(seconds(work)) for work in (lambda: target.copy_(source), lambda: a @ a))
+        copy, product = (
+            statistics.median(seconds(work))
+            for work in (lambda: target.copy_(source), lambda: a @ a)
+        )
     return 8 * copied / copy, 2 * side**3 / product
 
 
 def needed_bytes(pixels: int) -> int:
-    """What a step cannot do without, of each run: its picture written once and read once, the goal read once, float32."""
+    """What a step cannot do without, of each run: its picture written once and read once, the goal
+    read once, float32.
+    """
     return 3 * 4 * pixels
 
 
@@ -94,15 +106,22 @@ def prepared(method: str, scene: PlanarScene, runs: int) -> tuple[Simulator, Con
 
 
 def compiled_ms(controller: Controller, images: torch.Tensor) -> float | None:
-    """Of a call, when what the controller computes of a picture is compiled, into CUDA's graphs where it can; None where it cannot."""
-    name = "_normal_equations" if isinstance(controller, FeatureServo) else "_velocity"  # a law that counts its steps is another each time
+    """Of a call, when what the controller computes of a picture is compiled, into CUDA's graphs
+    where it can; None where it cannot.
+    """
+    name = (
+        "_normal_equations" if isinstance(controller, FeatureServo) else "_velocity"
+    )  # a law that counts its steps is another each time
     setattr(controller, name, torch.compile(getattr(controller, name), mode="reduce-overhead"))
     try:
         return 1e3 * statistics.median(seconds(lambda: controller.velocity(images)))
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:  # whatever a compiler's trouble is
-        print(f"{type(controller).__name__} is not compiled: {(str(error).splitlines() or [''])[0]}", flush=True)
+        print(
+            f"{type(controller).__name__} is not compiled: {(str(error).splitlines() or [''])[0]}",
+            flush=True,
+        )
         return None
 
 
@@ -115,13 +134,19 @@ def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_prod
             world.apply(controller.velocity(world.observe()), 1.0)
 
         with torch.no_grad():
-            rates = [runs / statistics.fmean(seconds(step)) for _ in range(ROUNDS if runs < 512 else 1)]
+            rates = [
+                runs / statistics.fmean(seconds(step)) for _ in range(ROUNDS if runs < 512 else 1)
+            ]
             images = world.observe()
-            alone = sorted(seconds(lambda: controller.velocity(images), 100 if runs == 1 else TIMED))
+            alone = sorted(
+                seconds(lambda: controller.velocity(images), 100 if runs == 1 else TIMED)
+            )
             flops = operations(method, controller, images)
             faster = compiled_ms(controller, images)
     except torch.cuda.OutOfMemoryError:
-        return dict.fromkeys(("steps_per_s", "ms_p50", "ms_p99", "ms_compiled", "memory_floor", "flop_floor"))
+        return dict.fromkeys(
+            ("steps_per_s", "ms_p50", "ms_p99", "ms_compiled", "memory_floor", "flop_floor")
+        )
     pixels = controller.camera.width * controller.camera.height
     return {
         "steps_per_s": statistics.median(rates),

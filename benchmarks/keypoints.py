@@ -1,8 +1,10 @@
-"""Detectors on homography pairs: repeatability, localisation, matching score and the homography they give.
+"""Detectors on homography pairs: repeatability, localisation, matching score and the homography
+they give.
 
     python -m benchmarks keypoints --folder PICTURES && make table
 
-Two views of a picture, as they are and spoiled; of each detector the 500 points that it is surest of (Tang et al. 2020, section 4).
+Two views of a picture, as they are and spoiled; of each detector the 500 points that it is surest
+of (Tang et al. 2020, section 4).
 """
 
 from pathlib import Path
@@ -39,20 +41,28 @@ def inside(px: Float[np.ndarray, "n 2"]) -> np.ndarray:
     return (px >= 0).all(1) & (px[:, 0] <= CAMERA.width - 1) & (px[:, 1] <= CAMERA.height - 1)
 
 
-def scored(find: Detector, first: torch.Tensor, second: torch.Tensor, H: Float[np.ndarray, "3 3"]) -> dict[str, float]:
+def scored(
+    find: Detector, first: torch.Tensor, second: torch.Tensor, H: Float[np.ndarray, "3 3"]
+) -> dict[str, float]:
     """The figures of one pair of pictures, H from the first's pixels to the second's."""
     (a, of_a), (b, of_b) = find(first), find(second)
     there, back = through(H, a), through(np.linalg.inv(H), b)
     a, of_a, there = (x[inside(there)] for x in (a, of_a, there))
     b, of_b = b[inside(back)], of_b[inside(back)]
     if not len(a) or not len(b):
-        return {"repeated": 0.0, "off_px": np.nan, "matched": 0.0} | {f"within_{k:g}": 0.0 for k in ACCURATE}
+        return {"repeated": 0.0, "off_px": np.nan, "matched": 0.0} | {
+            f"within_{k:g}": 0.0 for k in ACCURATE
+        }
     apart = np.linalg.norm(there[:, None] - b[None], axis=2)
     near = np.concatenate([apart.min(0), apart.min(1)])
     i, j = keypoints.match(of_a, of_b)
     right = apart[i, j] < WITHIN
     found = keypoints.homography(a[i], b[j], fewest=4)
-    corner = np.inf if found is None else np.linalg.norm(through(found.H, CORNERS) - through(H, CORNERS), axis=1).mean()
+    corner = (
+        np.inf
+        if found is None
+        else np.linalg.norm(through(found.H, CORNERS) - through(H, CORNERS), axis=1).mean()
+    )
     return {
         "repeated": float((near < WITHIN).mean()),
         "off_px": float(near[near < WITHIN].mean()) if (near < WITHIN).any() else np.nan,
@@ -61,32 +71,58 @@ def scored(find: Detector, first: torch.Tensor, second: torch.Tensor, H: Float[n
 
 
 def main(
-    *, folder: Path | None = None, model: Path | None = None, n: int = 10, seed: int = 0, out: Path = Path("results/keypoints.json")
+    *,
+    folder: Path | None = None,
+    model: Path | None = None,
+    n: int = 10,
+    seed: int = 0,
+    out: Path = Path("results/keypoints.json"),
 ) -> None:
     """Measure what is not measured yet.
 
     Args:
         folder: pictures; the bundled ones when not given.
-        model: a network that deepservo learn --method keypoints made; the one that ships when not given.
+        model: a network of `deepservo learn --method keypoints`; the shipped one when not given.
         n: pairs of each picture.
         seed: of the pairs and of what spoils them.
         out: the results file.
     """
     results = ResultsFile(out)
     files = pictures.files_in(folder) if folder else []
-    textures = [pictures.read_picture(file) for file in files] or [pictures.bundled(name) for name in pictures.BUNDLED]
+    textures = [pictures.read_picture(file) for file in files] or [
+        pictures.bundled(name) for name in pictures.BUNDLED
+    ]
     learned = detectors.Learned(load_unseen(model).net if model else shipped(KEYPOINTS))
-    finders: dict[str, Detector] = {"sift": detectors.sift, "orb": detectors.orb, "keypoints": learned}
+    finders: dict[str, Detector] = {
+        "sift": detectors.sift,
+        "orb": detectors.orb,
+        "keypoints": learned,
+    }
     for spoil in (False, True):
         for name, find in finders.items():
-            settings = {"detector": name, "spoiled": spoil, "pictures": len(textures), "n": n, "seed": seed}
+            settings = {
+                "detector": name,
+                "spoiled": spoil,
+                "pictures": len(textures),
+                "n": n,
+                "seed": seed,
+            }
             if not results.has(settings):
-                found = [row for k, texture in enumerate(textures) for row in of_picture(find, texture, n, 1000 * seed + k, spoil)]
-                results.add({key: float(np.nanmean([row[key] for row in found])) for key in found[0]}, settings)
+                found = [
+                    row
+                    for k, texture in enumerate(textures)
+                    for row in of_picture(find, texture, n, 1000 * seed + k, spoil)
+                ]
+                results.add(
+                    {key: float(np.nanmean([row[key] for row in found])) for key in found[0]},
+                    settings,
+                )
                 print(settings, results.rows[-1], flush=True)
 
 
-def of_picture(find: Detector, texture: torch.Tensor, n: int, seed: int, spoil: bool) -> list[dict[str, float]]:
+def of_picture(
+    find: Detector, texture: torch.Tensor, n: int, seed: int, spoil: bool
+) -> list[dict[str, float]]:
     """n pairs of views of a picture 1.4 wide, from about 1 away."""
     g = torch.Generator().manual_seed(seed)
     scene = PlanarScene(texture, 1.4)

@@ -42,16 +42,26 @@ def main(
         model = learned(picture, method, models, minutes, steps, distance)
         training = model.training
         print(
-            f"{picture}: {training['steps']} steps of {training['batch']}, {training['seconds']:.0f} s, loss {training['loss'][-1][1]:.3f}",
+            f"{picture}: {training['steps']} steps of {training['batch']}, "
+            f"{training['seconds']:.0f} s, loss {training['loss'][-1][1]:.3f}",
             flush=True,
         )
 
 
 def learned(
-    picture: str, method: str, models: Path, minutes: float | None = None, steps: int | None = None, distance: float = 0.6
+    picture: str,
+    method: str,
+    models: Path,
+    minutes: float | None = None,
+    steps: int | None = None,
+    distance: float = 0.6,
 ) -> Model:
-    """The model of a scene: the one in the folder, or one learned now (resumed where it was killed)."""
-    path = models / (f"{picture}.safetensors" if method == "cnn" else f"{picture}-{method}.safetensors")
+    """The model of a scene: the one in the folder, or one learned now (resumed where it was
+    killed).
+    """
+    path = models / (
+        f"{picture}.safetensors" if method == "cnn" else f"{picture}-{method}.safetensors"
+    )
     if path.is_file():
         return load_model(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +70,8 @@ def learned(
     with training_bar(f"learning {picture}") as show:
         scene = make_scene(texture, camera, picture)
         return learn(
-            texture, scene, camera, path, name=picture, distance=distance, method=method, minutes=minutes, steps=steps, seed=0,
-            resume=None, show=show,
+            texture, scene, camera, path, name=picture, distance=distance, method=method,
+            minutes=minutes, steps=steps, seed=0, resume=None, show=show,
         )  # fmt: skip
 
 

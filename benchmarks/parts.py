@@ -1,4 +1,6 @@
-"""The tables of the README's pictures, the gantry, keypoints, objects, and the faults that the tests were tried with."""
+"""The tables of the README's pictures, the gantry, keypoints, objects, and the faults that the
+tests were tried with.
+"""
 
 import json
 from pathlib import Path
@@ -8,9 +10,18 @@ from objects import SETTLED_PX
 from rows import Row, pooled
 
 NAMES = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
-MORE = ("gantry-sets", "gantry-lights", "gantry-posters")  # results files of the gantry beside its own
+MORE = (
+    "gantry-sets",
+    "gantry-lights",
+    "gantry-posters",
+)  # results files of the gantry beside its own
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-VARIANTS = {"whole": "", "untracked": "without tracking", "unrobust": "without outlier rejection", "edges": "and edges"}
+VARIANTS = {
+    "whole": "",
+    "untracked": "without tracking",
+    "unrobust": "without outlier rejection",
+    "edges": "and edges",
+}
 
 
 def pictures(rows: list[Row]) -> str:
@@ -19,21 +30,29 @@ def pictures(rows: list[Row]) -> str:
     lines = []
     for name in sets:
         for method in methods:
-            mine = {row["scene"]: row for row in rows if (row["set"], row["method"]) == (name, method)}
+            mine = {
+                row["scene"]: row for row in rows if (row["set"], row["method"]) == (name, method)
+            }
             if mine:
                 total = pooled(list(mine.values()))
                 each = [f"{100 * mine[s]['converged']:.0f}" if s in mine else "-" for s in scenes]
                 lines.append([name, f"`{method}`", home(total), *each, *ends(total)])
     tail = ["end mm", "end deg", "length", "steps"]
     first = table(["starts and goals", "method", "home % [95 %]", *scenes, *tail], lines, 2)
-    order = sorted(rows, key=lambda r: (sets.index(r["set"]), scenes.index(r["scene"]), methods.index(r["method"])))
+    order = sorted(
+        rows,
+        key=lambda r: (sets.index(r["set"]), scenes.index(r["scene"]), methods.index(r["method"])),
+    )
     each = table(
         ["starts and goals", "picture", "method", "home % [95 %]", *tail],
         ([r["set"], r["scene"], f"`{r['method']}`", home(r), *ends(r)] for r in order),
         3,
     )
     runs = unique(row["n"] for row in rows)
-    note = f"{' or '.join(map(str, runs))} runs a picture and row. End errors and steps (until home for good): medians over those home."
+    note = (
+        f"{' or '.join(map(str, runs))} runs a picture and row. End errors and steps (until "
+        "home for good): medians over those home."
+    )
     return f"{first}\n\n{note}\n\n<details><summary>Every picture</summary>\n\n{each}\n\n</details>"
 
 
@@ -41,14 +60,23 @@ def first(rows: list[Row]) -> str:
     """The README's: a line a method, over all pictures, without and with disturbances."""
     lines = []
     for method in unique(row["method"] for row in rows):
-        of = {name: pooled([r for r in rows if (r["set"], r["method"]) == (name, method)]) for name in ("lookat-rz", "lookat-rz-perturbed")}
+        of = {
+            name: pooled([r for r in rows if (r["set"], r["method"]) == (name, method)])
+            for name in ("lookat-rz", "lookat-rz-perturbed")
+        }
         figures = [
-            [f"{100 * each['converged']:.1f}", f"{each['end_mm_median']:.2g}", f"{each['steps_median']:.0f}"] for each in of.values()
+            [
+                f"{100 * each['converged']:.1f}",
+                f"{each['end_mm_median']:.2g}",
+                f"{each['steps_median']:.0f}",
+            ]
+            for each in of.values()
         ]
         lines.append([f"`{method}`", *figures[0], *figures[1][:2]])
     scenes, runs = unique(row["scene"] for row in rows), unique(row["n"] for row in rows)
     note = f"{len(scenes)} pictures, {' or '.join(map(str, runs))} runs on each in every row."
-    return f"{table(['method', 'converged %', 'end mm', 'steps', 'disturbed: converged %', 'end mm'], lines, 1)}\n\n{note}"
+    head = ["method", "converged %", "end mm", "steps", "disturbed: converged %", "end mm"]
+    return f"{table(head, lines, 1)}\n\n{note}"
 
 
 def keypoints(rows: list[Row]) -> str:
@@ -57,7 +85,9 @@ def keypoints(rows: list[Row]) -> str:
     for row in rows:
         shares = [f"{100 * row[k]:.0f}" for k in ("within_1", "within_3", "within_5")]
         of = [f"{100 * row['repeated']:.0f}", f"{row['off_px']:.2f}", f"{100 * row['matched']:.0f}"]
-        lines.append(["spoiled" if row["spoiled"] else "clean", NAMES[row["detector"]], *of, *shares])
+        lines.append(
+            ["spoiled" if row["spoiled"] else "clean", NAMES[row["detector"]], *of, *shares]
+        )
     heads = [
         "pictures",
         "detector",
@@ -70,12 +100,16 @@ def keypoints(rows: list[Row]) -> str:
 
 
 def objects(rows: list[Row]) -> str:
-    """A line a detector, variant and table: means over the parts' goals and starts, as in the paper's Table I."""
+    """A line a detector, variant and table: means over the parts' goals and starts, as in the
+    paper's Table I.
+    """
     kinds = unique((row["detector"], row["variant"], row["table"]) for row in rows)
     lines = []
     for kind in kinds:
         mine = [row for row in rows if (row["detector"], row["variant"], row["table"]) == kind]
-        runs = {name: [value for row in mine for value in row["runs"][name]] for name in mine[0]["runs"]}
+        runs = {
+            name: [value for row in mine for value in row["runs"][name]] for name in mine[0]["runs"]
+        }
         good = [k for k, px in enumerate(runs["avg2_px"]) if px < SETTLED_PX]
         means = {}
         for name in ("avg1_px", "avg2_px", "end_mm", "end_deg"):
@@ -90,19 +124,48 @@ def objects(rows: list[Row]) -> str:
             figure(means["end_deg"], 3),
         ]
         detector, variant, where = kind
-        lines.append([f"{NAMES[detector]} {VARIANTS[variant]}".strip(), where, str(len(runs["end_mm"])), str(len(good)), *shown])
-    return table(["keypoints", "table", "runs", "home", "AVG1 px", "AVG2 px", "end mm", "worst mm", "end deg"], lines, 2)
+        lines.append(
+            [
+                f"{NAMES[detector]} {VARIANTS[variant]}".strip(),
+                where,
+                str(len(runs["end_mm"])),
+                str(len(good)),
+                *shown,
+            ]
+        )
+    return table(
+        [
+            "keypoints",
+            "table",
+            "runs",
+            "home",
+            "AVG1 px",
+            "AVG2 px",
+            "end mm",
+            "worst mm",
+            "end deg",
+        ],
+        lines,
+        2,
+    )
 
 
 def grasps(rows: list[Row]) -> str:
-    """A line a method and table: the share of runs that took the part, by how far off they started."""
+    """A line a method and table: the share of runs that took the part, by how far off they
+    started.
+    """
     kinds = unique((row["method"], row["table"]) for row in rows)
     far = sorted({row["cm"] for row in rows})
     lines = []
     for method, where in kinds:
         cells = []
         for cm in far:
-            runs = [one for row in rows if (row["method"], row["table"], row["cm"]) == (method, where, cm) for one in row["taken"]]
+            runs = [
+                one
+                for row in rows
+                if (row["method"], row["table"], row["cm"]) == (method, where, cm)
+                for one in row["taken"]
+            ]
             cells.append(f"{100 * sum(runs) / len(runs):.0f} of {len(runs)}" if runs else "not run")
         lines.append([f"`{method}`", where, *cells])
     return table(["method", "table", *(f"{cm} cm, % taken" for cm in far)], lines, 2)
@@ -110,34 +173,87 @@ def grasps(rows: list[Row]) -> str:
 
 def gantry(rows: list[Row]) -> str:
     """A line a world, part of a set and picture."""
-    rows = rows + [row for name in MORE for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]]
+    rows = rows + [
+        row for name in MORE for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+    ]
     lines = []
     for row in rows:
         if row["scene"] != ALL:
             name = f"{row['set']}, {row['part']}" if row["part"] else row["set"]
-            lines.append([row["world"], name, row["scene"], f"`{row['method']}`", str(row["n"]), home(row), *ends(row)])
-    return table(["world", "set", "picture", "method", "runs", "home % [95 %]", "end mm", "end deg", "length", "steps"], lines, 4)
+            lines.append(
+                [
+                    row["world"],
+                    name,
+                    row["scene"],
+                    f"`{row['method']}`",
+                    str(row["n"]),
+                    home(row),
+                    *ends(row),
+                ]
+            )
+    return table(
+        [
+            "world",
+            "set",
+            "picture",
+            "method",
+            "runs",
+            "home % [95 %]",
+            "end mm",
+            "end deg",
+            "length",
+            "steps",
+        ],
+        lines,
+        4,
+    )
 
 
 def relief(rows: list[Row]) -> str:
     """A line a method: before a poster, and before what stands on it."""
     lines = []
     for method in unique(row["method"] for row in rows):
-        flat, high = ([row for row in rows if row["method"] == method and bool(row["relief"]) == stands] for stands in (False, True))
-        cells = [cell for found in (flat, high) for cell in ([home(found[0]), *ends(found[0])[:2]] if found else ["not run", "-", "-"])]
+        flat, high = (
+            [row for row in rows if row["method"] == method and bool(row["relief"]) == stands]
+            for stands in (False, True)
+        )
+        cells = [
+            cell
+            for found in (flat, high)
+            for cell in ([home(found[0]), *ends(found[0])[:2]] if found else ["not run", "-", "-"])
+        ]
         lines.append([f"`{method}`", str((flat + high)[0]["n"]), *cells])
-    heads = [f"{where}: {what}" for where in ("poster", "things on it") for what in ("home % [95 %]", "end mm", "end deg")]
+    heads = [
+        f"{where}: {what}"
+        for where in ("poster", "things on it")
+        for what in ("home % [95 %]", "end mm", "end deg")
+    ]
     return table(["method", "runs of each", *heads], lines, 1)
 
 
 def mutants(rows: list[Row]) -> str:
-    """A line a part of the package: how many faults its tests found; then every fault that they missed."""
-    parts = {row["file"]: row["file"].split("/")[0] if "/" in row["file"] else f"`{row['file']}`" for row in rows}
+    """A line a part of the package: how many faults its tests found; then every fault that they
+    missed.
+    """
+    parts = {
+        row["file"]: row["file"].split("/")[0] if "/" in row["file"] else f"`{row['file']}`"
+        for row in rows
+    }
     lines = []
     for part in (*sorted(set(parts.values())), ALL):
         found = [row["outcome"] != "missed" for row in rows if part in (ALL, parts[row["file"]])]
-        lines.append([part, str(len(found)), str(sum(found)), f"{100 * sum(found) / len(found):.1f}"])
+        lines.append(
+            [part, str(len(found)), str(sum(found)), f"{100 * sum(found) / len(found):.1f}"]
+        )
     left = [row for row in rows if row["outcome"] == "missed"]
-    told = [[f"`{row['file']}:{row['line']}`", f"`{row['change']}`".replace("|", "\\|"), row.get("judged") or "not judged"] for row in left]
+    told = [
+        [
+            f"`{row['file']}:{row['line']}`",
+            f"`{row['change']}`".replace("|", "\\|"),
+            row.get("judged") or "not judged",
+        ]
+        for row in left
+    ]
     first = table(["part", "faults", "found", "%"], lines, 1)
-    return f"{first}\n\n{table(['where', 'missed: the line as it is, and with the fault', 'why'], told, 3)}"
+    head = ["where", "missed: the line as it is, and with the fault", "why"]
+    return f"{first}\n\n{table(head, told, 3)}"

@@ -1,4 +1,5 @@
-"""Draws the README's picture from a finished demo: one run's start, end, goal and what is left, and the paths of many runs.
+"""Draws the README's picture from a finished demo: one run's start, end, goal and what is left, and
+the paths of many runs.
 
     make demo && .venv/bin/python -m benchmarks picture
 
@@ -18,11 +19,19 @@ from deepservo.evaluation.protocols import Starts, measure, sampled
 
 UP = 2  # drawn larger and reduced: smooth lines
 TILE, GAP, TEXT, MARGIN = 300, 20, 46, 24  # [px] of the finished picture
-PAPER, INK, MUTE, COARSE, FINE = (250, 250, 247), (26, 29, 33), (105, 112, 122), (11, 111, 184), (214, 106, 0)
+PAPER, INK, MUTE, COARSE, FINE = (
+    (250, 250, 247),
+    (26, 29, 33),
+    (105, 112, 122),
+    (11, 111, 184),
+    (214, 106, 0),
+)
 RADIUS = 0.75  # [m] that the map of the paths shows about the goal, for a goal 0.6 m away
 
 
-def main(demo: Path = Path("demo"), out: Path = Path("docs/demo.png"), starts: int = 60, seed: int = 0) -> int:
+def main(
+    demo: Path = Path("demo"), out: Path = Path("docs/demo.png"), starts: int = 60, seed: int = 0
+) -> int:
     """Draw it.
 
     Args:
@@ -38,7 +47,13 @@ def main(demo: Path = Path("demo"), out: Path = Path("docs/demo.png"), starts: i
         return 2
     where = sampled("lookat-rz", starts, seed, model.scene, model.camera, model.distance)
     method = f"{model.method}+dvs"
-    trajectory, row = measure(build(method, model.camera, model.distance, model), method, model.scene, model.picture, where)
+    trajectory, row = measure(
+        build(method, model.camera, model.distance, model),
+        method,
+        model.scene,
+        model.picture,
+        where,
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     draw(model, trajectory, where, row["converged"]).save(out, optimize=True)
     print(f"{out}: {100 * row['converged']:.0f} % of {starts} runs came home")
@@ -51,14 +66,21 @@ def draw(model: Model, trajectory: Trajectory, starts: Starts, share: float) -> 
     pictures = model.scene.render(model.camera, trajectory.Ts_world_cam[[0, -1], run])
     goal = starts.goal[run if len(starts.goal) > 1 else 0]
     mm, deg = errors(trajectory, starts)
-    start, end = f"{mm[0, run] / 10:.0f} cm, {deg[0, run]:.0f}° away", f"{small(float(mm[-1, run]))} mm, {small(float(deg[-1, run]))}° away"
+    start, end = (
+        f"{mm[0, run] / 10:.0f} cm, {deg[0, run]:.0f}° away",
+        f"{small(float(mm[-1, run]))} mm, {small(float(deg[-1, run]))}° away",
+    )
     n = trajectory.v_cam.shape[1]
     panels = [
         ("start", start, shade(pictures[0])),
         (f"after {int(trajectory.steps[run])} steps", end, shade(pictures[1])),
         ("goal", "the picture to come home to", shade(goal)),
         ("end minus goal", "grey: no difference", shade(0.5 + (pictures[1] - goal) / 2)),
-        (f"{round(share * n)} of {n} came home", "paths, seen facing the picture", paths(model, trajectory)),
+        (
+            f"{round(share * n)} of {n} came home",
+            "paths, seen facing the picture",
+            paths(model, trajectory),
+        ),
     ]
     width = 2 * MARGIN + len(panels) * TILE + (len(panels) - 1) * GAP
     sheet = Image.new("RGB", (UP * width, UP * (2 * MARGIN + TILE + TEXT)), PAPER)
@@ -84,7 +106,9 @@ def errors(trajectory: Trajectory, starts: Starts) -> tuple[Tensor, Tensor]:
 
 
 def telling(model: Model, trajectory: Trajectory, starts: Starts) -> int:
-    """The run with the farthest start among those that came home and began with most of their view on the picture."""
+    """The run with the farthest start among those that came home and began with most of their view
+    on the picture.
+    """
     mm, deg = errors(trajectory, starts)
     home = (mm[-1] < 10) & (deg[-1] < 1)
     coverage = model.scene.render_covered(model.camera, trajectory.Ts_world_cam[0])[1].mean((1, 2))
@@ -99,7 +123,9 @@ def shade(image: Tensor) -> Image.Image:
 
 
 def paths(model: Model, trajectory: Trajectory) -> Image.Image:
-    """Every path in x and y over the faint picture: coarse part, photometric part, a dot at each start."""
+    """Every path in x and y over the faint picture: coarse part, photometric part, a dot at each
+    start.
+    """
     radius, side = RADIUS * model.distance / 0.6, UP * TILE
     pixels = side / (2 * radius)
     panel = Image.new("RGB", (side, side), (255, 255, 255))
@@ -108,14 +134,21 @@ def paths(model: Model, trajectory: Trajectory) -> Image.Image:
     panel.paste(faint, ((side - size[0]) // 2, (side - size[1]) // 2))
     pen = ImageDraw.Draw(panel)
     xy = (side / 2 + pixels * trajectory.Ts_world_cam[:, :, :2, 3]).numpy()
-    fine = (trajectory.stage == 1).numpy()
+    fine = (trajectory.refining == 1).numpy()
     for run, steps in enumerate(trajectory.steps.tolist()):
         for k in range(steps):
-            pen.line([tuple(xy[k, run]), tuple(xy[k + 1, run])], FINE if fine[k, run] else COARSE, UP)
+            pen.line(
+                [tuple(xy[k, run]), tuple(xy[k + 1, run])], FINE if fine[k, run] else COARSE, UP
+            )
         x, y = xy[0, run]
         pen.ellipse([x - 3 * UP, y - 3 * UP, x + 3 * UP, y + 3 * UP], COARSE)
     centre = side / 2
-    pen.ellipse([centre - 5 * UP, centre - 5 * UP, centre + 5 * UP, centre + 5 * UP], (255, 255, 255), INK, 2 * UP)
+    pen.ellipse(
+        [centre - 5 * UP, centre - 5 * UP, centre + 5 * UP, centre + 5 * UP],
+        (255, 255, 255),
+        INK,
+        2 * UP,
+    )
     pen.rounded_rectangle([UP * 4, UP * 4, UP * 100, UP * 46], UP * 6, (255, 255, 255))
     for i, (name, colour) in enumerate((("network", COARSE), ("photometric", FINE))):
         pen.text((UP * 10, UP * (8 + 18 * i)), name, colour, ImageFont.load_default(UP * 14))

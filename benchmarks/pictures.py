@@ -1,8 +1,10 @@
-"""The README's table: learn each bundled picture, then bring cameras home by every method, goal clean and perturbed.
+"""The README's table: learn each bundled picture, then bring cameras home by every method, goal
+clean and perturbed.
 
     python -m benchmarks pictures && make table
 
-A picture whose model is in --models is not learned again, a row that is in --out is not measured again: killed, it goes on.
+A picture whose model is in --models is not learned again, a row that is in --out is not measured
+again: killed, it goes on.
 """
 
 from pathlib import Path
@@ -41,26 +43,40 @@ def main(
         minutes: of training a picture.
         models: folder that keeps the models.
         n: starts a row.
-        seed: of the starts and of what perturbs the goals; 0 was looked at while the methods were made. Trainings have seed 0.
+        seed: of the starts and of what perturbs the goals; 0 was looked at while the methods were
+        made. Trainings have seed 0.
         out: the results file.
         pictures: bundled pictures to take.
         methods: what to measure; a picture is learned where one of them needs that.
     """
     results = ResultsFile(out)
     for picture in pictures:
-        model = learned(picture, "cnn", models, minutes) if any(method in LEARNED for method in methods) else None
+        model = (
+            learned(picture, "cnn", models, minutes)
+            if any(method in LEARNED for method in methods)
+            else None
+        )
         scene = model.scene if model else scene_of(picture)
         for name in SETS:
             for method in methods:
                 training = model.training if model and method in LEARNED else {}
                 steps = training.get("steps")
-                settings = {"method": method, "set": name, "scene": picture, "n": n, "seed": seed, "trained_steps": steps}
+                settings = {
+                    "method": method,
+                    "set": name,
+                    "scene": picture,
+                    "n": n,
+                    "seed": seed,
+                    "trained_steps": steps,
+                }
                 if results.has(settings):
                     continue
                 controller = build(method, PAPER_CAMERA, DISTANCE, model)
                 starts = sampled(name, n, seed, scene, PAPER_CAMERA, DISTANCE)
-                with servo_bar(f"{method}, {name}, {picture}", controller.budget) as show:
-                    trajectory, row = measure(controller, method, scene, picture, starts, progress=show)
+                with servo_bar(f"{method}, {name}, {picture}", controller.max_steps) as show:
+                    trajectory, row = measure(
+                        controller, method, scene, picture, starts, progress=show
+                    )
                 results.add(
                     {
                         **row,
@@ -69,7 +85,11 @@ def main(
                     },
                     settings,
                 )
-                print(f"{picture:10} {name:20} {method:9} {100 * row['converged']:5.1f} % home, {row['time_s']:.0f} s", flush=True)
+                print(
+                    f"{picture:10} {name:20} {method:9} {100 * row['converged']:5.1f} % home, "
+                    f"{row['time_s']:.0f} s",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

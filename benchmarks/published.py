@@ -1,4 +1,6 @@
-"""The tables of docs/results.md: what the papers print beside ours at full scale and on two cores; marks; and the weights that ship."""
+"""The tables of docs/results.md: what the papers print beside ours at full scale and on two cores;
+marks; and the weights that ship.
+"""
 
 import functools
 import hashlib
@@ -16,9 +18,22 @@ from rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-TWO_CORES = ("one-scene", "aevs", "mlvs", "pictures", "classical", "six", "papers")  # the first of these that has a row counts
+TWO_CORES = (
+    "one-scene",
+    "aevs",
+    "mlvs",
+    "pictures",
+    "classical",
+    "six",
+    "papers",
+)  # the first of these that has a row counts
 NOT_RUN = ["not run", "-", "-"]
-LEARNED = (("lookat-rz", "cnn"), ("gaussian", "siamese-se3"), ("lookat", "aevs"), ("lookat-rz", "mlvs"))
+LEARNED = (
+    ("lookat-rz", "cnn"),
+    ("gaussian", "siamese-se3"),
+    ("lookat", "aevs"),
+    ("lookat-rz", "mlvs"),
+)
 """Each paper's method on the set that it was published on, one scene."""
 AS_VISP = "DVS steps, 320 x 240, 64 runs, antialiased"
 
@@ -27,8 +42,21 @@ def published(_: list[Row]) -> str:
     """A line a published figure."""
     lines = []
     for (name, method), (percent, mm) in PUBLISHED.items():
-        lines.append([name, f"`{method}`", f"{percent:.1f}", figure(mm), *_cells(_full(name, method)), *_cells(_two_cores(name, method))])
-    heads = [f"{where}: {what}" for where in ("full scale", "two cores") for what in ("home % [95 %]", "end mm", "learned for")]
+        lines.append(
+            [
+                name,
+                f"`{method}`",
+                f"{percent:.1f}",
+                figure(mm),
+                *_cells(_full(name, method)),
+                *_cells(_two_cores(name, method)),
+            ]
+        )
+    heads = [
+        f"{where}: {what}"
+        for where in ("full scale", "two cores")
+        for what in ("home % [95 %]", "end mm", "learned for")
+    ]
     return table(["set", "method", "paper: home %", "end mm", *heads], lines, 2)
 
 
@@ -44,15 +72,27 @@ def _whole() -> dict[str, dict[str, Any]]:
 
 
 def _full(name: str, method: str) -> list[Row]:
-    return next((found for content in _whole().values() if (found := _of(content["rows"], name, method))), [])
+    return next(
+        (found for content in _whole().values() if (found := _of(content["rows"], name, method))),
+        [],
+    )
 
 
 def _two_cores(name: str, method: str) -> list[Row]:
-    return next((found for file in TWO_CORES if (found := _of(_rows(RESULTS / f"{file}.json"), name, method))), [])
+    return next(
+        (
+            found
+            for file in TWO_CORES
+            if (found := _of(_rows(RESULTS / f"{file}.json"), name, method))
+        ),
+        [],
+    )
 
 
 def _of(rows: list[Row], name: str, method: str) -> list[Row]:
-    return [row for row in rows if (row["set"], row["method"]) == (name, method) and row["scene"] != ALL]
+    return [
+        row for row in rows if (row["set"], row["method"]) == (name, method) and row["scene"] != ALL
+    ]
 
 
 def _cells(rows: list[Row]) -> list[str]:
@@ -78,34 +118,77 @@ def recipes(_: list[Row]) -> str:
             training = content["training"]
             share = f"{100 * training['rendering_share']:.0f}"
             gpu = content["machine"].get("gpu", content["machine"]["processor"])
-            cells = [f"{training['seconds'] / 60:.1f}", f"{training['samples_per_s']:.0f}", share, gpu]
+            cells = [
+                f"{training['seconds'] / 60:.1f}",
+                f"{training['samples_per_s']:.0f}",
+                share,
+                gpu,
+            ]
         lines.append([f"`{name}`", experiment.paper, str(experiment.steps), *cells])
-    return table(["recipe", "what was published", "steps", "minutes", "samples a second", "% rendering", "hardware"], lines, 2)
+    return table(
+        [
+            "recipe",
+            "what was published",
+            "steps",
+            "minutes",
+            "samples a second",
+            "% rendering",
+            "hardware",
+        ],
+        lines,
+        2,
+    )
 
 
 def marks(_: list[Row]) -> str:
     """A line a mark that a GPU is to meet."""
-    lines = [[*_learned_for(name, method), f"`deepservo recipe {method}`"] for name, method in LEARNED]
-    rows = [row for content in _whole().values() for row in content["rows"] if row["set"] == "lookat-rz"]
-    slowest = max(((row["time_s"] * 500 / row["n"] / 60, row["method"]) for row in rows), default=None)
+    lines = [
+        [*_learned_for(name, method), f"`deepservo recipe {method}`"] for name, method in LEARNED
+    ]
+    rows = [
+        row for content in _whole().values() for row in content["rows"] if row["set"] == "lookat-rz"
+    ]
+    slowest = max(
+        ((row["time_s"] * 500 / row["n"] / 60, row["method"]) for row in rows), default=None
+    )
     cell = f"{slowest[0]:.1f} min, `{slowest[1]}`" if slowest else NOT_RUN[0]
-    lines.append(["500 runs of `lookat-rz`, the slowest method", "3 min", cell, "`deepservo recipe` of each"])
+    lines.append(
+        ["500 runs of `lookat-rz`, the slowest method", "3 min", cell, "`deepservo recipe` of each"]
+    )
     rows = _rows(RESULTS / "gpu.json")
     for method, net, most in (("aevs", "ResNet-18", 1.5), ("siamese-se3", "EfficientNet-B3", 3.0)):
         alone = [row["ms_p50"] for row in rows if (row["method"], row["runs"]) == (method, 1)]
         cell = f"{alone[0]:.2f} ms" if alone else NOT_RUN[0]
-        lines.append([f"one control step of `{method}`, {net}, 224 x 224", f"{most:g} ms", cell, "`python -m benchmarks gpu`"])
+        lines.append(
+            [
+                f"one control step of `{method}`, {net}, 224 x 224",
+                f"{most:g} ms",
+                cell,
+                "`python -m benchmarks gpu`",
+            ]
+        )
     ours = [row["steps_per_s"] or 0.0 for row in rows if row["method"] == "dvs-visp"]
     (visp,) = (row["theirs"] for row in _rows(RESULTS / "speed.json") if row["what"] == AS_VISP)
     cell = f"{max(ours) / visp:.0f} times" if ours else NOT_RUN[0]
-    lines.append(["steps of DVS a second in simulation, 320 x 240, beside ViSP's", "1000 times", cell, "`python -m benchmarks gpu`"])
+    lines.append(
+        [
+            "steps of DVS a second in simulation, 320 x 240, beside ViSP's",
+            "1000 times",
+            cell,
+            "`python -m benchmarks gpu`",
+        ]
+    )
     return table(["what", "mark", "measured", "by"], lines, 2)
 
 
 def _learned_for(name: str, method: str) -> list[str]:
     """Whether a method came to its published level, and how long it learned for that."""
     asked, rows = PUBLISHED[name, method][0], _full(name, method)
-    cell = f"{100 * rows[0]['converged']:.1f} %, {rows[0]['trained_s'] / 60:.1f} min" if rows else NOT_RUN[0]
+    cell = (
+        f"{100 * rows[0]['converged']:.1f} %, {rows[0]['trained_s'] / 60:.1f} min"
+        if rows
+        else NOT_RUN[0]
+    )
     return [f"`{method}` learned, home on `{name}`", f"{asked:.1f} %, 10 min", cell]
 
 
@@ -115,26 +198,55 @@ def weights(_: list[Row]) -> str:
     for path in sorted(SHIPPED.glob("*.safetensors")):
         content, made = path.read_bytes(), load_unseen(path).training
         asked = made["settings"]
-        length = f"--steps {asked['steps asked']}" if asked["steps asked"] else f"--minutes {asked['minutes']:g}"
-        cells = [f"{made['parameters'] / 1e6:.2f}", f"{len(content) / 2**20:.1f}", f"`deepservo learn --method {path.stem} {length}`"]
-        cells += [str(made["steps"]), f"{made['seconds'] / 60:.0f}", SHOWN[path.stem](), f"`{hashlib.sha256(content).hexdigest()}`"]
+        length = (
+            f"--steps {asked['steps asked']}"
+            if asked["steps asked"]
+            else f"--minutes {asked['minutes']:g}"
+        )
+        cells = [
+            f"{made['parameters'] / 1e6:.2f}",
+            f"{len(content) / 2**20:.1f}",
+            f"`deepservo learn --method {path.stem} {length}`",
+        ]
+        cells += [
+            str(made["steps"]),
+            f"{made['seconds'] / 60:.0f}",
+            SHOWN[path.stem](),
+            f"`{hashlib.sha256(content).hexdigest()}`",
+        ]
         lines.append([f"`{path.stem}`", *cells])
-    return table(["name", "million weights", "MiB", "made by", "steps", "minutes", "result", "SHA-256"], lines, 1)
+    return table(
+        ["name", "million weights", "MiB", "made by", "steps", "minutes", "result", "SHA-256"],
+        lines,
+        1,
+    )
 
 
 def _pairs_home() -> str:
-    rows = [row for row in _rows(RESULTS / "unseen.json") if (row["method"], row["scene"]) == ("cnn-pair+dvs", ALL)]
+    rows = [
+        row
+        for row in _rows(RESULTS / "unseen.json")
+        if (row["method"], row["scene"]) == ("cnn-pair+dvs", ALL)
+    ]
     return f"`cnn-pair+dvs`, {_hits(rows)} home on `unseen`"
 
 
 def _objects_home() -> str:
     wanted = ("dfbvs", "keypoints", "whole")
-    rows = [row for row in _rows(RESULTS / "objects.json") if (row["method"], row["detector"], row["variant"]) == wanted]
-    return f"`dfbvs`, {_hits([{'n': len(row['runs']['steps']), 'converged': row['home']} for row in rows])} home before objects"
+    rows = [
+        row
+        for row in _rows(RESULTS / "objects.json")
+        if (row["method"], row["detector"], row["variant"]) == wanted
+    ]
+    shares = [{"n": len(row["runs"]["steps"]), "converged": row["home"]} for row in rows]
+    return f"`dfbvs`, {_hits(shares)} home before objects"
 
 
 def _hits(rows: list[Row]) -> str:
-    return f"{round(sum(row['converged'] * row['n'] for row in rows))} of {sum(row['n'] for row in rows)}"
+    return (
+        f"{round(sum(row['converged'] * row['n'] for row in rows))} of "
+        f"{sum(row['n'] for row in rows)}"
+    )
 
 
 SHOWN = {"cnn-pair": _pairs_home, "keypoints": _objects_home}
@@ -142,15 +254,24 @@ SHOWN = {"cnn-pair": _pairs_home, "keypoints": _objects_home}
 
 
 def gpu(rows: list[Row]) -> str:
-    """A line a method and number of runs: trajectory-steps a second beside the floors, and how long one call takes."""
+    """A line a method and number of runs: trajectory-steps a second beside the floors, and how long
+    one call takes.
+    """
     lines = []
     for row in rows:
         if row["steps_per_s"] is None:
             lines.append([f"`{row['method']}`", str(row["runs"]), "out of memory", *"-----"])
             continue
-        floors = [figure(row["steps_per_s"] / row[k]) if row[k] else "-" for k in ("memory_floor", "flop_floor")]
-        times = ["-" if row[k] is None else f"{row[k]:.2f}" for k in ("ms_p50", "ms_p99", "ms_compiled")]
-        lines.append([f"`{row['method']}`", str(row["runs"]), f"{row['steps_per_s']:.0f}", *floors, *times])
+        floors = [
+            figure(row["steps_per_s"] / row[k]) if row[k] else "-"
+            for k in ("memory_floor", "flop_floor")
+        ]
+        times = [
+            "-" if row[k] is None else f"{row[k]:.2f}" for k in ("ms_p50", "ms_p99", "ms_compiled")
+        ]
+        lines.append(
+            [f"`{row['method']}`", str(row["runs"]), f"{row['steps_per_s']:.0f}", *floors, *times]
+        )
     heads = [
         "method",
         "runs at once",

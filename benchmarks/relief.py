@@ -1,9 +1,11 @@
-"""Networks taught a flat picture, before a poster and before things that stand on it, under wandering lamps (CNN-VS V.B.3, AEVS Fig. 8).
+"""Networks taught a flat picture, before a poster and before things that stand on it, under
+wandering lamps (CNN-VS V.B.3, AEVS Fig. 8).
 
     python -m benchmarks relief && make table
 
-The camera takes one picture from where it shall be; that picture, taken for a plane, is all that is learned. A network that is in --models
-is not learned again, a row that is in --out is not measured again: killed, it goes on.
+The camera takes one picture from where it shall be; that picture, taken for a plane, is all that is
+learned. A network that is in --models is not learned again, a row that is in --out is not measured
+again: killed, it goes on.
 """
 
 from dataclasses import replace
@@ -32,9 +34,15 @@ from deepservo.worlds.views import AXES
 from rows import ResultsFile, per_run
 
 DISTANCE, PICTURE = 0.6, "coffee"
-AWAY = 0.1  # deviation of the starts from the goal [m], as in the set `steps`: farther off a camera sees little of the one picture
+# deviation of the starts from the goal [m], as in the set `steps`: farther off a camera sees little
+# of the one picture
+AWAY = 0.1
 LARGER = 2.0  # than the parts that are grasped
-PLACES = {"bracket": (-0.12, -0.07, 0.3), "hub": (0.13, -0.07, 0.0), "clip": (0.02, 0.12, -0.4)}  # x, y [m], turned about z [rad]
+PLACES = {
+    "bracket": (-0.12, -0.07, 0.3),
+    "hub": (0.13, -0.07, 0.0),
+    "clip": (0.02, 0.12, -0.4),
+}  # x, y [m], turned about z [rad]
 
 
 def things() -> list[Standing]:
@@ -50,12 +58,21 @@ def things() -> list[Standing]:
 
 def heights() -> float:
     """How high the highest thing stands, as a share of the camera's distance."""
-    return max(LARGER * float(PARTS[name].mesh().vertices[:, 2].max()) for name in PLACES) / DISTANCE
+    return (
+        max(LARGER * float(PARTS[name].mesh().vertices[:, 2].max()) for name in PLACES) / DISTANCE
+    )
 
 
 def gantry(relief: bool, Ts_world_cam: Float[Tensor, "n 4 4"], seed: int) -> Gantry:
     """Gantries over the poster, or over it and what stands on it; the lamps wander."""
-    return Gantry(scene_of(PICTURE), PAPER_CAMERA, Ts_world_cam, Light(changing=True), seed=seed, parts=things() if relief else ())
+    return Gantry(
+        scene_of(PICTURE),
+        PAPER_CAMERA,
+        Ts_world_cam,
+        Light(changing=True),
+        seed=seed,
+        parts=things() if relief else (),
+    )
 
 
 def goal_picture(relief: bool) -> Float[Tensor, "1 1 h w"]:
@@ -74,7 +91,18 @@ def learned(method: str, relief: bool, folder: Path, steps: int) -> Model:
     camera, (picture,) = CalibratedCamera(PAPER_CAMERA), goal_picture(relief)
     scene = make_scene(picture, camera, name, view=True, distance=DISTANCE)
     with training_bar(f"learning {name}, {method}") as show:
-        return learn(picture, scene, camera, path, name=name, distance=DISTANCE, method=method, steps=steps, resume=None, show=show)
+        return learn(
+            picture,
+            scene,
+            camera,
+            path,
+            name=name,
+            distance=DISTANCE,
+            method=method,
+            steps=steps,
+            resume=None,
+            show=show,
+        )
 
 
 def main(
@@ -109,9 +137,21 @@ def main(
             }
             if not results.has(settings):
                 taught = trained_as(method)
-                row = measured(method, relief, n, seed, learned(taught, relief, models, steps) if taught else None)
+                row = measured(
+                    method,
+                    relief,
+                    n,
+                    seed,
+                    learned(taught, relief, models, steps) if taught else None,
+                )
                 results.add(row, settings)
-                print(method, "relief" if relief else "flat", row["converged"], row["end_mm_median"], flush=True)
+                print(
+                    method,
+                    "relief" if relief else "flat",
+                    row["converged"],
+                    row["end_mm_median"],
+                    flush=True,
+                )
 
 
 def starts(n: int, seed: int) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
@@ -119,13 +159,29 @@ def starts(n: int, seed: int) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 
     return sampling.spread(n, torch.Generator().manual_seed(seed), DISTANCE, AWAY)
 
 
-def measured(method: str, relief: bool, n: int, seed: int, model: Model | None) -> dict[str, object]:
+def measured(
+    method: str, relief: bool, n: int, seed: int, model: Model | None
+) -> dict[str, object]:
     """A row, with what pooling needs of each run."""
     Ts_world_cam, Ts_world_goal = starts(n, seed)
-    where = Starts(f"steps, {100 * AWAY:g} cm", Ts_world_cam, Ts_world_goal, goal_picture(relief), seed)
-    controller, world = build(method, PAPER_CAMERA, DISTANCE, model), gantry(relief, where.Ts_world_cam, seed)
-    with servo_bar(f"{method}, {'relief' if relief else 'flat'}", controller.budget) as show:
-        trajectory, row = measure(controller, method, scene_of(PICTURE), PICTURE, where, progress=show, world=world, dt=1 / RATE)
+    where = Starts(
+        f"steps, {100 * AWAY:g} cm", Ts_world_cam, Ts_world_goal, goal_picture(relief), seed
+    )
+    controller, world = (
+        build(method, PAPER_CAMERA, DISTANCE, model),
+        gantry(relief, where.Ts_world_cam, seed),
+    )
+    with servo_bar(f"{method}, {'relief' if relief else 'flat'}", controller.max_steps) as show:
+        trajectory, row = measure(
+            controller,
+            method,
+            scene_of(PICTURE),
+            PICTURE,
+            where,
+            progress=show,
+            world=world,
+            dt=1 / RATE,
+        )
     return {**row, "runs": per_run(judge(trajectory, where.Ts_world_goal, row["gain"]))}
 
 

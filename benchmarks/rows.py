@@ -1,4 +1,6 @@
-"""Results files of the benchmarks: rows as in `results.json`, one a line, on disk after each; and what rows say together."""
+"""Results files of the benchmarks: rows as in `results.json`, one a line, on disk after each; and
+what rows say together.
+"""
 
 import json
 from pathlib import Path
@@ -23,7 +25,9 @@ class ResultsFile:
 
     def has(self, settings: Row) -> bool:
         """Whether a row made with these settings is there."""
-        return any(settings.items() <= {k: row.get(k) for k in settings}.items() for row in self.rows)
+        return any(
+            settings.items() <= {k: row.get(k) for k in settings}.items() for row in self.rows
+        )
 
     def add(self, row: Row, settings: Row) -> None:
         """Keep a row, and write the file beside and renamed."""
@@ -32,22 +36,34 @@ class ResultsFile:
 
 
 def per_run(runs: Judged) -> dict[str, list[Any]]:
-    """What pooling needs of each run, four significant digits: came home, end errors, steps to converge (null: did not)."""
+    """What pooling needs of each run, four significant digits: came home, end errors, steps to
+    converge (null: did not).
+    """
     return {
         "home": runs.home.astype(int).tolist(),
         "end_mm": [float(f"{x:.4g}") for x in runs.mm.tolist()],
         "end_deg": [float(f"{x:.4g}") for x in runs.deg.tolist()],
-        "steps": [int(count) if good else None for count, good in zip(runs.steps.tolist(), runs.home, strict=True)],
+        "steps": [
+            int(count) if good else None
+            for count, good in zip(runs.steps.tolist(), runs.home, strict=True)
+        ],
     }
 
 
 def pooled(rows: list[Row]) -> Row:
-    """The figures of a table over all runs of some rows; medians and means over the runs that came home, as in one row."""
+    """The figures of a table over all runs of some rows; medians and means over the runs that came
+    home, as in one row.
+    """
     home, mm, deg, steps = (
-        np.concatenate([np.array(row["runs"][k], float) for row in rows]) for k in ("home", "end_mm", "end_deg", "steps")
+        np.concatenate([np.array(row["runs"][k], float) for row in rows])
+        for k in ("home", "end_mm", "end_deg", "steps")
     )
     good = home == 1
-    ratios = [(row["length_ratio"], sum(row["runs"]["home"])) for row in rows if row["length_ratio"] is not None]
+    ratios = [
+        (row["length_ratio"], sum(row["runs"]["home"]))
+        for row in rows
+        if row["length_ratio"] is not None
+    ]
 
     def median(values: np.ndarray) -> float | None:
         return float(np.median(values[good])) if good.any() else None
@@ -58,6 +74,8 @@ def pooled(rows: list[Row]) -> Row:
         "converged_ci": metrics.wilson(int(good.sum()), len(home)),
         "end_mm_median": median(mm),
         "end_deg_median": median(deg),
-        "length_ratio": sum(r * k for r, k in ratios) / sum(k for _, k in ratios) if ratios else None,
+        "length_ratio": sum(r * k for r, k in ratios) / sum(k for _, k in ratios)
+        if ratios
+        else None,
         "steps_median": median(steps),
     }

@@ -1,4 +1,5 @@
-"""Siame-se(3) Fig. 3: one network of many scenes, in grey and in colour, measured on some of the scenes that it learned.
+"""Siame-se(3) Fig. 3: one network of many scenes, in grey and in colour, measured on some of the
+scenes that it learned.
 
     python -m benchmarks scenes --folder PICTURES && make table
 
@@ -45,7 +46,8 @@ def main(
         colours: whether pictures are in colour.
         steps: of each training.
         preset: of its recipe.
-        measured: on how many of its scenes a network is measured, from the first to the last evenly.
+        measured: on how many of its scenes a network is measured, from the first to the last
+        evenly.
         n: starts in each scene.
         seed: of the training and the starts.
         models: folder that keeps the networks.
@@ -55,33 +57,63 @@ def main(
     for number in numbers:
         for colour in colours:
             files = pictures.files_in(folder)[:number]
-            settings = {"scenes": number, "colour": colour, "preset": preset, "steps_trained": steps, "n": n, "seed": seed}
+            settings = {
+                "scenes": number,
+                "colour": colour,
+                "preset": preset,
+                "steps_trained": steps,
+                "n": n,
+                "seed": seed,
+            }
             chosen = files[:: -(-len(files) // measured)]
             wanted = [file for file in chosen if not results.has({**settings, "scene": file.name})]
             if not wanted:
                 continue
             scenes = {file.name: scene_of(file, colour) for file in files}
             model = learned(
-                files, colour, steps, preset, seed, scenes, models / f"{preset}-{number}{'-colour' * colour}-{steps}.safetensors"
+                files,
+                colour,
+                steps,
+                preset,
+                seed,
+                scenes,
+                models / f"{preset}-{number}{'-colour' * colour}-{steps}.safetensors",
             )
             bench = Bench(PAPER_CAMERA, DISTANCE, scenes, {}, seed)
             for file in wanted:
                 job = Job(METHOD, SET, "", file.name, n)
                 controller = build(METHOD, PAPER_CAMERA, DISTANCE, model)
-                with servo_bar(f"{number} scenes, {file.name}", controller.budget) as show:
+                with servo_bar(f"{number} scenes, {file.name}", controller.max_steps) as show:
                     chunk = Prepared(job, bench, controller).run(range(n), show)
-                trained = {"trained_s": model.training["seconds"], "loss": model.training["loss"][-1][1]}
+                trained = {
+                    "trained_s": model.training["seconds"],
+                    "loss": model.training["loss"][-1][1],
+                }
                 found = {**row(job, [chunk], bench), **trained, "runs": per_run(chunk.runs)}
                 results.add(found, settings)
-                print(f"{number} scenes{', colour' * colour}, {file.name}: {100 * found['converged']:.0f} % home", flush=True)
+                print(
+                    f"{number} scenes{', colour' * colour}, {file.name}: "
+                    f"{100 * found['converged']:.0f} % home",
+                    flush=True,
+                )
 
 
 def scene_of(file: Path, colour: bool) -> PlanarScene:
     """The picture on the plane."""
-    return make_scene(pictures.read_picture(file, colour), CalibratedCamera(PAPER_CAMERA), str(file))
+    return make_scene(
+        pictures.read_picture(file, colour), CalibratedCamera(PAPER_CAMERA), str(file)
+    )
 
 
-def learned(files: list[Path], colour: bool, steps: int, preset: str, seed: int, scenes: dict[str, PlanarScene], path: Path) -> Model:
+def learned(
+    files: list[Path],
+    colour: bool,
+    steps: int,
+    preset: str,
+    seed: int,
+    scenes: dict[str, PlanarScene],
+    path: Path,
+) -> Model:
     """The network in `path`, or one learned now (resumed where it was killed)."""
     if path.is_file():
         return load_model(path)
@@ -89,8 +121,9 @@ def learned(files: list[Path], colour: bool, steps: int, preset: str, seed: int,
     first, *others = scenes.values()
     with training_bar(f"learning {len(scenes)} scenes{' in colour' * colour}") as show:
         return learn(
-            pictures.read_picture(files[0], colour), first, CalibratedCamera(PAPER_CAMERA), path, name=files[0].name, method=METHOD,
-            preset=preset, steps=steps, seed=seed, options=Options(others=tuple(others)), resume=None, show=show,
+            pictures.read_picture(files[0], colour), first, CalibratedCamera(PAPER_CAMERA), path,
+            name=files[0].name, method=METHOD, preset=preset, steps=steps, seed=seed,
+            options=Options(others=tuple(others)), resume=None, show=show,
         )  # fmt: skip
 
 

@@ -39,13 +39,24 @@ def timed(work: Callable[[], object]) -> float:
 
 def row(what: str, took: list[float]) -> dict[str, Any]:
     """Of the results file."""
-    return {"what": what, "n": len(took), "ms_median": statistics.median(took), "ms_p90": statistics.quantiles(took, n=10)[-1]}
+    return {
+        "what": what,
+        "n": len(took),
+        "ms_median": statistics.median(took),
+        "ms_p90": statistics.quantiles(took, n=10)[-1],
+    }
 
 
-def steps(scene: str, other: str, condition: Condition, name: str, which: int) -> dict[str, list[float]]:
-    """Times by what was chosen, from starts of a part of a set; `other` is what the camera sees, where it is not the goal's scene."""
+def steps(
+    scene: str, other: str, condition: Condition, name: str, which: int
+) -> dict[str, list[float]]:
+    """Times by what was chosen, from starts of a part of a set; `other` is what the camera sees,
+    where it is not the goal's scene.
+    """
     found: dict[str, list[float]] = {}
-    Ts_cam, Ts_goal = SETS[name][which].draw(STARTS, torch.Generator().manual_seed(0), 0.6, PAPER_CAMERA)
+    Ts_cam, Ts_goal = SETS[name][which].draw(
+        STARTS, torch.Generator().manual_seed(0), 0.6, PAPER_CAMERA
+    )
     servo = build("auto", PAPER_CAMERA)
     for i in (0, *range(STARTS)):  # the first steps wake caches up
         run = torch.tensor([i])
@@ -55,8 +66,8 @@ def steps(scene: str, other: str, condition: Condition, name: str, which: int) -
         servo.set_goal(goal)
         for look in ("first look", "after that"):
             took = timed(partial(servo.velocity, seen))
-            if look == "first look" or not servo.stage(1)[0]:
-                way = next(way for way in WAYS if way in servo.evidence(1)[0])
+            if look == "first look" or not servo.is_refining(1)[0]:
+                way = next(way for way in WAYS if way in servo.status(1)[0])
                 found.setdefault(f"coarse, {way.rstrip(':')}, {look}", []).append(took)
         for part, what in NEAR if scene == other else ():
             left = Ts_goal[i] @ se3.exp(part * se3.log(se3.inverse(Ts_goal[i]) @ Ts_cam[i]))
@@ -64,7 +75,7 @@ def steps(scene: str, other: str, condition: Condition, name: str, which: int) -
             for _ in range(3):  # the first ones acquire it
                 servo.velocity(image)
             took = timed(partial(servo.velocity, image))
-            if servo.stage(1)[0]:
+            if servo.is_refining(1)[0]:
                 found.setdefault(what, []).append(took)
     return found
 

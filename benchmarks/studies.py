@@ -1,4 +1,5 @@
-"""The studies, one line each: networks that differ in one thing, learned for as many steps, measured on the same starts.
+"""The studies, one line each: networks that differ in one thing, learned for as many steps,
+measured on the same starts.
 
     python -m benchmarks studies losses        # AEVS Fig. 4: frequencies or pixels, five seeds
     python -m benchmarks studies size          # AEVS Fig. 5a: numbers in the latent space
@@ -6,10 +7,10 @@
     python -m benchmarks studies norm          # weight norm or batch norm
     python -m benchmarks studies pool          # grouped convolution or average pool
     python -m benchmarks studies scenes        # one autoencoder of ten scenes, on another one
-    python -m benchmarks studies regression    # MLVS, or the pose outright: the same encoder, pictures and steps
-    python -m benchmarks studies spoiled       # MLVS, taught clean pictures, lit and covered ones, and ones out of focus too
-    python -m benchmarks studies bank          # MLVS: L of the pose found on phi, of one neighbour, of fifty, weighted two ways
-    python -m benchmarks studies siamese       # Siame-se(3) Table I: velocity or pose; four weights, two, or a fixed one; another law
+    python -m benchmarks studies regression    # MLVS, or the pose outright, all else the same
+    python -m benchmarks studies spoiled       # MLVS, taught clean and degraded pictures
+    python -m benchmarks studies bank          # MLVS: L of the pose, of one neighbour, of fifty
+    python -m benchmarks studies siamese       # Siame-se(3) Table I: what is learned, and its loss
     python -m benchmarks studies draw          # what the results file has, as one page
 
 Killed, a study goes on: what is learned or measured is not done again.
@@ -48,24 +49,63 @@ from deepservo.nets.siamese import GROUPS
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.reference import to_reference
 from deepservo.training.learn import FEW, recipe
-from deepservo.training.tasks.latent import BEGINNING, AutoEncoderTask, IsometryTask, Loss, begun, pictures, spoiled
+from deepservo.training.tasks.latent import (
+    BEGINNING,
+    AutoEncoderTask,
+    IsometryTask,
+    Loss,
+    begun,
+    pictures,
+    spoiled,
+)
 from deepservo.training.tasks.pose import generator, perturbed
 from deepservo.training.tasks.siamese import Law, SiameseTask
 from deepservo.training.train import Task, train
 from pages import write_page
 from rows import ResultsFile, per_run, pooled
 
-Study = Literal["losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "siamese", "draw"]
+Study = Literal[
+    "losses",
+    "size",
+    "depth",
+    "norm",
+    "pool",
+    "scenes",
+    "regression",
+    "spoiled",
+    "bank",
+    "siamese",
+    "draw",
+]
 DISTANCE = 0.6
-HARDEST = ("", "defocus 4 px, view", "motion blur 1", "noise 0.08, view", "32 px")  # the parts of sets that are measured
+HARDEST = (
+    "",
+    "defocus 4 px, view",
+    "motion blur 1",
+    "noise 0.08, view",
+    "32 px",
+)  # the parts of sets that are measured
 LATENTS, SEEDS = (6, 8, 16, 32, 64, 128, 256), range(5)
-TEN = ("astronaut", "chelsea", "moon", "page", "brick", "clouds", "leaves", "strokes", "tiles", "mixed")
+TEN = (
+    "astronaut",
+    "chelsea",
+    "moon",
+    "page",
+    "brick",
+    "clouds",
+    "leaves",
+    "strokes",
+    "tiles",
+    "mixed",
+)
 FREQUENCY, METRIC = "losses, frequency", "regression, mlvs"  # networks that several studies take
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One network of a study: how it is built, what it learns on a scene, how it steers, and on which sets."""
+    """One network of a study: how it is built, what it learns on a scene, how it steers, and on
+    which sets.
+    """
 
     label: str
     net: Callable[[Any], nn.Module]
@@ -75,7 +115,7 @@ class Variant:
     seed: int = 0
     learned_as: str = ""
     """The study and label of the variant whose network it takes."""
-    paced: Callable[[Any, int], Task] = lambda task, steps: task
+    scheduled: Callable[[Any, int], Task] = lambda task, steps: task
     """The task, when it is known how long it is learned."""
 
 
@@ -91,12 +131,16 @@ class InTurn:
 
     def beginning(self, size: int) -> Tensor:
         """As many of each."""
-        return torch.cat([task.beginning(size, BEGINNING // len(self.tasks)) for task in self.tasks])
+        return torch.cat(
+            [task.beginning(size, BEGINNING // len(self.tasks)) for task in self.tasks]
+        )
 
 
 @dataclass(frozen=True)
 class RegressionTask:
-    """Teaches an encoder the pose outright, with the pictures that `like` has: L1 of t [distances] and two columns of R."""
+    """Teaches an encoder the pose outright, with the pictures that `like` has: L1 of t [distances]
+    and two columns of R.
+    """
 
     like: IsometryTask
 
@@ -139,7 +183,11 @@ def variants(study: Study, preset: str) -> list[Variant]:
     """What a study compares."""
     if study == "siamese":
         return _siamese(preset)
-    return _metric(study, preset) if study in ("regression", "spoiled", "bank") else _autoencoders(study, preset)
+    return (
+        _metric(study, preset)
+        if study in ("regression", "spoiled", "bank")
+        else _autoencoders(study, preset)
+    )
 
 
 def _siamese(preset: str) -> list[Variant]:
@@ -153,7 +201,8 @@ def _siamese(preset: str) -> list[Variant]:
 
         return Variant(
             f"{label}, {loss}", lambda task: chosen.net(task, chosen.backbone), task,
-            lambda net: SiameseServo(PAPER_CAMERA, net.net, DISTANCE, law == "SE3"), ("gaussian",), paced=chosen.paced,
+            lambda net: SiameseServo(PAPER_CAMERA, net.net, DISTANCE, law == "SE3"), ("gaussian",),
+            scheduled=chosen.scheduled,
         )  # fmt: skip
 
     laws: dict[str, Law] = {"velocity": "se3", "pose": "SE3"}
@@ -168,16 +217,22 @@ def _autoencoders(study: Study, preset: str) -> list[Variant]:
     def task(scene: PlanarScene) -> AutoEncoderTask:
         return recipe("aevs", preset).task(scene, PAPER_CAMERA, DISTANCE)
 
-    def aevs(label: str, learned: Callable[[PlanarScene], Task] = task, seed: int = 0, **changes: Any) -> Variant:
+    def aevs(
+        label: str, learned: Callable[[PlanarScene], Task] = task, seed: int = 0, **changes: Any
+    ) -> Variant:
         changed = replace(shape, **changes)
         plain = learned is task and changed == shape
 
         def net(task: AutoEncoderTask | InTurn) -> AutoEncoder:
-            return begun(changed, task.beginning(changed.size)) if changed.linear else AutoEncoder(changed)
+            return (
+                begun(changed, task.beginning(changed.size))
+                if changed.linear
+                else AutoEncoder(changed)
+            )
 
         return Variant(
-            label, net, learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE), seed=seed,
-            learned_as=FREQUENCY if plain else "",
+            label, net, learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE),
+            seed=seed, learned_as=FREQUENCY if plain else "",
         )  # fmt: skip
 
     def losing(loss: Loss, seed: int) -> Variant:
@@ -188,9 +243,16 @@ def _autoencoders(study: Study, preset: str) -> list[Variant]:
     return {
         "losses": lambda: [losing(loss, seed) for loss in get_args(Loss) for seed in SEEDS],
         "size": lambda: [aevs(f"{n} numbers", latent=n) for n in LATENTS],
-        "depth": lambda: [aevs(f"{n} block{'s' * (n > 1)}", blocks=n if n < deepest else None) for n in range(1, deepest + 1)],
-        "norm": lambda: [aevs(f"{norm} norm", seed=seed, norm=norm) for norm in get_args(Norm) for seed in SEEDS],
-        "pool": lambda: [aevs(f"{pool} pool", seed=seed, pool=pool) for pool in get_args(Pool) for seed in SEEDS],
+        "depth": lambda: [
+            aevs(f"{n} block{'s' * (n > 1)}", blocks=n if n < deepest else None)
+            for n in range(1, deepest + 1)
+        ],
+        "norm": lambda: [
+            aevs(f"{norm} norm", seed=seed, norm=norm) for norm in get_args(Norm) for seed in SEEDS
+        ],
+        "pool": lambda: [
+            aevs(f"{pool} pool", seed=seed, pool=pool) for pool in get_args(Pool) for seed in SEEDS
+        ],
         "scenes": lambda: [aevs("this scene"), aevs("ten others", lambda scene: InTurn(ten))],
     }[study]()
 
@@ -203,34 +265,57 @@ def _metric(study: Study, preset: str) -> list[Variant]:
     def task(scene: PlanarScene) -> IsometryTask:
         return metric.task(scene, PAPER_CAMERA, DISTANCE)
 
-    def mlvs(label: str, sets: tuple[str, ...], way: Callable[[Tensor, torch.Generator], Tensor] = spoiled) -> Variant:
+    def mlvs(
+        label: str,
+        sets: tuple[str, ...],
+        way: Callable[[Tensor, torch.Generator], Tensor] = spoiled,
+    ) -> Variant:
         return Variant(
-            label, metric.net, lambda scene: replace(task(scene), spoil=way), lambda net: MetricServo(PAPER_CAMERA, net, DISTANCE), sets,
+            label, metric.net, lambda scene: replace(task(scene), spoil=way),
+            lambda net: MetricServo(PAPER_CAMERA, net, DISTANCE), sets,
             learned_as=METRIC if way is spoiled else "",
         )  # fmt: skip
 
     if study == "spoiled":
         sets = ("lookat-rz", "lookat-rz-perturbed", "hard-blur", "hard-size")
-        ways = {"clean": lambda images, g: images, "lit and covered": perturbed, "and out of focus": spoiled}
+        ways = {
+            "clean": lambda images, g: images,
+            "lit and covered": perturbed,
+            "and out of focus": spoiled,
+        }
         return [mlvs(label, sets, way) for label, way in ways.items()]
     if study == "bank":
-        laws: dict[str, dict[str, Any]] = {"search on phi": {}, "K = 1": {"neighbours": 1}, "K = 50": {"neighbours": 50}}
+        laws: dict[str, dict[str, Any]] = {
+            "search on phi": {},
+            "K = 1": {"neighbours": 1},
+            "K = 50": {"neighbours": 50},
+        }
         laws["K = 50, Eq. 13 as printed"] = {"neighbours": 50, "weights": "printed"}
         return [
             Variant(
-                label, metric.net, task, lambda net, law=law: MetricServo(PAPER_CAMERA, net, DISTANCE, **law), ("lookat-rz",),
+                label,
+                metric.net,
+                task,
+                lambda net, law=law: MetricServo(PAPER_CAMERA, net, DISTANCE, **law),
+                ("lookat-rz",),
                 learned_as=METRIC,
             )
             for label, law in laws.items()
-        ]  # fmt: skip
+        ]
     sets = ("lookat-rz", "lookat-rz-perturbed")
     outright = Variant(
-        "regression", lambda task: Encoder(replace(encoder, latent=9)), lambda scene: RegressionTask(task(scene)), Regressed, sets
+        "regression",
+        lambda task: Encoder(replace(encoder, latent=9)),
+        lambda scene: RegressionTask(task(scene)),
+        Regressed,
+        sets,
     )
     return [mlvs("mlvs", sets), outright]
 
 
-def learned(variant: Variant, scene: PlanarScene, steps: int, path: Path, what: str) -> tuple[nn.Module, float, float]:
+def learned(
+    variant: Variant, scene: PlanarScene, steps: int, path: Path, what: str
+) -> tuple[nn.Module, float, float]:
     """The network in `path`, or one learned now; its last loss and the seconds that it took."""
     task = variant.task(scene)
     with torch.random.fork_rng(devices=[]):
@@ -242,7 +327,16 @@ def learned(variant: Variant, scene: PlanarScene, steps: int, path: Path, what: 
         return net.eval(), config["loss"], config["seconds"]
     partial = path.with_suffix(".partial")
     with training_bar(what) as show:
-        progress = train(net, variant.paced(task, steps), steps, variant.seed, partial, {"study": str(path)}, partial.is_file(), show)
+        progress = train(
+            net,
+            variant.scheduled(task, steps),
+            steps,
+            variant.seed,
+            partial,
+            {"study": str(path)},
+            partial.is_file(),
+            show,
+        )
     loss = progress.loss[-1][1]
     checkpoint.save(path, net.state_dict(), {"loss": loss, "seconds": progress.seconds})
     partial.unlink()
@@ -255,7 +349,7 @@ def main(
     scenes: tuple[str, ...] = ("coffee",),
     steps: int = 2000,
     n: int = 100,
-    budget: int = 300,
+    max_steps: int = 300,
     seed: int = 0,
     preset: str = "cpu",
     models: Path = Path("out/studies"),
@@ -269,7 +363,7 @@ def main(
         scenes: each network is learned on each.
         steps: of each training.
         n: starts of each set.
-        budget: steps that a run may take.
+        max_steps: steps that a run may take.
         seed: of the starts.
         preset: whose recipes are varied.
         models: folder that keeps the networks.
@@ -279,30 +373,50 @@ def main(
     results = ResultsFile(out)
     for scene_name in scenes if study != "draw" else ():
         scene = scene_of(scene_name)
-        bench = Bench(PAPER_CAMERA, DISTANCE, {scene_name: scene}, {}, seed, budget)
+        bench = Bench(PAPER_CAMERA, DISTANCE, {scene_name: scene}, {}, seed, max_steps)
         for variant in variants(study, preset):
             of_scene = f", {scene_name}" + (f", seed {variant.seed}" if variant.seed else "")
             name = f"{study}, {variant.label}{of_scene}"
             kept = f"{variant.learned_as or f'{study}, {variant.label}'}{of_scene}"
-            path = models / preset / f"{kept.replace(', ', '-').replace(' ', '_')}-{steps}.safetensors"
+            path = (
+                models / preset / f"{kept.replace(', ', '-').replace(' ', '_')}-{steps}.safetensors"
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
-            settings = {"study": study, "method": variant.label, "scene": scene_name, "preset": preset, "steps_trained": steps, "n": n}
-            settings |= {"budget": budget, "seed": seed, "trained_seed": variant.seed}
+            settings = {
+                "study": study,
+                "method": variant.label,
+                "scene": scene_name,
+                "preset": preset,
+                "steps_trained": steps,
+                "n": n,
+            }
+            settings |= {"max_steps": max_steps, "seed": seed, "trained_seed": variant.seed}
             jobs = [
-                Job(variant.label, each, part.label, scene_name, n) for each in variant.sets for part in SETS[each] if part.label in HARDEST
+                Job(variant.label, each, part.label, scene_name, n)
+                for each in variant.sets
+                for part in SETS[each]
+                if part.label in HARDEST
             ]
             wanted = [job for job in jobs if not results.has({**settings, **where(job)})]
             if not wanted:
                 continue
             net, loss, seconds = learned(variant, scene, steps, path, name)
-            facts = {"loss": loss, "trained_s": seconds, "parameters": sum(p.numel() for p in net.parameters())}
+            facts = {
+                "loss": loss,
+                "trained_s": seconds,
+                "parameters": sum(p.numel() for p in net.parameters()),
+            }
             for job in wanted:
                 controller = variant.controller(net)
-                with servo_bar(f"{name}, {job.set}", controller.budget) as show:
+                with servo_bar(f"{name}, {job.set}", controller.max_steps) as show:
                     chunk = Prepared(job, bench, controller).run(range(n), show)
                 found = {**row(job, [chunk], bench), **facts, "runs": per_run(chunk.runs)}
                 results.add(found, {**settings, **where(job)})
-                print(f"{name}: {job.set} {job.part} {100 * found['converged']:.1f} % home, loss {loss:.4f}", flush=True)
+                print(
+                    f"{name}: {job.set} {job.part} {100 * found['converged']:.1f} % home, loss "
+                    f"{loss:.4f}",
+                    flush=True,
+                )
     draw(results.rows, page)
 
 
@@ -312,29 +426,51 @@ def where(job: Job) -> dict[str, str]:
 
 
 def draw(rows: list[dict[str, Any]], page: Path) -> None:
-    """A panel a study, part of a set and training: the share home of each variant, its interval; dots are single networks."""
-    panels = list(dict.fromkeys((row["study"], row["set"], row["part"], row["steps_trained"]) for row in rows))
+    """A panel a study, part of a set and training: the share home of each variant, its interval;
+    dots are single networks.
+    """
+    panels = list(
+        dict.fromkeys((row["study"], row["set"], row["part"], row["steps_trained"]) for row in rows)
+    )
     titles = [f"{study}, {part or each}, {steps} steps" for study, each, part, steps in panels]
     n = max(1, len(panels))
     figure = make_subplots(rows=n, subplot_titles=titles, vertical_spacing=0.4 / n)
     for k, panel in enumerate(panels):
-        mine = [row for row in rows if (row["study"], row["set"], row["part"], row["steps_trained"]) == panel]
+        mine = [
+            row
+            for row in rows
+            if (row["study"], row["set"], row["part"], row["steps_trained"]) == panel
+        ]
         labels = list(dict.fromkeys(row["method"] for row in mine))
         where = {"row": k + 1, "col": 1}
         totals = [pooled([row for row in mine if row["method"] == label]) for label in labels]
         share = [100 * total["converged"] for total in totals]
-        low, high = zip(*[wilson(round(t["converged"] * t["n"]), t["n"]) for t in totals], strict=True)
-        bars = {"type": "data", "symmetric": False, "array": [100 * h - s for h, s in zip(high, share, strict=True)]}
+        low, high = zip(
+            *[wilson(round(t["converged"] * t["n"]), t["n"]) for t in totals], strict=True
+        )
+        bars = {
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * h - s for h, s in zip(high, share, strict=True)],
+        }
         bars["arrayminus"] = [s - 100 * w for w, s in zip(low, share, strict=True)]
         figure.add_trace(go.Bar(x=labels, y=share, error_y=bars, marker_color="#4c78a8"), **where)
         dots = go.Scatter(
-            x=[row["method"] for row in mine], y=[100 * row["converged"] for row in mine], mode="markers", marker_color="#222"
+            x=[row["method"] for row in mine],
+            y=[100 * row["converged"] for row in mine],
+            mode="markers",
+            marker_color="#222",
         )
         figure.add_trace(dots, **where)
-        figure.update_xaxes(tickvals=labels, ticktext=[label.replace(", ", ",<br>") for label in labels], **where)
+        figure.update_xaxes(
+            tickvals=labels, ticktext=[label.replace(", ", ",<br>") for label in labels], **where
+        )
         figure.update_yaxes(range=[0, 104], title_text="% home", **where)
     figure.update_layout(height=260 * n, bargap=0.5)
-    words = "A bar is the share of all runs that came home, with its 95 % interval; a dot is one network."
+    words = (
+        "A bar is the share of all runs that came home, with its 95 % interval; a dot is one "
+        "network."
+    )
     write_page(page, figure, "Studies of learned servoing", words)
 
 

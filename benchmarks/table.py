@@ -1,8 +1,10 @@
-"""Prints the committed results as Markdown, and keeps the README's and the docs' tables equal to them.
+"""Prints the committed results as Markdown, and keeps the README's and the docs' tables equal to
+them.
 
     make table
 
-In a page, the text from `<!-- table:NAME -->` to `<!-- /table -->` belongs to this command; NAME is one of TABLES.
+In a page, the text from `<!-- table:NAME -->` to `<!-- /table -->` belongs to this command; NAME is
+one of TABLES.
 """
 
 import json
@@ -15,7 +17,18 @@ import torch
 import tyro
 
 from deepservo.bench.published import PUBLISHED
-from deepservo.bench.tables import beside_published, ends, figure, home, over_all, probability, run_by_run, table, unique, who_wins
+from deepservo.bench.tables import (
+    beside_published,
+    ends,
+    figure,
+    home,
+    over_all,
+    probability,
+    run_by_run,
+    table,
+    unique,
+    who_wins,
+)
 from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation.metrics import mcnemar, wilson
 from deepservo.evaluation.sets import SETS
@@ -30,13 +43,30 @@ ROOT = Path(__file__).resolve().parent.parent
 def dvs(rows: list[Row]) -> str:
     """The photometric stage alone, pooled, beside the published share."""
     lines = []
-    for variant, name, method in unique((row["variant"], row["set"], row["method"]) for row in rows):
-        mine = [row for row in rows if (row["variant"], row["set"], row["method"]) == (variant, name, method)]
+    for variant, name, method in unique(
+        (row["variant"], row["set"], row["method"]) for row in rows
+    ):
+        mine = [
+            row
+            for row in rows
+            if (row["variant"], row["set"], row["method"]) == (variant, name, method)
+        ]
         scenes = {row["scene"]: row for row in mine}
         each = [f"{100 * r['converged']:.0f}" for r in scenes.values()]
         total = pooled(mine)
         published = f"{PUBLISHED[name, method][0]:.1f}" if method == "dvs" else "-"
-        lines.append([name, f"`{method}`", variant, str(total["n"]), home(total), published, ", ".join(each), *ends(total)[:2]])
+        lines.append(
+            [
+                name,
+                f"`{method}`",
+                variant,
+                str(total["n"]),
+                home(total),
+                published,
+                ", ".join(each),
+                *ends(total)[:2],
+            ]
+        )
     head = [
         "set",
         "method",
@@ -52,7 +82,9 @@ def dvs(rows: list[Row]) -> str:
 
 
 def dvs_starts(rows: list[Row]) -> str:
-    """Where `dvs` as published comes home from: the share by how far the start is, pooled over the pictures."""
+    """Where `dvs` as published comes home from: the share by how far the start is, pooled over the
+    pictures.
+    """
     bounds = {
         ("lookat", "distance cm"): (0, 20, 35, 50, 65, 90),
         ("screw", "roll deg"): (0, 15, 31, 47, 62, 78),
@@ -62,10 +94,16 @@ def dvs_starts(rows: list[Row]) -> str:
     came: dict[str, list[int]] = {"lookat": [], "screw": []}
     for row in rows:
         if (row["method"], row["variant"]) == ("dvs", "as published"):
-            Ts_cam, Ts_goal = SETS[row["set"]][0].draw(row["n"], torch.Generator().manual_seed(row["seed"]), 0.6, PAPER_CAMERA)
+            Ts_cam, Ts_goal = SETS[row["set"]][0].draw(
+                row["n"], torch.Generator().manual_seed(row["seed"]), 0.6, PAPER_CAMERA
+            )
             metres, radians = se3.distance(Ts_cam, Ts_goal)
             along = (se3.inverse(Ts_goal) @ Ts_cam)[:, 2, 3]
-            for key, values in (("distance cm", 100 * metres), ("roll deg", radians.rad2deg()), ("along the axis cm", 100 * along)):
+            for key, values in (
+                ("distance cm", 100 * metres),
+                ("roll deg", radians.rad2deg()),
+                ("along the axis cm", 100 * along),
+            ):
                 if (row["set"], key) in bounds:
                     starts[row["set"], key] += values.tolist()
             came[row["set"]] += row["runs"]["home"]
@@ -75,27 +113,58 @@ def dvs_starts(rows: list[Row]) -> str:
         for k in range(1, len(edges)):
             good = np.array(came[name])[which == k]
             share = {"converged": good.mean(), "converged_ci": wilson(int(good.sum()), len(good))}
-            lines.append([name, f"{parameter} {edges[k - 1]} to {edges[k]}", str(len(good)), home(share)])
+            lines.append(
+                [name, f"{parameter} {edges[k - 1]} to {edges[k]}", str(len(good)), home(share)]
+            )
     return table(["set", "start", "runs", "home % [95 %]"], lines, 2)
 
 
 def antialias(rows: list[Row]) -> str:
-    """Means over the pictures; of the ends, medians, because now and then one does not come home."""
+    """Means over the pictures; of the ends, medians, because now and then one does not come
+    home.
+    """
     lines = []
-    for minification, pixels, renderer in unique((row["minification"], row["shift_px"], row["renderer"]) for row in rows):
-        mine = [row for row in rows if (row["minification"], row["shift_px"], row["renderer"]) == (minification, pixels, renderer)]
+    for minification, pixels, renderer in unique(
+        (row["minification"], row["shift_px"], row["renderer"]) for row in rows
+    ):
+        mine = [
+            row
+            for row in rows
+            if (row["minification"], row["shift_px"], row["renderer"])
+            == (minification, pixels, renderer)
+        ]
         mean = {k: float(np.mean([row[k] for row in mine])) for k in ("grey", "change", "L")}
         end = [figure(float(np.median([row[k] for row in mine]))) for k in ("end_mm", "end_deg")]
         percent = [f"{100 * mean[k]:.1f}" for k in ("change", "L")]
-        lines.append([f"{minification:g}", f"{pixels:g}", renderer, f"{255 * mean['grey']:.2f}", *percent, *end])
-    head = ["texels a pixel", "shift px", "renderer", "grey error of 255", "error of the change %", "error of L %", "end mm", "end deg"]
+        lines.append(
+            [
+                f"{minification:g}",
+                f"{pixels:g}",
+                renderer,
+                f"{255 * mean['grey']:.2f}",
+                *percent,
+                *end,
+            ]
+        )
+    head = [
+        "texels a pixel",
+        "shift px",
+        "renderer",
+        "grey error of 255",
+        "error of the change %",
+        "error of L %",
+        "end mm",
+        "end deg",
+    ]
     return table(head, lines, 0)
 
 
 def visp(rows: list[Row]) -> str:
     """How far ours are from ViSP's."""
     (row,) = rows
-    return table(["", "ours against ViSP"], ([name, f"{value:.2g}"] for name, value in row.items()), 1)
+    return table(
+        ["", "ours against ViSP"], ([name, f"{value:.2g}"] for name, value in row.items()), 1
+    )
 
 
 def speed(rows: list[Row]) -> str:
@@ -128,7 +197,9 @@ def speed_growth(rows: list[Row]) -> str:
         for row in rows
         if "law" in row
     ]
-    return table(["", "trajectory-steps a second", "ratio", "law %", "drawing %", "peak MB"], lines, 1)
+    return table(
+        ["", "trajectory-steps a second", "ratio", "law %", "drawing %", "peak MB"], lines, 1
+    )
 
 
 def classical(rows: list[Row]) -> str:
@@ -137,14 +208,24 @@ def classical(rows: list[Row]) -> str:
     between = []
     for row in whole:
         known = PUBLISHED.get((row["set"], row["method"]))
-        shares = [100 * r["converged"] for r in each if (r["set"], r["method"]) == (row["set"], row["method"])]
+        shares = [
+            100 * r["converged"]
+            for r in each
+            if (r["set"], r["method"]) == (row["set"], row["method"])
+        ]
         if known and len(shares) > 1 and not row.get("trained_s"):
             between.append(min(shares) <= known[0] <= max(shares))
-    note = f"Home: by the published rule. {sum(row['time_s'] for row in each) / 60:.0f} minutes for all of it."
+    note = (
+        f"Home: by the published rule. {sum(row['time_s'] for row in each) / 60:.0f} minutes "
+        "for all of it."
+    )
     if trained := [row["trained_s"] / 60 for row in each if row.get("trained_s")]:
         note += f" Learned in {min(trained):.0f} to {max(trained):.0f} minutes a scene on one core."
     if between:
-        note += f" In {sum(between)} of {len(between)} rows the published share lies between our pictures' least and most."
+        note += (
+            f" In {sum(between)} of {len(between)} rows the published share lies between our "
+            "pictures' least and most."
+        )
     return f"{beside_published(each, whole)}\n\n{note}"
 
 
@@ -159,18 +240,41 @@ def hard(rows: list[Row]) -> str:
 
 
 def batches(rows: list[Row]) -> str:
-    """Of CNN-VS's batches: the share home of all starts, and of those that see enough of the goal, over all scenes and on each."""
+    """Of CNN-VS's batches: the share home of all starts, and of those that see enough of the goal,
+    over all scenes and on each.
+    """
     each, whole = over_all(rows)
     scenes = unique(row["scene"] for row in each)
-    of_scene = {(row["set"], row["part"], row["scene"]): row["sharing"]["converged"] for row in each}
+    of_scene = {
+        (row["set"], row["part"], row["scene"]): row["sharing"]["converged"] for row in each
+    }
     lines = []
     for row in whole:
         some = row["sharing"]
         share = "-" if some["converged"] is None else home(some)
         apart = [of_scene[row["set"], row["part"], scene] for scene in scenes]
         by_scene = ["-" if value is None else f"{100 * value:.0f}" for value in apart]
-        lines.append([f"{row['set']}, {row['part']}", str(row["n"]), home(row), str(some["n"]), share, *by_scene, *ends(row)[:2]])
-    heads = ["set", "runs", "home % [95 %]", "that share 5 % or more", "home % of these", *scenes, "end mm", "end deg"]
+        lines.append(
+            [
+                f"{row['set']}, {row['part']}",
+                str(row["n"]),
+                home(row),
+                str(some["n"]),
+                share,
+                *by_scene,
+                *ends(row)[:2],
+            ]
+        )
+    heads = [
+        "set",
+        "runs",
+        "home % [95 %]",
+        "that share 5 % or more",
+        "home % of these",
+        *scenes,
+        "end mm",
+        "end deg",
+    ]
     return table(heads, lines, 1)
 
 
@@ -178,7 +282,9 @@ def with_matches(rows: list[Row]) -> list[Row]:
     """Those of matches from the same starts, which another file has, and the rows themselves."""
     sets = {row["set"] for row in rows}
     rivals = json.loads((ROOT / "results" / "hard.json").read_text())["rows"]
-    return [row for row in rivals if row["method"] in ("sift", "sift+dvs") and row["set"] in sets] + rows
+    return [
+        row for row in rivals if row["method"] in ("sift", "sift+dvs") and row["set"] in sets
+    ] + rows
 
 
 def beside_matches(rows: list[Row]) -> str:
@@ -187,46 +293,87 @@ def beside_matches(rows: list[Row]) -> str:
 
 
 def against_matches(rows: list[Row]) -> str:
-    """Runs lost in a whole set, and McNemar's p where it is largest: as if no run were lost by both."""
+    """Runs lost in a whole set, and McNemar's p where it is largest: as if no run were lost by
+    both.
+    """
     whole = over_all(with_matches(rows))[1]
     methods = unique(row["method"] for row in rows)
     lines = []
     for name in unique(row["set"] for row in rows):
         lost = {
-            m: [round(r["n"] * (1 - r["converged"])) for r in whole if (r["set"], r["method"]) == (name, m)] for m in ("sift", *methods)
+            m: [
+                round(r["n"] * (1 - r["converged"]))
+                for r in whole
+                if (r["set"], r["method"]) == (name, m)
+            ]
+            for m in ("sift", *methods)
         }
         n = sum(row["n"] for row in whole if (row["set"], row["method"]) == (name, "sift"))
         for method in methods:
             theirs, ours = sum(lost["sift"]), sum(lost[method])
-            lines.append([name, str(n), str(theirs), f"`{method}`", str(ours), probability(mcnemar(theirs, ours))])
-    return table(["set", "runs", "lost by `sift`", "other", "lost by the other", "p at most (McNemar)"], lines, 1)
+            lines.append(
+                [
+                    name,
+                    str(n),
+                    str(theirs),
+                    f"`{method}`",
+                    str(ours),
+                    probability(mcnemar(theirs, ours)),
+                ]
+            )
+    return table(
+        ["set", "runs", "lost by `sift`", "other", "lost by the other", "p at most (McNemar)"],
+        lines,
+        1,
+    )
 
 
 def taught(rows: list[Row]) -> str:
     """Networks for scenes never seen, by what they learned from: a line a method and condition."""
     of = {
         "pictures made by code": rows,
-        "natural pictures": json.loads((ROOT / "results" / "pairs-natural.json").read_text())["rows"],
+        "natural pictures": json.loads((ROOT / "results" / "pairs-natural.json").read_text())[
+            "rows"
+        ],
         "what ships": json.loads((ROOT / "results" / "unseen.json").read_text())["rows"],
     }
-    whole = {name: {(r["part"], r["method"]): r for r in over_all(each)[1]} for name, each in of.items()}
+    whole = {
+        name: {(r["part"], r["method"]): r for r in over_all(each)[1]} for name, each in of.items()
+    }
     lines = []
     for method in unique(row["method"] for row in rows):
         for part in unique(row["part"] for row in rows):
             found = [each[part, method] for each in whole.values()]
-            lines.append([f"`{method}`", part, *[f"{home(row)}, {figure(row['end_mm_median'])} mm" for row in found]])
+            lines.append(
+                [
+                    f"`{method}`",
+                    part,
+                    *[f"{home(row)}, {figure(row['end_mm_median'])} mm" for row in found],
+                ]
+            )
     return table(["method", "starts and goals", *of], lines, 2)
 
 
 def steps(rows: list[Row]) -> str:
     """How long a step takes."""
-    lines = [[row["what"], str(row["n"]), figure(row["ms_median"]), figure(row["ms_p90"])] for row in rows]
+    lines = [
+        [row["what"], str(row["n"]), figure(row["ms_median"]), figure(row["ms_p90"])]
+        for row in rows
+    ]
     return table(["step", "measured", "median ms", "nine of ten under, ms"], lines, 1)
 
 
 def bound(rows: list[Row]) -> str:
     """The least end error that a perturbed goal leaves possible."""
-    lines = [[f"{r['set']}, {r['part']}", str(r["n"]), figure(r["end_mm_median"]), figure(r["end_deg_median"])] for r in rows]
+    lines = [
+        [
+            f"{r['set']}, {r['part']}",
+            str(r["n"]),
+            figure(r["end_mm_median"]),
+            figure(r["end_deg_median"]),
+        ]
+        for r in rows
+    ]
     return table(["set", "goals", "no method's median is under, mm", "deg"], lines, 1)
 
 
@@ -235,13 +382,26 @@ def tangents(rows: list[Row]) -> str:
     found = [row for row in rows if "scene" in row]
     error = table(
         ["encoder of", "pictures of", "median relative error %", "x", "y", "z", "rx", "ry", "rz"],
-        ([r["model"], r["scene"], f"{100 * r['median']:.1f}", *[f"{100 * axis:.1f}" for axis in r["axes"]]] for r in found),
+        (
+            [
+                r["model"],
+                r["scene"],
+                f"{100 * r['median']:.1f}",
+                *[f"{100 * axis:.1f}" for axis in r["axes"]],
+            ]
+            for r in found
+        ),
         2,
     )
     cost = table(
         ["width", "z and L_z a second", "against", "times as long"],
         (
-            [str(r["width"]), f"{r['ours']:.1f}", _against(r), f"**{1 / r['ratio']:.2f}** [{1 / r['high']:.2f}, {1 / r['low']:.2f}]"]
+            [
+                str(r["width"]),
+                f"{r['ours']:.1f}",
+                _against(r),
+                f"**{1 / r['ratio']:.2f}** [{1 / r['high']:.2f}, {1 / r['low']:.2f}]",
+            ]
             for r in rows
             if "width" in r
         ),
@@ -252,55 +412,128 @@ def tangents(rows: list[Row]) -> str:
 
 def _against(row: Row) -> str:
     """What L_z is measured against, and how wrong that is where it is."""
-    return f"{row['against']}, wrong by {100 * row['L_error']:.1f} %" if "L_error" in row else str(row["against"])
+    return (
+        f"{row['against']}, wrong by {100 * row['L_error']:.1f} %"
+        if "L_error" in row
+        else str(row["against"])
+    )
 
 
 def bank(rows: list[Row]) -> str:
     """The bank of poses: what it holds, and what a query costs."""
     return table(
-        ["scene", "poses", "MB", "seconds to build", "recall of 50", "queries a second", "against", "times as fast"],
+        [
+            "scene",
+            "poses",
+            "MB",
+            "seconds to build",
+            "recall of 50",
+            "queries a second",
+            "against",
+            "times as fast",
+        ],
         (
             [
-                r["scene"], str(r["poses"]), f"{r['mb']:.0f}", f"{r['built_s']:.1f}", f"{r['recall']:.4f}", f"{r['ours']:.0f}",
-                r["against"], f"**{r['ratio']:.1f}** [{r['low']:.1f}, {r['high']:.1f}]",
+                r["scene"],
+                str(r["poses"]),
+                f"{r['mb']:.0f}",
+                f"{r['built_s']:.1f}",
+                f"{r['recall']:.4f}",
+                f"{r['ours']:.0f}",
+                r["against"],
+                f"**{r['ratio']:.1f}** [{r['low']:.1f}, {r['high']:.1f}]",
             ]
             for r in rows
         ),
         1,
-    )  # fmt: skip
+    )
 
 
 def studies(rows: list[Row]) -> str:
-    """A line a study, variant, training and set, over scenes and seeds; of several networks how many the worst and the best bring home."""
+    """A line a study, variant, training and set, over scenes and seeds; of several networks how
+    many the worst and the best bring home.
+    """
     lines = []
-    keys = [(row["study"], row["steps_trained"], row["part"] or row["set"], row["method"]) for row in rows]
+    keys = [
+        (row["study"], row["steps_trained"], row["part"] or row["set"], row["method"])
+        for row in rows
+    ]
     for key in unique(keys):
         study, steps, name, method = key
         mine = [row for row, its in zip(rows, keys, strict=True) if its == key]
         total = pooled(mine)
         shares = [100 * row["converged"] for row in mine]
         each = f"{len(mine)}: {min(shares):.0f} to {max(shares):.0f}" if len(mine) > 1 else "1"
-        mean = {k: float(np.mean([row[k] for row in mine])) for k in ("loss", "trained_s", "parameters")}
-        trained = [f"{mean['loss']:.4f}", f"{mean['trained_s'] / 60:.1f}", f"{mean['parameters'] / 1e6:.2f}"]
+        mean = {
+            k: float(np.mean([row[k] for row in mine])) for k in ("loss", "trained_s", "parameters")
+        }
+        trained = [
+            f"{mean['loss']:.4f}",
+            f"{mean['trained_s'] / 60:.1f}",
+            f"{mean['parameters'] / 1e6:.2f}",
+        ]
         length = "-" if total["length_ratio"] is None else f"{total['length_ratio']:.2f}"
-        lines.append([study, method, name, each, str(total["n"]), home(total), *ends(total)[:1], length, str(steps), *trained])
-    heads = ["study", "variant", "set", "networks, each %", "runs", "home % [95 %]", "end mm", "length"]
+        lines.append(
+            [
+                study,
+                method,
+                name,
+                each,
+                str(total["n"]),
+                home(total),
+                *ends(total)[:1],
+                length,
+                str(steps),
+                *trained,
+            ]
+        )
+    heads = [
+        "study",
+        "variant",
+        "set",
+        "networks, each %",
+        "runs",
+        "home % [95 %]",
+        "end mm",
+        "length",
+    ]
     return table([*heads, "steps learned", "loss", "minutes", "million weights"], lines, 3)
 
 
 def scenes(rows: list[Row]) -> str:
     """A line a network of several scenes, over those that were measured."""
     lines = []
-    for number, colour, steps in unique((row["scenes"], row["colour"], row["steps_trained"]) for row in rows):
-        mine = [row for row in rows if (row["scenes"], row["colour"], row["steps_trained"]) == (number, colour, steps)]
+    for number, colour, steps in unique(
+        (row["scenes"], row["colour"], row["steps_trained"]) for row in rows
+    ):
+        mine = [
+            row
+            for row in rows
+            if (row["scenes"], row["colour"], row["steps_trained"]) == (number, colour, steps)
+        ]
         total = pooled(mine)
         seen = "colour" if colour else "grey"
         trained = [str(steps), f"{mine[0]['trained_s'] / 60:.0f}", f"{mine[0]['loss']:.2f}"]
         lines.append([str(number), seen, str(total["n"]), home(total), *ends(total)[:2], *trained])
-    return table(["scenes", "pictures", "runs", "home % [95 %]", "end mm", "end deg", "steps learned", "minutes", "loss"], lines, 2)
+    return table(
+        [
+            "scenes",
+            "pictures",
+            "runs",
+            "home % [95 %]",
+            "end mm",
+            "end deg",
+            "steps learned",
+            "minutes",
+            "loss",
+        ],
+        lines,
+        2,
+    )
 
 
-# By name: the file in results/ and the table made of its rows; of many files, or of none, where there is no name.
+# By name: the file in results/ and the table made of its rows; of many files, or of none, where
+# there is no name.
 TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "first": ("pictures", first),
     "pictures": ("pictures", pictures),
@@ -374,10 +607,17 @@ def main(write: bool = False, check: bool = False) -> int:
         write: put them into README.md and docs/.
         check: only say, by the exit code 1, when a page shows something else.
     """
-    stale = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if filled(page.read_text()) != page.read_text()]
+    stale = [
+        page
+        for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+        if filled(page.read_text()) != page.read_text()
+    ]
     if check:
         print(
-            "\n".join(f"{page.relative_to(ROOT)}: its tables are not those of results/; run make table" for page in stale)
+            "\n".join(
+                f"{page.relative_to(ROOT)}: its tables are not those of results/; run make table"
+                for page in stale
+            )
             or "all tables agree"
         )
         return int(bool(stale))

@@ -1,4 +1,6 @@
-"""The loop by hand, as on a robot: NumPy uint8 pictures in, a velocity out. Replace `grab` and `move` by your own."""
+"""The loop by hand, as on a robot: NumPy uint8 pictures in, a velocity out. Replace `grab` and
+`move` by your own.
+"""
 
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ DT = 1.0  # seconds between two pictures
 camera = deepservo.Camera(width=224, height=224, fx=300, fy=300, cx=119, cy=109)
 scene = deepservo.PlanarScene(bundled("astronaut"), width=0.8)
 T_world_goal = fronto_parallel(0.6)
-T_world_cam = T_world_goal @ se3.exp(torch.tensor([[0.03, -0.02, 0.04, 0.02, 0.05, 0.10]], dtype=torch.float64))
+T_world_cam = T_world_goal @ se3.exp(
+    torch.tensor([[0.03, -0.02, 0.04, 0.02, 0.05, 0.10]], dtype=torch.float64)
+)
 
 
 def grab(T: torch.Tensor) -> np.ndarray:
@@ -37,4 +41,7 @@ for _ in range(300):
     if v_cam[:, :3].norm() < 1e-5 and v_cam[:, 3:].norm() < 1e-5:
         break
 metres, radians = se3.distance(T_world_goal, T_world_cam)
-print(f"stopped after {steps} steps, {1e3 * metres.item():.3f} mm and {radians.rad2deg().item():.4f} deg from the goal")
+print(
+    f"stopped after {steps} steps, {1e3 * metres.item():.3f} mm and "
+    f"{radians.rad2deg().item():.4f} deg from the goal"
+)

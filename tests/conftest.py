@@ -2,8 +2,14 @@
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded: threads that spin starve each other
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of as many processes as there are cores; those that it starts learn on as many threads as it
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # read when torch is loaded: threads that spin starve each other
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+    # one of as many processes as there are cores; those that it starts learn on as many threads as
+    # it
+):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
@@ -27,13 +33,19 @@ settings.register_profile("quick", max_examples=25, deadline=None, derandomize=T
 settings.load_profile("quick")
 
 
-def noise_texture(seed: int, height: int = 300, width: int = 400, coarsest: int = 3) -> torch.Tensor:
-    """(1, H, W): noise at every scale from `coarsest` cells a side to single pixels, so that every view of it is unique."""
+def noise_texture(
+    seed: int, height: int = 300, width: int = 400, coarsest: int = 3
+) -> torch.Tensor:
+    """(1, H, W): noise at every scale from `coarsest` cells a side to single pixels, so that every
+    view of it is unique.
+    """
     generator = torch.Generator().manual_seed(seed)
     total, cells = torch.zeros(1, 1, height, width), coarsest
     while cells <= min(height, width):
         octave = torch.randn(1, 1, cells, cells, generator=generator)
-        total += torch.nn.functional.interpolate(octave, (height, width), mode="bicubic") / cells**0.7
+        total += (
+            torch.nn.functional.interpolate(octave, (height, width), mode="bicubic") / cells**0.7
+        )
         cells *= 2
     return (0.5 + 0.2 * total[0] / total.std()).clamp(0, 1)
 
@@ -76,21 +88,29 @@ def generator() -> torch.Generator:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with picture.png, camera.yaml and model.safetensors, trained for a moment; no test may change it."""
+    """A folder with picture.png, camera.yaml and model.safetensors, trained for a moment; no test
+    may change it.
+    """
     return make_files(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt, also where the tests were started with Ctrl-C ignored (in the background)."""
+    """SIGINT raises KeyboardInterrupt, also where the tests were started with Ctrl-C ignored (in
+    the background).
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
-def refused(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """`refused(args, *words)`: exit code 2, one sentence that holds the words, and every file as before."""
+def refused(
+    files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Refused:
+    """`refused(args, *words)`: exit code 2, one sentence that holds the words, and every file as
+    before.
+    """
     monkeypatch.chdir(tmp_path)
 
     def check(args: list[Any], *words: str) -> None:

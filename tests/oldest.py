@@ -1,4 +1,6 @@
-"""Prints pip's requirements for the oldest versions that pyproject.toml allows, its MuJoCo extra too: `make test-oldest` installs them."""
+"""Prints pip's requirements for the oldest versions that pyproject.toml allows, its MuJoCo extra
+too: `make test-oldest` installs them.
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,10 @@ import tomllib
 def oldest(pyproject: str) -> list[str]:
     """`name==version` for each `name>=version` of the dependencies and of the extra `mujoco`."""
     project = tomllib.loads(pyproject)["project"]
-    return [line.replace(">=", "==") for line in (*project["dependencies"], *project["optional-dependencies"]["mujoco"])]
+    return [
+        line.replace(">=", "==")
+        for line in (*project["dependencies"], *project["optional-dependencies"]["mujoco"])
+    ]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,13 @@ from deepservo.errors import InputError
 from deepservo.scene import sampling
 
 cameras = st.builds(
-    Camera, st.integers(20, 60), st.integers(20, 60), st.floats(20, 100), st.floats(20, 100), st.floats(-10, 70), st.floats(-10, 70)
+    Camera,
+    st.integers(20, 60),
+    st.integers(20, 60),
+    st.floats(20, 100),
+    st.floats(20, 100),
+    st.floats(-10, 70),
+    st.floats(-10, 70),
 )
 
 
@@ -20,7 +26,9 @@ def test_project_undoes_xy(camera):
     assert x.shape == y.shape == (camera.height, camera.width)
     Z = 0.7
     u, v = camera.project(torch.stack([x * Z, y * Z, torch.full_like(x, Z)], -1)).unbind(-1)
-    assert (u - torch.arange(camera.width)).abs().max() < 1e-9, "columns run along x, centres at integers"
+    assert (u - torch.arange(camera.width)).abs().max() < 1e-9, (
+        "columns run along x, centres at integers"
+    )
     assert (v - torch.arange(camera.height)[:, None]).abs().max() < 1e-9, "rows run along y"
 
 
@@ -41,11 +49,17 @@ def test_crop_keeps_each_pixels_ray(camera, border):
 
 
 @given(cameras, st.integers(5, 90), st.integers(5, 90), st.floats(0, 1), st.floats(0, 1))
-def test_resize_keeps_the_ray_through_each_place_of_the_picture(camera, width, height, across, down):
-    """The picture spans [-0.5, W - 0.5]: a place that is a share across it stays on the same ray."""
+def test_resize_keeps_the_ray_through_each_place_of_the_picture(
+    camera, width, height, across, down
+):
+    """The picture spans [-0.5, W - 0.5]: a place that is a share across it stays on the same
+    ray.
+    """
 
     def ray(c: Camera) -> torch.Tensor:
-        place = torch.tensor([across * c.width - 0.5, down * c.height - 0.5, 1], dtype=torch.float64)
+        place = torch.tensor(
+            [across * c.width - 0.5, down * c.height - 0.5, 1], dtype=torch.float64
+        )
         return c.K_inv @ place
 
     assert (ray(camera) - ray(camera.resize(width, height))).abs().max() < 1e-9
@@ -62,7 +76,14 @@ def test_a_halved_camera_sees_the_halved_picture(scene, paper_camera):
 
 
 @pytest.mark.parametrize(
-    "numbers", [(0, 4, 1, 1, 0, 0), (4, 4.5, 1, 1, 0, 0), (4, 4, 0, 1, 0, 0), (4, 4, 1, float("nan"), 0, 0), (4, 4, 1, 1, "0", 0)]
+    "numbers",
+    [
+        (0, 4, 1, 1, 0, 0),
+        (4, 4.5, 1, 1, 0, 0),
+        (4, 4, 0, 1, 0, 0),
+        (4, 4, 1, float("nan"), 0, 0),
+        (4, 4, 1, 1, "0", 0),
+    ],
 )
 def test_what_is_no_camera_is_refused(numbers):
     with pytest.raises(InputError, match="camera"):

@@ -12,7 +12,10 @@ shapes = st.sampled_from([(), (3,), (2, 3)])
 
 
 def random_pose(shape: tuple[int, ...], seed: int, size: float = 0.8) -> torch.Tensor:
-    return se3.exp(size * torch.randn(*shape, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+    return se3.exp(
+        size
+        * torch.randn(*shape, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    )
 
 
 @given(shapes, seeds)
@@ -21,9 +24,13 @@ def test_pbvs_moves_along_the_straight_line_and_the_geodesic(shape, seed):
     v = control.pbvs(T, gain)
     assert v.shape == (*shape, 6)
     moved = T @ se3.exp(h * v)
-    assert ((moved - T)[..., :3, 3] / h + gain * T[..., :3, 3]).abs().max() < 1e-5, "the goal's straight line, at speed gain * distance"
+    assert ((moved - T)[..., :3, 3] / h + gain * T[..., :3, 3]).abs().max() < 1e-5, (
+        "the goal's straight line, at speed gain * distance"
+    )
     w = se3.so3_log(T[..., :3, :3])
-    assert (se3.so3_log(moved[..., :3, :3]) - (1 - gain * h) * w).abs().max() < 1e-9, "about one fixed axis"
+    assert (se3.so3_log(moved[..., :3, :3]) - (1 - gain * h) * w).abs().max() < 1e-9, (
+        "about one fixed axis"
+    )
 
 
 def test_pbvs_all_the_way():
@@ -49,24 +56,35 @@ def test_pbvs_all_the_way():
 def test_pose_of_pbvs_undoes_pbvs(shape, seed, gain):
     T = random_pose(shape, seed)
     assert (control.pose_of_pbvs(control.pbvs(T, gain), gain) - T).abs().max() < 1e-9
-    v = torch.randn(*shape, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 0.4 * gain
+    v = (
+        torch.randn(*shape, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        * 0.4
+        * gain
+    )
     assert (control.pbvs(control.pose_of_pbvs(v, gain), gain) - v).abs().max() < 1e-9
 
 
 @given(shapes, seeds)
 def test_gauss_newton_is_the_least_squares_step(shape, seed):
     generator = torch.Generator().manual_seed(seed)
-    L, e = torch.randn(*shape, 40, 6, generator=generator).double(), torch.randn(*shape, 40, 1, generator=generator).double()
+    L, e = (
+        torch.randn(*shape, 40, 6, generator=generator).double(),
+        torch.randn(*shape, 40, 1, generator=generator).double(),
+    )
     v = control.gauss_newton(L.mT @ L, (L.mT @ e)[..., 0], 0.5)
     assert (v + 0.5 * (torch.linalg.pinv(L) @ e)[..., 0]).abs().max() < 1e-9
 
 
 @given(seeds, st.sampled_from([torch.float32, torch.float64]))
 def test_gauss_newton_stays_still_where_nothing_is_seen(seed, dtype):
-    """Features that do not change along one direction say nothing of it, so the camera must not move there."""
+    """Features that do not change along one direction say nothing of it, so the camera must not
+    move there.
+    """
     generator = torch.Generator().manual_seed(seed)
     L = torch.randn(4, 200, 6, generator=generator).double()
-    unseen = torch.nn.functional.normalize(torch.randn(4, 6, 1, generator=generator).double(), dim=1)
+    unseen = torch.nn.functional.normalize(
+        torch.randn(4, 6, 1, generator=generator).double(), dim=1
+    )
     L = (L - L @ unseen @ unseen.mT).double()
     e = torch.randn(4, 200, 1, generator=generator).double()
     v = control.gauss_newton((L.mT @ L), (L.mT @ e)[..., 0], 1.0)
@@ -79,7 +97,10 @@ def test_gauss_newton_stays_still_where_nothing_is_seen(seed, dtype):
 @given(shapes, seeds, st.floats(1e-4, 1))
 def test_levenberg_marquardt_is_its_formula(shape, seed, mu):
     generator = torch.Generator().manual_seed(seed)
-    L, g = torch.randn(*shape, 40, 6, generator=generator).double(), torch.randn(*shape, 6, generator=generator).double()
+    L, g = (
+        torch.randn(*shape, 40, 6, generator=generator).double(),
+        torch.randn(*shape, 6, generator=generator).double(),
+    )
     H = L.mT @ L
     damped = H + mu * H * torch.eye(6)
     expected = -0.5 * torch.linalg.solve(damped, g[..., None])[..., 0]
@@ -90,9 +111,13 @@ def test_levenberg_marquardt_is_its_formula(shape, seed, mu):
 def test_saturate_slows_down_and_keeps_the_direction(shape, seed, linear, angular):
     v = torch.randn(*shape, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     slow = control.saturate(v, linear, angular)
-    assert (slow[..., :3].norm(dim=-1) <= linear * (1 + 1e-9)).all() and (slow[..., 3:].norm(dim=-1) <= angular * (1 + 1e-9)).all()
+    assert (slow[..., :3].norm(dim=-1) <= linear * (1 + 1e-9)).all() and (
+        slow[..., 3:].norm(dim=-1) <= angular * (1 + 1e-9)
+    ).all()
     factor = slow.norm(dim=-1, keepdim=True) / v.norm(dim=-1, keepdim=True)
     assert (factor <= 1 + 1e-9).all() and (slow - factor * v).abs().max() < 1e-9
     tight = torch.maximum(slow[..., :3].norm(dim=-1) / linear, slow[..., 3:].norm(dim=-1) / angular)
-    assert ((tight - 1).abs() < 1e-9).logical_or((slow == v).all(-1)).all(), "no slower than it must be"
+    assert ((tight - 1).abs() < 1e-9).logical_or((slow == v).all(-1)).all(), (
+        "no slower than it must be"
+    )
     assert (control.saturate(0 * v, linear, angular) == 0).all()

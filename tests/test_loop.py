@@ -1,4 +1,6 @@
-"""The closed loop: every method brings cameras home, runs do not disturb each other, and a lost handoff recovers."""
+"""The closed loop: every method brings cameras home, runs do not disturb each other, and a
+refinement that loses its match recovers.
+"""
 
 from typing import Any
 
@@ -32,8 +34,8 @@ from deepservo.features.registration import Evidence, Registration
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods import Controller, build
+from deepservo.methods.coarse_to_fine import PATIENCE, CoarseToFine
 from deepservo.methods.direct import PhotometricServo
-from deepservo.methods.handoff import PATIENCE, Handoff
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
 
@@ -41,9 +43,13 @@ from deepservo.worlds.simulator import Simulator
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_comes_home(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
-    T_start = offset_from(T_goal.expand(3, 4, 4), NEAR if name in DIRECT else FARTHER if name == "cnn-pair" else FAR)
+    T_start = offset_from(
+        T_goal.expand(3, 4, 4), NEAR if name in DIRECT else FARTHER if name == "cnn-pair" else FAR
+    )
     trajectory = run(name, scene, T_start, T_goal, STEPS.get(name, 60))
-    start, end = (metrics.errors(T, T_goal) for T in (trajectory.Ts_world_cam[0], trajectory.Ts_world_cam[-1]))
+    start, end = (
+        metrics.errors(T, T_goal) for T in (trajectory.Ts_world_cam[0], trajectory.Ts_world_cam[-1])
+    )
     assert metrics.converged(start, end).all()
     assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
 
@@ -63,10 +69,14 @@ def test_a_batch_is_its_runs(name, scene):
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name, scene):
     T_goal = goals(3)
-    T_start = offset_from(T_goal, (0.004, 0.01) if name.startswith("aevs") else NEAR)  # nobody taught the encoder
+    T_start = offset_from(
+        T_goal, (0.004, 0.01) if name.startswith("aevs") else NEAR
+    )  # nobody taught the encoder
     T_start[1] = T_goal[1]
     if has_poses(name):
-        T_start[1] = T_goal[1] @ se3.exp(NearTruth.ERROR) @ se3.exp(NearTruth.ERROR)  # where it believes to be home
+        T_start[1] = (
+            T_goal[1] @ se3.exp(NearTruth.ERROR) @ se3.exp(NearTruth.ERROR)
+        )  # where it believes to be home
     trajectory = run(name, scene, T_start, T_goal, STEPS.get(name, 45))
     assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
     if not name.startswith("cnn-pair") and (not has_poses(name) or "+dvs" not in name):
@@ -83,7 +93,10 @@ def test_dvs_converges_with_each_law_and_each_interaction_matrix(law, interactio
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, 80)
     assert_home(trajectory, T_goal, 1.0)
-    assert trajectory.image_error[0].min() > 0.03 and trajectory.image_error[15].nan_to_num(0).max() < 0.03
+    assert (
+        trajectory.image_error[0].min() > 0.03
+        and trajectory.image_error[15].nan_to_num(0).max() < 0.03
+    )
 
 
 def test_true_pose_servoing_is_the_reference_trajectory(scene):
@@ -94,27 +107,53 @@ def test_true_pose_servoing_is_the_reference_trajectory(scene):
 
 
 def test_what_a_trajectory_promises(scene):
-    """One run starts at home and stops early; one settles; one spends its budget."""
+    """One run starts at home and stops early; one settles; one takes max_steps."""
     T_goal = goals(3)
-    T_start = T_goal @ se3.exp(torch.tensor([[0.0] * 6, [1e-5] * 6, [0.1] * 6], dtype=torch.float64))
-    budget, calls = 70, []
+    T_start = T_goal @ se3.exp(
+        torch.tensor([[0.0] * 6, [1e-5] * 6, [0.1] * 6], dtype=torch.float64)
+    )
+    max_steps, calls = 70, []
     world = Simulator(scene, CAMERA, T_start)
     controller = controller_of("pbvs", scene, world, T_goal)
-    trajectory = servo(world, controller, scene.render(CAMERA, T_goal), budget, progress=lambda *call: calls.append(call))
+    trajectory = servo(
+        world,
+        controller,
+        scene.render(CAMERA, T_goal),
+        max_steps,
+        progress=lambda *call: calls.append(call),
+    )
     S, B = trajectory.v_cam.shape[:2]
-    assert (budget, 3) == (S, B) and trajectory.budget == budget and trajectory.dt == 1.0
-    assert trajectory.Ts_world_cam.shape == (S + 1, B, 4, 4) and torch.equal(trajectory.Ts_world_cam[0], T_start)
-    assert trajectory.stage.shape == trajectory.image_error.shape == (S, B) and trajectory.step_ms.shape == (S,)
-    assert trajectory.steps[0] == 10 and 10 < trajectory.steps[1] < budget == trajectory.steps[2]
+    assert (max_steps, 3) == (S, B) and trajectory.max_steps == max_steps and trajectory.dt == 1.0
+    assert trajectory.Ts_world_cam.shape == (S + 1, B, 4, 4) and torch.equal(
+        trajectory.Ts_world_cam[0], T_start
+    )
+    assert trajectory.refining.shape == trajectory.image_error.shape == (
+        S,
+        B,
+    ) and trajectory.step_ms.shape == (S,)
+    assert trajectory.steps[0] == 10 and 10 < trajectory.steps[1] < max_steps == trajectory.steps[2]
     for i, k in enumerate(trajectory.steps.tolist()):
         moved = trajectory.Ts_world_cam[:k, i] @ se3.exp(trajectory.v_cam[:k, i])
-        assert (trajectory.Ts_world_cam[1 : k + 1, i] - moved).abs().max() < 1e-12, "each pose follows from the one before"
-        assert (trajectory.Ts_world_cam[k:, i] == trajectory.Ts_world_cam[k, i]).all(), "after the last step it stays"
-        assert (trajectory.v_cam[k:, i] == 0).all() and (trajectory.stage[k:, i] == 0).all()
-        assert torch.isfinite(trajectory.image_error[:k, i]).all() and torch.isnan(trajectory.image_error[k:, i]).all()
-    assert trajectory.reason[0] == "held still for 10 s" and trajectory.reason[1].startswith("settled")
-    assert "budget of 70 steps" in trajectory.reason[2]
-    assert [going for _, going in calls] == sorted((going for _, going in calls), reverse=True) and calls[0] == (1, 3) and calls[-1][1] == 1
+        assert (trajectory.Ts_world_cam[1 : k + 1, i] - moved).abs().max() < 1e-12, (
+            "each pose follows from the one before"
+        )
+        assert (trajectory.Ts_world_cam[k:, i] == trajectory.Ts_world_cam[k, i]).all(), (
+            "after the last step it stays"
+        )
+        assert (trajectory.v_cam[k:, i] == 0).all() and (trajectory.refining[k:, i] == 0).all()
+        assert (
+            torch.isfinite(trajectory.image_error[:k, i]).all()
+            and torch.isnan(trajectory.image_error[k:, i]).all()
+        )
+    assert trajectory.reason[0] == "held still for 10 s" and trajectory.reason[1].startswith(
+        "settled"
+    )
+    assert "still moving after 70 steps" in trajectory.reason[2]
+    assert (
+        [active for _, active in calls] == sorted((active for _, active in calls), reverse=True)
+        and calls[0] == (1, 3)
+        and calls[-1][1] == 1
+    )
 
 
 def test_a_method_that_holds_still_is_waited_for_a_stated_time(scene):
@@ -130,8 +169,13 @@ def test_a_method_that_holds_still_is_waited_for_a_stated_time(scene):
 
     T_goal, blinded = goals(2), Blinded(CAMERA)
     blinded.set_goal(scene.render(CAMERA, T_goal))
-    trajectory = servo(Simulator(scene, CAMERA, T_goal), blinded, scene.render(CAMERA, T_goal), 1000, 1 / 30)
-    assert trajectory.reason == ["held still for 2 s"] * 2 and trajectory.steps.tolist() == [51 + 60, 60]
+    trajectory = servo(
+        Simulator(scene, CAMERA, T_goal), blinded, scene.render(CAMERA, T_goal), 1000, 1 / 30
+    )
+    assert trajectory.reason == ["held still for 2 s"] * 2 and trajectory.steps.tolist() == [
+        51 + 60,
+        60,
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,7 +183,10 @@ def test_every_run_says_why_it_stopped(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
     trajectory = run(name, scene, offset_from(T_goal.expand(2, 4, 4), NEAR), T_goal, 2)
     assert len(trajectory.reason) == 2 and all("2 steps" in reason for reason in trajectory.reason)
-    assert trajectory.steps.tolist() == [2, 2] and set(trajectory.stage.flatten().tolist()) <= {0, 1}
+    assert trajectory.steps.tolist() == [2, 2] and set(trajectory.refining.flatten().tolist()) <= {
+        0,
+        1,
+    }
 
 
 def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
@@ -150,9 +197,13 @@ def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
     for dt, steps in ((1.0, 20), (0.25, 80)):
         world = Simulator(scene, CAMERA, T_start)
         controller = controller_of("pbvs", scene, world, T_goal)
-        ends.append(servo(world, controller, scene.render(CAMERA, T_goal), steps, dt).Ts_world_cam[-1])
+        ends.append(
+            servo(world, controller, scene.render(CAMERA, T_goal), steps, dt).Ts_world_cam[-1]
+        )
     metres = [float(metrics.errors(T, T_goal)[0]) for T in ends]
-    assert metres[0] == pytest.approx(FAR[0] * 0.9**20, rel=0.02) and metres[1] == pytest.approx(FAR[0] * 0.975**80, rel=0.02)
+    assert metres[0] == pytest.approx(FAR[0] * 0.9**20, rel=0.02) and metres[1] == pytest.approx(
+        FAR[0] * 0.975**80, rel=0.02
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if has_poses(name)])
@@ -163,7 +214,9 @@ def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
-    trajectory = servo(Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), NEAR)), controller, goal, 3)
+    trajectory = servo(
+        Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), NEAR)), controller, goal, 3
+    )
     coarse = getattr(controller, "coarse", controller)
     used = coarse.features.encoder if hasattr(coarse, "features") else coarse.net
     assert torch.isfinite(trajectory.v_cam).all() and not used.training
@@ -172,7 +225,10 @@ def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
 @pytest.mark.parametrize("name", ["dvs", "photometric"])
 def test_a_camera_in_whole_numbers_is_the_same_camera(name, scene):
     whole, real = Camera(128, 128, 170, 170, 66, 62), CAMERA
-    goal, image = (scene.render(real, offset_from(sampling.fronto_parallel(0.6), (size, size))) for size in (0.0, 0.01))
+    goal, image = (
+        scene.render(real, offset_from(sampling.fronto_parallel(0.6), (size, size)))
+        for size in (0.0, 0.01)
+    )
     answers = []
     for camera in (whole, real):
         controller = build(name, camera)
@@ -197,7 +253,9 @@ def test_methods_that_cannot_be_built_say_so(scene, small_camera):
 
 
 class Guide(Controller):
-    """A coarse method that is led by the truth, wrong by a few millimetres, and remembers what it said."""
+    """A coarse method that is led by the truth, wrong by a few millimetres, and remembers what it
+    said.
+    """
 
     def __init__(self, camera: Camera, world: Simulator, T_world_goal: torch.Tensor) -> None:
         super().__init__(camera)
@@ -206,7 +264,10 @@ class Guide(Controller):
     def _set_goal(self, goal: torch.Tensor) -> None: ...
 
     def _velocity(self, image: torch.Tensor) -> torch.Tensor:
-        v_cam = control.pbvs(se3.inverse(self.T_world_goal) @ self.world.T_world_cam @ se3.exp(NearTruth.ERROR), self.gain)
+        v_cam = control.pbvs(
+            se3.inverse(self.T_world_goal) @ self.world.T_world_cam @ se3.exp(NearTruth.ERROR),
+            self.gain,
+        )
         self.said.append(v_cam)
         return v_cam
 
@@ -214,7 +275,14 @@ class Guide(Controller):
 class Interrupted(Simulator):
     """From step `begin` until step `end` something else stands before the camera."""
 
-    def __init__(self, scene: PlanarScene, other: PlanarScene, T_world_cam: torch.Tensor, begin: int, end: int) -> None:
+    def __init__(
+        self,
+        scene: PlanarScene,
+        other: PlanarScene,
+        T_world_cam: torch.Tensor,
+        begin: int,
+        end: int,
+    ) -> None:
         super().__init__(scene, CAMERA, T_world_cam)
         self.other, self.begin, self.end, self.step = other, begin, end, 0
 
@@ -225,43 +293,52 @@ class Interrupted(Simulator):
 
 
 @pytest.mark.parametrize("what", ["another scene", "a blank wall"])
-def test_a_handoff_that_loses_agreement_goes_back_and_recovers(what, scene, other_scene):
+def test_a_refinement_that_loses_agreement_goes_back_and_recovers(what, scene, other_scene):
     begin, end, T_goal = 20, 35, sampling.fronto_parallel(0.6)
-    other = other_scene if what == "another scene" else PlanarScene(torch.full((1, 30, 40), 0.3), background=0.3)
+    other = (
+        other_scene
+        if what == "another scene"
+        else PlanarScene(torch.full((1, 30, 40), 0.3), background=0.3)
+    )
     world = Interrupted(scene, other, offset_from(T_goal.expand(2, 4, 4), FAR), begin, end)
     guide = Guide(CAMERA, world, T_goal)
-    controller = Handoff(guide)
+    controller = CoarseToFine(guide)
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(world, controller, goal, 80)
-    stage = trajectory.stage
-    assert (stage[begin - 5 : begin] == 1).all(), "it trusted the photometric finish before"
-    assert (stage[begin + PATIENCE : end] == 0).all(), "it does not trust what it cannot see"
-    assert (stage[end + 3 : 60] == 1).all(), "and trusts again when it sees the goal's scene"
+    refining = trajectory.refining
+    assert (refining[begin - 5 : begin] == 1).all(), "the photometric refinement steered before"
+    assert (refining[begin + PATIENCE : end] == 0).all(), "it does not trust what it cannot see"
+    assert (refining[end + 3 : 60] == 1).all(), "and steers again when it sees the goal's scene"
     lost = slice(begin + PATIENCE, end)
     for v_cam in trajectory.v_cam[lost]:
-        assert any(torch.equal(v_cam, said) for said in guide.said), "the coarse method steers meanwhile"
+        assert any(torch.equal(v_cam, said) for said in guide.said), (
+            "the coarse method steers meanwhile"
+        )
     assert_home(trajectory, T_goal, 0.3)
     assert all("photometric finish" in reason for reason in trajectory.reason)
 
 
-def test_a_handoff_forgives_a_short_interruption(scene, other_scene):
+def test_a_refinement_forgives_a_short_interruption(scene, other_scene):
     begin, T_goal = 20, sampling.fronto_parallel(0.6)
     world = Interrupted(scene, other_scene, offset_from(T_goal, FAR), begin, begin + PATIENCE - 1)
-    controller = Handoff(Guide(CAMERA, world, T_goal))
+    controller = CoarseToFine(Guide(CAMERA, world, T_goal))
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(world, controller, goal, 60)
-    assert (trajectory.stage[10:40] == 1).all()
+    assert (trajectory.refining[10:40] == 1).all()
     assert_home(trajectory, T_goal, 0.3)
 
 
-def agreeing(agreements: list[float], monkeypatch: pytest.MonkeyPatch, witness: int = 0) -> list[bool]:
-    """Whether the photometric finish steers, step by step, where the pictures agree by so much in each. The registration says nothing.
+def agreeing(
+    agreements: list[float], monkeypatch: pytest.MonkeyPatch, witness: int = 0
+) -> list[bool]:
+    """Whether the photometric finish steers, step by step, where the pictures agree by so much in
+    each. The registration says nothing.
 
     witness: what the coarse method says of every pose.
     """
-    controller = Handoff(Fixed(CAMERA))
+    controller = CoarseToFine(Fixed(CAMERA))
     controller.coarse.witness = witness
     goal = torch.zeros(1, 1, 128, 128)
     controller.set_goal(goal)
@@ -271,7 +348,7 @@ def agreeing(agreements: list[float], monkeypatch: pytest.MonkeyPatch, witness: 
         found = Evidence(*torch.tensor([[agreement], [1.0], [1.0]]))
         monkeypatch.setattr(Registration, "agreement", lambda *_, found=found: found)
         controller.velocity(goal)
-        steers.append(bool(controller.stage(1)))
+        steers.append(bool(controller.is_refining(1)))
     return steers
 
 
@@ -285,45 +362,71 @@ class Fixed(Controller):
     def _velocity(self, image: torch.Tensor) -> torch.Tensor:
         return torch.full((len(image), 6), 1e-3, dtype=torch.float64)
 
-    def speaks_for(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
+    def pose_consistency(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
         return torch.full((len(runs),), self.witness)
 
 
-@pytest.mark.parametrize(("least", "holds"), [(0.46, True), (0.5, True), (0.54, True), (0.44, False), (0.2, False), (0.0, False)])
-def test_a_finish_that_steers_holds_at_an_agreement_of_045_and_gives_the_wheel_back_at_the_third_miss(least, holds, monkeypatch):
+@pytest.mark.parametrize(
+    ("least", "holds"),
+    [(0.46, True), (0.5, True), (0.54, True), (0.44, False), (0.2, False), (0.0, False)],
+)
+def test_a_refinement_goes_on_at_an_agreement_of_045_and_stops_at_the_third_miss(
+    least, holds, monkeypatch
+):
     steers = agreeing([0.9] + [least] * 12, monkeypatch)
     assert steers == ([True] * 13 if holds else [True] * 3 + [False] * 10)
 
 
-@pytest.mark.parametrize(("first", "takes"), [(0.56, True), (0.9, True), (0.54, False), (0.46, False)])
+@pytest.mark.parametrize(
+    ("first", "takes"), [(0.56, True), (0.9, True), (0.54, False), (0.46, False)]
+)
 def test_a_finish_takes_the_wheel_at_an_agreement_of_055(first, takes, monkeypatch):
     assert agreeing([first] * 3, monkeypatch) == [takes] * 3
 
 
 @pytest.mark.parametrize(("least", "takes"), [(0.31, True), (0.29, False)])
-def test_where_the_coarse_method_speaks_for_the_pose_an_agreement_of_03_is_enough(least, takes, monkeypatch):
+def test_where_the_coarse_method_speaks_for_the_pose_an_agreement_of_03_is_enough(
+    least, takes, monkeypatch
+):
     assert agreeing([least] * 3, monkeypatch, witness=1) == [takes] * 3
     assert agreeing([0.9] + [least] * 6, monkeypatch, witness=1) == [True] * 3 + [takes] * 4
 
 
 def test_misses_count_where_they_follow_each_other(monkeypatch):
     assert all(agreeing([0.9, *[0.1, 0.1, 0.5] * 4], monkeypatch)), "two, and it agrees again"
-    assert agreeing([0.9, 0.1, 0.1, 0.1, 0.5, 0.9], monkeypatch)[-3:] == [False, False, True], "what is lost must agree as at first"
+    assert agreeing([0.9, 0.1, 0.1, 0.1, 0.5, 0.9], monkeypatch)[-3:] == [False, False, True], (
+        "what is lost must agree as at first"
+    )
 
 
 @pytest.mark.parametrize(
-    ("now", "other", "goes_over"), [(0.79, 0.82, True), (0.6, 0.63, True), (0.6, 0.61, False), (0.81, 0.99, False), (0.5, 0.54, False)]
+    ("now", "other", "goes_over"),
+    [
+        (0.79, 0.82, True),
+        (0.6, 0.63, True),
+        (0.6, 0.61, False),
+        (0.81, 0.99, False),
+        (0.5, 0.54, False),
+    ],
 )
-def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agrees_more(now, other, goes_over, monkeypatch):
+def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agrees_more(
+    now, other, goes_over, monkeypatch
+):
     """Under an agreement of 0.8, for one of 0.02 more that would be trusted of itself."""
-    controller, goal = Handoff(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128)
+    controller, goal = CoarseToFine(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128)
     controller.set_goal(goal)
-    coarse = control.pose_of_pbvs(torch.full((1, 6), 1e-3, dtype=torch.float64), controller.coarse.gain)
+    coarse = control.pose_of_pbvs(
+        torch.full((1, 6), 1e-3, dtype=torch.float64), controller.coarse.gain
+    )
     first = [True]
 
-    def agreement(self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor) -> Evidence:
+    def agreement(
+        self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor
+    ) -> Evidence:
         of_coarse = torch.equal(T, coarse) and not first[0]
-        return Evidence(*torch.tensor([[other if of_coarse else now if not first[0] else 0.9], [1.0], [1.0]]))
+        return Evidence(
+            *torch.tensor([[other if of_coarse else now if not first[0] else 0.9], [1.0], [1.0]])
+        )
 
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
     monkeypatch.setattr(Registration, "agreement", agreement)
@@ -332,19 +435,28 @@ def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agr
         controller.velocity(goal)
         first[0] = False
         at_coarse.append(torch.equal(controller.state["T_goal_cam"], coarse))
-    assert controller.stage(1).item() == 1
-    assert at_coarse == [True, False, False, False, goes_over, False], "it begins at the coarse method's pose, and steers on"
+    assert controller.is_refining(1).item() == 1
+    assert at_coarse == [True, False, False, False, goes_over, False], (
+        "it begins at the coarse method's pose, and steers on"
+    )
 
 
-def test_a_pose_that_the_coarse_method_refutes_is_let_go_and_must_agree_beyond_doubt_afterwards(monkeypatch):
+def test_a_pose_that_the_coarse_method_refutes_is_let_go_and_must_agree_beyond_doubt_afterwards(
+    monkeypatch,
+):
     """At the next look for a better one: by 0.8, where 0.55 was enough at first."""
-    controller, goal, now = Handoff(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128), [0.7]
+    controller, goal, now = CoarseToFine(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128), [0.7]
     controller.set_goal(goal)
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
-    monkeypatch.setattr(Registration, "agreement", lambda *_: Evidence(*torch.tensor([[now[0]], [1.0], [1.0]])))
+    monkeypatch.setattr(
+        Registration, "agreement", lambda *_: Evidence(*torch.tensor([[now[0]], [1.0], [1.0]]))
+    )
 
     def steers(pictures: int) -> list[bool]:
-        return [bool(controller.velocity(goal).any() and controller.stage(1)) for _ in range(pictures)]
+        return [
+            bool(controller.velocity(goal).any() and controller.is_refining(1))
+            for _ in range(pictures)
+        ]
 
     assert steers(4) == [True] * 4
     controller.coarse.witness = -1
@@ -356,22 +468,32 @@ def test_a_pose_that_the_coarse_method_refutes_is_let_go_and_must_agree_beyond_d
 
 
 def test_near_the_goal_the_finish_registers_at_full_size_too(monkeypatch):
-    """Nearer than five thousandths of the depth, which a turn does not count towards. Light is judged at a quarter first."""
-    controller, goal = Handoff(Fixed(CAMERA), depth=0.6), torch.zeros(1, 1, 128, 128)
+    """Nearer than five thousandths of the depth, which a turn does not count towards. Light is
+    judged at a quarter first.
+    """
+    controller, goal = CoarseToFine(Fixed(CAMERA), depth=0.6), torch.zeros(1, 1, 128, 128)
     controller.set_goal(goal)
     levels: dict[int, list[int]] = {}
 
-    def refine(self: Registration, views: object, T: torch.Tensor, schedule: Any, runs: torch.Tensor) -> torch.Tensor:
-        levels.update({run: [level for level, iterations in schedule if iterations] for run in runs.tolist()})
+    def refine(
+        self: Registration, views: object, T: torch.Tensor, schedule: Any, runs: torch.Tensor
+    ) -> torch.Tensor:
+        levels.update(
+            {run: [level for level, iterations in schedule if iterations] for run in runs.tolist()}
+        )
         assert schedule[0][0] == 2
         return T.clone()
 
-    monkeypatch.setattr(Registration, "agreement", lambda self, views, T, runs: Evidence(*torch.ones(3, len(runs))))
+    monkeypatch.setattr(
+        Registration, "agreement", lambda self, views, T, runs: Evidence(*torch.ones(3, len(runs)))
+    )
     controller.velocity(goal.expand(4, -1, -1, -1))
     monkeypatch.setattr(Registration, "refine", refine)
     controller.state["v_cam"].zero_()
     off = torch.tensor([0.0029, -0.0029, 0.0031, 0.02], dtype=torch.float64)
-    controller.state["T_goal_cam"] = se3.transform(se3.so3_exp(10 * off[:, None] * torch.ones(3)), off[:, None] * torch.eye(3)[0])
+    controller.state["T_goal_cam"] = se3.transform(
+        se3.so3_exp(10 * off[:, None] * torch.ones(3)), off[:, None] * torch.eye(3)[0]
+    )
     controller.velocity(goal.expand(4, -1, -1, -1))
     assert [levels[run] for run in range(4)] == [[1, 0], [1, 0], [2, 1], [2, 1]]
 
@@ -379,36 +501,47 @@ def test_near_the_goal_the_finish_registers_at_full_size_too(monkeypatch):
 class Witness(Guide):
     """Knows which poses are right."""
 
-    def speaks_for(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
-        metres, _ = se3.distance(se3.inverse(self.T_world_goal) @ self.world.T_world_cam[runs], T_goal_cam)
+    def pose_consistency(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
+        metres, _ = se3.distance(
+            se3.inverse(self.T_world_goal) @ self.world.T_world_cam[runs], T_goal_cam
+        )
         return 2 * (metres < 0.01).long() - 1
 
 
 @pytest.mark.parametrize("guide", [Guide, Witness])
 @pytest.mark.parametrize("registers", ["wrongly", "faintly"])
-def test_a_handoff_hears_what_the_coarse_method_knows(guide, registers, scene, monkeypatch):
-    """A wrong pose does not steer, however the pictures agree; a right one does, where they hardly do."""
+def test_a_refinement_hears_what_the_coarse_method_knows(guide, registers, scene, monkeypatch):
+    """A wrong pose does not steer, however the pictures agree; a right one does, where they hardly
+    do.
+    """
     T_goal = sampling.fronto_parallel(0.6)
     world = Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), FAR))
-    controller, goal = Handoff(guide(CAMERA, world, T_goal)), scene.render(CAMERA, T_goal)
+    controller, goal = CoarseToFine(guide(CAMERA, world, T_goal)), scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     agreement, refine = 0.7 if registers == "wrongly" else 0.4, Registration.refine
     aside = se3.exp(torch.tensor([0.05, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
     if registers == "wrongly":
         monkeypatch.setattr(Registration, "refine", lambda *args: refine(*args) @ aside)
-    same = lambda self, views, T, runs, level=0: Evidence(*(torch.full((len(runs),), each) for each in (agreement, 1.0, 1.0)))  # noqa: E731
+
+    def same(self, views, T, runs, level=0):
+        return Evidence(*(torch.full((len(runs),), each) for each in (agreement, 1.0, 1.0)))
+
     monkeypatch.setattr(Registration, "agreement", same)
     trajectory = servo(world, controller, goal, 60)
     believed = (guide is Guide) == (registers == "wrongly")
-    assert (trajectory.stage[10:] == believed).all()
+    assert (trajectory.refining[10:] == believed).all()
     home = se3.distance(T_goal, trajectory.Ts_world_cam[-1])[0] < 0.01
     assert home.all() if guide is Witness else registers == "faintly" or not home.any()
 
 
 class Measured(Controller):
-    """Steers by a pose that it measures with noise of this many metres and radians, and drifts along x [m a step] besides."""
+    """Steers by a pose that it measures with noise of this many metres and radians, and drifts
+    along x [m a step] besides.
+    """
 
-    def __init__(self, world: Simulator, T_world_goal: torch.Tensor, noise: float, drift: float) -> None:
+    def __init__(
+        self, world: Simulator, T_world_goal: torch.Tensor, noise: float, drift: float
+    ) -> None:
         super().__init__(CAMERA)
         self.world, self.T_world_goal, self.noise, self.drift = world, T_world_goal, noise, drift
         self.generator = torch.Generator().manual_seed(0)
@@ -417,21 +550,34 @@ class Measured(Controller):
 
     def _velocity(self, image: torch.Tensor) -> torch.Tensor:
         xi = self.noise * torch.randn(len(image), 6, generator=self.generator, dtype=torch.float64)
-        v_cam = control.pbvs(se3.inverse(self.T_world_goal) @ self.world.T_world_cam @ se3.exp(xi), self.gain)
+        v_cam = control.pbvs(
+            se3.inverse(self.T_world_goal) @ self.world.T_world_cam @ se3.exp(xi), self.gain
+        )
         v_cam[:, 0] += self.drift
         return v_cam
 
 
-@pytest.mark.parametrize(("noise", "drift", "stops"), [(2e-5, 0.0, True), (2e-4, 0.0, True), (2e-5, 2e-5, True), (0.01, 0.0, False)])
+@pytest.mark.parametrize(
+    ("noise", "drift", "stops"),
+    [(2e-5, 0.0, True), (2e-4, 0.0, True), (2e-5, 2e-5, True), (0.01, 0.0, False)],
+)
 def test_a_run_that_only_trembles_has_settled(noise, drift, stops, scene):
-    """With a drift it stands still beside the goal, where its pull is as strong. Steps of over 0.1 mm are no rest."""
+    """With a drift it stands still beside the goal, where its pull is as strong. Steps of over 0.1
+    mm are no rest.
+    """
     T_goal = sampling.fronto_parallel(0.6)
     world = Simulator(scene, CAMERA, offset_from(T_goal.expand(3, 4, 4), (0.05, 0.1)))
-    trajectory = servo(world, Measured(world, T_goal, noise, drift), scene.render(CAMERA, T_goal), 300)
+    trajectory = servo(
+        world, Measured(world, T_goal, noise, drift), scene.render(CAMERA, T_goal), 300
+    )
     assert [reason == "settled but for noise" for reason in trajectory.reason] == [stops] * 3
     if stops:
         metres, radians = se3.distance(T_goal, trajectory.Ts_world_cam[-1])
-        assert (metres < 2 * noise + 10 * drift).all() and (radians < 2 * noise).all() and (trajectory.steps < 180).all()
+        assert (
+            (metres < 2 * noise + 10 * drift).all()
+            and (radians < 2 * noise).all()
+            and (trajectory.steps < 180).all()
+        )
 
 
 def test_a_run_that_creeps_has_not_settled(scene):
@@ -440,4 +586,6 @@ def test_a_run_that_creeps_has_not_settled(scene):
     world = Simulator(scene, CAMERA, T_goal)
     controller = Measured(world, T_goal, 1e-6, 1e-5)
     controller.gain = 1e-4
-    assert servo(world, controller, scene.render(CAMERA, T_goal), 100).reason == ["budget of 100 steps spent"]
+    assert servo(world, controller, scene.render(CAMERA, T_goal), 100).reason == [
+        "still moving after 100 steps"
+    ]

@@ -1,8 +1,10 @@
-"""ViSP as the judge: the same picture, poses, camera and law through ViSP's code and ours; golden numbers for the tests.
+"""ViSP as the judge: the same picture, poses, camera and law through ViSP's code and ours; golden
+numbers for the tests.
 
-    python -m benchmarks visp/judge          # needs g++ and Debian's libvisp-dev; says so and stops where they are not there
+    python -m benchmarks visp/judge    # needs g++ and Debian's libvisp-dev
 
-It builds judge.cpp, writes tests/golden/visp.npz and results/visp.json, and prints how far the two are apart.
+It builds judge.cpp, writes tests/golden/visp.npz and results/visp.json, and prints how far the two
+are apart.
 """
 
 import shutil
@@ -34,19 +36,22 @@ SIZE = (150, 200)
 GAIN, MU, STEPS = 0.5, 0.01, 60
 
 
-# ViSP's simulator keeps colours: each is interpolated and rounded, and the grey of three equal ones is cut down to a byte, which
-# in double precision makes 62 of the 256 levels one darker.
+# ViSP's simulator keeps colours: each is interpolated and rounded, and the grey of three equal ones
+# is cut down to a byte, which in double precision makes 62 of the 256 levels one darker.
 LEVELS = torch.arange(256, dtype=torch.float64)
 GREY = torch.floor(0.2126 * LEVELS + 0.7152 * LEVELS + 0.0722 * LEVELS).float()
 
 
 class Bytes(PlanarScene):
-    """A scene as ViSP's simulator draws it: plain bilinear, in bytes; the picture ends at the centres of the outermost texels.
+    """A scene as ViSP's simulator draws it: plain bilinear, in bytes; the picture ends at the
+    centres of the outermost texels.
 
     ViSP leaves a ring of one pixel at the border of what the camera sees white; no feature uses it.
     """
 
-    def render(self, camera: Camera, T_world_cam: torch.Tensor, background: torch.Tensor | None = None) -> torch.Tensor:
+    def render(
+        self, camera: Camera, T_world_cam: torch.Tensor, background: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Bytes over 255."""
         image = super().render(camera, T_world_cam, background)
         u, v = self._texels(camera, T_world_cam)
@@ -55,8 +60,12 @@ class Bytes(PlanarScene):
         image = GREY[(image * 255).round().long()] / 255
         return torch.where(inside[:, None], image, 1.0)
 
-    def _texels(self, camera: Camera, T_world_cam: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, y = torch.meshgrid(torch.arange(camera.width), torch.arange(camera.height), indexing="xy")
+    def _texels(
+        self, camera: Camera, T_world_cam: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = torch.meshgrid(
+            torch.arange(camera.width), torch.arange(camera.height), indexing="xy"
+        )
         px = torch.stack([x, y, torch.ones_like(x)], -1).double()
         p = (self.homography(camera, T_world_cam)[:, None, None] @ px[..., None])[..., 0]
         return p[..., 0] / p[..., 2], p[..., 1] / p[..., 2]
@@ -67,27 +76,57 @@ def scene_and_poses() -> tuple[Bytes, torch.Tensor, torch.Tensor]:
     picture = (texture(SIZE, torch.Generator().manual_seed(3), "clouds") * 255).round() / 255
     generator = torch.Generator().manual_seed(0)
     T_goal = sampling.fronto_parallel(DEPTH)
-    twist = torch.randn(4, 6, generator=generator, dtype=torch.float64) * torch.tensor([0.02] * 3 + [0.04] * 3)
+    twist = torch.randn(4, 6, generator=generator, dtype=torch.float64) * torch.tensor(
+        [0.02] * 3 + [0.04] * 3
+    )
     return Bytes(picture, WIDTH, 1.0, antialias=False), T_goal, T_goal @ se3.exp(twist)
 
 
-def visp(judge: Path, mode: str, file: Path, camera: Camera, pitch: float, poses: torch.Tensor, steps: int = STEPS) -> list[np.ndarray]:
+def visp(
+    judge: Path,
+    mode: str,
+    file: Path,
+    camera: Camera,
+    pitch: float,
+    poses: torch.Tensor,
+    steps: int = STEPS,
+) -> list[np.ndarray]:
     """Lines of numbers that judge.cpp prints; the first pose is the goal's."""
     c = camera
     numbers = (pitch, c.width, c.height, c.fx, c.fy, c.cx, c.cy, DEPTH, GAIN, MU, steps)
     text = "\n".join(" ".join(f"{x:.17g}" for x in T.flatten().tolist()) for T in poses)
-    done = subprocess.run([judge, mode, file, *map(str, numbers)], input=text, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [judge, mode, file, *map(str, numbers)],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return [np.array(line.split(), float) for line in done.stdout.splitlines()]
 
 
 def build(folder: Path) -> Path | None:
     """Compile judge.cpp; None, and why, where that cannot be."""
-    if not shutil.which("g++") or subprocess.run(["pkg-config", "--exists", "visp"], check=False).returncode:
+    if (
+        not shutil.which("g++")
+        or subprocess.run(["pkg-config", "--exists", "visp"], check=False).returncode
+    ):
         print("ViSP is not installed: apt-get install g++ pkg-config libvisp-dev")
         return None
-    flags = subprocess.run(["pkg-config", "--cflags", "visp"], capture_output=True, text=True, check=True).stdout.split()
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "visp"], capture_output=True, text=True, check=True
+    ).stdout.split()
     libraries = ["-lvisp_robot", "-lvisp_visual_features", "-lvisp_io", "-lvisp_core"]
-    command = ["g++", "-O3", "-march=native", HERE / "judge.cpp", "-o", folder / "judge", *flags, *libraries]
+    command = [
+        "g++",
+        "-O3",
+        "-march=native",
+        HERE / "judge.cpp",
+        "-o",
+        folder / "judge",
+        *flags,
+        *libraries,
+    ]
     subprocess.run(list(map(str, command)), check=True)
     return folder / "judge"
 
@@ -107,7 +146,11 @@ def main() -> int:
         scene, T_goal, Ts = scene_and_poses()
         file, pitch, poses = folder / "texture.pgm", WIDTH / SIZE[1], torch.cat([T_goal, Ts])
         write_picture(file, scene.texture)
-        pictures = np.stack(visp(judge, "render", file, CAMERA, pitch, poses)).astype(np.uint8).reshape(-1, CAMERA.height, CAMERA.width)
+        pictures = (
+            np.stack(visp(judge, "render", file, CAMERA, pitch, poses))
+            .astype(np.uint8)
+            .reshape(-1, CAMERA.height, CAMERA.width)
+        )
         lines = visp(judge, "features", file, CAMERA, pitch, poses)
         errors, Ls = np.stack(lines[::2]), np.stack([line.reshape(-1, 6) for line in lines[1::2]])
         served = visp(judge, "servo", file, CAMERA, pitch, poses)
@@ -138,7 +181,11 @@ def apart(golden: dict[str, np.ndarray]) -> dict[str, float]:
     """How far ours are from ViSP's pictures, errors, interaction matrices and trajectories."""
     scene = Bytes(torch.from_numpy(golden["texture"]).float() / 255, WIDTH, 1.0, antialias=False)
     w, h, *intrinsics = golden["camera"].tolist()
-    camera, T_goal, Ts = Camera(int(w), int(h), *intrinsics), torch.from_numpy(golden["T_goal"]), torch.from_numpy(golden["Ts"])
+    camera, T_goal, Ts = (
+        Camera(int(w), int(h), *intrinsics),
+        torch.from_numpy(golden["T_goal"]),
+        torch.from_numpy(golden["Ts"]),
+    )
     images = scene.render(camera, Ts)
     levels = ((images[:, 0] * 255).round().numpy() - golden["pictures"])[:, 1:-1, 1:-1]
     servoing = PhotometricServo(camera, DEPTH, interaction="goal", gain=GAIN, mu=MU, hold=10**6)
@@ -147,7 +194,9 @@ def apart(golden: dict[str, np.ndarray]) -> dict[str, float]:
     goal = scene.render(camera, T_goal)
     L = 255 * features.L(seen, depth).numpy()
     servoing.set_goal(goal)
-    ours = servo(Simulator(scene, camera, Ts), servoing, goal, len(golden["Ts_visp"]) - 1).Ts_world_cam
+    ours = servo(
+        Simulator(scene, camera, Ts), servoing, goal, len(golden["Ts_visp"]) - 1
+    ).Ts_world_cam
     metres, _ = se3.distance(ours, torch.from_numpy(golden["Ts_visp"][: len(ours)]))
     return {
         "pixels that differ %": float(100 * (levels != 0).mean()),

@@ -1,4 +1,6 @@
-"""deepservo brings a camera home: from one picture of where it should be, it steers the robot that carries it."""
+"""deepservo brings a camera home: from one picture of where it should be, it steers the robot that
+carries it.
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -17,13 +19,15 @@ if TYPE_CHECKING:
     from deepservo.worlds.simulator import Simulator
 
 __all__ = [
-    "METHODS", "Camera", "Controller", "InputError", "Model", "PlanarScene", "Simulator", "SingleController", "Trajectory", "World",
-    "__version__", "build", "load", "load_model", "servo",
+    "METHODS", "Camera", "Controller", "InputError", "Model", "PlanarScene", "Simulator",
+    "SingleController", "Trajectory", "World", "__version__", "build", "load", "load_model",
+    "servo",
 ]  # fmt: skip
 
 moved.install()
 
-# torch takes seconds to import, so each name is fetched when it is first asked for: `deepservo --help` answers at once.
+# torch takes seconds to import, so each name is fetched when it is first asked for: `deepservo
+# --help` answers at once.
 _ROOMS = {
     "camera": ("Camera",),
     "loop": ("Trajectory", "World", "servo"),
@@ -45,13 +49,18 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def load(path: str | Path, method: str | None = None, camera: "Camera | None" = None, depth: Any = None) -> "Controller":
-    """The controller of a model file, or of weights that ship by their name: "cnn-pair", "keypoints".
+def load(
+    path: str | Path, method: str | None = None, camera: "Camera | None" = None, depth: Any = None
+) -> "Controller":
+    """The controller of a model file, or of weights that ship by their name: "cnn-pair",
+    "keypoints".
 
-    A scene's model tells its camera and distance: the learned method with the photometric finish, or another by name. A network for any
-    scene is told `camera` and `depth` [m] (0.6 when not given; for each pixel, (h, w), with keypoints): `auto`, `dfbvs+edges`, or another.
+    A scene's model tells its camera and distance: the learned method with the photometric finish,
+    or another by name. A network for any scene is told `camera` and `depth` [m] (0.6 when not
+    given; for each pixel, (h, w), with keypoints): `auto`, `dfbvs+edges`, or another.
 
-    Raises InputError when the file is not a whole model of ours, or the camera is missing or not the model's.
+    Raises InputError when the file is not a whole model of ours, or the camera is missing or not
+    the model's.
     """
     from deepservo.methods import build
     from deepservo.models.any_scene_model import KEYPOINTS, UnseenModel, shipped_file
@@ -60,8 +69,19 @@ def load(path: str | Path, method: str | None = None, camera: "Camera | None" = 
     model = read_model(shipped_file(path))
     if not isinstance(model, UnseenModel):
         if depth is not None or camera not in (None, model.camera):
-            raise InputError(f"{path}: tells its own camera and distance; leave them away, or learn the scene again with yours")
+            raise InputError(
+                f"{path}: tells its own camera and distance; leave them away, or learn the scene "
+                "again with yours"
+            )
         return build(method or f"{model.method}+dvs", model.camera, model.distance, model)
     if camera is None:
-        raise InputError(f"{path}: was learned for any camera; give yours, as in load({str(path)!r}, camera=camera)")
-    return build(method or ("dfbvs+edges" if model.method == KEYPOINTS else "auto"), camera, 0.6 if depth is None else depth, model)
+        raise InputError(
+            f"{path}: was learned for any camera; give yours, as in load({str(path)!r}, "
+            "camera=camera)"
+        )
+    return build(
+        method or ("dfbvs+edges" if model.method == KEYPOINTS else "auto"),
+        camera,
+        0.6 if depth is None else depth,
+        model,
+    )

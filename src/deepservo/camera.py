@@ -1,7 +1,7 @@
 """The pinhole camera, and the one place that knows where a pixel's centre is.
 
-As in OpenCV, ROS and ViSP a pixel's centre is at integer coordinates: `x = (u - cx) / fx`; the image spans
-[-0.5, W - 0.5]. Axes: x right, y down, z forward.
+As in OpenCV, ROS and ViSP a pixel's centre is at integer coordinates: `x = (u - cx) / fx`; the
+image spans [-0.5, W - 0.5]. Axes: x right, y down, z forward.
 """
 
 import math
@@ -16,7 +16,9 @@ from deepservo.errors import InputError
 
 @dataclass(frozen=True)
 class Camera:
-    """Size and intrinsics [px] of a pinhole camera; raises InputError where they cannot be a camera's."""
+    """Size and intrinsics [px] of a pinhole camera; raises InputError where they cannot be a
+    camera's.
+    """
 
     width: int
     height: int
@@ -28,30 +30,55 @@ class Camera:
     def __post_init__(self) -> None:
         numbers = (self.width, self.height, self.fx, self.fy, self.cx, self.cy)
         if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
-            raise InputError(f"camera: {asdict(self)} holds something that is not a finite number; give sizes and intrinsics in pixels")
-        if self.width < 1 or self.height < 1 or int(self.width) != self.width or int(self.height) != self.height:
-            raise InputError(f"camera: the size {self.width} x {self.height} is not a whole, positive number of pixels")
+            raise InputError(
+                f"camera: {asdict(self)} holds something that is not a finite number; give sizes "
+                "and intrinsics in pixels"
+            )
+        if (
+            self.width < 1
+            or self.height < 1
+            or int(self.width) != self.width
+            or int(self.height) != self.height
+        ):
+            raise InputError(
+                f"camera: the size {self.width} x {self.height} is not a whole, positive number "
+                "of pixels"
+            )
         if self.fx <= 0 or self.fy <= 0:
-            raise InputError(f"camera: focal lengths must be positive pixels, not fx={self.fx}, fy={self.fy}")
-        for name in ("fx", "fy", "cx", "cy"):  # 300 is 300.0: a tensor made of whole numbers would hold integers
+            raise InputError(
+                f"camera: focal lengths must be positive pixels, not fx={self.fx}, fy={self.fy}"
+            )
+        for name in (
+            "fx",
+            "fy",
+            "cx",
+            "cy",
+        ):  # 300 is 300.0: a tensor made of whole numbers would hold integers
             object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def K(self) -> Float[Tensor, "3 3"]:
         """Intrinsic matrix, float64: `p_px = K p / Z`."""
-        return torch.tensor([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=torch.float64)
+        return torch.tensor(
+            [[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=torch.float64
+        )
 
     @property
     def K_inv(self) -> Float[Tensor, "3 3"]:
         """`p / Z = K_inv p_px`, float64."""
-        return torch.tensor([[1 / self.fx, 0, -self.cx / self.fx], [0, 1 / self.fy, -self.cy / self.fy], [0, 0, 1]], dtype=torch.float64)
+        return torch.tensor(
+            [[1 / self.fx, 0, -self.cx / self.fx], [0, 1 / self.fy, -self.cy / self.fy], [0, 0, 1]],
+            dtype=torch.float64,
+        )
 
     @property
     def intrinsics(self) -> Float[Tensor, "4"]:
         """fx, fy, cx, cy, float32, as the C reads them."""
         return torch.tensor([self.fx, self.fy, self.cx, self.cy], dtype=torch.float32)
 
-    def xy(self, dtype: torch.dtype = torch.float32) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+    def xy(
+        self, dtype: torch.dtype = torch.float32
+    ) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
         """Normalised coordinates of every pixel's centre."""
         x = (torch.arange(self.width, dtype=torch.float64) - self.cx) / self.fx
         y = (torch.arange(self.height, dtype=torch.float64) - self.cy) / self.fy
@@ -66,12 +93,25 @@ class Camera:
 
     def crop(self, border: int) -> "Camera":
         """The camera whose image lacks `border` pixels on each side."""
-        return replace(self, width=self.width - 2 * border, height=self.height - 2 * border, cx=self.cx - border, cy=self.cy - border)
+        return replace(
+            self,
+            width=self.width - 2 * border,
+            height=self.height - 2 * border,
+            cx=self.cx - border,
+            cy=self.cy - border,
+        )
 
     def resize(self, width: int, height: int) -> "Camera":
         """The camera whose image is this one's resized (area) to width x height."""
         sx, sy = width / self.width, height / self.height
-        return Camera(width, height, self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5)
+        return Camera(
+            width,
+            height,
+            self.fx * sx,
+            self.fy * sy,
+            (self.cx + 0.5) * sx - 0.5,
+            (self.cy + 0.5) * sy - 0.5,
+        )
 
     def within(self, side: int) -> "Camera":
         """This camera, resized so that its longer side is `side` pixels where it is longer."""

@@ -1,7 +1,8 @@
-"""Control laws: pure functions from a pose error, or from the normal equations of (L, e), to `v_cam` (..., 6).
+"""Control laws: pure functions from a pose error, or from the normal equations of (L, e), to
+`v_cam` (..., 6).
 
-With `e = s - s_goal` and `ds/dt = L v`, the normal equations are `H = L^T L` (..., 6, 6) and `g = L^T e` (..., 6): a law
-never needs the thousands of rows of L. Gains are per second.
+With `e = s - s_goal` and `ds/dt = L v`, the normal equations are `H = L^T L` (..., 6, 6) and `g =
+L^T e` (..., 6): a law never needs the thousands of rows of L. Gains are per second.
 """
 
 import torch
@@ -12,13 +13,17 @@ from deepservo.geometry import se3
 
 
 def pbvs(T_goal_cam: Float[Tensor, "*batch 4 4"], gain: float) -> Float[Tensor, "*batch 6"]:
-    """A straight line in space and a geodesic in rotation: `v = -gain R^T t`, `w = -gain theta u` (Siame-se(3) Eq. 3)."""
+    """A straight line in space and a geodesic in rotation: `v = -gain R^T t`, `w = -gain theta u`
+    (Siame-se(3) Eq. 3).
+    """
     R, t = T_goal_cam[..., :3, :3], T_goal_cam[..., :3, 3:]
     return -gain * torch.cat([(R.mT @ t)[..., 0], se3.so3_log(R)], -1)
 
 
 def pose_of_pbvs(v_cam: Float[Tensor, "*batch 6"], gain: float) -> Float[Tensor, "*batch 4 4"]:
-    """`T_goal_cam` that `pbvs` would answer with v_cam: what a velocity controller believes about the pose."""
+    """`T_goal_cam` that `pbvs` would answer with v_cam: what a velocity controller believes about
+    the pose.
+    """
     R = se3.so3_exp(-v_cam[..., 3:] / gain)
     return se3.transform(R, (R @ (-v_cam[..., :3, None] / gain))[..., 0])
 
@@ -30,20 +35,33 @@ def normal_equations(
     return L.mT @ L, (L.mT @ e[..., None])[..., 0]
 
 
-def gauss_newton(H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], gain: float) -> Float[Tensor, "*batch 6"]:
-    """`v = -gain L^+ e`, the pseudo-inverse by eigenvalues, so that directions nothing is seen of stay still."""
-    return -gain * (torch.linalg.pinv(H.double(), hermitian=True, rtol=1e-9) @ g.double()[..., None])[..., 0]
+def gauss_newton(
+    H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], gain: float
+) -> Float[Tensor, "*batch 6"]:
+    """`v = -gain L^+ e`, the pseudo-inverse by eigenvalues, so that directions nothing is seen of
+    stay still.
+    """
+    return (
+        -gain
+        * (torch.linalg.pinv(H.double(), hermitian=True, rtol=1e-9) @ g.double()[..., None])[..., 0]
+    )
 
 
-def levenberg_marquardt(H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], gain: float, mu: float) -> Float[Tensor, "*batch 6"]:
+def levenberg_marquardt(
+    H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], gain: float, mu: float
+) -> Float[Tensor, "*batch 6"]:
     """`v = -gain (H + mu diag H)^-1 L^T e` (AEVS Eq. 18)."""
     H = H.double()
     damped = H + torch.diag_embed(mu * torch.diagonal(H, dim1=-2, dim2=-1))
     return gauss_newton(damped, g, gain)
 
 
-def saturate(v_cam: Float[Tensor, "*batch 6"], linear: float, angular: float) -> Float[Tensor, "*batch 6"]:
-    """Slow the whole twist down (same direction) until its speeds are at most `linear` [m/s] and `angular` [rad/s]."""
+def saturate(
+    v_cam: Float[Tensor, "*batch 6"], linear: float, angular: float
+) -> Float[Tensor, "*batch 6"]:
+    """Slow the whole twist down (same direction) until its speeds are at most `linear` [m/s] and
+    `angular` [rad/s].
+    """
     speed = v_cam[..., :3].norm(dim=-1, keepdim=True) / linear
     turn = v_cam[..., 3:].norm(dim=-1, keepdim=True) / angular
     return v_cam / torch.maximum(speed, turn).clamp(min=1)

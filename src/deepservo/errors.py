@@ -13,11 +13,18 @@ class InputError(ValueError):
     """
 
 
-def unknown(kind: str, name: str, choices: Iterable[str], composed: Iterable[str] = ()) -> InputError:
-    """What to raise where there is no `kind` of that name: with the nearest name, of `composed` ones too, and all choices."""
+def unknown(
+    kind: str, name: str, choices: Iterable[str], composed: Iterable[str] = ()
+) -> InputError:
+    """What to raise where there is no `kind` of that name: with the nearest name, of `composed`
+    ones too, and all choices.
+    """
     names = list(choices)
     near = get_close_matches(name, [*names, *composed])
-    return InputError(f"there is no {kind} {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of {', '.join(names)}")
+    return InputError(
+        f"there is no {kind} {name!r}; {f'did you mean {near[0]}? ' if near else ''}choose one of "
+        f"{', '.join(names)}"
+    )
 
 
 def check_positive(what: str, value: object, unit: str) -> None:
@@ -27,7 +34,9 @@ def check_positive(what: str, value: object, unit: str) -> None:
 
 
 def check_misplaced(why: str, given: Mapping[str, object]) -> None:
-    """InputError that asks to leave away those of the options that were given: a value other than None, or a flag that is set."""
+    """InputError that asks to leave away those of the options that were given: a value other than
+    None, or a flag that is set.
+    """
     misplaced = [name for name, value in given.items() if value is not None and value is not False]
     if misplaced:
         raise InputError(f"{why}; leave {' and '.join(misplaced)} away")

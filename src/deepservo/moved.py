@@ -1,4 +1,6 @@
-"""Modules by the names that they had in 0.1: imported from where they are now, with a warning. Gone in 0.3."""
+"""Modules by the names that they had in 0.1: imported from where they are now, with a warning. Gone
+in 0.3.
+"""
 
 import sys
 import warnings
@@ -35,34 +37,87 @@ MOVED = {
     "data_stock": "training.tasks.stock",
     "full_scale": "bench.full_scale",
     "robots": "worlds",
-    **{f"robots.{name}": f"worlds.{name}" for name in "gantry arm views meshes mesh_files objects target grasp".split()},
-    **{f"bench.{name}": f"evaluation.{name}" for name in "metrics protocols conditions worlds poses told sets objects".split()},
+    **{
+        f"robots.{name}": f"worlds.{name}"
+        for name in "gantry arm views meshes mesh_files objects target grasp".split()
+    },
+    **{
+        f"bench.{name}": f"evaluation.{name}"
+        for name in "metrics protocols conditions worlds poses told sets objects".split()
+    },
     "bench.report": "report.run_page",
+    "methods.handoff": "methods.coarse_to_fine",
+}
+# What else is called now, of a module and of a controller.
+RENAMED = {"methods.handoff": {"Handoff": "CoarseToFine", "Still": "ZeroVelocity"}}
+CONTROLLER = {
+    "pace": "scale_gain",
+    "keep": "select_runs",
+    "budget": "max_steps",
+    "evidence": "status",
+    "stage": "is_refining",
 }
 
 
 class Moved(MetaPathFinder, Loader):
     """Finds them."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Of a name of before; None for every other."""
         package, _, inner = name.partition(".")
-        return ModuleSpec(name, self, is_package=inner == "robots") if package == "deepservo" and inner in MOVED else None
+        return (
+            ModuleSpec(name, self, is_package=inner == "robots")
+            if package == "deepservo" and inner in MOVED
+            else None
+        )
 
     def exec_module(self, module: ModuleType) -> None:
         """Take over what the modules of now hold."""
-        now = [f"deepservo.{name}" for name in MOVED[module.__name__.removeprefix("deepservo.")].split()]
-        warnings.warn(f"{module.__name__} is now {' and '.join(now)}, and goes in 0.3", DeprecationWarning, stacklevel=2)
+        now = [
+            f"deepservo.{name}"
+            for name in MOVED[module.__name__.removeprefix("deepservo.")].split()
+        ]
+        warnings.warn(
+            f"{module.__name__} is now {' and '.join(now)}, and goes in 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         for name in reversed(now):
-            vars(module).update({k: v for k, v in vars(import_module(name)).items() if not k.startswith("__")})
+            vars(module).update(
+                {k: v for k, v in vars(import_module(name)).items() if not k.startswith("__")}
+            )
+        held = RENAMED.get(module.__name__.removeprefix("deepservo."), {})
+        vars(module).update({before: vars(module)[after] for before, after in held.items()})
 
 
 def attribute(module: str, name: str) -> Any:
-    """What a module that stayed held in 0.1: `Simulator` of `loop`. AttributeError for every other."""
+    """What a module that stayed held in 0.1: `Simulator` of `loop`. AttributeError for every
+    other.
+    """
     if (module, name) != ("deepservo.loop", "Simulator"):
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    warnings.warn("Simulator is now in deepservo.worlds.simulator, and goes from deepservo.loop in 0.3", DeprecationWarning, stacklevel=3)
+    warnings.warn(
+        "Simulator is now in deepservo.worlds.simulator, and goes from deepservo.loop in 0.3",
+        DeprecationWarning,
+        stacklevel=3,
+    )
     return import_module("deepservo.worlds.simulator").Simulator
+
+
+def of_controller(controller: Any, name: str) -> Any:
+    """What a controller held in 0.1 under another name, such as `pace`. AttributeError for every
+    other.
+    """
+    if name not in CONTROLLER:
+        raise AttributeError(f"{type(controller).__name__!r} object has no attribute {name!r}")
+    warnings.warn(
+        f"{name} of a controller is now {CONTROLLER[name]}, and goes in 0.3",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return getattr(controller, CONTROLLER[name])
 
 
 def install() -> None:

@@ -1,4 +1,6 @@
-"""The benchmark: sets as published, conditions that do what they say, runs that do not depend on how they are cut, and its command."""
+"""The benchmark: sets as published, conditions that do what they say, runs that do not depend on
+how they are cut, and its command.
+"""
 
 import json
 import math
@@ -23,7 +25,17 @@ from deepservo.bench.tables import who_wins
 from deepservo.camera import PAPER_CAMERA, Camera
 from deepservo.cli import main
 from deepservo.errors import InputError
-from deepservo.evaluation.conditions import BLUR, LIGHT, MODEL, OCCLUSION, PLAIN, SIZE, HardSimulator, Shot, changed
+from deepservo.evaluation.conditions import (
+    BLUR,
+    LIGHT,
+    MODEL,
+    OCCLUSION,
+    PLAIN,
+    SIZE,
+    HardSimulator,
+    Shot,
+    changed,
+)
 from deepservo.evaluation.sets import SETS, gaussian, overlap
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
@@ -34,8 +46,10 @@ from tiny import picture
 CAMERA = Camera(64, 64, 86.0, 86.0, 33.0, 31.0)
 
 
-def small(scenes: tuple[str, ...] = ("coffee",), budget: int | None = 8) -> Bench:
-    return Bench(CAMERA, 0.6, {name: scene_of(name) for name in scenes}, {}, seed=1, budget=budget)
+def small(scenes: tuple[str, ...] = ("coffee",), max_steps: int | None = 8) -> Bench:
+    return Bench(
+        CAMERA, 0.6, {name: scene_of(name) for name in scenes}, {}, seed=1, max_steps=max_steps
+    )
 
 
 # sets
@@ -45,16 +59,25 @@ def test_gaussian_is_as_published():
     Ts_cam, Ts_goal = gaussian(1000, torch.Generator().manual_seed(0), 0.6, PAPER_CAMERA)
     metres, radians = se3.distance(Ts_goal, Ts_cam)
     assert abs(100 * metres.mean() - 12.7) < 0.8 and abs(100 * metres.std() - 7.0) < 0.8
-    assert 16 < radians.rad2deg().mean() < 18.5 and 9 < radians.rad2deg().std() < 12, "those redrawn were the most turned"
+    assert 16 < radians.rad2deg().mean() < 18.5 and 9 < radians.rad2deg().std() < 12, (
+        "those redrawn were the most turned"
+    )
     assert (overlap(PAPER_CAMERA, Ts_goal, Ts_cam) >= 0.1).all()
-    assert (Ts_goal[:, :2, 3].abs() <= 0.05).all() and ((Ts_goal[:, 2, 3] + 0.6).abs() <= 0.05).all()
+    assert (Ts_goal[:, :2, 3].abs() <= 0.05).all() and (
+        (Ts_goal[:, 2, 3] + 0.6).abs() <= 0.05
+    ).all()
 
 
 def test_overlap_against_counting_pixels():
-    """The slow twin throws every pixel's ray onto the plane and looks for it in the other picture."""
+    """The slow twin throws every pixel's ray onto the plane and looks for it in the other
+    picture.
+    """
     Ts_goal = sampling.fronto_parallel(0.6, 3)
     Ts_cam = Ts_goal @ se3.exp(
-        torch.tensor([[0.2, 0, 0, 0, 0, 0], [0, 0, 0.2, 0, 0, 0.7], [0.1, -0.3, -0.1, 0.2, 0.1, 2.0]], dtype=torch.float64)
+        torch.tensor(
+            [[0.2, 0, 0, 0, 0, 0], [0, 0, 0.2, 0, 0, 0.7], [0.1, -0.3, -0.1, 0.2, 0.1, 2.0]],
+            dtype=torch.float64,
+        )
     )
     for T_goal, T_cam, share in zip(Ts_goal, Ts_cam, overlap(CAMERA, Ts_goal, Ts_cam), strict=True):
         hits = 0
@@ -71,9 +94,16 @@ def test_overlap_against_counting_pixels():
 @pytest.mark.parametrize("name", SETS)
 def test_every_set_draws_poses_before_the_plane_and_the_seed_gives_them(name):
     for part in SETS[name]:
-        first, second, other = (part.draw(5, torch.Generator().manual_seed(seed), part.distance or 0.6, PAPER_CAMERA) for seed in (3, 3, 4))
+        first, second, other = (
+            part.draw(5, torch.Generator().manual_seed(seed), part.distance or 0.6, PAPER_CAMERA)
+            for seed in (3, 3, 4)
+        )
         assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
-        assert not torch.equal(first[0], other[0]) or name == "published-starts" or part.label == "batch 0"
+        assert (
+            not torch.equal(first[0], other[0])
+            or name == "published-starts"
+            or part.label == "batch 0"
+        )
         for T in (*first, part.condition.poses(first[0])):
             assert T.shape == (5, 4, 4) and (T[:, 2, 3] < 0).all(), f"{name} {part.label}"
             assert (T[:, :3, :3] @ T[:, :3, :3].mT - torch.eye(3)).abs().max() < 1e-9
@@ -88,18 +118,30 @@ def test_starts_share_what_the_bin_says(part):
 
 
 def test_batches_grow_to_the_published_deviations():
-    ends = [part.draw(2000, torch.Generator().manual_seed(0), 0.25, PAPER_CAMERA) for part in SETS["batches"]]
+    ends = [
+        part.draw(2000, torch.Generator().manual_seed(0), 0.25, PAPER_CAMERA)
+        for part in SETS["batches"]
+    ]
     metres = [se3.inverse(Ts_goal)[:, :3] @ Ts_cam[..., 3:] for Ts_cam, Ts_goal in ends]
     deviations = [float(m[:, 0, 0].std()) for m in metres]
-    assert deviations[0] == 0 and deviations == sorted(deviations) and abs(deviations[-1] - 0.04) < 0.003
+    assert (
+        deviations[0] == 0
+        and deviations == sorted(deviations)
+        and abs(deviations[-1] - 0.04) < 0.003
+    )
 
 
 def test_the_robots_starts_are_the_published_ones():
     (part,) = (part for part in SETS["published-starts"] if part.label == "MLVS")
     Ts_cam, Ts_goal = part.draw(1, torch.Generator(), 0.6, PAPER_CAMERA)
     T = se3.inverse(Ts_goal)[0] @ Ts_cam[0]
-    assert (100 * T[:3, 3] - torch.tensor([-8.16, 7.27, -29.98], dtype=torch.float64)).abs().max() < 1e-9
-    assert (se3.so3_log(T[:3, :3]).rad2deg() - torch.tensor([24.86, -10.16, 135.06], dtype=torch.float64)).abs().max() < 1e-6
+    assert (
+        100 * T[:3, 3] - torch.tensor([-8.16, 7.27, -29.98], dtype=torch.float64)
+    ).abs().max() < 1e-9
+    assert (
+        se3.so3_log(T[:3, :3]).rad2deg()
+        - torch.tensor([24.86, -10.16, 135.06], dtype=torch.float64)
+    ).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,12 +160,20 @@ def test_light_blur_and_covers_do_what_they_say():
     assert (conditions["exposure x 0.5"].view[0](image, shot) - image / 2).abs().max() < 1e-6
     assert conditions["exposure x 3"].view[0](image, shot).max() == 1
     assert (conditions["highlight of 0.4"].view[0](image, shot) == 1).float().mean() > 0.005
-    shadows = torch.stack([conditions["shadow to 0.2"].view[0](image, Shot(0, run, 0)) / image for run in range(20)])
-    assert shadows.min() == pytest.approx(0.2, abs=0.01) and shadows.max() == pytest.approx(1, abs=0.01) and 0.4 < shadows.mean() < 0.8
+    shadows = torch.stack(
+        [conditions["shadow to 0.2"].view[0](image, Shot(0, run, 0)) / image for run in range(20)]
+    )
+    assert (
+        shadows.min() == pytest.approx(0.2, abs=0.01)
+        and shadows.max() == pytest.approx(1, abs=0.01)
+        and 0.4 < shadows.mean() < 0.8
+    )
     assert (conditions["spot light + 1"].view[0](image, shot) >= image - 1e-6).all()
     blurred = conditions["defocus 2 px, view"].view[0](image, shot)
     assert blurred.std() < 0.4 * image.std() and abs(blurred.mean() - image.mean()) < 0.01
-    assert (conditions["noise 0.05, both"].goal[0](image, shot) - image).std() == pytest.approx(0.05, rel=0.1)
+    assert (conditions["noise 0.05, both"].goal[0](image, shot) - image).std() == pytest.approx(
+        0.05, rel=0.1
+    )
     for share in (0.1, 0.3, 0.6):
         covered = conditions[f"{100 * share:.0f} % covered"].view[0](image, shot)
         assert (covered != image).float().mean() == pytest.approx(share, rel=0.2)
@@ -151,7 +201,10 @@ def test_a_moving_shutter_blurs_along_the_motion():
         ((x[..., 1:] - x[..., :-1]).std() for x in (blurred, sharp)),
     )
     (across_blurred, across_sharp), (along_blurred, along_sharp) = across, along
-    assert along_blurred < 0.6 * along_sharp and across_blurred / across_sharp > along_blurred / along_sharp
+    assert (
+        along_blurred < 0.6 * along_sharp
+        and across_blurred / across_sharp > along_blurred / along_sharp
+    )
 
 
 def test_few_pixels_are_enlarged_in_place():
@@ -168,7 +221,9 @@ def test_models_that_are_wrong():
     assert conditions["focal length believed x 1.2"].camera(CAMERA).fx == pytest.approx(86 / 1.2)
     T = sampling.fronto_parallel(0.6)
     tilted = conditions["plane tilted 30 deg"].poses(T)[0]
-    assert tilted[:3, 3].norm() == pytest.approx(0.6) and math.degrees(math.acos(tilted[2, 2])) == pytest.approx(30)
+    assert tilted[:3, 3].norm() == pytest.approx(0.6) and math.degrees(
+        math.acos(tilted[2, 2])
+    ) == pytest.approx(30)
     relief = conditions["relief of 10 cm"].scene(scene_of("coffee"))
     assert isinstance(relief, ReliefScene) and 0.05 < relief.heights.max() <= 0.1
 
@@ -176,8 +231,12 @@ def test_models_that_are_wrong():
 def test_a_flat_relief_is_the_plane_and_a_hill_is_where_its_rays_meet_it():
     scene, T = scene_of("coffee"), sampling.workspace(2, torch.Generator().manual_seed(1))
     flat = ReliefScene(scene.texture, scene.width, relief=0.0)
-    difference = flat.render(PAPER_CAMERA, T) - PlanarScene(scene.texture, scene.width, antialias=False).render(PAPER_CAMERA, T)
-    assert difference.abs().median() < 2e-3 and difference.abs().mean() < 0.01, "but for the blending at the picture's edge"
+    difference = flat.render(PAPER_CAMERA, T) - PlanarScene(
+        scene.texture, scene.width, antialias=False
+    ).render(PAPER_CAMERA, T)
+    assert difference.abs().median() < 2e-3 and difference.abs().mean() < 0.01, (
+        "but for the blending at the picture's edge"
+    )
     level = ReliefScene(scene.texture, scene.width, relief=0.1)
     object.__setattr__(level, "heights", torch.full_like(level.heights, 0.1))
     nearer = sampling.fronto_parallel(0.5)
@@ -196,9 +255,11 @@ def test_effects_depend_on_the_run_alone():
 
 
 def same(a: Runs, b: Runs) -> bool:
-    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Runs) if f.name not in ("path", "mm", "deg")) and (
-        np.abs(a.path - b.path).max() < 1e-6
-    )
+    return all(
+        np.array_equal(getattr(a, f.name), getattr(b, f.name))
+        for f in fields(Runs)
+        if f.name not in ("path", "mm", "deg")
+    ) and (np.abs(a.path - b.path).max() < 1e-6)
 
 
 @pytest.mark.parametrize("name", ["lookat-rz-perturbed", "hard-occlusion", "gaussian"])
@@ -217,14 +278,21 @@ def test_a_controller_remembers_nothing_of_the_runs_before(method):
 
 
 def test_what_is_asked_for_is_run_and_a_published_start_once():
-    assert [job.n for job in jobs(("dvs",), ("lookat", "published-starts"), small(), 3)] == [3] + [1] * 7
-    assert {job.scene for job in jobs(("dvs",), ("hard-texture",), small(), 3)} == set(SETS["hard-texture"][0].scenes)
+    assert [job.n for job in jobs(("dvs",), ("lookat", "published-starts"), small(), 3)] == [3] + [
+        1
+    ] * 7
+    assert {job.scene for job in jobs(("dvs",), ("hard-texture",), small(), 3)} == set(
+        SETS["hard-texture"][0].scenes
+    )
 
 
 def test_a_chunk_comes_back_from_its_file_and_no_other_file_is_one(tmp_path):
-    chunk = Prepared(Job("dvs", "lookat", "", "coffee", 2), small(budget=2)).run(range(2))
+    chunk = Prepared(Job("dvs", "lookat", "", "coffee", 2), small(max_steps=2)).run(range(2))
     chunk.save(tmp_path / "a.npz")
-    assert same(Chunk.load(tmp_path / "a.npz").runs, chunk.runs) and Chunk.load(tmp_path / "a.npz").facts == chunk.facts
+    assert (
+        same(Chunk.load(tmp_path / "a.npz").runs, chunk.runs)
+        and Chunk.load(tmp_path / "a.npz").facts == chunk.facts
+    )
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])
     with pytest.raises(InputError, match=r"b\.npz: is no chunk"):
         Chunk.load(tmp_path / "b.npz")
@@ -233,7 +301,9 @@ def test_a_chunk_comes_back_from_its_file_and_no_other_file_is_one(tmp_path):
 def test_killed_and_resumed_is_uninterrupted(tmp_path):
     bench = replace(small(("coffee", "moon")), chunk=2)
     work = jobs(("dvs", "sift"), ("lookat", "hard-size"), bench, 3)
-    assert len(work) == 2 * 2 * (1 + len(SIZE)) and [len(r) for r in chunks_of(work[0], bench.chunk)] == [2, 1]
+    assert len(work) == 2 * 2 * (1 + len(SIZE)) and [
+        len(r) for r in chunks_of(work[0], bench.chunk)
+    ] == [2, 1]
     seen = []
 
     def stop(job: Job, runs: int, done: int, chunks: int, step: int) -> None:
@@ -257,10 +327,31 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path):
 
 
 def test_two_processes_give_the_rows_of_one(tmp_path):
-    args = ["bench", "--methods", "dvs", "--sets", "hard-size", "--scenes", "moon", "--n", "2", "--quick"]
+    args = [
+        "bench",
+        "--methods",
+        "dvs",
+        "--sets",
+        "hard-size",
+        "--scenes",
+        "moon",
+        "--n",
+        "2",
+        "--quick",
+    ]
     assert main([*args, "--out", str(tmp_path / "one")]) == 0
     args[args.index("--n")] = "--runs"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "deepservo", *args]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "deepservo",
+        *args,
+    ]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "two")],
         capture_output=True,
@@ -270,15 +361,27 @@ def test_two_processes_give_the_rows_of_one(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    rows = [json.loads((tmp_path / name / "results.json").read_text())["rows"] for name in ("one", "two")]
+    rows = [
+        json.loads((tmp_path / name / "results.json").read_text())["rows"]
+        for name in ("one", "two")
+    ]
     for one, two in zip(*rows, strict=True):
-        assert (one["method"], one["part"], one["converged"]) == (two["method"], two["part"], two["converged"])
+        assert (one["method"], one["part"], one["converged"]) == (
+            two["method"],
+            two["part"],
+            two["converged"],
+        )
         assert one["end_mm_median_all"] == pytest.approx(two["end_mm_median_all"], abs=1e-3)
 
 
 def test_processes_share_runs_evenly_though_the_last_chunk_of_a_job_is_small():
     todo = [
-        each for name in "abcdef" for each in ((Job(name, "s", "", "moon", 30), range(25)), (Job(name, "s", "", "moon", 30), range(25, 30)))
+        each
+        for name in "abcdef"
+        for each in (
+            (Job(name, "s", "", "moon", 30), range(25)),
+            (Job(name, "s", "", "moon", 30), range(25, 30)),
+        )
     ]
     shares = benching.shared_out(todo, 2)
     assert sorted(each for share in shares for each in map(repr, share)) == sorted(map(repr, todo))
@@ -303,13 +406,15 @@ def test_everything_is_written(tmp_path):
 @needs_browser
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_draws_everything_and_nothing_runs_over_its_card(tmp_path, width):
-    bench = small(("coffee", "moon"), budget=3)
+    bench = small(("coffee", "moon"), max_steps=3)
     work = jobs(("dvs", "sift+dvs"), ("lookat-rz-perturbed", "hard-size"), bench, 2)
     open_folder(tmp_path / "out", bench, resume=False)
     run_all(work, bench, tmp_path / "out", lambda *_: None)
     write_all(work, bench, tmp_path / "out")
     page = tmp_path / "out" / "report.html"
-    assert len(re.findall(r'class="[^"]*js-plotly-plot', opened(page, "1200,1000"))) == 7, "six plots, and the cost of dvs"
+    assert len(re.findall(r'class="[^"]*js-plotly-plot', opened(page, "1200,1000"))) == 7, (
+        "six plots, and the cost of dvs"
+    )
     found = measured(page, width)
     assert found["width"] == str(width) and not found["wide"]
 
@@ -346,11 +451,25 @@ def test_poses_of_a_file_are_all_there_is(tmp_path, capfd):
     np.savez(tmp_path / "poses.npz", T_world_cam=np.stack([T, T]), T_world_goal=T[None])
     (tmp_path / "pictures").mkdir()
     for name in ("a.png", "b.png"):
-        cv2.imwrite(str(tmp_path / "pictures" / name), np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8))
-    args = ["bench", "--image", str(tmp_path / "pictures"), "--poses", str(tmp_path / "poses.npz"), "--methods", "pbvs"]
+        cv2.imwrite(
+            str(tmp_path / "pictures" / name),
+            np.random.default_rng(0).integers(0, 256, (60, 80), np.uint8),
+        )
+    args = [
+        "bench",
+        "--image",
+        str(tmp_path / "pictures"),
+        "--poses",
+        str(tmp_path / "poses.npz"),
+        "--methods",
+        "pbvs",
+    ]
     assert main([*args, "--out", str(tmp_path / "out")]) == 0
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
-    assert [(row["scene"], row["n"]) for row in rows if row["scene"] in ("a.png", "b.png")] == [("a.png", 2), ("b.png", 2)]
+    assert [(row["scene"], row["n"]) for row in rows if row["scene"] in ("a.png", "b.png")] == [
+        ("a.png", 2),
+        ("b.png", 2),
+    ]
     assert main([*args, "--quick", "--out", str(tmp_path / "quick")]) == 0
     capfd.readouterr()
     assert main([*args, "--n", "3", "--out", str(tmp_path / "more")]) == 2
@@ -359,10 +478,24 @@ def test_poses_of_a_file_are_all_there_is(tmp_path, capfd):
 
 def test_a_folder_of_other_settings_is_refused(tmp_path, capfd):
     out = str(tmp_path / "out")
-    args = ["bench", "--methods", "dvs", "--sets", "published-starts", "--scenes", "moon", "--quick", "--out", out]
+    args = [
+        "bench",
+        "--methods",
+        "dvs",
+        "--sets",
+        "published-starts",
+        "--scenes",
+        "moon",
+        "--quick",
+        "--out",
+        out,
+    ]
     assert main(args) == 0
     before = (tmp_path / "out" / "results.json").read_bytes()
-    for more, words in (([], "--resume goes on"), (["--resume", "--seed", "5"], "other settings (seed)")):
+    for more, words in (
+        ([], "--resume goes on"),
+        (["--resume", "--seed", "5"], "other settings (seed)"),
+    ):
         capfd.readouterr()
         assert main([*args, *more]) == 2
         assert words in capfd.readouterr().err
@@ -376,9 +509,24 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, capfd):
 
 def test_a_full_disk_leaves_the_earlier_results_whole(tmp_path, capfd):
     out = tmp_path / "out"
-    args = ["bench", "--sets", "lookat", "--scenes", "coffee", "--n", "1", "--quick", "--out", str(out), "--methods"]
+    args = [
+        "bench",
+        "--sets",
+        "lookat",
+        "--scenes",
+        "coffee",
+        "--n",
+        "1",
+        "--quick",
+        "--out",
+        str(out),
+        "--methods",
+    ]
     assert main([*args, "dvs"]) == 0
-    before, whole = json.loads((out / "results.json").read_text())["rows"], (out / "report.html").read_bytes()
+    before, whole = (
+        json.loads((out / "results.json").read_text())["rows"],
+        (out / "report.html").read_bytes(),
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
     capfd.readouterr()
@@ -387,27 +535,57 @@ def test_a_full_disk_leaves_the_earlier_results_whole(tmp_path, capfd):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     err = capfd.readouterr().err
-    assert "report.html: cannot be written" in err and "free some space" in err and "Traceback" not in err
+    assert (
+        "report.html: cannot be written" in err
+        and "free some space" in err
+        and "Traceback" not in err
+    )
     assert (out / "report.html").read_bytes() == whole and not list(out.glob(".*"))
     assert main([*args, "dvs,pbvs", "--resume"]) == 0
     rows = json.loads((out / "results.json").read_text())["rows"]
-    assert [row["method"] for row in rows] == ["dvs", "pbvs"] and rows[0]["end_mm_median_all"] == before[0]["end_mm_median_all"]
+    assert [row["method"] for row in rows] == ["dvs", "pbvs"] and rows[0][
+        "end_mm_median_all"
+    ] == before[0]["end_mm_median_all"]
 
 
 def test_a_trained_method_runs_where_it_was_trained(files, tmp_path, capfd):
-    args = ["bench", "--models", str(files / "model.safetensors"), "--n", "1", "--quick", "--sets", "hard-texture"]
+    args = [
+        "bench",
+        "--models",
+        str(files / "model.safetensors"),
+        "--n",
+        "1",
+        "--quick",
+        "--sets",
+        "hard-texture",
+    ]
     assert main([*args, "--methods", "dvs,cnn", "--out", str(tmp_path / "both")]) == 0
     rows = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
-    assert {row["method"] for row in rows} == {"dvs"} and len(rows) == len(SETS["hard-texture"][0].scenes) + 1
+    assert {row["method"] for row in rows} == {"dvs"} and len(rows) == len(
+        SETS["hard-texture"][0].scenes
+    ) + 1
     capfd.readouterr()
     assert main([*args, "--methods", "cnn", "--out", str(tmp_path / "none")]) == 2
-    assert "cnn: the models given were not trained on the pictures of hard-texture" in capfd.readouterr().err
+    assert (
+        "cnn: the models given were not trained on the pictures of hard-texture"
+        in capfd.readouterr().err
+    )
     assert not (tmp_path / "none").exists()
 
 
 def test_a_method_that_ran_on_fewer_scenes_says_so():
-    rows = [{"method": m, "set": "hard-texture", "part": "", "n": n, "converged": 1.0, "converged_ci": [0.5, 1.0], "end_mm_median": 0.5}
-            for m, n in (("sift", 48), ("cnn", 12))]  # fmt: skip
+    rows = [
+        {
+            "method": m,
+            "set": "hard-texture",
+            "part": "",
+            "n": n,
+            "converged": 1.0,
+            "converged_ci": [0.5, 1.0],
+            "end_mm_median": 0.5,
+        }
+        for m, n in (("sift", 48), ("cnn", 12))
+    ]
     assert "| **100** [50, 100], 0.5 mm | **100** [50, 100], 0.5 mm, of 12 only |" in who_wins(rows)
 
 
@@ -427,24 +605,55 @@ def test_each_picture_of_a_folder_has_starts_of_its_own_and_together_they_are_th
     drawn, _ = part.draw(12, torch.Generator().manual_seed(1), 0.6, CAMERA)
     found = [Prepared(Job("sift", "lookat-rz", "", name, 4), bench).Ts_cam for name in bench.scenes]
     assert torch.equal(torch.stack(found, 1).flatten(0, 1), drawn)
-    other = Prepared(Job("sift", "hard-texture", "", "brick", 4), bench).Ts_cam  # a scene of the set's own: as ever
+    other = Prepared(
+        Job("sift", "hard-texture", "", "brick", 4), bench
+    ).Ts_cam  # a scene of the set's own: as ever
     assert torch.equal(other, Prepared(Job("sift", "hard-texture", "", "brick", 4), small()).Ts_cam)
 
 
 def test_a_folder_of_pictures_is_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(Controller, "budget", 30)
+    monkeypatch.setattr(Controller, "max_steps", 30)
     folder = _folder(tmp_path, "b.png", "a.PNG")
     (folder / "notes.txt").write_text("no picture")
-    args = ["bench", "--methods", "sift", "--sets", "unseen", "--image", str(folder), "--n", "1", "--out", str(tmp_path / "out")]
+    args = [
+        "bench",
+        "--methods",
+        "sift",
+        "--sets",
+        "unseen",
+        "--image",
+        str(folder),
+        "--n",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(args) == 0
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert [row["scene"] for row in rows if row["part"] == "gaussian"] == ["a.PNG", "b.png", "all"]
-    assert {row["part"] for row in rows} == {"gaussian", "gaussian, perturbed", "lookat-rz", "lookat-rz, perturbed"}
+    assert {row["part"] for row in rows} == {
+        "gaussian",
+        "gaussian, perturbed",
+        "lookat-rz",
+        "lookat-rz, perturbed",
+    }
 
 
 def test_folders_without_pictures_or_with_broken_ones_are_refused(tmp_path, capsys):
     folder = _folder(tmp_path)
-    args = ["bench", "--methods", "sift", "--sets", "unseen", "--image", str(folder), "--n", "1", "--out", str(tmp_path / "out")]
+    args = [
+        "bench",
+        "--methods",
+        "sift",
+        "--sets",
+        "unseen",
+        "--image",
+        str(folder),
+        "--n",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(args) == 2
     assert "holds no picture" in capsys.readouterr().err
     (folder / "broken.jpg").write_bytes(b"no picture")

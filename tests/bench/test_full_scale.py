@@ -1,4 +1,6 @@
-"""`deepservo recipe`: every experiment runs, goes on, says what it cannot do, and its results file tells the truth."""
+"""`deepservo recipe`: every experiment runs, goes on, says what it cannot do, and its results file
+tells the truth.
+"""
 
 import json
 import math
@@ -26,7 +28,16 @@ from tiny import interrupt_at
 
 
 def glance(name: str, folder: Path, *more: str) -> list[str]:
-    return ["recipe", name, "--quick", "--out", str(folder / "out"), "--results", str(folder / "results"), *more]
+    return [
+        "recipe",
+        name,
+        "--quick",
+        "--out",
+        str(folder / "out"),
+        "--results",
+        str(folder / "results"),
+        *more,
+    ]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -36,10 +47,19 @@ def test_every_recipe_trains_is_measured_and_written(name, tmp_path, monkeypatch
     found = json.loads((tmp_path / "results" / f"{name}.json").read_text())
     experiment, training = EXPERIMENTS[name], found["training"]
     assert (found["recipe"], found["paper"], found["full"]) == (name, experiment.paper, False)
-    assert training["steps"] == 20 and training["samples_per_s"] == pytest.approx(20 * training["batch"] / training["seconds"], rel=0.05)
-    assert 0 < training["rendering_share"] < 1 and training["peak_mb"] > 50 and math.isfinite(training["loss"])
+    assert training["steps"] == 20 and training["samples_per_s"] == pytest.approx(
+        20 * training["batch"] / training["seconds"], rel=0.05
+    )
+    assert (
+        0 < training["rendering_share"] < 1
+        and training["peak_mb"] > 50
+        and math.isfinite(training["loss"])
+    )
     (row,) = found["rows"]
-    assert (row["method"], row["set"]) == (experiment.methods[0], next(iter(experiment.sets))) and row["n"] == 2
+    assert (row["method"], row["set"]) == (
+        experiment.methods[0],
+        next(iter(experiment.sets)),
+    ) and row["n"] == 2
     if experiment.method not in KINDS:
         assert row["trained_steps"] == 20
     capsys.readouterr()
@@ -53,7 +73,9 @@ def test_every_recipe_can_be_run_whole(name):
     for method in experiment.methods:
         check_method(method)
         assert trained_as(method) in (None, experiment.method)
-    assert experiment.sets.keys() <= SETS.keys() and all(runs > 0 for runs in experiment.sets.values())
+    assert experiment.sets.keys() <= SETS.keys() and all(
+        runs > 0 for runs in experiment.sets.values()
+    )
     if experiment.method not in KINDS:
         assert experiment.loss in (None, *RECIPES[experiment.method, "paper"].losses)
         assert len(experiment.scenes) == 1 or RECIPES[experiment.method, "paper"].many
@@ -68,14 +90,18 @@ def test_what_is_missing_is_told_in_order_of_value(tmp_path, capsys):
     assert "aevs.json: is no result of deepservo recipe" in capsys.readouterr().err
 
 
-def test_stopped_in_the_training_and_in_the_runs_it_goes_on(tmp_path, monkeypatch, interruptible, capsys):
+def test_stopped_in_the_training_and_in_the_runs_it_goes_on(
+    tmp_path, monkeypatch, interruptible, capsys
+):
     args = [*glance("siamese-se3", tmp_path), "--steps", "3"]
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(1, patch)
         assert main(args) == 2
     assert "keeps step 2 of 3: --resume goes on" in capsys.readouterr().err
     assert main(args) == 2
-    assert "holds this recipe's training already; --resume goes on with it" in capsys.readouterr().err
+    assert (
+        "holds this recipe's training already; --resume goes on with it" in capsys.readouterr().err
+    )
     with pytest.MonkeyPatch.context() as patch:
 
         def stop(*_: object) -> None:
@@ -86,7 +112,10 @@ def test_stopped_in_the_training_and_in_the_runs_it_goes_on(tmp_path, monkeypatc
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learn, "train", None)  # what is learned is not learned again
         assert main([*args, "--resume"]) == 0
-    assert json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["steps"] == 3
+    assert (
+        json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["steps"]
+        == 3
+    )
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -110,10 +139,16 @@ def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, inter
         interrupt_at(1, patch)
         assert main(args) == 2
     told = capsys.readouterr().out
-    assert "out of memory; it begins again with 0.5 of the batch" in told and "with 0.25 of the batch" in told
+    assert (
+        "out of memory; it begins again with 0.5 of the batch" in told
+        and "with 0.25 of the batch" in told
+    )
     assert main([*args, "--resume"]) == 0
     assert sizes == [64, 32, 16, 16, 16], "what did not fit is not tried again"
-    assert json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["batch"] == 16
+    assert (
+        json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["batch"]
+        == 16
+    )
     monkeypatch.setattr(train, "HALVINGS", 1)
     assert main([*glance("siamese-se3", tmp_path / "other"), "--steps", "3"]) == 2
     assert "the memory does not hold 0.5 of the batch" in capsys.readouterr().err
@@ -122,7 +157,21 @@ def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, inter
 def test_learn_halves_its_batch_too(files, tmp_path, monkeypatch, capsys):
     short_of_memory(monkeypatch)
     out = tmp_path / "model.safetensors"
-    assert main(["learn", str(files / "picture.png"), "--method", "siamese-se3", "--steps", "2", "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "learn",
+                str(files / "picture.png"),
+                "--method",
+                "siamese-se3",
+                "--steps",
+                "2",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert "begins again with 0.25 of the batch" in capsys.readouterr().out
     assert deepservo.load_model(out).training["batch"] == 16
 
@@ -136,10 +185,20 @@ def test_half_a_batch_is_half_of_it(method, preset, scene, paper_camera):
 
 def test_without_a_gpu_it_says_how_long_it_would_take(tmp_path, monkeypatch, refused):
     monkeypatch.setattr(
-        full_scale, "learned", lambda *_, steps: deepservo.Model("cnn", None, None, None, 0.6, "", {"seconds": 12.6 * steps})
+        full_scale,
+        "learned",
+        lambda *_, steps: deepservo.Model(
+            "cnn", None, None, None, 0.6, "", {"seconds": 12.6 * steps}
+        ),
     )
     args = ["recipe", "mlvs", "--out", "out", "--results", "results"]
-    refused(args, "mlvs: its 5000 steps would take about 18 hours here, where there is no GPU", "--quick", "--steps N", "--preset cpu")
+    refused(
+        args,
+        "mlvs: its 5000 steps would take about 18 hours here, where there is no GPU",
+        "--quick",
+        "--steps N",
+        "--preset cpu",
+    )
 
 
 def test_what_cannot_be_used_is_refused(tmp_path, refused):
@@ -148,11 +207,21 @@ def test_what_cannot_be_used_is_refused(tmp_path, refused):
     refused(["recipe", "mlvs", "--steps", "0"], "--steps 0")
     refused(["recipe", "mlvs", "--seed", "-1"], "seed")
     (tmp_path / "mlvs.json").write_text('{"full": true}')
-    refused(["recipe", "mlvs", "--quick", "--results", str(tmp_path)], "mlvs.json: holds the whole experiment")
+    refused(
+        ["recipe", "mlvs", "--quick", "--results", str(tmp_path)],
+        "mlvs.json: holds the whole experiment",
+    )
 
 
 @pytest.mark.parametrize(
-    ("hours", "words"), [(1e-4, "1 minutes"), (0.5, "30 minutes"), (1.63, "98 minutes"), (17.53, "18 hours"), (60, "2.5 days")]
+    ("hours", "words"),
+    [
+        (1e-4, "1 minutes"),
+        (0.5, "30 minutes"),
+        (1.63, "98 minutes"),
+        (17.53, "18 hours"),
+        (60, "2.5 days"),
+    ],
 )
 def test_durations_are_read_at_a_glance(hours, words):
     assert duration(hours) == words
@@ -177,12 +246,20 @@ def test_the_share_of_rendering_is_that_of_the_steps_that_are_watched(monkeypatc
 def test_a_stock_is_drawn_by_several_processes_and_a_function_of_the_seed():
     told: list[int] = []
     pictures, again = draw(10, 3, told.append), draw(12, 3)
-    assert pictures.shape == (10, 1, *TEXTURE) and pictures.dtype == torch.uint8 and torch.equal(pictures, again[:10])
+    assert (
+        pictures.shape == (10, 1, *TEXTURE)
+        and pictures.dtype == torch.uint8
+        and torch.equal(pictures, again[:10])
+    )
     assert not torch.equal(pictures, draw(10, 4)) and told == list(range(1, 11))
     assert pictures.float().flatten(1).std(1).min() > 1, "each shows something"
     stock = Stock(pictures, 4)
     shown = stock.at(0, 5)
-    assert shown.shape == (4, 1, *TEXTURE) and torch.equal(shown, Stock(pictures, 4).at(0, 5)) and not torch.equal(shown, stock.at(0, 6))
+    assert (
+        shown.shape == (4, 1, *TEXTURE)
+        and torch.equal(shown, Stock(pictures, 4).at(0, 5))
+        and not torch.equal(shown, stock.at(0, 6))
+    )
     assert all((shown[k] == pictures.float() / 255).flatten(1).all(1).any() for k in range(4))
 
 
@@ -196,14 +273,28 @@ def test_a_network_of_another_size_learns_from_a_stock(tmp_path):
 
 
 def test_pictures_drawn_beforehand_are_no_steps(tmp_path, monkeypatch):
-    """Or a stock's first pictures would be all that is watched, and rendering take none of their time."""
+    """Or a stock's first pictures would be all that is watched, and rendering take none of their
+    time.
+    """
     scale = replace(EXPERIMENTS["unseen"].scale, batch=4, stock=30)
     monkeypatch.setattr(full_scale, "TWO_CORES", scale)  # what a glance learns
-    full_scale.train(Plan.of("unseen", 8, True, 0), tmp_path / "unseen", False, lambda progress: None, print)
-    assert 0 < json.loads((tmp_path / "unseen" / full_scale.TRAINING).read_text())["rendering_share"] < 1
+    full_scale.train(
+        Plan.of("unseen", 8, True, 0), tmp_path / "unseen", False, lambda progress: None, print
+    )
+    assert (
+        0
+        < json.loads((tmp_path / "unseen" / full_scale.TRAINING).read_text())["rendering_share"]
+        < 1
+    )
 
 
 def test_a_part_of_an_experiment_is_no_full_result():
     whole, part = Plan.of("mlvs", None, False, 0), Plan.of("mlvs", 500, False, 0)
-    assert whole.runs == EXPERIMENTS["mlvs"].sets and part.runs == dict.fromkeys(whole.runs, 50), "as large a share of the runs"
-    assert whole.full and not Plan.of("mlvs", 20, False, 0).full and not Plan.of("mlvs", None, True, 0).full
+    assert whole.runs == EXPERIMENTS["mlvs"].sets and part.runs == dict.fromkeys(whole.runs, 50), (
+        "as large a share of the runs"
+    )
+    assert (
+        whole.full
+        and not Plan.of("mlvs", 20, False, 0).full
+        and not Plan.of("mlvs", None, True, 0).full
+    )

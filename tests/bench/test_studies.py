@@ -1,4 +1,6 @@
-"""The studies: each of their networks is built and learns, and what two studies share is the same network taught the same."""
+"""The studies: each of their networks is built and learns, and what two studies share is the same
+network taught the same.
+"""
 
 import pytest
 import torch
@@ -7,7 +9,18 @@ import studies
 from deepservo.bench.scenes import scene_of
 from deepservo.evaluation.sets import SETS
 
-COMPARED = ("losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "siamese")
+COMPARED = (
+    "losses",
+    "size",
+    "depth",
+    "norm",
+    "pool",
+    "scenes",
+    "regression",
+    "spoiled",
+    "bank",
+    "siamese",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +41,29 @@ def first_loss(variant: studies.Variant, scene) -> tuple[float, list[torch.Size]
 def test_what_a_study_compares_can_be_learned_and_steered_with(study, scene):
     variants = studies.variants(study, "cpu")
     assert len({(v.label, v.seed) for v in variants}) == len(variants) > 1
-    assert all({part.label for part in SETS[name]} & set(studies.HARDEST) for v in variants for name in v.sets)
+    assert all(
+        {part.label for part in SETS[name]} & set(studies.HARDEST)
+        for v in variants
+        for name in v.sets
+    )
     loss, _ = first_loss(variants[-1], scene)
     assert loss > 0
 
 
 def test_what_studies_share_is_the_same_network(scene):
-    by_name = {(f"{study}, {v.label}", v.seed): v for study in COMPARED for v in studies.variants(study, "cpu")}
+    by_name = {
+        (f"{study}, {v.label}", v.seed): v
+        for study in COMPARED
+        for v in studies.variants(study, "cpu")
+    }
     shared = [(v, by_name[v.learned_as, v.seed]) for v in by_name.values() if v.learned_as]
-    assert {v.label for v, _ in shared} >= {"32 numbers", "8 blocks", "weight norm", "grouped pool", "this scene", "and out of focus"}
+    assert {v.label for v, _ in shared} >= {
+        "32 numbers",
+        "8 blocks",
+        "weight norm",
+        "grouped pool",
+        "this scene",
+        "and out of focus",
+    }
     for taker, owner in {v.label: (v, owner) for v, owner in shared}.values():
         assert first_loss(taker, scene) == first_loss(owner, scene), taker.label

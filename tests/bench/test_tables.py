@@ -16,21 +16,35 @@ from deepservo.evaluation import metrics
 
 
 def test_runs_are_paired_by_scene_and_number_over_all_parts():
-    """Against counting by hand: a method that ran on fewer scenes is held against the others on those alone."""
+    """Against counting by hand: a method that ran on fewer scenes is held against the others on
+    those alone.
+    """
 
     def runs(home: list[int]) -> Runs:
-        filled = {f.name: np.zeros((len(home), 1, 6) if f.name == "path" else len(home)) for f in fields(Runs)}
+        filled = {
+            f.name: np.zeros((len(home), 1, 6) if f.name == "path" else len(home))
+            for f in fields(Runs)
+        }
         return Runs(**{**filled, "home": np.array(home, bool), "run": np.arange(len(home))})
 
     all_runs = {
-        Job("a", "s", "one", "moon", 4): runs([1, 1, 1, 0]), Job("b", "s", "one", "moon", 4): runs([0, 0, 1, 1]),
-        Job("a", "s", "one", "page", 2): runs([1, 1]), Job("a", "s", "two", "moon", 2): runs([1, 0]),
+        Job("a", "s", "one", "moon", 4): runs([1, 1, 1, 0]),
+        Job("b", "s", "one", "moon", 4): runs([0, 0, 1, 1]),
+        Job("a", "s", "one", "page", 2): runs([1, 1]),
+        Job("a", "s", "two", "moon", 2): runs([1, 0]),
         Job("b", "s", "two", "moon", 2): runs([0, 0]),
     }  # fmt: skip
-    rows = [{"set": "s", "part": part, "method": method} for part in ("one", "two") for method in "ab"]
+    rows = [
+        {"set": "s", "part": part, "method": method} for part in ("one", "two") for method in "ab"
+    ]
     for each in rows:
         each["paired"] = benching.paired(each, all_runs)
-    assert [each["paired"] for each in rows] == [{"b": [2, 1]}, {"a": [1, 2]}, {"b": [1, 0]}, {"a": [0, 1]}]
+    assert [each["paired"] for each in rows] == [
+        {"b": [2, 1]},
+        {"a": [1, 2]},
+        {"b": [1, 0]},
+        {"a": [0, 1]},
+    ]
     assert tables.pairs(rows) == [("s", "a", "b", 3, 1, pytest.approx(0.625))]
     assert "| s | `a` | `b` | 3 | 1 | 0.6250 |" in tables.run_by_run(rows)
 
@@ -38,7 +52,9 @@ def test_runs_are_paired_by_scene_and_number_over_all_parts():
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_mcnemar_is_the_exact_binomial(won, lost):
     if won + lost:
-        assert metrics.mcnemar(won, lost) == pytest.approx(binomtest(won, won + lost).pvalue, rel=1e-6)
+        assert metrics.mcnemar(won, lost) == pytest.approx(
+            binomtest(won, won + lost).pvalue, rel=1e-6
+        )
     assert metrics.mcnemar(0, 0) == 1
 
 

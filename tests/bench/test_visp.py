@@ -1,4 +1,6 @@
-"""ViSP's own pictures, errors, interaction matrices and trajectories, as benchmarks/visp/judge.py wrote them down."""
+"""ViSP's own pictures, errors, interaction matrices and trajectories, as benchmarks/visp/judge.py
+wrote them down.
+"""
 
 import sys
 from pathlib import Path
@@ -17,7 +19,9 @@ def apart() -> dict[str, float]:
 
 
 def test_pictures_are_visps(apart):
-    assert apart["pixels that differ %"] < 0.05 and apart["grey levels at most"] <= 1, "a tie may be rounded either way"
+    assert apart["pixels that differ %"] < 0.05 and apart["grey levels at most"] <= 1, (
+        "a tie may be rounded either way"
+    )
 
 
 def test_luminance_interaction_matrix_is_visps(apart):
@@ -25,5 +29,7 @@ def test_luminance_interaction_matrix_is_visps(apart):
 
 
 def test_trajectories_are_visps(apart):
-    """Where the camera is after each of 60 steps, from 3 to 8 cm away, at the goal's L, in bytes."""
+    """Where the camera is after each of 60 steps, from 3 to 8 cm away, at the goal's L, in
+    bytes.
+    """
     assert apart["trajectory mm at most"] < 0.05

@@ -19,16 +19,21 @@ from deepservo.scene import sampling
 from tiny import CAMERA, learn_args, picture
 
 ROW = """
-    method set scene n converged converged_ci strict settled end_mm_mean end_mm_std end_mm_median end_mm_ci end_deg_mean end_deg_std
-    end_deg_median end_mm_median_all ape_cm ape_deg length_ratio steps_median time_s ms_per_step_p50 ms_per_step_p99 steps_per_s peak_mb
-    camera gain dt budget seed
+    method set scene n converged converged_ci strict settled end_mm_mean end_mm_std end_mm_median
+    end_mm_ci end_deg_mean end_deg_std end_deg_median end_mm_median_all ape_cm ape_deg length_ratio
+    steps_median time_s ms_per_step_p50 ms_per_step_p99 steps_per_s peak_mb camera gain dt max_steps
+    seed
 """.split()
-POSE_FIGURES = [k for k in ROW if k.startswith(("converged", "strict", "settled", "end_", "ape_", "length_", "steps_median"))]
+POSE_FIGURES = [
+    k
+    for k in ROW
+    if k.startswith(("converged", "strict", "settled", "end_", "ape_", "length_", "steps_median"))
+]
 
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Controller, "budget", 6)
+    monkeypatch.setattr(Controller, "max_steps", 6)
 
 
 def row_of(out: Path) -> dict[str, Any]:
@@ -50,12 +55,21 @@ def row_of(out: Path) -> dict[str, Any]:
 def test_info(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(files / "model.safetensors")]) == 0
     said = capsys.readouterr().out
-    for word in ("cnn", "picture.png, 96 x 72 pixels on 0.8 x 0.6 m", "distance 0.6 m", "64 x 64, fx 86, fy 86, centre (31.5, 31.5)",
-                 "6 steps of 64 pictures", "seed 0", f"deepservo {deepservo.__version__}"):  # fmt: skip
+    for word in (
+        "cnn",
+        "picture.png, 96 x 72 pixels on 0.8 x 0.6 m",
+        "distance 0.6 m",
+        "64 x 64, fx 86, fy 86, centre (31.5, 31.5)",
+        "6 steps of 64 pictures",
+        "seed 0",
+        f"deepservo {deepservo.__version__}",
+    ):
         assert word in said
 
 
-def test_servo_from_sampled_starts(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_servo_from_sampled_starts(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     args = ["servo", str(files / "model.safetensors"), "--starts", "3", "--seed", "4"]
     assert main([*args, "--out", str(tmp_path / "a")]) == 0
     said = capsys.readouterr().out
@@ -63,26 +77,54 @@ def test_servo_from_sampled_starts(files: Path, tmp_path: Path, capsys: pytest.C
     assert "lookat-rz" in said
     assert "…" not in said, "nothing in the table is cut off"
     row = row_of(tmp_path / "a")
-    assert (row["method"], row["set"], row["scene"], row["n"], row["seed"]) == ("cnn+dvs", "lookat-rz", "picture.png", 3, 4)
+    assert (row["method"], row["set"], row["scene"], row["n"], row["seed"]) == (
+        "cnn+dvs",
+        "lookat-rz",
+        "picture.png",
+        3,
+        4,
+    )
     assert 0 <= row["converged_ci"][0] <= row["converged"] <= row["converged_ci"][1] <= 1
-    assert (row["gain"], row["dt"], row["budget"]) == (0.1, 1.0, 6)
-    assert row["camera"] == {"width": 64, "height": 64, "fx": 86.0, "fy": 86.0, "cx": 31.5, "cy": 31.5}
+    assert (row["gain"], row["dt"], row["max_steps"]) == (0.1, 1.0, 6)
+    assert row["camera"] == {
+        "width": 64,
+        "height": 64,
+        "fx": 86.0,
+        "fy": 86.0,
+        "cx": 31.5,
+        "cy": 31.5,
+    }
     assert main([*args, "--out", str(tmp_path / "a")]) == 0, "a folder of ours may be written again"
     again = row_of(tmp_path / "a")
     timing = ("time_s", "ms_per_step_p50", "ms_per_step_p99", "steps_per_s", "peak_mb")
-    assert {k: v for k, v in again.items() if k not in timing} == {k: v for k, v in row.items() if k not in timing}
+    assert {k: v for k, v in again.items() if k not in timing} == {
+        k: v for k, v in row.items() if k not in timing
+    }
 
 
 @pytest.mark.parametrize("name", ["screw", "lookat", "lookat-rz-perturbed"])
 def test_servo_on_other_sets(name: str, files: Path, tmp_path: Path) -> None:
-    args = ["servo", str(files / "model.safetensors"), "--starts", "2", "--set", name, "--method", "pbvs", "--out", str(tmp_path)]
+    args = [
+        "servo",
+        str(files / "model.safetensors"),
+        "--starts",
+        "2",
+        "--set",
+        name,
+        "--method",
+        "pbvs",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(args) == 0
     assert row_of(tmp_path)["set"] == name
 
 
 def poses(path: Path, with_goal: bool = True, n: int = 2) -> Path:
     Ts_cam, Ts_goal = sampling.lookat(n, torch.Generator().manual_seed(0))
-    np.savez(path, T_world_cam=Ts_cam.numpy(), **({"T_world_goal": Ts_goal.numpy()} if with_goal else {}))
+    np.savez(
+        path, T_world_cam=Ts_cam.numpy(), **({"T_world_goal": Ts_goal.numpy()} if with_goal else {})
+    )
     return path
 
 
@@ -96,20 +138,69 @@ def goal_picture(files: Path, path: Path) -> Path:
 def test_servo_from_given_poses(files: Path, tmp_path: Path) -> None:
     given = poses(tmp_path / "poses.npz")
     model = str(files / "model.safetensors")
-    assert main(["servo", model, "--method", "pbvs", "--poses", str(given), "--out", str(tmp_path / "o")]) == 0
+    assert (
+        main(
+            [
+                "servo",
+                model,
+                "--method",
+                "pbvs",
+                "--poses",
+                str(given),
+                "--out",
+                str(tmp_path / "o"),
+            ]
+        )
+        == 0
+    )
     row = row_of(tmp_path / "o")
     assert (row["set"], row["n"], row["seed"]) == ("poses.npz", 2, None)
     assert row["end_mm_median_all"] > 0
     goal = goal_picture(files, tmp_path / "goal.png")
-    assert main(["servo", model, "--method", "pbvs", "--poses", str(given), "--goal", str(goal), "--out", str(tmp_path / "g")]) == 0
-    assert row_of(tmp_path / "g")["end_mm_median_all"] == pytest.approx(row["end_mm_median_all"]), "both: the pose judges"
+    assert (
+        main(
+            [
+                "servo",
+                model,
+                "--method",
+                "pbvs",
+                "--poses",
+                str(given),
+                "--goal",
+                str(goal),
+                "--out",
+                str(tmp_path / "g"),
+            ]
+        )
+        == 0
+    )
+    assert row_of(tmp_path / "g")["end_mm_median_all"] == pytest.approx(row["end_mm_median_all"]), (
+        "both: the pose judges"
+    )
 
 
 @pytest.mark.parametrize("given", ["sampled", "poses"])
 def test_goal_picture_of_unknown_pose(given: str, files: Path, tmp_path: Path) -> None:
     goal = goal_picture(files, tmp_path / "goal.png")
-    starts = ["--starts", "2"] if given == "sampled" else ["--poses", str(poses(tmp_path / "poses.npz", with_goal=False))]
-    assert main(["servo", str(files / "model.safetensors"), "--goal", str(goal), *starts, "--out", str(tmp_path / "o")]) == 0
+    starts = (
+        ["--starts", "2"]
+        if given == "sampled"
+        else ["--poses", str(poses(tmp_path / "poses.npz", with_goal=False))]
+    )
+    assert (
+        main(
+            [
+                "servo",
+                str(files / "model.safetensors"),
+                "--goal",
+                str(goal),
+                *starts,
+                "--out",
+                str(tmp_path / "o"),
+            ]
+        )
+        == 0
+    )
     row = row_of(tmp_path / "o")
     assert [row[k] for k in POSE_FIGURES] == [None] * len(POSE_FIGURES)
     assert 0 < row["image_error_median"] < 1
@@ -117,7 +208,16 @@ def test_goal_picture_of_unknown_pose(given: str, files: Path, tmp_path: Path) -
 
 def test_another_picture_on_the_plane(files: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "other.png"), picture(seed=1))
-    args = ["servo", str(files / "model.safetensors"), "--image", str(tmp_path / "other.png"), "--starts", "2", "--method", "sift"]
+    args = [
+        "servo",
+        str(files / "model.safetensors"),
+        "--image",
+        str(tmp_path / "other.png"),
+        "--starts",
+        "2",
+        "--method",
+        "sift",
+    ]
     assert main([*args, "--out", str(tmp_path / "o")]) == 0
     row = row_of(tmp_path / "o")
     assert (row["method"], row["scene"]) == ("sift", "other.png")
@@ -125,9 +225,19 @@ def test_another_picture_on_the_plane(files: Path, tmp_path: Path) -> None:
 
 def test_view_through_a_lens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(tmp_path / "view.png"), picture(64, 64))
-    (tmp_path / "camera.yaml").write_text(CAMERA.replace("[ 0., 0., 0., 0., 0. ]", "[ -0.1, 0.01, 0., 0., 0. ]"))
+    (tmp_path / "camera.yaml").write_text(
+        CAMERA.replace("[ 0., 0., 0., 0., 0. ]", "[ -0.1, 0.01, 0., 0., 0. ]")
+    )
     out = tmp_path / "m.safetensors"
-    options = ["--view", "--distance", "0.5", "--camera", str(tmp_path / "camera.yaml"), "--steps", "2"]
+    options = [
+        "--view",
+        "--distance",
+        "0.5",
+        "--camera",
+        str(tmp_path / "camera.yaml"),
+        "--steps",
+        "2",
+    ]
     assert main(["learn", str(tmp_path / "view.png"), "--out", str(out), *options]) == 0
     model = deepservo.load_model(out)
     assert model.scene.width == pytest.approx(0.5 * 64 / 86)
@@ -151,24 +261,47 @@ def test_pictures_of_every_kind_are_learned(flags: object, files: Path, tmp_path
 
 
 def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = "a [red] [" + "x" * 90 + "] :smile:.png"  # what rich would take for markup, and longer than a line
+    name = (
+        "a [red] [" + "x" * 90 + "] :smile:.png"
+    )  # what rich would take for markup, and longer than a line
     cv2.imwrite(str(tmp_path / name), picture())
     (tmp_path / "camera.yaml").write_text(CAMERA)
     out = tmp_path / "[bold]"
     options = ["--camera", str(tmp_path / "camera.yaml"), "--steps", "1"]
-    assert main(["learn", str(tmp_path / name), "--out", str(out / "m [i].safetensors"), *options]) == 0
+    assert (
+        main(["learn", str(tmp_path / name), "--out", str(out / "m [i].safetensors"), *options])
+        == 0
+    )
     assert f"{out / 'm [i].safetensors'}: learned {name} in 1 steps" in capsys.readouterr().out
     assert main(["info", str(out / "m [i].safetensors")]) == 0
     assert f"scene     {name}, 96 x 72" in capsys.readouterr().out
-    assert main(["servo", str(out / "m [i].safetensors"), "--starts", "1", "--out", str(out / "[o]")]) == 0
+    assert (
+        main(["servo", str(out / "m [i].safetensors"), "--starts", "1", "--out", str(out / "[o]")])
+        == 0
+    )
     assert f"{out / '[o]' / 'results.json'}\n" in capsys.readouterr().out
 
 
 def test_demo(files: Path, tmp_path: Path) -> None:
-    args = ["demo", "--image", str(files / "picture.png"), "--minutes", "0.02", "--starts", "2", "--out", str(tmp_path)]
+    args = [
+        "demo",
+        "--image",
+        str(files / "picture.png"),
+        "--minutes",
+        "0.02",
+        "--starts",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(args) == 0
     row = row_of(tmp_path)
-    assert (row["method"], row["set"], row["n"], row["scene"]) == ("cnn+dvs", "lookat-rz", 2, "picture")
+    assert (row["method"], row["set"], row["n"], row["scene"]) == (
+        "cnn+dvs",
+        "lookat-rz",
+        2,
+        "picture",
+    )
     training = deepservo.load_model(tmp_path / "model.safetensors").training
     assert (training["minutes"], training["settings"]["seed"]) == (0.02, 0)
 
@@ -185,7 +318,9 @@ def test_public_api(files: Path) -> None:
     assert torch.isfinite(v_cam).all()
 
 
-def test_progress_where_no_bar_can_be_drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_where_no_bar_can_be_drawn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from deepservo.cli import console
 
     now = [0.0]
@@ -200,7 +335,9 @@ def test_progress_where_no_bar_can_be_drawn(capsys: pytest.CaptureFixture[str], 
 
 def test_help_is_quick() -> None:
     begin = time.perf_counter()
-    said = subprocess.run([sys.executable, "-m", "deepservo", "--help"], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-m", "deepservo", "--help"], capture_output=True, text=True, check=True
+    )
     assert time.perf_counter() - begin < 3
     for command in ("demo", "learn", "servo", "info"):
         assert command in said.stdout
@@ -217,7 +354,9 @@ for command in ("demo", "learn", "servo", "info"):
         assert not stop.code
 assert "torch" not in sys.modules and "cv2" not in sys.modules, "help must not wait for them"
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert said.returncode == 0, said.stderr
     for option in ("--minutes", "--resume", "--view", "--distance", "--poses", "--goal", "--set"):
         assert option in said.stdout

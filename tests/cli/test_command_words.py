@@ -1,4 +1,6 @@
-"""Words of the command line: help that can be read, a version, lists of names, and one sentence for what is no command or option."""
+"""Words of the command line: help that can be read, a version, lists of names, and one sentence for
+what is no command or option.
+"""
 
 import errno
 import subprocess
@@ -25,18 +27,33 @@ def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     except SystemExit as end:  # which the parser raises where it prints help
         code = end.code
     said = capsys.readouterr()
-    assert code == 2 and said.out == "" and said.err.startswith("deepservo: ") and said.err.count("\n") == 1, said
+    assert (
+        code == 2
+        and said.out == ""
+        and said.err.startswith("deepservo: ")
+        and said.err.count("\n") == 1
+    ), said
     return said.err
 
 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ("", "give a command: demo, learn, servo, target, info, bench, recipe, list; see deepservo --help"),
-        ("serv", "there is no command 'serv'; did you mean servo? choose one of demo, learn, servo"),
+        (
+            "",
+            "give a command: demo, learn, servo, target, info, bench, recipe, list; see deepservo "
+            "--help",
+        ),
+        (
+            "serv",
+            "there is no command 'serv'; did you mean servo? choose one of demo, learn, servo",
+        ),
         ("Bench --n 3", "there is no command 'Bench'; did you mean bench?"),
         ("train x.png", "there is no command 'train'; choose one of"),
-        ("servo --startz 3", "servo has no option --startz; did you mean --starts? see deepservo servo --help"),
+        (
+            "servo --startz 3",
+            "servo has no option --startz; did you mean --starts? see deepservo servo --help",
+        ),
         ("learn a.png --ouput m", "learn has no option --ouput; did you mean --out?"),
         ("info m --zzzzzz", "info has no option --zzzzzz; see deepservo info --help"),
         ("servo --starts=x", "--starts: 'x' is not a whole number; see deepservo servo --help"),
@@ -53,7 +70,9 @@ def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("bench --compare a", "see deepservo bench --help"),
     ],
 )
-def test_wrong_words_are_one_sentence(words: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_words_are_one_sentence(
+    words: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert why in refusal(words.split(), capsys)
 
 
@@ -83,15 +102,24 @@ def test_help_names_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version_is_told_at_once() -> None:
     begin = time.monotonic()
-    code = "import sys; from deepservo.__main__ import start; sys.argv = ['deepservo', '--version']; start()"
-    found = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        "import sys; from deepservo.__main__ import start; sys.argv = ['deepservo', "
+        "'--version']; start()"
+    )
+    found = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
+    )
     assert found.stdout == f"deepservo {deepservo.__version__}\n"
     assert " torch\n" not in found.stderr and time.monotonic() - begin < 20
 
 
 def test_list_names_everything_and_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
-    rows = {line.split()[0]: line.split(maxsplit=1)[1:] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    rows = {
+        line.split()[0]: line.split(maxsplit=1)[1:]
+        for line in capsys.readouterr().out.splitlines()
+        if line.strip()
+    }
     for name in (*METHODS, *SETS, *NAMES, *WORLDS, *EXPERIMENTS):
         assert rows.get(name), f"{name} is not told of"
     assert set(SET_LINES) == set(SETS) and set(WORLD_LINES) == set(WORLDS)
@@ -101,7 +129,12 @@ def test_list_names_everything_and_says_what_it_is(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("words", [["--help"], ["servo", "--help"], ["list"]])
 def test_a_reader_who_has_seen_enough_is_no_full_disk(words: list[str]) -> None:
     """As in `deepservo --help | head -1`: the pipe is closed before anything is written."""
-    process = subprocess.Popen([sys.executable, "-m", "deepservo", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deepservo", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     said = process.stderr.read()
@@ -110,9 +143,14 @@ def test_a_reader_who_has_seen_enough_is_no_full_disk(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("number", "remedy"),
-    [(errno.ENOSPC, "free some space"), (errno.EACCES, "that you may read and write"), (errno.EROFS, "that you may read and write"),
-     (errno.EMFILE, "ulimit -n"), (errno.EISDIR, "choose another place")],
-)  # fmt: skip
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "that you may read and write"),
+        (errno.EROFS, "that you may read and write"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EISDIR, "choose another place"),
+    ],
+)
 def test_advice_is_for_what_went_wrong(
     number: int, remedy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

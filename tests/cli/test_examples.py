@@ -12,7 +12,14 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run(name: str, folder: Path) -> str:
-    done = subprocess.run([sys.executable, str(EXAMPLES / name)], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert not list(folder.iterdir()), "an example leaves nothing behind"
     return done.stdout
@@ -43,13 +50,36 @@ def test_your_own_loop(tmp_path: Path):
 
 
 def test_methods_of_ones_own_are_benched_beside_dvs(tmp_path: Path):
-    tiny, single = (f"{EXAMPLES / name}" for name in ("02_new_method.py:TinyPictures", "03_one_picture_at_a_time.py:Homography"))
+    tiny, single = (
+        f"{EXAMPLES / name}"
+        for name in ("02_new_method.py:TinyPictures", "03_one_picture_at_a_time.py:Homography")
+    )
     methods = f"dvs,{tiny},{single},{single}+dvs"
-    assert main(["bench", "--methods", methods, "--sets", "screw", "--scenes", "coffee", "--n", "4", "--out", str(tmp_path)]) == 0
-    rows = {row["method"]: row for row in json.loads((tmp_path / "results.json").read_text())["rows"]}
+    assert (
+        main(
+            [
+                "bench",
+                "--methods",
+                methods,
+                "--sets",
+                "screw",
+                "--scenes",
+                "coffee",
+                "--n",
+                "4",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
+    rows = {
+        row["method"]: row for row in json.loads((tmp_path / "results.json").read_text())["rows"]
+    }
     assert set(rows) == {"dvs", "TinyPictures", "Homography", "Homography+dvs"}
     assert (
-        rows["TinyPictures"]["converged"] >= rows["dvs"]["converged"] and rows["TinyPictures"]["steps_median"] < rows["dvs"]["steps_median"]
+        rows["TinyPictures"]["converged"] >= rows["dvs"]["converged"]
+        and rows["TinyPictures"]["steps_median"] < rows["dvs"]["steps_median"]
     )
     assert rows["Homography"]["converged"] == rows["Homography+dvs"]["converged"] == 1
     assert rows["Homography+dvs"]["end_mm_median"] < 0.1 * rows["Homography"]["end_mm_median"]

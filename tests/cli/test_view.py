@@ -1,4 +1,6 @@
-"""A camera's own view as the scene: whatever its focal lengths and principal point, the reference pose gives the picture back."""
+"""A camera's own view as the scene: whatever its focal lengths and principal point, the reference
+pose gives the picture back.
+"""
 
 import json
 from dataclasses import replace
@@ -49,7 +51,9 @@ def test_the_reference_pose_gives_the_picture_back(name: str, distance: float) -
     scene = view(camera, distance)
     assert scene.width == pytest.approx(distance * 128 / camera.fx)
     assert scene.height == pytest.approx(distance * 96 / camera.fy)
-    torch.testing.assert_close(scene.render(camera, sampling.fronto_parallel(distance))[0], VIEW, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        scene.render(camera, sampling.fronto_parallel(distance))[0], VIEW, atol=2e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", CAMERAS)
@@ -73,14 +77,20 @@ def test_a_square_and_centred_camera_has_what_it_had() -> None:
 
 
 def test_a_large_view_is_reduced_about_the_same_centre() -> None:
-    """2048 texels are the most; the height is rounded, and its texels are no longer as high as wide."""
+    """2048 texels are the most; the height is rounded, and its texels are no longer as high as
+    wide.
+    """
     camera = Camera(3000, 667, 3300.0, 3000.0, 1400.0, 350.0)
-    taken = torch.nn.functional.interpolate(noise_texture(6, 67, 300)[None], (667, 3000), mode="bilinear")[0]
+    taken = torch.nn.functional.interpolate(
+        noise_texture(6, 67, 300)[None], (667, 3000), mode="bilinear"
+    )[0]
     scene, small = view(camera, taken=taken), camera.resize(300, 67)
     assert scene.texture.shape[2] == 2048
     assert scene.height == pytest.approx(0.6 * 667 / 3000.0)
     seen = scene.render(small, sampling.fronto_parallel(0.6))[0]
-    assert (seen - torch.nn.functional.interpolate(taken[None], (67, 300), mode="area")[0])[:, 2:-2, 2:-2].abs().max() < 0.02
+    assert (seen - torch.nn.functional.interpolate(taken[None], (67, 300), mode="area")[0])[
+        :, 2:-2, 2:-2
+    ].abs().max() < 0.02
 
 
 @pytest.mark.parametrize("name", ["all at once", "60 pixels to the left"])
@@ -90,14 +100,17 @@ def test_what_else_looks_at_the_scene(name: str) -> None:
     scene = view(camera)
     flat = Condition("flat", relief=1e-9).scene(scene)
     assert (flat.render(camera, Ts) - scene.render(camera, Ts)).abs().mean() < 0.01
-    coverage = scene.render_covered(_map_camera(camera, scene, 0.6), sampling.fronto_parallel(0.6))[1]
+    coverage = scene.render_covered(_map_camera(camera, scene, 0.6), sampling.fronto_parallel(0.6))[
+        1
+    ]
     assert coverage.min() > 0.8, "its sides are rounded to 8 pixels"
     torch.testing.assert_close(coverage[:, :, 0], coverage[:, :, -1])
     torch.testing.assert_close(coverage[:, 0], coverage[:, -1])
 
 
 @pytest.mark.parametrize(
-    ("texel_aspect", "centre"), [(0.0, (0.0, 0.0)), (float("nan"), (0.0, 0.0)), (1.0, (0.0, float("inf"))), (-1.0, (0.0, 0.0))]
+    ("texel_aspect", "centre"),
+    [(0.0, (0.0, 0.0)), (float("nan"), (0.0, 0.0)), (1.0, (0.0, float("inf"))), (-1.0, (0.0, 0.0))],
 )
 def test_texels_that_are_none(texel_aspect: float, centre: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="scene: texels"):
@@ -113,19 +126,51 @@ def described(path: Path, out: Path, **scene: object) -> Path:
     return out
 
 
-def test_models_hold_it_and_those_of_before_load(files: Path, tmp_path: Path, refused: Refused) -> None:
+def test_models_hold_it_and_those_of_before_load(
+    files: Path, tmp_path: Path, refused: Refused
+) -> None:
     camera = Camera(64, 64, 86.0, 100.0, 36.5, 31.5)
     write_camera(tmp_path / "camera.yaml", CalibratedCamera(camera))
     cv2.imwrite(str(tmp_path / "view.png"), picture(64, 64))
     out = tmp_path / "m.safetensors"
-    learn = ["learn", tmp_path / "view.png", "--out", out, "--camera", tmp_path / "camera.yaml", "--steps", "1", "--view"]
+    learn = [
+        "learn",
+        tmp_path / "view.png",
+        "--out",
+        out,
+        "--camera",
+        tmp_path / "camera.yaml",
+        "--steps",
+        "1",
+        "--view",
+    ]
     assert main([str(arg) for arg in learn]) == 0
     model = read_model(out)
     assert isinstance(model, Model)
-    assert (model.scene.texel_aspect, model.scene.centre) == (0.86, (pytest.approx(-5 / 86 * 0.6), 0.0))
+    assert (model.scene.texel_aspect, model.scene.centre) == (
+        0.86,
+        (pytest.approx(-5 / 86 * 0.6), 0.0),
+    )
     assert model.scene.height == pytest.approx(0.6 * 64 / 100.0)
-    before = read_model(described(files / "model.safetensors", tmp_path / "before.safetensors", texel_aspect=None, centre=None))
+    before = read_model(
+        described(
+            files / "model.safetensors",
+            tmp_path / "before.safetensors",
+            texel_aspect=None,
+            centre=None,
+        )
+    )
     assert isinstance(before, Model)
     assert (before.scene.texel_aspect, before.scene.centre) == (1.0, (0.0, 0.0))
-    for wrong in ({"centre": [1.0]}, {"centre": "ab"}, {"centre": 3}, {"texel_aspect": 0}, {"texel_aspect": "high"}):
-        refused(["info", described(out, tmp_path / "wrong.safetensors", **wrong)], "wrong.safetensors: ", "train the model anew")
+    for wrong in (
+        {"centre": [1.0]},
+        {"centre": "ab"},
+        {"centre": 3},
+        {"texel_aspect": 0},
+        {"texel_aspect": "high"},
+    ):
+        refused(
+            ["info", described(out, tmp_path / "wrong.safetensors", **wrong)],
+            "wrong.safetensors: ",
+            "train the model anew",
+        )

@@ -1,4 +1,6 @@
-"""What a person is told: starts at the goal, why runs stopped, goals that do not fit their pose, and what is not known."""
+"""What a person is told: starts at the goal, why runs stopped, goals that do not fit their pose,
+and what is not known.
+"""
 
 import json
 from dataclasses import replace
@@ -21,7 +23,12 @@ from deepservo.scene.build import make_scene
 from report_pages import data, page, runs
 
 HOME = sampling.fronto_parallel(0.6)
-SEEN = [name for name in NAMES if not name.startswith(("cnn+", "cnn", "aevs", "mlvs", "siamese", "dfbvs")) or name == "cnn-pair"]
+SEEN = [
+    name
+    for name in NAMES
+    if not name.startswith(("cnn+", "cnn", "aevs", "mlvs", "siamese", "dfbvs"))
+    or name == "cnn-pair"
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,11 @@ def poster(tmp_path_factory: pytest.TempPathFactory, scene) -> Path:
 
 
 def poses(path: Path, Ts_cam: torch.Tensor, T_goal: torch.Tensor | None = HOME) -> Path:
-    np.savez(path, T_world_cam=Ts_cam.numpy(), **({} if T_goal is None else {"T_world_goal": T_goal.numpy()}))
+    np.savez(
+        path,
+        T_world_cam=Ts_cam.numpy(),
+        **({} if T_goal is None else {"T_world_goal": T_goal.numpy()}),
+    )
     return path
 
 
@@ -41,9 +52,26 @@ def row_of(out: Path) -> dict:
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_a_start_at_the_goal_has_arrived(name: str, poster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_start_at_the_goal_has_arrived(
+    name: str, poster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = poses(tmp_path / "home.npz", HOME)
-    assert main(["servo", "--image", str(poster), "--method", name, "--poses", str(where), "--out", str(tmp_path / "o")]) == 0
+    assert (
+        main(
+            [
+                "servo",
+                "--image",
+                str(poster),
+                "--method",
+                name,
+                "--poses",
+                str(where),
+                "--out",
+                str(tmp_path / "o"),
+            ]
+        )
+        == 0
+    )
     row = row_of(tmp_path / "o")
     assert (row["converged"], row["steps_median"]) == (1.0, 0)
     assert "1 of 1 runs: arrived: the start is at the goal" in capsys.readouterr().out
@@ -58,7 +86,10 @@ def test_a_start_that_shows_the_goals_picture_has_arrived(
     """The goal's pose is not known: one start shows its picture, and the other comes home."""
     away = HOME @ se3.exp(torch.tensor([[0.01, 0.0, 0.0, 0.0, 0.0, 0.02]], dtype=torch.float64))
     scene = make_scene(read_picture(poster), CalibratedCamera(PAPER_CAMERA), "poster")
-    cv2.imwrite(str(tmp_path / "goal.png"), (65535 * scene.render(PAPER_CAMERA, HOME)[0, 0]).round().numpy().astype(np.uint16))
+    cv2.imwrite(
+        str(tmp_path / "goal.png"),
+        (65535 * scene.render(PAPER_CAMERA, HOME)[0, 0]).round().numpy().astype(np.uint16),
+    )
     write_camera(tmp_path / "cam.yaml", CalibratedCamera(PAPER_CAMERA))
     for starts, told_of in ((HOME, "1 of 1 runs: arrived"), (torch.cat([HOME, away]), "of 2 runs")):
         where = poses(tmp_path / "p.npz", starts, None)
@@ -81,36 +112,57 @@ def test_a_start_that_shows_the_goals_picture_has_arrived(
 def test_which_runs_are_at_the_goal() -> None:
     run = runs(4, steps=12, lost=3)
     trajectory, goal = run.trajectory, run.goal
-    assert told.at_goal(trajectory, goal, torch.tensor([True, False, True, True])).tolist() == [True, False, True, False]
+    assert told.at_goal(trajectory, goal, torch.tensor([True, False, True, True])).tolist() == [
+        True,
+        False,
+        True,
+        False,
+    ]
     like = replace(trajectory, image_error=trajectory.image_error.clone())
     like.image_error[0] = torch.tensor([0.0, 0.2, 0.001, 0.0])
-    assert told.at_goal(like, goal, None).tolist() == [True, False, True, False], "where no pose is known the pictures tell"
-    assert not told.at_goal(like, torch.full_like(goal, 0.5), None).any(), "a blank goal shows nothing that could be recognised"
-    arrived = told.as_arrived(replace(trajectory, reason=["held still for 10 s; 9 matches agree"] * 4), torch.tensor([True] + [False] * 3))
+    assert told.at_goal(like, goal, None).tolist() == [True, False, True, False], (
+        "where no pose is known the pictures tell"
+    )
+    assert not told.at_goal(like, torch.full_like(goal, 0.5), None).any(), (
+        "a blank goal shows nothing that could be recognised"
+    )
+    arrived = told.as_arrived(
+        replace(trajectory, reason=["held still for 10 s; 9 matches agree"] * 4),
+        torch.tensor([True] + [False] * 3),
+    )
     assert arrived.steps.tolist() == [0, 12, 12, 12]
-    assert arrived.reason[0] == "arrived: the start is at the goal; 9 matches agree" and arrived.reason[1].startswith("held still")
+    assert arrived.reason[
+        0
+    ] == "arrived: the start is at the goal; 9 matches agree" and arrived.reason[1].startswith(
+        "held still"
+    )
 
 
 def test_reasons_are_told_with_their_numbers() -> None:
     why = [
         "settled; agreement 0.91, 20 matches agree",
         "settled; agreement 1.00, 9 matches agree",
-        "budget of 300 steps spent",
+        "still moving after 300 steps",
         "settled; agreement 0.95, 112 matches agree",
     ]
     assert told.reasons(why, 3) == [
         "3 of 4 runs: settled; agreement 0.91 to 1.00, 9 to 112 matches agree",
-        "1 of 4 runs: budget of 300 steps spent",
+        "1 of 4 runs: still moving after 300 steps",
     ]
-    assert told.reasons(["held still for 10 s"] * 2 + ["settled"], 1) == ["2 of 3 runs: held still for 10 s"]
+    assert told.reasons(["held still for 10 s"] * 2 + ["settled"], 1) == [
+        "2 of 3 runs: held still for 10 s"
+    ]
 
 
-@pytest.mark.parametrize("how", ["as rendered", "dimmed", "brighter", "noisy", "covered", "lit, noisy and covered"])
+@pytest.mark.parametrize(
+    "how", ["as rendered", "dimmed", "brighter", "noisy", "covered", "lit, noisy and covered"]
+)
 def test_a_goal_that_fits_its_pose_is_not_complained_of(how: str, scene) -> None:
     goal, g = scene.render(CAMERA, HOME), torch.Generator().manual_seed(3)
     made = {
-        "as rendered": goal, "dimmed": 0.6 * goal, "brighter": (1.3 * goal).clamp(0, 1), "noisy": perturb.noise(goal, g, 0.03),
-        "covered": goal.clone(), "lit, noisy and covered": perturb.as_mlvs(goal, g),
+        "as rendered": goal, "dimmed": 0.6 * goal, "brighter": (1.3 * goal).clamp(0, 1),
+        "noisy": perturb.noise(goal, g, 0.03), "covered": goal.clone(),
+        "lit, noisy and covered": perturb.as_mlvs(goal, g),
     }[how]  # fmt: skip
     if how == "covered":
         made[..., 20:70, 30:80] = 0
@@ -119,17 +171,31 @@ def test_a_goal_that_fits_its_pose_is_not_complained_of(how: str, scene) -> None
 
 @pytest.mark.parametrize(
     ("twist", "said"),
-    [([0.02, 0, 0, 0, 0, 0], "taken 20"), ([0, 0, 0, 0, 0, 0.1], "5.7 deg"), ([0.05, -0.03, 0.04, 0.05, 0, 0.4], "deg away")],
+    [
+        ([0.02, 0, 0, 0, 0, 0], "taken 20"),
+        ([0, 0, 0, 0, 0, 0.1], "5.7 deg"),
+        ([0.05, -0.03, 0.04, 0.05, 0, 0.4], "deg away"),
+    ],
 )
 def test_a_goal_taken_elsewhere_is_told(twist: list[float], said: str, scene) -> None:
     T = HOME @ se3.exp(torch.tensor([twist], dtype=torch.float64))
     words = told.beside(scene, CAMERA, scene.render(CAMERA, T), HOME[0], "goal.png")
-    assert words.startswith("goal.png was taken ") and said in words and words.endswith("the errors are against T_world_goal")
+    assert (
+        words.startswith("goal.png was taken ")
+        and said in words
+        and words.endswith("the errors are against T_world_goal")
+    )
 
 
 def test_a_goal_of_another_scene_is_told(scene, texture) -> None:
-    words = told.beside(scene, CAMERA, PlanarScene(texture(9)).render(CAMERA, HOME), HOME[0], "goal.png")
-    assert words == "goal.png shows nothing that the scene has at T_world_goal; the errors are against T_world_goal"
+    words = told.beside(
+        scene, CAMERA, PlanarScene(texture(9)).render(CAMERA, HOME), HOME[0], "goal.png"
+    )
+    assert (
+        words
+        == "goal.png shows nothing that the scene has at T_world_goal; the errors are against "
+        "T_world_goal"
+    )
 
 
 def test_a_goal_beside_its_pose_is_told_on_the_terminal_and_on_the_page(
@@ -137,24 +203,61 @@ def test_a_goal_beside_its_pose_is_told_on_the_terminal_and_on_the_page(
 ) -> None:
     where = poses(tmp_path / "p.npz", HOME)
     cv2.imwrite(str(tmp_path / "goal.png"), 255 - cv2.resize(cv2.imread(str(poster)), (224, 224)))
-    args = ["servo", "--image", str(poster), "--method", "pbvs", "--poses", str(where), "--goal", str(tmp_path / "goal.png")]
+    args = [
+        "servo",
+        "--image",
+        str(poster),
+        "--method",
+        "pbvs",
+        "--poses",
+        str(where),
+        "--goal",
+        str(tmp_path / "goal.png"),
+    ]
     assert main([*args, "--out", str(tmp_path / "o")]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "T_world_goal" in line]
-    assert len(said) == 1 and "goal.png" in said[0] and said[0] in (tmp_path / "o" / "report.html").read_text("utf-8")
+    assert (
+        len(said) == 1
+        and "goal.png" in said[0]
+        and said[0] in (tmp_path / "o" / "report.html").read_text("utf-8")
+    )
 
 
 def test_a_page_names_what_is_not_known(tmp_path: Path) -> None:
     unknown = replace(runs(3, steps=9), Ts_world_goal=None, converged=None)
     text = page(tmp_path / "report.html", unknown)
     roles = [each["role"].lower() for each in data(text)["sets"][0]["film"]]
-    assert not any("home" in role for role in roles) and any("least like its goal" in role for role in roles)
+    assert not any("home" in role for role in roles) and any(
+        "least like its goal" in role for role in roles
+    )
     assert "the goal's pose is not known" in text
 
 
-def test_a_goal_of_another_scene_leaves_the_page(poster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], texture) -> None:
+def test_a_goal_of_another_scene_leaves_the_page(
+    poster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], texture
+) -> None:
     cv2.imwrite(str(tmp_path / "goal.png"), (255 * texture(9, 224, 224)[0]).round().byte().numpy())
     out = tmp_path / "o"
-    assert main(["servo", "--image", str(poster), "--goal", str(tmp_path / "goal.png"), "--starts", "2", "--out", str(out)]) == 2
+    assert (
+        main(
+            [
+                "servo",
+                "--image",
+                str(poster),
+                "--goal",
+                str(tmp_path / "goal.png"),
+                "--starts",
+                "2",
+                "--out",
+                str(out),
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr().err
-    assert said.count("\n") <= 1 and "was not moved from any start" in said and "report.html shows both" in said
+    assert (
+        said.count("\n") <= 1
+        and "was not moved from any start" in said
+        and "report.html shows both" in said
+    )
     assert {path.name for path in out.iterdir()} == {"results.json", "report.html"}

@@ -43,15 +43,22 @@ def rolled(degrees: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("degrees", [0, 30, -90, 150])
-@pytest.mark.parametrize("camera", [SQUARE, Camera(224, 168, 300.0, 300.0, 110.0, 80.0)], ids=["square", "wide"])
+@pytest.mark.parametrize(
+    "camera", [SQUARE, Camera(224, 168, 300.0, 300.0, 110.0, 80.0)], ids=["square", "wide"]
+)
 def test_matched_cells_are_where_the_pixels_are(net, scene, camera, degrees):
     cells, goal = Cells(net, camera), sampling.fronto_parallel(0.6)
     view = scene.render(camera, goal @ rolled(degrees))
     found = cells.match(cells.goal(scene.render(camera, goal)[0]), cells.describe(view)[0])
     assert len(found.goal_px) > 50
-    rays = torch.cat([torch.from_numpy(found.cam_px), torch.ones(len(found.cam_px), 1)], 1) @ camera.K_inv.mT
+    rays = (
+        torch.cat([torch.from_numpy(found.cam_px), torch.ones(len(found.cam_px), 1)], 1)
+        @ camera.K_inv.mT
+    )
     there = camera.project(rays @ rolled(degrees)[0, :3, :3].mT)
-    assert (there - torch.from_numpy(found.goal_px)).norm(dim=1).median() < 4 * camera.width / 128, "half a cell"
+    assert (there - torch.from_numpy(found.goal_px)).norm(
+        dim=1
+    ).median() < 4 * camera.width / 128, "half a cell"
 
 
 def test_each_run_has_its_own_goal_or_one_goal_serves_all(net, scene):
@@ -61,22 +68,29 @@ def test_each_run_has_its_own_goal_or_one_goal_serves_all(net, scene):
     pair.set_goal(goals)
     assert pair.velocity(goals)[:, 5].abs().max() < 0.005, "at home"
     pair.set_goal(goals[:1])
-    trajectory = servo(Simulator(scene, SQUARE, Ts), pair, goals[:1], budget=20)
+    trajectory = servo(Simulator(scene, SQUARE, Ts), pair, goals[:1], max_steps=20)
     _, radians = se3.distance(Ts[:1], trajectory.Ts_world_cam[-1])
     assert radians.amax() < math.radians(9), "on the way home"
-    assert all(words.endswith("matches agree") for words in pair.evidence(2))
+    assert all(words.endswith("matches agree") for words in pair.status(2))
 
 
 def test_it_holds_still_before_a_blank_wall(net, scene):
     pair = PairServo(SQUARE, net)
     pair.set_goal(scene.render(SQUARE, sampling.fronto_parallel(0.6)))
     v_cam = pair.velocity(torch.full((1, 1, 128, 128), 0.5))
-    assert torch.equal(v_cam, torch.zeros(1, 6, dtype=torch.float64)) and pair.evidence(1) == ["too few matches agree"]
+    assert torch.equal(v_cam, torch.zeros(1, 6, dtype=torch.float64)) and pair.status(1) == [
+        "too few matches agree"
+    ]
 
 
 def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
     size = 2 * int(3 * sigma) + 1
-    return torch.stack([torch.from_numpy(cv2.GaussianBlur(image[0].numpy(), (size, size), sigma))[None] for image in images])
+    return torch.stack(
+        [
+            torch.from_numpy(cv2.GaussianBlur(image[0].numpy(), (size, size), sigma))[None]
+            for image in images
+        ]
+    )
 
 
 class Blurred(Simulator):
@@ -93,35 +107,50 @@ def coffee() -> PlanarScene:
 
 def test_matches_on_a_plane_give_the_pose(paper_camera):
     T_goal_cam = se3.exp(torch.tensor([0.1, -0.05, 0.08, 0.1, 0.2, 1.0], dtype=torch.float64))
-    points = torch.rand(30, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.4 - 0.2
+    points = (
+        torch.rand(30, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.4
+        - 0.2
+    )
     points = torch.cat([points, torch.full((30, 1), 0.7, dtype=torch.float64)], 1)
     there = (points - T_goal_cam[:3, 3]) @ T_goal_cam[:3, :3]
-    found = Matched(np.eye(3), paper_camera.project(points).numpy(), paper_camera.project(there).numpy())
-    assert torch.allclose(keypoints.pose_of_matches(found, paper_camera, 0.7), T_goal_cam, atol=1e-6)
+    found = Matched(
+        np.eye(3), paper_camera.project(points).numpy(), paper_camera.project(there).numpy()
+    )
+    assert torch.allclose(
+        keypoints.pose_of_matches(found, paper_camera, 0.7), T_goal_cam, atol=1e-6
+    )
 
 
 def test_auto_takes_sift_where_it_can(paper_camera, coffee):
-    auto, goal = AutoServo(paper_camera, shipped()), coffee.render(paper_camera, sampling.fronto_parallel(0.6))
+    auto, goal = (
+        AutoServo(paper_camera, shipped()),
+        coffee.render(paper_camera, sampling.fronto_parallel(0.6)),
+    )
     auto.set_goal(goal)
-    T_start = sampling.fronto_parallel(0.6) @ se3.exp(torch.tensor([[0.05, 0.05, 0.02, 0.05, -0.05, 0.5]], dtype=torch.float64))
+    T_start = sampling.fronto_parallel(0.6) @ se3.exp(
+        torch.tensor([[0.05, 0.05, 0.02, 0.05, -0.05, 0.5]], dtype=torch.float64)
+    )
     v_cam = auto.velocity(coffee.render(paper_camera, T_start))
-    assert auto.evidence(1)[0].startswith("by SIFT") and (v_cam != 0).all()
+    assert auto.status(1)[0].startswith("by SIFT") and (v_cam != 0).all()
 
 
 @pytest.mark.parametrize("guess", [0.4, 0.6, 0.9])
 def test_auto_takes_the_network_where_sift_finds_little(paper_camera, coffee, guess):
-    """The plane is 0.6 m away: what is guessed makes the steps too long or too short, and the end the same.
+    """The plane is 0.6 m away: what is guessed makes the steps too long or too short, and the end
+    the same.
 
     That is where a picture so blurred is told from a sharp one: a step aside and a turn look alike.
     """
     T_goal = sampling.fronto_parallel(0.6)
-    T_start = T_goal @ se3.exp(torch.tensor([[0.12, -0.1, 0.03, 0.1, 0.15, 0.8]], dtype=torch.float64))
+    T_start = T_goal @ se3.exp(
+        torch.tensor([[0.12, -0.1, 0.03, 0.1, 0.15, 0.8]], dtype=torch.float64)
+    )
     auto, goal = build("auto", paper_camera, guess), coffee.render(paper_camera, T_goal)
     auto.set_goal(goal)
     world = Blurred(coffee, paper_camera, T_start)
     auto.velocity(world.observe())
-    assert "by the network" in auto.evidence(1)[0]
-    trajectory = servo(world, auto, goal, budget=60)
+    assert "by the network" in auto.status(1)[0]
+    trajectory = servo(world, auto, goal, max_steps=60)
     metres, radians = se3.distance(T_goal, trajectory.Ts_world_cam[-1])
     assert metres < 0.04 and radians < math.radians(4), trajectory.reason
 
@@ -129,22 +158,34 @@ def test_auto_takes_the_network_where_sift_finds_little(paper_camera, coffee, gu
 def test_auto_holds_still_before_another_scene(paper_camera, coffee):
     method = build("auto", paper_camera)
     method.set_goal(coffee.render(paper_camera, sampling.fronto_parallel(0.6)))
-    others = [PlanarScene(texture((300, 400), torch.Generator().manual_seed(seed))) for seed in range(4)]
-    views = torch.cat([other.render(paper_camera, sampling.fronto_parallel(0.6)) for other in others])
+    others = [
+        PlanarScene(texture((300, 400), torch.Generator().manual_seed(seed))) for seed in range(4)
+    ]
+    views = torch.cat(
+        [other.render(paper_camera, sampling.fronto_parallel(0.6)) for other in others]
+    )
     assert torch.equal(method.velocity(views), torch.zeros(4, 6, dtype=torch.float64))
-    assert all("nothing in common with the goal" in words for words in method.evidence(4))
+    assert all("nothing in common with the goal" in words for words in method.status(4))
 
 
-def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(paper_camera, coffee, monkeypatch):
+def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(
+    paper_camera, coffee, monkeypatch
+):
     auto, tried, T_goal = AutoServo(paper_camera, shipped()), [], sampling.fronto_parallel(0.6)
     auto.set_goal(coffee.render(paper_camera, T_goal))
 
-    def begun(images: torch.Tensor, goals: list[keypoints.Features], detector: str = "sift") -> list[Future[Matched | None]]:
+    def begun(
+        images: torch.Tensor, goals: list[keypoints.Features], detector: str = "sift"
+    ) -> list[Future[Matched | None]]:
         if len(images):
             tried.append((detector, len(images)))
         found = [Future() for _ in images]
         for each, image in zip(found, images, strict=True):
-            each.set_result(Matched(np.eye(3), square, square) if detector == "fine" and image.max() > 0 else None)
+            each.set_result(
+                Matched(np.eye(3), square, square)
+                if detector == "fine" and image.max() > 0
+                else None
+            )
         return found
 
     square = 50.0 + 30 * np.stack(np.meshgrid(range(4), range(4)), 2).reshape(16, 2)
@@ -155,7 +196,7 @@ def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(paper_camera
     tried.clear()
     auto.velocity(images)
     assert tried == [("fine", 1), ("sift", 1), ("fine", 1)]
-    assert auto.evidence(2)[1] == "by SIFT at twice the size: 16 matches agree"
+    assert auto.status(2)[1] == "by SIFT at twice the size: 16 matches agree"
 
 
 def test_auto_refuses_a_goal_without_texture(paper_camera):

@@ -9,7 +9,16 @@ from deepservo import control
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import detectors
-from deepservo.features.edges import APART, FAINT, FAR, Edges, Fit, Slopes, edge_points, nearest_edges
+from deepservo.features.edges import (
+    APART,
+    FAINT,
+    FAR,
+    Edges,
+    Fit,
+    Slopes,
+    edge_points,
+    nearest_edges,
+)
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods.base import Controller
@@ -24,7 +33,9 @@ DEPTH = np.full((150, 200), 0.5)
 
 
 def shapes(seed: int, light: int, painted: int | None = None) -> torch.Tensor:
-    """Polygons on paper: their places by the seed, a shadow by the light, their grey levels by either or as they are `painted`."""
+    """Polygons on paper: their places by the seed, a shadow by the light, their grey levels by
+    either or as they are `painted`.
+    """
     place, lit = np.random.default_rng(seed), np.random.default_rng(light)
     paint = np.random.default_rng(light if painted is None else painted)
     paper = np.full((600, 800), 0.6, np.float32)
@@ -32,7 +43,13 @@ def shapes(seed: int, light: int, painted: int | None = None) -> torch.Tensor:
         corners = place.uniform([60, 60], [740, 540]) + place.uniform(20, 70, (5, 1)) * np.array(
             [[np.cos(a), np.sin(a)] for a in np.sort(place.uniform(0, 2 * np.pi, 5))]
         )
-        cv2.fillPoly(paper, [(16 * corners).round().astype(np.int32)], float(paint.uniform(0.1, 1.0)), cv2.LINE_AA, 4)
+        cv2.fillPoly(
+            paper,
+            [(16 * corners).round().astype(np.int32)],
+            float(paint.uniform(0.1, 1.0)),
+            cv2.LINE_AA,
+            4,
+        )
     shadow = np.ones_like(paper)
     cv2.fillPoly(shadow, [lit.uniform([0, 0], [800, 600], (4, 2)).astype(np.int32)], 0.7)
     return torch.from_numpy(cv2.GaussianBlur(paper * shadow, (0, 0), 1.0))[None].clamp(0, 1)
@@ -52,14 +69,19 @@ def edges() -> Edges:
 
 
 def test_the_jacobian_is_that_of_finite_differences(edges):
-    T, step = se3.exp(torch.tensor([0.02, -0.01, 0.03, 0.05, -0.04, 0.1], dtype=torch.float64)), 1e-6
+    T, step = (
+        se3.exp(torch.tensor([0.02, -0.01, 0.03, 0.05, -0.04, 0.1], dtype=torch.float64)),
+        1e-6,
+    )
     px, Z, n = edges.seen_from(T.numpy())
     J = edges.jacobian(px, Z, n)
     for k in range(6):
         twist = torch.zeros(6, dtype=torch.float64)
         twist[k] = step
         moved = [edges.seen_from((T @ se3.exp(way * twist)).numpy())[0] for way in (1, -1)]
-        assert np.allclose(((moved[0] - moved[1]) / (2 * step) * n).sum(1), J[:, k], atol=1e-4 * np.abs(J).max())
+        assert np.allclose(
+            ((moved[0] - moved[1]) / (2 * step) * n).sum(1), J[:, k], atol=1e-4 * np.abs(J).max()
+        )
 
 
 def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
@@ -69,13 +91,18 @@ def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
     d, found, _ = nearest_edges(view, px, n, 4.0)
 
     def slope(at, along):
-        gx, gy = (cv2.remap(each, *np.float32(at).reshape(2, 1, 1), cv2.INTER_CUBIC)[0, 0] for each in (view.gx, view.gy))
+        gx, gy = (
+            cv2.remap(each, *np.float32(at).reshape(2, 1, 1), cv2.INTER_CUBIC)[0, 0]
+            for each in (view.gx, view.gy)
+        )
         return abs(gx * along[0] + gy * along[1])
 
     for k in range(0, len(px), 40):
         ways = {}
         for place in APART * np.arange(-8, 9):
-            before, middle, after = (slope(px[k] + (place + s * APART) * n[k], n[k]) for s in (-1, 0, 1))
+            before, middle, after = (
+                slope(px[k] + (place + s * APART) * n[k], n[k]) for s in (-1, 0, 1)
+            )
             if middle >= before and middle > after and middle > FAINT:
                 ways[place] = place + APART * 0.5 * (before - after) / (before - 2 * middle + after)
         assert found[k] == bool(ways)
@@ -95,7 +122,9 @@ def test_edge_points_lie_where_the_shapes_end():
 
 @pytest.mark.parametrize("light", [0, 1, 2, 3])
 def test_other_light_does_not_move_the_pose(edges, light):
-    """Every shape has another grey level, many a contrast has changed its sign, and a shadow lies elsewhere."""
+    """Every shape has another grey level, many a contrast has changed its sign, and a shadow lies
+    elsewhere.
+    """
     T = away(0.003, -0.002, 0.004, 0.004, 0.006, 0.02)
     fit = edges.register(Slopes.of(seen(T, light)[0, 0].numpy()), np.eye(4))
     right = edges.seen_from((torch.linalg.inv(HOME) @ T)[0].numpy())[0]
@@ -104,7 +133,9 @@ def test_other_light_does_not_move_the_pose(edges, light):
 
 
 def test_a_picture_of_something_else_does_not_agree(edges):
-    assert edges.register(Slopes.of(seen(HOME, 0, seed=5)[0, 0].numpy()), np.eye(4)).agreement < 0.45
+    assert (
+        edges.register(Slopes.of(seen(HOME, 0, seed=5)[0, 0].numpy()), np.eye(4)).agreement < 0.45
+    )
     assert edges.register(Slopes.of(np.full((150, 200), 0.5)), np.eye(4)).agreement == 0
     beside = se3.exp(torch.tensor([0.5, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)).numpy()
     assert edges.register(Slopes.of(seen(HOME)[0, 0].numpy()), beside).agreement == 0
@@ -125,49 +156,79 @@ class Fixed(Controller):
 
 
 def steered(followed: list[float], looked_for: list[float]) -> list[str]:
-    """Where each picture's pose is from: `edges` that were followed, `coarse` where it was found anew, `none` that is trusted.
+    """Where each picture's pose is from: `edges` that were followed, `coarse` where it was found
+    anew, `none` that is trusted.
 
-    followed, looked_for: at each picture, the share of edges in their places at the pose that is followed, and at the coarse method's.
+    followed, looked_for: at each picture, the share of edges in their places at the pose that is
+    followed, and at the coarse method's.
     """
     controller = EdgeServo(Fixed(CAMERA), DEPTH)
     controller.set_goal(seen(HOME))
-    coarse = control.pose_of_pbvs(torch.full((1, 6), 1e-3, dtype=torch.float64), controller.coarse.gain)[0].numpy()
+    coarse = control.pose_of_pbvs(
+        torch.full((1, 6), 1e-3, dtype=torch.float64), controller.coarse.gain
+    )[0].numpy()
     (edges,), told = controller.edges, []
     for follow, look in zip(followed, looked_for, strict=True):
-        edges.register = lambda view, T, reaches, a=follow, b=look: Fit(T.copy(), b if reaches == FAR else a)
+        edges.register = lambda view, T, reaches, a=follow, b=look: Fit(
+            T.copy(), b if reaches == FAR else a
+        )
         controller.velocity(seen(HOME))
         found = np.array_equal(controller.state["T_goal_cam"][0], coarse)
-        told.append("none" if not controller.stage(1) else "coarse" if found else "edges")
+        told.append("none" if not controller.is_refining(1) else "coarse" if found else "edges")
     return told
 
 
-@pytest.mark.parametrize(("share", "takes"), [(0.61, True), (0.9, True), (0.59, False), (0.51, False)])
+@pytest.mark.parametrize(
+    ("share", "takes"), [(0.61, True), (0.9, True), (0.59, False), (0.51, False)]
+)
 def test_the_edges_take_the_wheel_where_six_tenths_are_in_their_places(share, takes):
     assert steered([0.0], [share]) == ["coarse" if takes else "none"]
 
 
-@pytest.mark.parametrize(("share", "holds"), [(0.51, True), (0.59, True), (0.49, False), (0.0, False)])
+@pytest.mark.parametrize(
+    ("share", "holds"), [(0.51, True), (0.59, True), (0.49, False), (0.0, False)]
+)
 def test_the_edges_hold_the_wheel_while_half_are_and_give_it_back_at_the_third_miss(share, holds):
     told = steered([0.9] + [share] * 5, [0.9] + [0.0] * 5)
     assert told == ["coarse", *(["edges"] * 5 if holds else ["edges"] * 2 + ["none"] * 3)]
-    assert steered([0.9, 0.1, 0.1, 0.6, 0.1, 0.1, 0.6], [0.9] + [0.0] * 6) == ["coarse"] + ["edges"] * 6, "misses in a row count"
+    assert (
+        steered([0.9, 0.1, 0.1, 0.6, 0.1, 0.1, 0.6], [0.9] + [0.0] * 6)
+        == ["coarse"] + ["edges"] * 6
+    ), "misses in a row count"
 
 
-@pytest.mark.parametrize(("now", "other", "goes_over"), [(0.84, 0.87, True), (0.62, 0.65, True), (0.62, 0.63, False), (0.86, 0.99, False)])
-def test_every_fifth_picture_edges_that_are_not_sure_look_for_a_pose_that_agrees_more(now, other, goes_over):
+@pytest.mark.parametrize(
+    ("now", "other", "goes_over"),
+    [(0.84, 0.87, True), (0.62, 0.65, True), (0.62, 0.63, False), (0.86, 0.99, False)],
+)
+def test_every_fifth_picture_edges_that_are_not_sure_look_for_a_pose_that_agrees_more(
+    now, other, goes_over
+):
     """Under 0.85, and for 0.02 more."""
-    assert steered([0.9] + [now] * 5, [0.9] + [other] * 5) == ["coarse", *["edges"] * 3, "coarse" if goes_over else "edges", "edges"]
+    assert steered([0.9] + [now] * 5, [0.9] + [other] * 5) == [
+        "coarse",
+        *["edges"] * 3,
+        "coarse" if goes_over else "edges",
+        "edges",
+    ]
 
 
 def test_keypoints_bring_the_camera_near_and_edges_home():
-    """Under another light than the goal's. Where nothing agrees, the coarse method is left alone."""
-    starts = torch.cat([away(0.03, -0.02, -0.05, 0.03, -0.04, 0.2), away(-0.02, 0.03, 0.04, -0.05, 0.03, -0.1)])
+    """Under another light than the goal's. Where nothing agrees, the coarse method is left
+    alone.
+    """
+    starts = torch.cat(
+        [away(0.03, -0.02, -0.05, 0.03, -0.04, 0.2), away(-0.02, 0.03, 0.04, -0.05, 0.03, -0.1)]
+    )
     world = Simulator(PlanarScene(shapes(0, 4, painted=0), 0.6, 0.6), CAMERA, starts)
     controller = EdgeServo(FeatureServo(CAMERA, detectors.sift, 0.5), DEPTH)
     controller.set_goal(seen(HOME))
-    trajectory = servo(world, controller, seen(HOME), budget=150)
+    trajectory = servo(world, controller, seen(HOME), max_steps=150)
     metres, radians = se3.distance(trajectory.Ts_world_cam[-1], HOME)
     assert metres.max() < 5e-4 and radians.max() < 1e-3
-    assert (trajectory.stage[trajectory.steps - 1, [0, 1]] == 1).all()
+    assert (trajectory.refining[trajectory.steps - 1, [0, 1]] == 1).all()
     controller.set_goal(seen(HOME))
-    assert not controller.velocity(seen(HOME, 0, seed=5)).any() and "coarse method" in controller.evidence(1)[0]
+    assert (
+        not controller.velocity(seen(HOME, 0, seed=5)).any()
+        and "coarse method" in controller.status(1)[0]
+    )

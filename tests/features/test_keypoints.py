@@ -26,7 +26,10 @@ def test_matches_are_mutual_nearest_neighbours(detector, norm):
     goal, images, _ = views("coffee", 2)
     a, b = keypoints.detect(goal[0, 0], detector)[1], keypoints.detect(images[0, 0], detector)[1]
     slow = {(m.queryIdx, m.trainIdx) for m in cv2.BFMatcher(norm, crossCheck=True).match(a, b)}
-    assert len(slow) > 30 and set(zip(*(found.tolist() for found in keypoints.match(a, b)), strict=True)) == slow
+    assert (
+        len(slow) > 30
+        and set(zip(*(found.tolist() for found in keypoints.match(a, b)), strict=True)) == slow
+    )
 
 
 def test_nothing_to_match():
@@ -55,7 +58,9 @@ def test_sure_matches_are_mutual_and_stand_out():
             slow.add((near, j))
     found = set(zip(*(each.tolist() for each in keypoints.match_surely(a, b)), strict=True))
     assert len(slow) > 30 and len(found ^ slow) <= 0.02 * len(slow), "but for rounding"
-    assert all(each.min() >= 0 and each.max() < 224 for each in (p, q)), "pixels of the picture, not of its double"
+    assert all(each.min() >= 0 and each.max() < 224 for each in (p, q)), (
+        "pixels of the picture, not of its double"
+    )
 
 
 def test_matches_tell_a_right_pose_from_a_wrong_one():
@@ -63,15 +68,21 @@ def test_matches_tell_a_right_pose_from_a_wrong_one():
     images[2] = 0.5
     servo = HomographyServo(PAPER_CAMERA)
     servo.set_goal(goal)
-    assert servo.speaks_for(torch.eye(4, dtype=torch.float64)[None], torch.tensor([0])).tolist() == [0], "nothing was seen yet"
+    assert servo.pose_consistency(
+        torch.eye(4, dtype=torch.float64)[None], torch.tensor([0])
+    ).tolist() == [0], "nothing was seen yet"
     servo.velocity(images)
     right, runs = se3.inverse(sampling.fronto_parallel(0.6)) @ Ts[:3], torch.arange(3)
     wrong = right @ se3.exp(torch.tensor([0.03, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
-    assert servo.speaks_for(right, runs).tolist() == [1, 1, 0] and servo.speaks_for(wrong, runs).tolist() == [-1, -1, 0]
+    assert servo.pose_consistency(right, runs).tolist() == [1, 1, 0] and servo.pose_consistency(
+        wrong, runs
+    ).tolist() == [-1, -1, 0]
 
 
 def test_little_that_is_shared_is_found_at_twice_the_size():
-    """Views that share a tenth of the goal: from most of them SIFT at the picture's own size is lost."""
+    """Views that share a tenth of the goal: from most of them SIFT at the picture's own size is
+    lost.
+    """
     scene = PlanarScene(bundled("coffee"), 0.8)
     (part,) = (part for part in SETS["hard-overlap"] if part.label.startswith("5"))
     Ts, T_goal = part.draw(8, torch.Generator().manual_seed(0), 0.6, PAPER_CAMERA)
@@ -81,9 +92,14 @@ def test_little_that_is_shared_is_found_at_twice_the_size():
         ("sift", keypoints.homographies(images, [keypoints.detect(goal)] * 8)),
         ("fine", keypoints.homographies(images, [keypoints.detect_fine(goal)] * 8, "fine")),
     ):
-        poses = [None if each is None else keypoints.pose_of_matches(each, PAPER_CAMERA, 0.6) for each in found]
+        poses = [
+            None if each is None else keypoints.pose_of_matches(each, PAPER_CAMERA, 0.6)
+            for each in found
+        ]
         there = se3.inverse(T_goal[:1]) @ Ts
-        right[detector] = sum(T is not None and float(se3.distance(T, there[i])[0]) < 0.1 for i, T in enumerate(poses))
+        right[detector] = sum(
+            T is not None and float(se3.distance(T, there[i])[0]) < 0.1 for i, T in enumerate(poses)
+        )
     assert right["sift"] + 2 <= right["fine"], right
 
 

@@ -18,12 +18,27 @@ AXES = torch.eye(6, dtype=torch.float64)
 seeds = st.integers(0, 10_000)
 
 
-def check(L: torch.Tensor, s: Features, T_f_cam: torch.Tensor, *, step: float, tolerance: float, share: float = 1.0) -> None:
+def check(
+    L: torch.Tensor,
+    s: Features,
+    T_f_cam: torch.Tensor,
+    *,
+    step: float,
+    tolerance: float,
+    share: float = 1.0,
+) -> None:
     """`ds/dt = L v` for the camera's motion along each of the six axes of its own frame.
 
-    In each column the quantile `share` of the errors (1: the largest) is at most `tolerance` of the same quantile of |L|.
+    In each column the quantile `share` of the errors (1: the largest) is at most `tolerance` of the
+    same quantile of |L|.
     """
-    numeric = torch.stack([(s(T_f_cam @ se3.exp(step * a)) - s(T_f_cam @ se3.exp(-step * a))) / (2 * step) for a in AXES], -1)
+    numeric = torch.stack(
+        [
+            (s(T_f_cam @ se3.exp(step * a)) - s(T_f_cam @ se3.exp(-step * a))) / (2 * step)
+            for a in AXES
+        ],
+        -1,
+    )
     assert numeric.shape == L.shape
     error, size = (numeric - L).abs().flatten(0, -2).double(), L.abs().flatten(0, -2).double()
     bound = tolerance * size.quantile(share, dim=0).clamp(min=1e-3)
@@ -43,7 +58,11 @@ def random_pose(seed: int, angle: float | None = None) -> torch.Tensor:
 def test_point(seed):
     T = random_pose(seed)
     generator = torch.Generator().manual_seed(seed + 1)
-    p_cam = torch.rand(2, 5, 3, generator=generator, dtype=torch.float64) - 0.5 + torch.tensor([0.0, 0.0, 1.2])
+    p_cam = (
+        torch.rand(2, 5, 3, generator=generator, dtype=torch.float64)
+        - 0.5
+        + torch.tensor([0.0, 0.0, 1.2])
+    )
     p_world = p_cam @ T[:3, :3].mT + T[:3, 3]
 
     def project(T_world_cam: torch.Tensor) -> torch.Tensor:
@@ -76,7 +95,9 @@ def test_luminance_against_the_rendered_picture(paper_camera):
     scene, features = PlanarScene(waves(), antialias=False), Luminance(paper_camera, border=10)
     ahead = sampling.fronto_parallel(0.6)[0]
     aside = sampling.look_at(
-        torch.tensor([0.15, -0.1, -0.5], dtype=torch.float64), torch.zeros(3, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
+        torch.tensor([0.15, -0.1, -0.5], dtype=torch.float64),
+        torch.zeros(3, dtype=torch.float64),
+        torch.tensor(0.6, dtype=torch.float64),
     )
 
     def grey_levels(T_world_cam: torch.Tensor) -> torch.Tensor:
@@ -84,7 +105,14 @@ def test_luminance_against_the_rendered_picture(paper_camera):
 
     for T in (ahead, aside):
         L = features.L(scene.render(paper_camera, T[None]), scene.depth(paper_camera, T[None]))[0]
-        check(L, lambda T_world_cam: features.s(scene.render(paper_camera, T_world_cam[None]))[0], T, step=2e-3, tolerance=0.01, share=0.5)
+        check(
+            L,
+            lambda T_world_cam: features.s(scene.render(paper_camera, T_world_cam[None]))[0],
+            T,
+            step=2e-3,
+            tolerance=0.01,
+            share=0.5,
+        )
 
 
 def test_luminance_is_minus_the_gradient_times_the_points_matrix(generator):
@@ -99,15 +127,28 @@ def test_luminance_is_minus_the_gradient_times_the_points_matrix(generator):
 @pytest.mark.parametrize("where", ["current", "goal", "mean"])
 def test_normal_equations_of_the_luminance_against_its_rows(generator, where, goals, size):
     """The slow twin forms L, of each picture or the mean of two, and multiplies."""
-    images, goal = torch.rand(3, 1, *size, generator=generator), torch.rand(goals, 1, *size, generator=generator)
+    images, goal = (
+        torch.rand(3, 1, *size, generator=generator),
+        torch.rand(goals, 1, *size, generator=generator),
+    )
     depth = torch.full((1, 1, 1), 0.45)
     features = Luminance(Camera(size[1], size[0], 210.0, 330.0, 20.3, 31.7))
     equations, e = NormalEquations(features, 0.45), features.s(images) - features.s(goal)
     L, L_goal = features.L(images, depth).double(), features.L(goal, depth).double()
     rows = {"current": L, "goal": L_goal.expand_as(L), "mean": (L + L_goal) / 2}[where]
-    for H, g in (equations(images, goal, where), equations._equations(equations.moments(images, goal, where))):
-        torch.testing.assert_close(H, rows.mT @ rows, rtol=1e-5, atol=1e-6 * float((rows.mT @ rows).abs().max()))
-        torch.testing.assert_close(g, (rows.mT @ e.double()[..., None])[..., 0], rtol=1e-5, atol=1e-6 * float(rows.abs().sum(1).max()))
+    for H, g in (
+        equations(images, goal, where),
+        equations._equations(equations.moments(images, goal, where)),
+    ):
+        torch.testing.assert_close(
+            H, rows.mT @ rows, rtol=1e-5, atol=1e-6 * float((rows.mT @ rows).abs().max())
+        )
+        torch.testing.assert_close(
+            g,
+            (rows.mT @ e.double()[..., None])[..., 0],
+            rtol=1e-5,
+            atol=1e-6 * float(rows.abs().sum(1).max()),
+        )
 
 
 def test_gradient_of_a_ramp_is_its_slope():
@@ -119,11 +160,21 @@ def test_gradient_of_a_ramp_is_its_slope():
 
 @given(seeds)
 def test_points_met_on_the_plane(seed):
-    """The derivative that the pose solver uses, at poses from all over the workspace, rays over the horizon among them."""
+    """The derivative that the pose solver uses, at poses from all over the workspace, rays over the
+    horizon among them.
+    """
     T = sampling.workspace(1, torch.Generator().manual_seed(seed))
     x, y = torch.meshgrid(*[torch.linspace(-0.6, 0.6, 5, dtype=torch.float64)] * 2, indexing="ij")
     rays = torch.stack([x.flatten(), y.flatten(), torch.ones(25, dtype=torch.float64)], -1)
     told = torch.zeros(1, 25, 2, dtype=torch.float64)
-    smooth = ((rays @ T[0, :3, :3].mT)[:, 2] - pnp.STEEPEST).abs() > 1e-3  # the clamp has a corner there
+    smooth = (
+        (rays @ T[0, :3, :3].mT)[:, 2] - pnp.STEEPEST
+    ).abs() > 1e-3  # the clamp has a corner there
     J = pnp._residual(rays, T, told)[1][0]
-    check(J[smooth], lambda T_world_cam: pnp._residual(rays, T_world_cam[None], told)[0][0][smooth], T[0], step=1e-6, tolerance=1e-5)
+    check(
+        J[smooth],
+        lambda T_world_cam: pnp._residual(rays, T_world_cam[None], told)[0][0][smooth],
+        T[0],
+        step=1e-6,
+        tolerance=1e-5,
+    )

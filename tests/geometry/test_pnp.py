@@ -8,7 +8,9 @@ from deepservo.camera import Camera
 from deepservo.geometry import pnp, se3
 from deepservo.scene import sampling
 
-CELLS = Camera(8, 8, 300 / 28, 300 / 28, 119.5 / 28 - 0.5, 109.5 / 28 - 0.5)  # the published camera's picture in 8 x 8 cells
+CELLS = Camera(
+    8, 8, 300 / 28, 300 / 28, 119.5 / 28 - 0.5, 109.5 / 28 - 0.5
+)  # the published camera's picture in 8 x 8 cells
 
 
 def rays() -> torch.Tensor:
@@ -45,7 +47,11 @@ def test_a_fifth_of_the_points_grossly_wrong(generator):
     true = sampling.workspace(50, generator)
     points, slope = pnp.plane_points(rays(), true)
     wrong = torch.rand(50, 64, generator=generator).argsort(1) < 13
-    points = torch.where(wrong[..., None], 2 * torch.rand(50, 64, 2, generator=generator, dtype=torch.float64) - 1, points)
+    points = torch.where(
+        wrong[..., None],
+        2 * torch.rand(50, 64, 2, generator=generator, dtype=torch.float64) - 1,
+        points,
+    )
     T, _ = pnp.pose_from_plane_points(rays(), points, (slope > 0.15).double())
     metres, radians = se3.distance(T, true)
     assert metres.max() < 5e-3 and math.degrees(radians.max()) < 0.5
@@ -57,14 +63,20 @@ def test_noise_and_a_tenth_grossly_wrong(generator):
     points, slope = pnp.plane_points(rays(), true)
     points = points + 0.03 * torch.randn(points.shape, generator=generator, dtype=torch.float64)
     wrong = torch.rand(200, 64, generator=generator) < 0.1
-    points = torch.where(wrong[..., None], 2 * torch.rand(200, 64, 2, generator=generator, dtype=torch.float64) - 1, points)
+    points = torch.where(
+        wrong[..., None],
+        2 * torch.rand(200, 64, 2, generator=generator, dtype=torch.float64) - 1,
+        points,
+    )
     T, _ = pnp.pose_from_plane_points(rays(), points, (slope > 0.15).double())
     metres, _ = se3.distance(T, true)
     assert metres.median() < 0.06 and (metres < 0.25).double().mean() > 0.96
 
 
 def test_grazing_views(generator):
-    """The optical axis 60 to 75 deg from the plane's normal: some rays look over the horizon and have no say."""
+    """The optical axis 60 to 75 deg from the plane's normal: some rays look over the horizon and
+    have no say.
+    """
     n = 30
     tilt = torch.deg2rad(60 + 15 * torch.rand(n, generator=generator, dtype=torch.float64))
     turn = 2 * math.pi * torch.rand(n, generator=generator, dtype=torch.float64)
@@ -93,7 +105,12 @@ def test_a_batch_is_its_runs(generator):
     points = points + 0.01 * torch.randn(points.shape, generator=generator, dtype=torch.float64)
     weights = (slope > 0.15).double()
     together, _ = pnp.pose_from_plane_points(rays(), points, weights)
-    alone = torch.cat([pnp.pose_from_plane_points(rays(), points[i : i + 1], weights[i : i + 1])[0] for i in range(4)])
+    alone = torch.cat(
+        [
+            pnp.pose_from_plane_points(rays(), points[i : i + 1], weights[i : i + 1])[0]
+            for i in range(4)
+        ]
+    )
     assert (together - alone).abs().max() < 1e-9
 
 
@@ -104,7 +121,11 @@ def test_the_c_is_its_plain_twin(generator, monkeypatch):
     points[20:] += 0.02 * torch.randn(40, 64, 2, generator=generator, dtype=torch.float64)
     wrong = torch.rand(60, 64, generator=generator) < 0.2
     wrong[:40] = False
-    points = torch.where(wrong[..., None], 2 * torch.rand(60, 64, 2, generator=generator, dtype=torch.float64) - 1, points)
+    points = torch.where(
+        wrong[..., None],
+        2 * torch.rand(60, 64, 2, generator=generator, dtype=torch.float64) - 1,
+        points,
+    )
     weights = (slope > 0.15).double()
     weights[0], points[1] = 0, 0
     fast, fast_cost = pnp.pose_from_plane_points(rays(), points, weights)

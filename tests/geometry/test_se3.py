@@ -1,4 +1,6 @@
-"""Rigid motions: every batch shape, both precisions, and the angles where formulas break (0 and pi)."""
+"""Rigid motions: every batch shape, both precisions, and the angles where formulas break (0 and
+pi).
+"""
 
 import math
 
@@ -10,7 +12,19 @@ from hypothesis import strategies as st
 from deepservo.geometry import se3
 
 SHAPES = ((), (3,), (2, 3))
-EDGES = (0.0, 1e-8, 1e-4, 0.0316, 0.0317, 0.1, 0.3162, 0.3163, math.pi - 1e-4, math.pi - 1e-6, math.pi)
+EDGES = (
+    0.0,
+    1e-8,
+    1e-4,
+    0.0316,
+    0.0317,
+    0.1,
+    0.3162,
+    0.3163,
+    math.pi - 1e-4,
+    math.pi - 1e-6,
+    math.pi,
+)
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-9}
 
 seeds = st.integers(0, 10_000)
@@ -19,7 +33,9 @@ dtypes = st.sampled_from(tuple(TOLERANCE))
 angles = st.one_of(st.sampled_from(EDGES), st.floats(0, math.pi))
 
 
-def random_twist(shape: tuple[int, ...], angle: float, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def random_twist(
+    shape: tuple[int, ...], angle: float, seed: int, dtype: torch.dtype = torch.float64
+) -> torch.Tensor:
     """Twists whose rotations have exactly this angle."""
     generator = torch.Generator().manual_seed(seed)
     v, u = torch.randn(2, *shape, 3, generator=generator, dtype=torch.float64)
@@ -37,9 +53,13 @@ def test_log_undoes_exp(shape, angle, seed, dtype):
     twist, tolerance = random_twist(shape, angle, seed, dtype), TOLERANCE[dtype]
     T = se3.exp(twist)
     back = se3.log(T)
-    assert T.dtype == back.dtype == dtype and T.shape == (*shape, 4, 4) and back.shape == (*shape, 6)
+    assert (
+        T.dtype == back.dtype == dtype and T.shape == (*shape, 4, 4) and back.shape == (*shape, 6)
+    )
     assert (se3.exp(back) - T).abs().max() < tolerance
-    if angle < math.pi - (1e-2 if dtype == torch.float32 else 5e-7):  # at pi the axis is known but for its sign
+    if angle < math.pi - (
+        1e-2 if dtype == torch.float32 else 5e-7
+    ):  # at pi the axis is known but for its sign
         assert (back - twist).abs().max() < 10 * tolerance
         turn = (back - twist)[..., 3:].norm(dim=-1)
         assert (turn <= 50 * tolerance * angle).all(), "small angles keep their relative accuracy"
@@ -61,7 +81,9 @@ def test_so3_exp_is_a_rotation_by_the_angle_about_the_axis(shape, angle, seed, d
     assert (torch.linalg.det(R) - 1).abs().max() < tolerance
     assert ((R @ w[..., None])[..., 0] - w).abs().max() < tolerance
     assert (R - torch.linalg.matrix_exp(se3.hat(w.double()))).abs().max() < tolerance
-    assert (se3.so3_log(R).norm(dim=-1) - angle).abs().max() < (2e-3 if dtype == torch.float32 else 1e-7)
+    assert (se3.so3_log(R).norm(dim=-1) - angle).abs().max() < (
+        2e-3 if dtype == torch.float32 else 1e-7
+    )
 
 
 @given(shapes, angles, seeds, dtypes)
@@ -77,7 +99,9 @@ def test_exp_is_the_matrix_exponential_and_inverse_inverts(shape, angle, seed, d
 
 @given(shapes, angles, seeds)
 def test_adjoint_is_the_derivative_of_T_exp(shape, angle, seed):
-    """A twist v_b turns T_a_b into T_a_b exp(v_b t), which is the same motion as exp(v_a t) T_a_b."""
+    """A twist v_b turns T_a_b into T_a_b exp(v_b t), which is the same motion as exp(v_a t)
+    T_a_b.
+    """
     T, v_b, h = se3.exp(random_twist(shape, angle, seed)), random_twist(shape, 1.3, seed + 1), 1e-5
     v_a = (se3.adjoint(T) @ v_b[..., None])[..., 0]
     numeric = (T @ se3.exp(h * v_b) - T @ se3.exp(-h * v_b)) / (2 * h)
@@ -86,7 +110,9 @@ def test_adjoint_is_the_derivative_of_T_exp(shape, angle, seed):
 
 
 def _near(w: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
-    """The rotation vector of the same rotation on the side of `to`: beyond pi the logarithm flips to the other side."""
+    """The rotation vector of the same rotation on the side of `to`: beyond pi the logarithm flips
+    to the other side.
+    """
     flipped = w - 2 * math.pi * torch.nn.functional.normalize(w, dim=-1)
     return torch.where((w * to).sum(-1, keepdim=True) < 0, flipped, w)
 
@@ -94,7 +120,10 @@ def _near(w: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
 def numeric_thetau_jacobian(w: torch.Tensor, h: float = 1e-5) -> torch.Tensor:
     R = se3.so3_exp(w)
     steps = [h * axis for axis in torch.eye(3, dtype=torch.float64)]
-    columns = [_near(se3.so3_log(R @ se3.so3_exp(s)), w) - _near(se3.so3_log(R @ se3.so3_exp(-s)), w) for s in steps]
+    columns = [
+        _near(se3.so3_log(R @ se3.so3_exp(s)), w) - _near(se3.so3_log(R @ se3.so3_exp(-s)), w)
+        for s in steps
+    ]
     return torch.stack(columns, -1) / (2 * h)
 
 
@@ -106,7 +135,9 @@ def test_thetau_jacobian_against_finite_differences(shape, angle, seed):
 
 @pytest.mark.parametrize("degrees", [10, 90])
 def test_thetau_jacobian_has_the_right_sign(degrees):
-    """Its transpose is the same matrix with the other sign before (theta/2)[u]x: an easy mistake, and a visible one."""
+    """Its transpose is the same matrix with the other sign before (theta/2)[u]x: an easy mistake,
+    and a visible one.
+    """
     w = random_twist((), math.radians(degrees), 3)[3:]
     numeric, J = numeric_thetau_jacobian(w), se3.thetau_jacobian(w)
     assert (J - numeric).abs().max() < 1e-7
@@ -120,7 +151,9 @@ def test_gradients_are_finite_at_zero_and_pi(angle, dtype):
         "exp": se3.exp,
         "log of exp": lambda x: se3.log(se3.exp(x)),
         "thetau_jacobian": lambda x: se3.thetau_jacobian(x[..., 3:]),
-        "distance": lambda x: torch.stack(se3.distance(torch.eye(4, dtype=dtype).expand(2, 4, 4), se3.exp(x))),
+        "distance": lambda x: torch.stack(
+            se3.distance(torch.eye(4, dtype=dtype).expand(2, 4, 4), se3.exp(x))
+        ),
         "adjoint": lambda x: se3.adjoint(se3.inverse(se3.exp(x))),
     }.items():
         x = random_twist((2,), angle, 5, dtype).requires_grad_()
@@ -136,21 +169,31 @@ def test_gradients_are_right_at_zero_and_elsewhere():
     for k, axis in enumerate(torch.eye(6, dtype=torch.float64)):
         assert (at_zero[..., k] - hat4(axis)).abs().max() < 1e-12
     for angle in (0.0, 1e-4, 0.5, 3.0):
-        jacobian = torch.autograd.functional.jacobian(lambda x: se3.log(se3.exp(x)), random_twist((), angle, 7))
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x: se3.log(se3.exp(x)), random_twist((), angle, 7)
+        )
         assert (jacobian - torch.eye(6, dtype=torch.float64)).abs().max() < 1e-6
 
 
 @given(shapes, angles, seeds)
 def test_distance_is_how_far_and_how_much_a_camera_moved(shape, angle, seed):
-    T, moved = se3.exp(random_twist(shape, 1.0, seed + 1)), se3.exp(random_twist(shape, angle, seed))
+    T, moved = (
+        se3.exp(random_twist(shape, 1.0, seed + 1)),
+        se3.exp(random_twist(shape, angle, seed)),
+    )
     metres, radians = se3.distance(T, T @ moved)
     assert (metres - moved[..., :3, 3].norm(dim=-1)).abs().max() < 1e-9
     assert (radians - angle).abs().max() < 1e-7
-    assert (torch.stack(se3.distance(T @ moved, T)) - torch.stack([metres, radians])).abs().max() < 1e-9
+    assert (
+        torch.stack(se3.distance(T @ moved, T)) - torch.stack([metres, radians])
+    ).abs().max() < 1e-9
 
 
 def test_transform_broadcasts_one_rotation_over_many_places():
-    R, t = se3.so3_exp(torch.tensor([0.1, 0.2, 0.3])), torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    R, t = (
+        se3.so3_exp(torch.tensor([0.1, 0.2, 0.3])),
+        torch.randn(5, 3, generator=torch.Generator().manual_seed(0)),
+    )
     T = se3.transform(R, t)
     assert T.shape == (5, 4, 4) and torch.equal(T[:, :3, 3], t) and torch.equal(T[2, :3, :3], R)
     assert torch.equal(T[:, 3], torch.tensor([0.0, 0, 0, 1]).expand(5, 4))

@@ -1,4 +1,6 @@
-"""Closed loops for the tests: small cameras, goals and starts, and networks that answer as well trained ones do."""
+"""Closed loops for the tests: small cameras, goals and starts, and networks that answer as well
+trained ones do.
+"""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -25,8 +27,8 @@ from deepservo.training.tasks.siamese import LAWS, scaled
 from deepservo.worlds.simulator import Simulator
 
 NAMES = (
-    *METHODS, "sift+dvs", "cnn-pair+dvs", "cnn+dvs", "aevs+dvs", "mlvs+dvs", "siamese-se3+dvs", "siamese-SE3+dvs", "siamese-ibvs+dvs",
-    "dfbvs+edges", "dfbvs-sift+edges",
+    *METHODS, "sift+dvs", "cnn-pair+dvs", "cnn+dvs", "aevs+dvs", "mlvs+dvs", "siamese-se3+dvs",
+    "siamese-SE3+dvs", "siamese-ibvs+dvs", "dfbvs+edges", "dfbvs-sift+edges",
 )  # fmt: skip
 """Of methods: each alone, and those that are usually refined."""
 CAMERA = Camera(128, 128, 170.0, 170.0, 66.0, 62.0)
@@ -41,17 +43,29 @@ FAR = (0.06, 0.15)
 FARTHER = (0.22, 0.5)
 
 
-def offset_from(T_world_goal: torch.Tensor, sizes: tuple[float, float], seed: int = 0) -> torch.Tensor:
+def offset_from(
+    T_world_goal: torch.Tensor, sizes: tuple[float, float], seed: int = 0
+) -> torch.Tensor:
     """A start a run, this far [m] and turned this much [rad] from its goal."""
-    v, w = torch.randn(2, len(T_world_goal), 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    twist = torch.cat([sizes[0] * torch.nn.functional.normalize(v, dim=1), sizes[1] * torch.nn.functional.normalize(w, dim=1)], 1)
+    v, w = torch.randn(
+        2, len(T_world_goal), 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    twist = torch.cat(
+        [
+            sizes[0] * torch.nn.functional.normalize(v, dim=1),
+            sizes[1] * torch.nn.functional.normalize(w, dim=1),
+        ],
+        1,
+    )
     return T_world_goal @ se3.exp(twist)
 
 
 def goals(n: int) -> torch.Tensor:
     """n goals that face the plane, each at a place and roll of its own."""
     T = sampling.fronto_parallel(0.6, n)
-    T[:, :2, 3] = 0.1 * (torch.rand(n, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) - 0.5)
+    T[:, :2, 3] = 0.1 * (
+        torch.rand(n, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) - 0.5
+    )
     turn = torch.zeros(n, 3, dtype=torch.float64)
     turn[:, 2] = torch.linspace(0, 2, n, dtype=torch.float64)
     T[:, :3, :3] = se3.so3_exp(turn)
@@ -59,7 +73,9 @@ def goals(n: int) -> torch.Tensor:
 
 
 class NearTruth:
-    """Answers like a well trained network: the true pose, always wrong by the same few millimetres."""
+    """Answers like a well trained network: the true pose, always wrong by the same few
+    millimetres.
+    """
 
     ERROR = torch.tensor([0.002, -0.001, 0.002, 0.003, -0.002, 0.001], dtype=torch.float64)
 
@@ -67,13 +83,19 @@ class NearTruth:
         self.world, self.T_world_goal = world, T_world_goal
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        T = self.T_world_goal if self.T_world_goal is not None else self.world.T_world_cam[self.rows(images)]
+        T = (
+            self.T_world_goal
+            if self.T_world_goal is not None
+            else self.world.T_world_cam[self.rows(images)]
+        )
         sign = 1 if self.T_world_goal is not None else -1
         self.T_world_goal = None  # the goal is asked for first, and once
         return T @ se3.exp(sign * self.ERROR)
 
     def rows(self, images: torch.Tensor) -> torch.Tensor:
-        """Which of the world's cameras took each picture: a handoff asks for the runs that it doubts alone."""
+        """Which of the world's cameras took each picture: `CoarseToFine` asks for the runs that it
+        doubts alone.
+        """
         return (images[:, None] - self.world.observe()).square().flatten(2).mean(2).argmin(1)
 
 
@@ -85,11 +107,21 @@ def model_of(name: str, scene: PlanarScene, camera: Camera = CAMERA) -> SimpleNa
     method = trained_as(name) or "cnn"
     if method.startswith("siamese"):
         nets[method] = lambda: SiameseNet("compact")
-    return SimpleNamespace(method=method, camera=camera, net=nets.get(method, lambda: PoseNet(16))(), distance=0.6, scene=scene)
+    return SimpleNamespace(
+        method=method,
+        camera=camera,
+        net=nets.get(method, lambda: PoseNet(16))(),
+        distance=0.6,
+        scene=scene,
+    )
 
 
-def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal: torch.Tensor) -> Controller:
-    """The method of that name, its goal set; one that needs a trained network gets NearTruth in its place."""
+def controller_of(
+    name: str, scene: PlanarScene, world: Simulator, T_world_goal: torch.Tensor
+) -> Controller:
+    """The method of that name, its goal set; one that needs a trained network gets NearTruth in its
+    place.
+    """
     controller = build(name, CAMERA, 0.6, model_of(name, scene))
     coarse = getattr(controller, "coarse", controller)
     if isinstance(coarse, PoseServo):
@@ -111,12 +143,19 @@ def controller_of(name: str, scene: PlanarScene, world: Simulator, T_world_goal:
 
 
 def in_double(*args: Any) -> Controller:
-    """`controller_of` for aevs with the encoder's arithmetic in double: float's rounding moves one that nobody has taught by a micron."""
+    """`controller_of` for aevs with the encoder's arithmetic in double: float's rounding moves one
+    that nobody has taught by a micron.
+    """
     controller = controller_of(*args)
     coarse = getattr(controller, "coarse", controller)
     coarse.features.encoder.double()
-    coarse.features._input = lambda pictures, inputs=coarse.features._input: inputs(pictures.double())
-    coarse.gallery.embedded, coarse.gallery.usual = coarse.gallery.embedded.double(), coarse.gallery.usual.double()
+    coarse.features._input = lambda pictures, inputs=coarse.features._input: inputs(
+        pictures.double()
+    )
+    coarse.gallery.embedded, coarse.gallery.usual = (
+        coarse.gallery.embedded.double(),
+        coarse.gallery.usual.double(),
+    )
     return controller
 
 
@@ -125,11 +164,11 @@ def run(
     scene: PlanarScene,
     T_start: torch.Tensor,
     T_goal: torch.Tensor,
-    budget: int,
+    max_steps: int,
     make: Callable[..., Controller] = controller_of,
 ) -> Trajectory:
     world = Simulator(scene, CAMERA, T_start)
-    return servo(world, make(name, scene, world, T_goal), scene.render(CAMERA, T_goal), budget)
+    return servo(world, make(name, scene, world, T_goal), scene.render(CAMERA, T_goal), max_steps)
 
 
 def has_poses(name: str) -> bool:
@@ -139,7 +178,9 @@ def has_poses(name: str) -> bool:
 
 def assert_home(trajectory: Trajectory, T_goal: torch.Tensor, mm: float) -> None:
     metres, radians = metrics.errors(trajectory.Ts_world_cam[-1], T_goal)
-    assert 1e3 * metres.max() < mm and radians.max() < mm / 200, f"{1e3 * metres} mm, {radians} rad; {trajectory.reason}"
+    assert 1e3 * metres.max() < mm and radians.max() < mm / 200, (
+        f"{1e3 * metres} mm, {radians} rad; {trajectory.reason}"
+    )
 
 
 def straight(T: torch.Tensor) -> torch.Tensor:
@@ -163,7 +204,9 @@ END_MM = {
     "mlvs": 8.0,
     **dict.fromkeys(("siamese-se3", "siamese-SE3", "siamese-ibvs"), 8.0),
     **dict.fromkeys(("sift", "dfbvs-sift"), 1.0),
-    **dict.fromkeys(("dfbvs+edges", "dfbvs-sift+edges"), 0.5),  # made for objects in larger pictures
+    **dict.fromkeys(
+        ("dfbvs+edges", "dfbvs-sift+edges"), 0.5
+    ),  # made for objects in larger pictures
     "dfbvs": 10.0,  # its keypoints are right to a pixel or so
     "orb": 5.0,
     "dvs": 2.0,

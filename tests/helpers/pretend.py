@@ -1,6 +1,8 @@
-"""A GPU that is none: tensors are kept and worked on by the processor, and labelled with the device that they would be on.
+"""A GPU that is none: tensors are kept and worked on by the processor, and labelled with the device
+that they would be on.
 
-What a GPU refuses is refused here too: an operation on tensors of two devices, an array made of a tensor that is not the processor's.
+What a GPU refuses is refused here too: an operation on tensors of two devices, an array made of a
+tensor that is not the processor's.
 """
 
 from collections.abc import Iterator
@@ -30,14 +32,18 @@ class Generator(torch.Generator):
 
 
 class Pretended(TorchFunctionMode):
-    """Inside, whatever is made without a device is on the GPU. asked: how often the processor waited for a number from there."""
+    """Inside, whatever is made without a device is on the GPU. asked: how often the processor
+    waited for a number from there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.asked = 0
 
     def of(self, tensor: Tensor) -> torch.device:
-        """Where a tensor is: one that was made outside is the processor's, but for a network's weights."""
+        """Where a tensor is: one that was made outside is the processor's, but for a network's
+        weights.
+        """
         return getattr(tensor, "_pretended", GPU if isinstance(tensor, torch.nn.Parameter) else CPU)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -65,23 +71,35 @@ class Pretended(TorchFunctionMode):
             asked = asked or self.of(args[0])
         return self._labelled(answer, asked or (GPU if GPU in where or not tensors else CPU))
 
-    def _asked(self, name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any], torch.device | None]:
+    def _asked(
+        self, name: str, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any], torch.device | None]:
         """The device that a call names, and the call with the processor in its place."""
         if name == "to" and len(args) > 1 and isinstance(args[1], str):
             args = (args[0], torch.device(args[1]), *args[2:])
         if isinstance(kwargs.get("device"), str):
             kwargs["device"] = torch.device(kwargs["device"])
-        asked = next((leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.device)), None)
-        return *tree_map(lambda leaf: CPU if isinstance(leaf, torch.device) else leaf, (args, kwargs)), asked
+        asked = next(
+            (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.device)), None
+        )
+        return *tree_map(
+            lambda leaf: CPU if isinstance(leaf, torch.device) else leaf, (args, kwargs)
+        ), asked
 
     def _refuse(self, name: str, tensors: list[Tensor], where: set[torch.device]) -> None:
         if name in HOST and GPU in where:
-            raise TypeError(f"{name}: can't convert a tensor of the GPU to an array; copy it to the processor first")
+            raise TypeError(
+                f"{name}: can't convert a tensor of the GPU to an array; copy it to the processor "
+                "first"
+            )
         mixed = {self.of(t) for t in tensors if t.dim() > 0}
         if name in INDEXES and self.of(tensors[0]) == GPU:
             mixed -= {CPU}
         if len(mixed) > 1 and name not in MOVES:
-            raise RuntimeError(f"{name}: expected all tensors on one device, found {', '.join(map(str, sorted(mixed, key=str)))}")
+            raise RuntimeError(
+                f"{name}: expected all tensors on one device, found "
+                f"{', '.join(map(str, sorted(mixed, key=str)))}"
+            )
         self.asked += name in ASKS and GPU in where
 
     def _labelled(self, answer: Any, label: torch.device) -> Any:

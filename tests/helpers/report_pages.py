@@ -22,12 +22,34 @@ SCENE = PlanarScene(torch.rand(3, 30, 40, generator=torch.Generator().manual_see
 NASTY = "</script><script>alert(1)</script> & {{data}}"
 
 
-ROW = {"method": "cnn", "set": "lookat", "scene": NASTY, "n": 4, "converged": 0.75, "converged_ci": [0.3, 0.95], "end_mm_median": 0.25,
-       "end_mm_mean": None, "end_deg_median": float("nan"), "gain": 0.1, "dt": 1.0, "budget": 30, "seed": 0}  # fmt: skip
+ROW = {
+    "method": "cnn",
+    "set": "lookat",
+    "scene": NASTY,
+    "n": 4,
+    "converged": 0.75,
+    "converged_ci": [0.3, 0.95],
+    "end_mm_median": 0.25,
+    "end_mm_mean": None,
+    "end_deg_median": float("nan"),
+    "gain": 0.1,
+    "dt": 1.0,
+    "max_steps": 30,
+    "seed": 0,
+}
 
 
-TRAINING = {"method": "cnn", "steps": 20, "seconds": 9.5, "parameters": 1_200_000, "batch": 8, "seed": 0,
-            "loss": [[k, 1 / (k + 1)] for k in range(900)], "picture": NASTY, "minutes": None}  # fmt: skip
+TRAINING = {
+    "method": "cnn",
+    "steps": 20,
+    "seconds": 9.5,
+    "parameters": 1_200_000,
+    "batch": 8,
+    "seed": 0,
+    "loss": [[k, 1 / (k + 1)] for k in range(900)],
+    "picture": NASTY,
+    "minutes": None,
+}
 
 
 def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> RunSet:
@@ -43,14 +65,32 @@ def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> R
         T = T @ se3.exp(v)
         Ts.append(T)
         twists.append(v)
-    stage = (torch.arange(steps) >= steps // 2)[:, None].expand(steps, n).to(torch.int8)
+    refining = (torch.arange(steps) >= steps // 2)[:, None].expand(steps, n).to(torch.int8)
     T_all, v_all, spent = torch.stack(Ts), torch.stack(twists), torch.full((n,), steps)
-    trajectory = Trajectory(T_all, v_all, torch.stack(errors), stage, spent, ["settled"] * n, torch.ones(steps), 1.0, steps)
+    trajectory = Trajectory(
+        T_all,
+        v_all,
+        torch.stack(errors),
+        refining,
+        spent,
+        ["settled"] * n,
+        torch.ones(steps),
+        1.0,
+        steps,
+    )
     return RunSet(NASTY, trajectory, goal, goals, torch.arange(n) >= lost)
 
 
 def page(path: Path, *sets: RunSet, title: str = "demo", training: dict | None = None) -> str:
-    write_report(path, title=title, rows=[ROW], runs=list(sets), scene=SCENE, camera=CAMERA, training=training)
+    write_report(
+        path,
+        title=title,
+        rows=[ROW],
+        runs=list(sets),
+        scene=SCENE,
+        camera=CAMERA,
+        training=training,
+    )
     return path.read_text("utf-8")
 
 

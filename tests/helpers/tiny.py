@@ -1,4 +1,6 @@
-"""A small picture, a small camera and a model trained for a moment: what the command line's tests work on."""
+"""A small picture, a small camera and a model trained for a moment: what the command line's tests
+work on.
+"""
 
 import math
 import os
@@ -43,7 +45,9 @@ Refused = Callable[..., None]
 def picture(width: int = 96, height: int = 72, seed: int = 0) -> np.ndarray:
     """Grey blotches of several sizes, uint8."""
     rng = np.random.default_rng(seed)
-    values = sum(cv2.GaussianBlur(rng.standard_normal((height, width)), None, s) * s for s in (1.5, 4, 10))
+    values = sum(
+        cv2.GaussianBlur(rng.standard_normal((height, width)), None, s) * s for s in (1.5, 4, 10)
+    )
     return cv2.normalize(values, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
@@ -56,7 +60,15 @@ def make_files(folder: Path) -> Path:
 
 
 def learn_args(files: Path, out: Path, *more: str) -> list[str]:
-    return ["learn", str(files / "picture.png"), "--out", str(out), "--camera", str(files / "camera.yaml"), *more]
+    return [
+        "learn",
+        str(files / "picture.png"),
+        "--out",
+        str(out),
+        "--camera",
+        str(files / "camera.yaml"),
+        *more,
+    ]
 
 
 def weights(model: Path) -> dict[str, Tensor]:
@@ -65,11 +77,16 @@ def weights(model: Path) -> dict[str, Tensor]:
 
 def listing(folder: Path) -> dict[str, bytes]:
     """Every file under `folder` with what it holds, and every folder."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b""
+        for p in folder.rglob("*")
+    }
 
 
 def start(args: list[str], before: str = "") -> subprocess.Popen[str]:
-    """The command line as a process of its own, after the statements `before`; it takes Ctrl-C even when started without it."""
+    """The command line as a process of its own, after the statements `before`; it takes Ctrl-C even
+    when started without it.
+    """
     script = f"""
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -81,7 +98,9 @@ from deepservo.cli import main
 from deepservo.nets.resnet import Shape
 sys.exit(main({args!r}))
 """
-    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def sentence(err: str, *words: str) -> None:
@@ -94,7 +113,9 @@ def sentence(err: str, *words: str) -> None:
         assert word in err, err
 
 
-def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train._advance) -> None:
+def interrupt_at(
+    step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train._advance
+) -> None:
     """Ctrl-C strikes in that step of the next trainings."""
 
     def struck(*args: Any) -> float:
@@ -123,23 +144,40 @@ def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def waves(height: int = 1440, width: int = 1920) -> torch.Tensor:
-    """A picture so smooth that its derivative is the same at every scale that matters: waves of 10 to 25 cm on 0.8 m."""
-    y, x = torch.meshgrid(torch.arange(height) / width * 0.8, torch.arange(width) / width * 0.8, indexing="ij")
+    """A picture so smooth that its derivative is the same at every scale that matters: waves of 10
+    to 25 cm on 0.8 m.
+    """
+    y, x = torch.meshgrid(
+        torch.arange(height) / width * 0.8, torch.arange(width) / width * 0.8, indexing="ij"
+    )
     image = torch.zeros(height, width)
-    for length, direction, phase in ((0.10, 0.3, 0.0), (0.13, 1.4, 1.0), (0.17, 2.5, 2.0), (0.25, 0.9, 3.0)):
-        image += torch.sin(2 * math.pi / length * (x * math.cos(direction) + y * math.sin(direction)) + phase)
+    for length, direction, phase in (
+        (0.10, 0.3, 0.0),
+        (0.13, 1.4, 1.0),
+        (0.17, 2.5, 2.0),
+        (0.25, 0.9, 3.0),
+    ):
+        image += torch.sin(
+            2 * math.pi / length * (x * math.cos(direction) + y * math.sin(direction)) + phase
+        )
     return (0.5 + 0.1 * image)[None]
 
 
-def mild_homographies(n: int, size: tuple[int, int], texture: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
-    """Homographies whose views show most of the picture, turned, scaled from 1/3 to 3 and seen aslant."""
+def mild_homographies(
+    n: int, size: tuple[int, int], texture: tuple[int, int], generator: torch.Generator
+) -> torch.Tensor:
+    """Homographies whose views show most of the picture, turned, scaled from 1/3 to 3 and seen
+    aslant.
+    """
     (h, w), (th, tw) = size, texture
     turn = 2 * math.pi * torch.rand(n, generator=generator, dtype=torch.float64)
     scale = tw / w * 3 ** (2 * torch.rand(n, generator=generator, dtype=torch.float64) - 1)
     H = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
     H[:, 0, 0], H[:, 0, 1], H[:, 1, 0], H[:, 1, 1] = turn.cos(), -turn.sin(), turn.sin(), turn.cos()
     H[:, :2, :2] *= scale[:, None, None]
-    H[:, 2, :2] = (torch.rand(n, 2, generator=generator, dtype=torch.float64) - 0.5) / torch.tensor([w, h])
+    H[:, 2, :2] = (torch.rand(n, 2, generator=generator, dtype=torch.float64) - 0.5) / torch.tensor(
+        [w, h]
+    )
     centre_out = torch.eye(3, dtype=torch.float64)
     centre_out[0, 2], centre_out[1, 2] = -(w - 1) / 2, -(h - 1) / 2
     centre_in = torch.eye(3, dtype=torch.float64)

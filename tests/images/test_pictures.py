@@ -26,7 +26,9 @@ def luma(rgb: np.ndarray) -> torch.Tensor:
 def write(path: Path, pixels: np.ndarray) -> Path:
     """Write RGB or RGBA (not OpenCV's order)."""
     if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+        pixels = cv2.cvtColor(
+            pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
+        )
     assert cv2.imwrite(str(path), pixels)
     return path
 
@@ -41,7 +43,9 @@ def test_grey(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
 def test_rgb(tmp_path: Path, suffix: str) -> None:
-    torch.testing.assert_close(read_picture(write(tmp_path / f"a{suffix}", RGB))[0], luma(RGB / 255), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        read_picture(write(tmp_path / f"a{suffix}", RGB))[0], luma(RGB / 255), atol=1e-6, rtol=0
+    )
 
 
 def test_rgba_lies_over_white(tmp_path: Path) -> None:
@@ -56,14 +60,21 @@ def test_sixteen_bits_keep_their_depth(tmp_path: Path) -> None:
     assert torch.equal(found[0], torch.from_numpy(deep.astype(np.float32)) / 65535)
     assert len(found.unique()) == deep.size, "no level is lost to 8 bits"
     colour = RNG.integers(0, 65536, (40, 48, 3), dtype=np.uint16)
-    torch.testing.assert_close(read_picture(write(tmp_path / "b.png", colour))[0], luma(colour / 65535), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        read_picture(write(tmp_path / "b.png", colour))[0], luma(colour / 65535), atol=1e-6, rtol=0
+    )
 
 
 def test_palette(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     paletted = image.fromarray(RGB).quantize(16)
     paletted.save(tmp_path / "a.png")
-    torch.testing.assert_close(read_picture(tmp_path / "a.png")[0], luma(np.asarray(paletted.convert("RGB")) / 255), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        read_picture(tmp_path / "a.png")[0],
+        luma(np.asarray(paletted.convert("RGB")) / 255),
+        atol=1e-6,
+        rtol=0,
+    )
 
 
 def test_one_bit(tmp_path: Path) -> None:
@@ -80,12 +91,16 @@ def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
     image.fromarray(smooth).save(tmp_path / "a.jpg", quality=100, exif=exif)
     found = read_picture(tmp_path / "a.jpg")
     assert found.shape == (1, 48, 40)
-    torch.testing.assert_close(found[0], torch.from_numpy(np.rot90(smooth, -1).astype(np.float32)) / 255, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        found[0], torch.from_numpy(np.rot90(smooth, -1).astype(np.float32)) / 255, atol=0.02, rtol=0
+    )
 
 
 def test_float_files(tmp_path: Path) -> None:
     values = RNG.random((40, 48)).astype(np.float32)
-    assert torch.equal(read_picture(write(tmp_path / "a.tiff", values))[0], torch.from_numpy(values))
+    assert torch.equal(
+        read_picture(write(tmp_path / "a.tiff", values))[0], torch.from_numpy(values)
+    )
     with pytest.raises(InputError, match=r"a\.tiff.*\[0, 1\]"):
         read_picture(write(tmp_path / "a.tiff", values * 255))
     values[3, 4] = np.nan
@@ -94,7 +109,9 @@ def test_float_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
-def test_half_a_file_is_no_picture(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_half_a_file_is_no_picture(
+    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = write(tmp_path / f"a{suffix}", RGB)
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(InputError, match="cannot be read as a picture"):
@@ -125,7 +142,10 @@ ARRAYS = {
     "uint8 tensor": torch.from_numpy(RGB),
     "float32 tensor": torch.from_numpy(RGB).permute(2, 0, 1)[None] / 255,
     "float64 array": np.moveaxis(RGB, -1, 0)[None] / 255,
-    "float64 array, backwards in memory": np.moveaxis(np.ascontiguousarray(RGB[::-1])[::-1], -1, 0)[None] / 255,
+    "float64 array, backwards in memory": np.moveaxis(np.ascontiguousarray(RGB[::-1])[::-1], -1, 0)[
+        None
+    ]
+    / 255,
 }
 
 

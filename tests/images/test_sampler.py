@@ -1,4 +1,6 @@
-"""The sampler: the compiled pass, its slow twin, and three outsiders (plain loops, OpenCV, supersampling)."""
+"""The sampler: the compiled pass, its slow twin, and three outsiders (plain loops, OpenCV,
+supersampling).
+"""
 
 import math
 import warnings
@@ -46,7 +48,9 @@ def test_compiled_equals_its_slow_twin(seed, channels, kind, texture, size):
 
 @given(seeds)
 def test_compiled_equals_its_slow_twin_around_the_horizon(seed):
-    """Cameras that look up to 100 deg away from the plane: the horizon runs through most of these views, some see only sky."""
+    """Cameras that look up to 100 deg away from the plane: the horizon runs through most of these
+    views, some see only sky.
+    """
     generator = torch.Generator().manual_seed(seed)
     n, size = 4, (33, 47)
     scene = PlanarScene(torch.rand(1, 45, 60, generator=generator))
@@ -54,14 +58,18 @@ def test_compiled_equals_its_slow_twin_around_the_horizon(seed):
     tilt = torch.zeros(n, 3, dtype=torch.float64)
     tilt[:, 0] = torch.deg2rad(40 + 60 * torch.rand(n, generator=generator, dtype=torch.float64))
     T[:, :3, :3] = se3_exp(tilt)
-    T[3, :3, :3] = se3_exp(torch.tensor([math.pi, 0, 0], dtype=torch.float64))  # its back to the plane
+    T[3, :3, :3] = se3_exp(
+        torch.tensor([math.pi, 0, 0], dtype=torch.float64)
+    )  # its back to the plane
     Hs = scene.homography(camera_of(size), T)
     back = torch.rand(n, 1, generator=generator)
     image, coverage = sample_covered(scene.pyramid, Hs, size, back)
     twin, twin_coverage = sample_reference(scene.pyramid, Hs, size, back)
     assert torch.isfinite(image).all() and torch.isfinite(coverage).all()
     assert (image - twin).abs().max() < 2e-3 and (coverage - twin_coverage).abs().max() < 2e-3
-    assert (coverage[3] == 0).all() and (image[3] == back[3, 0]).all(), "a camera with its back to the plane sees the background"
+    assert (coverage[3] == 0).all() and (image[3] == back[3, 0]).all(), (
+        "a camera with its back to the plane sees the background"
+    )
 
 
 def camera_of(size: tuple[int, int]):
@@ -81,7 +89,9 @@ def test_a_few_pixels_by_hand(generator):
     th, tw, size = 11, 14, (20, 25)
     picture = torch.rand(1, 1, th, tw, generator=generator)
     Hs = mild_homographies(4, size, (th, tw), generator)
-    image, coverage = sample_covered(build_pyramid(picture, antialias=False), Hs, size, torch.full((1, 1), 0.25))
+    image, coverage = sample_covered(
+        build_pyramid(picture, antialias=False), Hs, size, torch.full((1, 1), 0.25)
+    )
     texel = picture[0, 0].tolist()
 
     def at(row: int, column: int) -> float:
@@ -94,8 +104,12 @@ def test_a_few_pixels_by_hand(generator):
                 a, c, w = (row[0] * x + row[1] * y + row[2] for row in H)
                 u, v = a / w, c / w
                 fu, fv, i, j = u - math.floor(u), v - math.floor(v), math.floor(v), math.floor(u)
-                value = (at(i, j) * (1 - fu) + at(i, j + 1) * fu) * (1 - fv) + (at(i + 1, j) * (1 - fu) + at(i + 1, j + 1) * fu) * fv
-                inside = math.prod(min(max(edge + 1, 0.0), 1.0) for edge in (u, v, tw - 1 - u, th - 1 - v))
+                value = (at(i, j) * (1 - fu) + at(i, j + 1) * fu) * (1 - fv) + (
+                    at(i + 1, j) * (1 - fu) + at(i + 1, j + 1) * fu
+                ) * fv
+                inside = math.prod(
+                    min(max(edge + 1, 0.0), 1.0) for edge in (u, v, tw - 1 - u, th - 1 - v)
+                )
                 assert abs(float(coverage[b, y, x]) - inside) < 1e-4
                 assert abs(float(image[b, 0, y, x]) - (value * inside + 0.25 * (1 - inside))) < 1e-4
 
@@ -108,24 +122,37 @@ def test_minified_by_a_power_of_two_every_pixel_is_the_mean_of_its_texels(factor
     size = (32 // factor, 48 // factor)
     image, coverage = sample_covered(build_pyramid(picture), H[None], size, torch.zeros(1, 2))
     inner = (..., slice(1, -1), slice(1, -1))
-    assert (image[inner] - torch.nn.functional.avg_pool2d(picture, factor)[inner]).abs().max() < 1e-5
+    assert (
+        image[inner] - torch.nn.functional.avg_pool2d(picture, factor)[inner]
+    ).abs().max() < 1e-5
     assert coverage[inner].min() == 1
 
 
 def test_against_opencv(texture, generator):
-    """cv2 places pixel centres at integers too, so the same matrix must give the same picture inside.
+    """cv2 places pixel centres at integers too, so the same matrix must give the same picture
+    inside.
 
-    It may round its coefficients to 1/32 pixel, which is worth at most the steepest slope over 1/32 pixel.
+    It may round its coefficients to 1/32 pixel, which is worth at most the steepest slope over 1/32
+    pixel.
     """
     picture = torch.nn.functional.avg_pool2d(texture(5, 240, 320)[None], 5, 1, 2)
-    steepest = float(torch.maximum(picture.diff(dim=2).abs().max(), picture.diff(dim=3).abs().max()))
+    steepest = float(
+        torch.maximum(picture.diff(dim=2).abs().max(), picture.diff(dim=3).abs().max())
+    )
     size = (120, 160)
     Hs = mild_homographies(8, size, (240, 320), generator)
     image = sample(build_pyramid(picture, antialias=False), Hs, size, WHITE)
     seen = 0
     for H, ours in zip(Hs.numpy(), image[:, 0].numpy(), strict=True):
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        theirs = cv2.warpPerspective(picture[0, 0].numpy(), H, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=-9)
+        theirs = cv2.warpPerspective(
+            picture[0, 0].numpy(),
+            H,
+            size[::-1],
+            flags=flags,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=-9,
+        )
         y, x = np.mgrid[: size[0], : size[1]]
         u, v, w = np.einsum("ij,jhw->ihw", H, np.stack([x, y, np.ones_like(x)]).astype(float))
         inside = (w > 0) & (u / w > 1) & (u / w < 318) & (v / w > 1) & (v / w < 238)
@@ -137,11 +164,18 @@ def test_against_opencv(texture, generator):
 
 def test_antialiasing_comes_near_a_supersampled_picture(texture, paper_camera):
     """A texture three times finer than the pixels: plain bilinear picks single texels of many."""
-    fine = 0.3 * torch.rand(1, 900, 1200, generator=torch.Generator().manual_seed(3)) + 0.7 * texture(4, 900, 1200)
+    fine = 0.3 * torch.rand(
+        1, 900, 1200, generator=torch.Generator().manual_seed(3)
+    ) + 0.7 * texture(4, 900, 1200)
     camera, T = paper_camera.resize(56, 56), sampling.look_at(*at_an_angle())[None]
     scene = PlanarScene(fine, width=0.8 * 1200 / 1200)
-    texels = float(torch.linalg.det(scene.homography(camera, T))[0] / float(T[0, 2, 3].abs()) ** -3) ** 0.5
-    camera = camera.resize(round(56 * texels / 3), round(56 * texels / 3))  # now about three texels a pixel
+    texels = (
+        float(torch.linalg.det(scene.homography(camera, T))[0] / float(T[0, 2, 3].abs()) ** -3)
+        ** 0.5
+    )
+    camera = camera.resize(
+        round(56 * texels / 3), round(56 * texels / 3)
+    )  # now about three texels a pixel
     eightfold = camera.resize(8 * camera.width, 8 * camera.height)
     plain = PlanarScene(fine, scene.width, antialias=False)
     truth = torch.nn.functional.avg_pool2d(plain.render(eightfold, T), 8)
@@ -151,7 +185,11 @@ def test_antialiasing_comes_near_a_supersampled_picture(texture, paper_camera):
 
 def at_an_angle() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Somewhat to the side, so that texels and pixels do not beat."""
-    return torch.tensor([0.1, 0.05, -0.6]).double(), torch.tensor([0.02, 0.0, 0.0]).double(), torch.tensor(0.3).double()
+    return (
+        torch.tensor([0.1, 0.05, -0.6]).double(),
+        torch.tensor([0.02, 0.0, 0.0]).double(),
+        torch.tensor(0.3).double(),
+    )
 
 
 def test_coverage_is_the_share_of_the_pixel_that_the_picture_fills():
@@ -166,7 +204,9 @@ def test_coverage_is_the_share_of_the_pixel_that_the_picture_fills():
     assert (image[0, 0] - (1 - coverage[0])).abs().max() < 1e-6, "the background fills the rest"
     H[:2] *= 2
     _, coverage = sample_covered(build_pyramid(torch.zeros(1, 1, 16, 24)), H[None], (30, 30), WHITE)
-    assert abs(float(coverage.sum()) - 16 * 24 / 4) < 1e-3, "minified, the edge widens and the area stays"
+    assert abs(float(coverage.sum()) - 16 * 24 / 4) < 1e-3, (
+        "minified, the edge widens and the area stays"
+    )
 
 
 def test_each_image_has_its_own_background():
@@ -186,7 +226,9 @@ def test_a_batch_large_enough_for_threads_is_its_images(generator):
     together = sample(pyramid, Hs, size, back)
     alone = torch.cat([sample(pyramid, Hs[i : i + 1], size, back[i : i + 1]) for i in range(40)])
     assert torch.equal(together, alone)
-    assert torch.equal(together, sample_covered(pyramid, Hs, size, back)[0]), "asking for the coverage changes nothing"
+    assert torch.equal(together, sample_covered(pyramid, Hs, size, back)[0]), (
+        "asking for the coverage changes nothing"
+    )
 
 
 def test_without_openmp_our_own_threads_draw_the_same(monkeypatch, generator):
@@ -247,7 +289,9 @@ def test_a_picture_of_any_odd_size_keeps_its_mean(generator):
     start, (h, w) = 0, pyramid.padded
     for level in range(pyramid.levels):
         assert int(pyramid.offsets[level]) == start
-        values = pyramid.flat[0, 0, start : start + (h >> level) * (w >> level)].reshape(h >> level, w >> level)
+        values = pyramid.flat[0, 0, start : start + (h >> level) * (w >> level)].reshape(
+            h >> level, w >> level
+        )
         k = 2**level
         whole = picture[0, 0, : 37 // k * k, : 53 // k * k]
         means = torch.nn.functional.avg_pool2d(whole[None], k)[0]

@@ -1,4 +1,6 @@
-"""The GPU's sampler without a GPU: run by Triton's interpreter beside its slow twin, and built for a GPU that is not there."""
+"""The GPU's sampler without a GPU: run by Triton's interpreter beside its slow twin, and built for
+a GPU that is not there.
+"""
 
 import importlib
 import sys
@@ -23,17 +25,26 @@ def kernels(monkeypatch: pytest.MonkeyPatch, interpreted: bool) -> ModuleType:
 
 
 @pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize(("shared", "channels", "texture", "size"), [(True, 1, (40, 61), (20, 33)), (False, 3, (17, 9), (5, 60))])
-def test_the_kernel_equals_its_slow_twin(shared, channels, texture, size, antialias, monkeypatch, generator):
+@pytest.mark.parametrize(
+    ("shared", "channels", "texture", "size"),
+    [(True, 1, (40, 61), (20, 33)), (False, 3, (17, 9), (5, 60))],
+)
+def test_the_kernel_equals_its_slow_twin(
+    shared, channels, texture, size, antialias, monkeypatch, generator
+):
     write, n = kernels(monkeypatch, interpreted=True).write, 3
-    pyramid = build_pyramid(torch.rand(1 if shared else n, channels, *texture, generator=generator), antialias)
+    pyramid = build_pyramid(
+        torch.rand(1 if shared else n, channels, *texture, generator=generator), antialias
+    )
     Hs = mild_homographies(n, size, texture, generator)
     Hs[2, 2] = torch.tensor([0.0, 0.2, -1.0])  # the horizon runs through this view
     for background in (torch.rand(n, channels, generator=generator), None):
         image, coverage = torch.empty(n, channels, *size), torch.empty(n, *size)
         write(pyramid, Hs, background, image, coverage)
         twin, twin_coverage = sample_reference(pyramid, Hs, size, background)
-        assert (image - twin)[:2].abs().max() < 1e-5 and (coverage - twin_coverage)[:2].abs().max() < 1e-5
+        assert (image - twin)[:2].abs().max() < 1e-5 and (coverage - twin_coverage)[
+            :2
+        ].abs().max() < 1e-5
         assert (image - twin).abs().max() < 2e-3 and (coverage - twin_coverage).abs().max() < 2e-3
         alone = torch.empty_like(image)
         write(pyramid, Hs, background, alone, None)
@@ -48,13 +59,21 @@ def test_it_serves_where_pictures_are_on_a_gpu(monkeypatch, generator):
         image.fill_(0.5)
 
     monkeypatch.setattr(sampler, "_on_gpu", lambda: write)
-    picture, Hs = torch.rand(1, 1, 8, 8, generator=generator), torch.eye(3, dtype=torch.float64)[None]
+    picture, Hs = (
+        torch.rand(1, 1, 8, 8, generator=generator),
+        torch.eye(3, dtype=torch.float64)[None],
+    )
     with pretended_gpu():
         pyramid, there = build_pyramid(picture.to(GPU)), Hs.to(GPU)
         image = sample(pyramid, there, (4, 5), None)
         assert image.shape == (1, 1, 4, 5) and image.device == GPU and bool((image == 0.5).all())
-        assert sample_covered(pyramid, there, (4, 5), None)[1].device == GPU and asked == [False, True]
-        sample(pyramid, there.clone().requires_grad_(), (4, 5), None).sum().backward()  # by the twin, which knows gradients
+        assert sample_covered(pyramid, there, (4, 5), None)[1].device == GPU and asked == [
+            False,
+            True,
+        ]
+        sample(
+            pyramid, there.clone().requires_grad_(), (4, 5), None
+        ).sum().backward()  # by the twin, which knows gradients
         assert len(asked) == 2
 
 
@@ -76,9 +95,19 @@ def test_it_builds_for_a_gpu(levels, channels, filled, monkeypatch):
     from triton.compiler import ASTSource
 
     kernel = kernels(monkeypatch, interpreted=False)._kernel
-    fixed = {"LEVELS": levels, "CHANNELS": channels, "FILLED": filled, "COVERED": not filled, "PIXELS": 256}
-    kinds = dict.fromkeys(kernel.arg_names, "i32") | dict.fromkeys(("textures", "background", "image", "coverage"), "*fp32")
+    fixed = {
+        "LEVELS": levels,
+        "CHANNELS": channels,
+        "FILLED": filled,
+        "COVERED": not filled,
+        "PIXELS": 256,
+    }
+    kinds = dict.fromkeys(kernel.arg_names, "i32") | dict.fromkeys(
+        ("textures", "background", "image", "coverage"), "*fp32"
+    )
     kinds |= {"offsets": "*i32", "homographies": "*fp64"} | dict.fromkeys(fixed, "constexpr")
     places = {(kernel.arg_names.index(name),): value for name, value in fixed.items()}
-    built = triton.compile(ASTSource(fn=kernel, signature=kinds, constexprs=places), target=GPUTarget("cuda", 90, 32))
+    built = triton.compile(
+        ASTSource(fn=kernel, signature=kinds, constexprs=places), target=GPUTarget("cuda", 90, 32)
+    )
     assert built.asm["cubin"]

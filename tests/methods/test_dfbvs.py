@@ -1,4 +1,6 @@
-"""DFBVS: detectors behind one interface, matches that one pose explains, and image-based servoing on them."""
+"""DFBVS: detectors behind one interface, matches that one pose explains, and image-based servoing
+on them.
+"""
 
 import numpy as np
 import pytest
@@ -29,27 +31,42 @@ def away(*twist: float) -> torch.Tensor:
     return HOME @ se3.exp(torch.tensor([twist], dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("detector", "end_m"), [(detectors.sift, 3e-3), (detectors.orb, 2e-2)], ids=["sift", "orb"])
+@pytest.mark.parametrize(
+    ("detector", "end_m"), [(detectors.sift, 3e-3), (detectors.orb, 2e-2)], ids=["sift", "orb"]
+)
 def test_it_comes_home(detector, end_m):
     """ORB knows its places to whole pixels of its pyramid."""
-    starts = torch.cat([away(0.06, -0.05, 0.04, 0.05, -0.08, 0.3), away(-0.04, 0.03, -0.06, -0.1, 0.05, -0.2)])
+    starts = torch.cat(
+        [away(0.06, -0.05, 0.04, 0.05, -0.08, 0.3), away(-0.04, 0.03, -0.06, -0.1, 0.05, -0.2)]
+    )
     controller = FeatureServo(CAMERA, detector, 0.6)
     controller.set_goal(seen(HOME))
-    end = servo(Simulator(SCENE, CAMERA, starts), controller, seen(HOME), budget=120).Ts_world_cam[-1]
+    end = servo(
+        Simulator(SCENE, CAMERA, starts), controller, seen(HOME), max_steps=120
+    ).Ts_world_cam[-1]
     metres, radians = se3.distance(end, HOME)
     assert metres.max() < end_m and radians.max() < end_m / 0.3
-    assert controller.evidence(2)[0].endswith("px off")
+    assert controller.status(2)[0].endswith("px off")
 
 
 def test_the_law_is_equation_4():
-    """Matches that are exact: `v = -gain L*^+ (s - s*)`, L* of the target's places and depths, by numpy's pseudo-inverse."""
+    """Matches that are exact: `v = -gain L*^+ (s - s*)`, L* of the target's places and depths, by
+    numpy's pseudo-inverse.
+    """
     T = away(0.02, 0.01, -0.03, 0.02, 0.01, 0.1)
     g = np.random.default_rng(0)
     px, Z = g.uniform([0, 0], [159, 119], (40, 2)), g.uniform(0.4, 0.8, (120, 160))
     there = px.round().astype(int)
-    points = np.column_stack([px, np.ones(40)]) @ CAMERA.K_inv.numpy().T * Z[there[:, 1], there[:, 0]][:, None]
+    points = (
+        np.column_stack([px, np.ones(40)])
+        @ CAMERA.K_inv.numpy().T
+        * Z[there[:, 1], there[:, 0]][:, None]
+    )
     moved = CAMERA.project(
-        (torch.from_numpy(np.column_stack([points, np.ones(40)])) @ torch.linalg.inv(torch.linalg.inv(HOME) @ T)[0].T)[:, :3]
+        (
+            torch.from_numpy(np.column_stack([points, np.ones(40)]))
+            @ torch.linalg.inv(torch.linalg.inv(HOME) @ T)[0].T
+        )[:, :3]
     )
     names = np.eye(40, dtype=np.float32)
     answers = iter([(px, names), (moved.numpy(), names)])
@@ -57,9 +74,15 @@ def test_the_law_is_equation_4():
     controller.on_object[:] = True
     controller.set_goal(seen(HOME))
     v = controller.velocity(seen(T))[0]
-    s, s_goal = ((torch.from_numpy(np.asarray(p)) - torch.tensor([78.0, 61.0])) / 200.0 for p in (moved, px))
+    s, s_goal = (
+        (torch.from_numpy(np.asarray(p)) - torch.tensor([78.0, 61.0])) / 200.0 for p in (moved, px)
+    )
     L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(points[:, 2])).flatten(0, 1)
-    assert torch.allclose(v, torch.from_numpy(-0.1 * np.linalg.pinv(L.numpy()) @ (s - s_goal).flatten().numpy()), atol=1e-9)
+    assert torch.allclose(
+        v,
+        torch.from_numpy(-0.1 * np.linalg.pinv(L.numpy()) @ (s - s_goal).flatten().numpy()),
+        atol=1e-9,
+    )
 
 
 def test_wrong_matches_are_found_out():
@@ -68,7 +91,9 @@ def test_wrong_matches_are_found_out():
     T = torch.linalg.inv(HOME) @ away(0.05, -0.03, 0.04, 0.05, 0.05, 0.2)
     px, Z = g.uniform([0, 0], [159, 119], (60, 2)), g.uniform(0.4, 0.8, 60)
     points = np.column_stack([px, np.ones(60)]) @ CAMERA.K_inv.numpy().T * Z[:, None]
-    there = CAMERA.project((torch.from_numpy(np.column_stack([points, np.ones(60)])) @ torch.linalg.inv(T)[0].T)[:, :3]).numpy()
+    there = CAMERA.project(
+        (torch.from_numpy(np.column_stack([points, np.ones(60)])) @ torch.linalg.inv(T)[0].T)[:, :3]
+    ).numpy()
     there[30:] = g.uniform([0, 0], [159, 119], (30, 2))
     agree = FeatureServo(CAMERA, detectors.sift).explained(px, Z, there)
     assert set(range(30)) <= set(agree.tolist()) and len(agree) <= 33
@@ -81,7 +106,9 @@ def test_clutter_beside_the_object_does_not_matter():
     other = PlanarScene(noise_texture(9), width=0.8).render(CAMERA, HOME)[0]
     controller = FeatureServo(CAMERA, detectors.sift, depth)
     controller.set_goal(seen(HOME))
-    assert all((px[:, 0] >= 35).all() and (px[:, 0] <= 125).all() for px in [controller.targets[0].px])
+    assert all(
+        (px[:, 0] >= 35).all() and (px[:, 0] <= 125).all() for px in [controller.targets[0].px]
+    )
     T = away(0.01, 0.01, 0.0, 0.0, 0.0, 0.02)
     view = torch.where(torch.from_numpy(np.isfinite(depth)), seen(T)[0], other)[None]
     plain = FeatureServo(CAMERA, detectors.sift, 0.6)
@@ -105,7 +132,7 @@ def test_nothing_in_common_holds_still_and_says_so():
     controller = FeatureServo(CAMERA, detectors.sift, 0.6)
     controller.set_goal(seen(HOME))
     v = controller.velocity(PlanarScene(noise_texture(11)).render(CAMERA, HOME))
-    assert not v.any() and f"of the {FEWEST} needed" in controller.evidence(1)[0]
+    assert not v.any() and f"of the {FEWEST} needed" in controller.status(1)[0]
 
 
 def test_a_target_without_points_or_depth_is_refused():
@@ -129,22 +156,31 @@ def test_a_detector_of_the_users_own_may_answer_tensors_arrays_or_lists(kind):
     g = np.random.default_rng(0)
     answer = {"keypoints": kind(50 * g.random((9, 2))), "descriptors": kind(g.random((9, 64)))}
     px, descriptors = detectors.external(lambda image: answer)(torch.rand(60, 80))
-    assert np.allclose(px, np.asarray(answer["keypoints"])) and np.allclose(descriptors, np.asarray(answer["descriptors"]))
+    assert np.allclose(px, np.asarray(answer["keypoints"])) and np.allclose(
+        descriptors, np.asarray(answer["descriptors"])
+    )
 
 
 def test_a_picture_is_evened_by_the_mean_and_contrast_about_each_pixel():
     """Gaussian, of six pixels; what varies by less than 0.02 is not stretched to noise."""
     picture = seen(HOME)[0, 0].numpy() * np.linspace(0.3, 1.0, 160, dtype=np.float32)
-    mean, square = (gaussian_filter(each.astype(float), 6.0, mode="mirror", truncate=4) for each in (picture, picture**2))
+    mean, square = (
+        gaussian_filter(each.astype(float), 6.0, mode="mirror", truncate=4)
+        for each in (picture, picture**2)
+    )
     slowly = 128 + 42 * (picture - mean) / np.sqrt(np.maximum(square - mean**2, 0) + 0.02**2)
     inner = (slice(30, 90), slice(30, 130))
     assert np.abs(even(picture)[inner].astype(float) - slowly.clip(0, 255)[inner]).max() < 1.5
-    faint = even((0.5 + 0.001 * np.random.default_rng(0).standard_normal((120, 160))).astype(np.float32))
+    faint = even(
+        (0.5 + 0.001 * np.random.default_rng(0).standard_normal((120, 160))).astype(np.float32)
+    )
     assert faint.std() < 4
 
 
 def test_a_detector_of_the_users_own():
-    """As XFeat and LightGlue's extractors answer: tensors with a leading axis of one, in any order."""
+    """As XFeat and LightGlue's extractors answer: tensors with a leading axis of one, in any
+    order.
+    """
     g = torch.Generator().manual_seed(0)
     answer = {
         "keypoints": 50 * torch.rand(1, 9, 2, generator=g),
@@ -152,14 +188,20 @@ def test_a_detector_of_the_users_own():
         "scores": torch.arange(9.0)[None],
     }
     px, descriptors = detectors.external(lambda image: answer, most=4)(torch.rand(60, 80))
-    assert np.allclose(px, answer["keypoints"][0, [8, 7, 6, 5]]) and np.allclose(descriptors, answer["descriptors"][0, [8, 7, 6, 5]])
+    assert np.allclose(px, answer["keypoints"][0, [8, 7, 6, 5]]) and np.allclose(
+        descriptors, answer["descriptors"][0, [8, 7, 6, 5]]
+    )
     with pytest.raises(InputError, match="lacks 'descriptors'"):
         detectors.external(lambda image: {"keypoints": answer["keypoints"]})(torch.rand(60, 80))
     for wrong in ((9, 3), (9,), (2, 9, 2)):
         with pytest.raises(InputError, match=r"give \(n, 2\) and \(n, d\)"):
-            detectors.external(lambda image, wrong=wrong: answer | {"keypoints": torch.zeros(wrong)})(torch.rand(60, 80))
+            detectors.external(
+                lambda image, wrong=wrong: answer | {"keypoints": torch.zeros(wrong)}
+            )(torch.rand(60, 80))
     with pytest.raises(InputError, match=r"shape \(9, 2\) and descriptors of shape \(8, 64\)"):
-        detectors.external(lambda image: answer | {"descriptors": answer["descriptors"][:, 1:]})(torch.rand(60, 80))
+        detectors.external(lambda image: answer | {"descriptors": answer["descriptors"][:, 1:]})(
+            torch.rand(60, 80)
+        )
 
 
 def test_a_tracked_match_is_put_where_the_view_looks_as_the_goal_does():
@@ -170,7 +212,11 @@ def test_a_tracked_match_is_put_where_the_view_looks_as_the_goal_does():
     px = g.uniform([30, 30], [130, 90], (60, 2))
     points = np.column_stack([px, np.ones(60)]) @ CAMERA.K_inv.numpy().T * 0.6
     T_cam_goal = torch.linalg.inv(torch.linalg.inv(HOME) @ T)[0]
-    right = CAMERA.project((torch.from_numpy(np.column_stack([points, np.ones(60)])) @ T_cam_goal.T)[:, :3]).numpy()
+    right = CAMERA.project(
+        (torch.from_numpy(np.column_stack([points, np.ones(60)])) @ T_cam_goal.T)[:, :3]
+    ).numpy()
     lamp = np.linspace(0.5, 1.0, 160)[None] * view + 0.05
-    found, good = tracked_px(even(goal), even(lamp.astype(np.float32)), px, right + g.uniform(-1.2, 1.2, (60, 2)))
+    found, good = tracked_px(
+        even(goal), even(lamp.astype(np.float32)), px, right + g.uniform(-1.2, 1.2, (60, 2))
+    )
     assert good.mean() > 0.9 and np.median(np.linalg.norm(found - right, axis=1)[good]) < 0.1

@@ -1,4 +1,6 @@
-"""A goal is found in the learned picture, however it was lit or covered; one that is somewhere else is not."""
+"""A goal is found in the learned picture, however it was lit or covered; one that is somewhere else
+is not.
+"""
 
 from types import SimpleNamespace
 
@@ -21,7 +23,9 @@ from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.scene.reference import to_reference
 from deepservo.training.tasks.latent import AutoEncoderTask, begun
 
-ASTRAY = torch.tensor([0.05, -0.04, 0.02, 0.05, 0.06, -0.06], dtype=torch.float64)  # what the network is wrong by [m, rad]
+ASTRAY = torch.tensor(
+    [0.05, -0.04, 0.02, 0.05, 0.06, -0.06], dtype=torch.float64
+)  # what the network is wrong by [m, rad]
 N = 4
 
 
@@ -41,37 +45,50 @@ def T_world_goal() -> torch.Tensor:
 def controller(learned, paper_camera, T_world_goal, monkeypatch) -> PoseServo:
     """Its network is wrong by ASTRAY."""
     servo = PoseServo(paper_camera, PoseNet(16), 0.6, learned)
-    monkeypatch.setattr(servo, "predict", lambda images: T_world_goal[: len(images)] @ se3.exp(ASTRAY))
+    monkeypatch.setattr(
+        servo, "predict", lambda images: T_world_goal[: len(images)] @ se3.exp(ASTRAY)
+    )
     return servo
 
 
-def test_a_clean_goal_is_found_and_stays_what_it_is(controller, learned, paper_camera, T_world_goal):
+def test_a_clean_goal_is_found_and_stays_what_it_is(
+    controller, learned, paper_camera, T_world_goal
+):
     goal = learned.render(paper_camera, T_world_goal)
     controller.set_goal(goal)
     metres, radians = se3.distance(controller.state["T_world_goal"], T_world_goal)
     assert metres.max() < 1e-3 and radians.max() < 2e-3
     assert (controller.state["agreement"] > CLEAN).all()
-    picture, plane = controller.goal_view(goal)
+    picture, plane = controller.reference_goal(goal)
     assert torch.equal(picture, goal)
     truth = torch.cat([T_world_goal[:, 2, :3], -T_world_goal[:, 2, 3:]], 1)
     torch.testing.assert_close(plane, truth, atol=3e-3, rtol=0)
 
 
-def test_a_lit_noisy_covered_goal_is_found_and_replaced(controller, learned, paper_camera, T_world_goal):
+def test_a_lit_noisy_covered_goal_is_found_and_replaced(
+    controller, learned, paper_camera, T_world_goal
+):
     clean = learned.render(paper_camera, T_world_goal)
-    goal = perturb.as_mlvs(perturb.erase(clean, torch.Generator().manual_seed(3), probability=1.0), torch.Generator().manual_seed(5))
+    goal = perturb.as_mlvs(
+        perturb.erase(clean, torch.Generator().manual_seed(3), probability=1.0),
+        torch.Generator().manual_seed(5),
+    )
     controller.set_goal(goal)
     metres, _ = se3.distance(controller.state["T_world_goal"], T_world_goal)
     assert metres.max() < 6e-3
-    picture, _ = controller.goal_view(goal)
+    picture, _ = controller.reference_goal(goal)
     assert (controller.state["agreement"] < CLEAN).any() and controller.state["found"].all()
-    better = (picture - clean).square().mean((1, 2, 3)).sqrt() / (goal - clean).square().mean((1, 2, 3)).sqrt()
+    better = (picture - clean).square().mean((1, 2, 3)).sqrt() / (goal - clean).square().mean(
+        (1, 2, 3)
+    ).sqrt()
     assert (better <= 1).all() and better.min() < 0.2
 
 
 def test_a_goal_seen_from_near_by_is_found(learned, paper_camera, monkeypatch):
     """From where the camera sees a fourteenth of the learned picture, as in CNN-VS's batches."""
-    T_world_goal = sampling.fronto_parallel(0.25) @ se3.exp(torch.tensor([[0.03, -0.02, 0.01, 0.05, -0.05, 0.2]], dtype=torch.float64))
+    T_world_goal = sampling.fronto_parallel(0.25) @ se3.exp(
+        torch.tensor([[0.03, -0.02, 0.01, 0.05, -0.05, 0.2]], dtype=torch.float64)
+    )
     servo = PoseServo(paper_camera, PoseNet(16), 0.25, learned)
     astray = ASTRAY * torch.tensor([0.4, 0.4, 0.4, 1.0, 1.0, 1.0], dtype=torch.float64)
     monkeypatch.setattr(servo, "predict", lambda images: T_world_goal @ se3.exp(astray))
@@ -84,20 +101,27 @@ def test_a_goal_seen_from_near_by_is_found(learned, paper_camera, monkeypatch):
 def test_a_goal_of_another_scene_is_left_alone(controller, paper_camera, other_scene):
     goal = other_scene.render(paper_camera, sampling.fronto_parallel(0.6))
     controller.set_goal(goal)
-    picture, plane = controller.goal_view(goal)
+    picture, plane = controller.reference_goal(goal)
     assert torch.equal(picture, goal) and torch.equal(plane, fronto(0.6))
-    assert "not found" in controller.evidence(1)[0]
+    assert "not found" in controller.status(1)[0]
 
 
-def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(learned, paper_camera, T_world_goal, monkeypatch):
+def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(
+    learned, paper_camera, T_world_goal, monkeypatch
+):
     torch.manual_seed(0)
     servo = MetricServo(paper_camera, MetricNet(Shape(18, 4, 8, 32), "silu"), 0.6, learned)
-    monkeypatch.setattr(servo, "predict", lambda images: T_world_goal[: len(images)] @ se3.exp(ASTRAY))
+    monkeypatch.setattr(
+        servo, "predict", lambda images: T_world_goal[: len(images)] @ se3.exp(ASTRAY)
+    )
     clean = learned.render(paper_camera, T_world_goal)
     wanted = servo.features.s(clean)
     servo.set_goal(clean)
     assert torch.equal(servo.state["z"], wanted), "a clean goal's picture is the truth"
-    goal = perturb.as_mlvs(perturb.erase(clean, torch.Generator().manual_seed(3), probability=1.0), torch.Generator().manual_seed(5))
+    goal = perturb.as_mlvs(
+        perturb.erase(clean, torch.Generator().manual_seed(3), probability=1.0),
+        torch.Generator().manual_seed(5),
+    )
     servo.set_goal(goal)
     kept, spoiled = ((z - wanted).norm(dim=1) for z in (servo.state["z"], servo.features.s(goal)))
     assert (kept <= spoiled).all() and kept.median() < 0.2 * spoiled.median()
@@ -113,7 +137,9 @@ def components(learned, paper_camera) -> Encoder:
 
 @pytest.mark.parametrize("light", [1.0, 0.4])
 def test_aevs_recognises_where_a_picture_was_taken(light, components, learned, paper_camera):
-    """From all over the workspace, and when it has grown dim; some of many runs are steered without the others."""
+    """From all over the workspace, and when it has grown dim; some of many runs are steered without
+    the others.
+    """
     place = AutoEncoderServo(paper_camera, components, 0.6, learned, recognise=True)
     T = sampling.workspace(20, torch.Generator().manual_seed(7), 0.6)
     images = light * learned.render(paper_camera, T)
@@ -126,18 +152,26 @@ def test_aevs_recognises_where_a_picture_was_taken(light, components, learned, p
     v_cam = place.velocity(images)
     assert (v_cam - straight)[near].abs().max() < 2e-3, "straight home from where it was recognised"
     part = torch.tensor([3, 11])
-    torch.testing.assert_close(place.velocity_of(images[part], part, 20), v_cam[part], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        place.velocity_of(images[part], part, 20), v_cam[part], atol=1e-5, rtol=0
+    )
     assert torch.isfinite(v_cam).all()
     blank = place.velocity(torch.full((1, 1, 224, 224), 0.5))
     assert torch.isfinite(blank).all()
 
 
 @pytest.mark.parametrize("name", ["aevs", "aevs+dvs", "mlvs", "mlvs+dvs"])
-def test_a_goal_like_nothing_that_was_learned_is_told_of(name, components, learned, paper_camera, other_scene):
-    """psi is in step with phi here: it embeds what it knows at the pose it was taken from, and else where no pose is."""
+def test_a_goal_like_nothing_that_was_learned_is_told_of(
+    name, components, learned, paper_camera, other_scene
+):
+    """psi is in step with phi here: it embeds what it knows at the pose it was taken from, and else
+    where no pose is.
+    """
     T = sampling.fronto_parallel(0.6)
     net = components if name.startswith("aevs") else MetricNet(Shape(18, 4, 16, 64), "silu")
-    model = SimpleNamespace(method=name[:4], camera=paper_camera, net=net, distance=0.6, scene=learned)
+    model = SimpleNamespace(
+        method=name[:4], camera=paper_camera, net=net, distance=0.6, scene=learned
+    )
     controller = build(name, paper_camera, model=model)
     coarse = getattr(controller, "coarse", controller)
     if isinstance(coarse, MetricServo):
@@ -148,6 +182,8 @@ def test_a_goal_like_nothing_that_was_learned_is_told_of(name, components, learn
             coarse.features.s = lambda images, far=far: (z + far).expand(len(images), -1)
         controller.set_goal(scene.render(paper_camera, T))
         controller.velocity(learned.render(paper_camera, T @ se3.exp(ASTRAY)))
-        words = controller.evidence(1)[0]
+        words = controller.status(1)[0]
         assert (" not found in the learned picture" in words) == told
-        assert ("like nothing that was learned" in words) == told or name.startswith("aevs"), "components tell little apart"
+        assert ("like nothing that was learned" in words) == told or name.startswith("aevs"), (
+            "components tell little apart"
+        )

@@ -1,4 +1,6 @@
-"""Encoders, and the interaction matrix of a network against `torch.func.jvp` and against rendered motion."""
+"""Encoders, and the interaction matrix of a network against `torch.func.jvp` and against rendered
+motion.
+"""
 
 import dataclasses
 import math
@@ -22,8 +24,9 @@ from deepservo.scene import sampling
 from tiny import lived_in, small
 
 SHAPES = [
-    small(), small(layers=34), small(norm="batch"), small(pool="average"), small(norm="batch", pool="average"), small(blocks=1),
-    small(blocks=5), small(layers=34, blocks=9, norm="batch"), small(even=True), small(smooth=True),
+    small(), small(layers=34), small(norm="batch"), small(pool="average"),
+    small(norm="batch", pool="average"), small(blocks=1), small(blocks=5),
+    small(layers=34, blocks=9, norm="batch"), small(even=True), small(smooth=True),
     small(even=True, smooth=True, linear=True), small(even=True, local=True),
 ]  # fmt: skip
 
@@ -33,7 +36,9 @@ def test_tangents_are_those_of_jvp(shape, generator):
     """In float64, before and after folding: the slow twin differentiates the network as it was."""
     net = lived_in(Encoder(shape), generator).double()
     images = torch.rand(2, 1, shape.size, shape.size, generator=generator, dtype=torch.float64)
-    tangents = torch.randn(2, 6, 1, shape.size, shape.size, generator=generator, dtype=torch.float64)
+    tangents = torch.randn(
+        2, 6, 1, shape.size, shape.size, generator=generator, dtype=torch.float64
+    )
     z = net(images)
     twin = torch.stack([torch.func.jvp(net, (images,), (tangents[:, k],))[1] for k in range(6)], -1)
     plain = folded(net)
@@ -54,7 +59,10 @@ def test_folding_a_copy_leaves_the_original_and_other_copies(generator):
 
 def test_in_single_precision_they_agree_to_a_hundred_thousandth(generator):
     net = folded(lived_in(Encoder(small(width=16)), generator))
-    images, tangents = torch.rand(3, 1, 64, 64, generator=generator), torch.randn(3, 6, 1, 64, 64, generator=generator)
+    images, tangents = (
+        torch.rand(3, 1, 64, 64, generator=generator),
+        torch.randn(3, 6, 1, 64, 64, generator=generator),
+    )
     _, L = with_tangents(net, images, tangents)
     twin = torch.stack([torch.func.jvp(net, (images,), (tangents[:, k],))[1] for k in range(6)], -1)
     assert (L - twin).abs().max() < 1e-5 * twin.abs().max()
@@ -75,11 +83,16 @@ def test_in_single_precision_they_agree_to_a_hundred_thousandth(generator):
 )
 def test_every_rule_is_that_of_jvp(layer, generator):
     layer = lived_in(layer, generator)
-    images, tangents = torch.randn(2, 3, 8, 8, generator=generator), torch.randn(2, 6, 3, 8, 8, generator=generator)
+    images, tangents = (
+        torch.randn(2, 3, 8, 8, generator=generator),
+        torch.randn(2, 6, 3, 8, 8, generator=generator),
+    )
     z, L = with_tangents(layer, images.clone(), tangents)
     torch.testing.assert_close(z, layer(images.clone()))
     for k in range(6):
-        torch.testing.assert_close(L[..., k], torch.func.jvp(layer, (images.clone(),), (tangents[:, k],))[1])
+        torch.testing.assert_close(
+            L[..., k], torch.func.jvp(layer, (images.clone(),), (tangents[:, k],))[1]
+        )
 
 
 def test_halving_is_an_average_pool_and_its_gradient_too(generator):
@@ -87,7 +100,9 @@ def test_halving_is_an_average_pool_and_its_gradient_too(generator):
     found, wanted = Halve()(images), nn.functional.avg_pool2d(images, 3, 2, 1)
     torch.testing.assert_close(found, wanted)
     weights = torch.randn(wanted.shape, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close(*(torch.autograd.grad(each, images, weights) for each in (found, wanted)))
+    torch.testing.assert_close(
+        *(torch.autograd.grad(each, images, weights) for each in (found, wanted))
+    )
 
 
 def test_what_is_locally_even_sees_a_faint_texture_as_well_as_a_strong_one(generator):
@@ -98,7 +113,9 @@ def test_what_is_locally_even_sees_a_faint_texture_as_well_as_a_strong_one(gener
     assert torch.equal(kept, bright[0, 0])
     assert float(found[inside].std()) == pytest.approx(float(strong[inside].std()), rel=0.05)
     y, x = 30, 50
-    weights = torch.exp(-((torch.arange(64)[:, None] - y) ** 2 + (torch.arange(64) - x) ** 2) / (2 * 4.0**2)).double()
+    weights = torch.exp(
+        -((torch.arange(64)[:, None] - y) ** 2 + (torch.arange(64) - x) ** 2) / (2 * 4.0**2)
+    ).double()
     weights /= weights.sum()
     mean = (weights * bright[0, 0]).sum()
     deviation = ((weights * (bright[0, 0] - mean) ** 2).sum() + FAINTEST**2).sqrt()
@@ -107,15 +124,23 @@ def test_what_is_locally_even_sees_a_faint_texture_as_well_as_a_strong_one(gener
 
 def test_a_layer_without_a_rule_is_named():
     with pytest.raises(TypeError, match="GELU has no rule for tangents"):
-        with_tangents(nn.Sequential(nn.Flatten(), nn.GELU()), torch.rand(1, 1, 2, 2), torch.rand(1, 6, 1, 2, 2))
+        with_tangents(
+            nn.Sequential(nn.Flatten(), nn.GELU()),
+            torch.rand(1, 1, 2, 2),
+            torch.rand(1, 6, 1, 2, 2),
+        )
     assert nn.GELU not in RULES
 
 
 def test_resnet_18_and_34_are_their_sizes():
-    """Convolutions and the linear layer as in the original (He et al. 2016, Table 1), for one grey channel and 1000 answers."""
+    """Convolutions and the linear layer as in the original (He et al. 2016, Table 1), for one grey
+    channel and 1000 answers.
+    """
     for layers, parameters in ((18, 11_689_512), (34, 21_797_672)):
         net = Encoder(Shape(layers=layers, latent=1000, norm="batch", pool="average"))
-        assert sum(p.numel() for p in net.parameters()) == parameters - 2 * 64 * 49, "grey and not red, green, blue"
+        assert sum(p.numel() for p in net.parameters()) == parameters - 2 * 64 * 49, (
+            "grey and not red, green, blue"
+        )
         assert sum(BLOCKS[layers]) == len(Shape(layers=layers).stages())
 
 
@@ -146,15 +171,21 @@ def test_L_z_against_rendered_motion(smooth, by, paper_camera, generator):
     Untaught, a smooth one hardly answers, so that a step of 1e-4 drowns in rounding.
     """
     v, u = torch.meshgrid(torch.linspace(0, 1, 480), torch.linspace(0, 1, 640), indexing="ij")
-    scene = PlanarScene((0.5 + 0.2 * torch.sin(23 * u + 5 * v) + 0.2 * torch.cos(17 * v - 8 * u))[None])
+    scene = PlanarScene(
+        (0.5 + 0.2 * torch.sin(23 * u + 5 * v) + 0.2 * torch.cos(17 * v - 8 * u))[None]
+    )
     torch.manual_seed(0)
     features = Latent(paper_camera, folded(Encoder(small(width=8, latent=16, smooth=smooth))))
     T = sampling.look_at(
-        torch.tensor([[0.02, 0.01, -0.5]]).double(), torch.tensor([[0.02, 0.03, 0.0]]).double(), torch.tensor([0.4]).double()
+        torch.tensor([[0.02, 0.01, -0.5]]).double(),
+        torch.tensor([[0.02, 0.03, 0.0]]).double(),
+        torch.tensor([0.4]).double(),
     )
     _, L = features.measure(scene.render(paper_camera, T), scene.depth(paper_camera, T).float())
     step = by * torch.eye(6, dtype=torch.float64)
-    ahead, behind = (features.s(scene.render(paper_camera, T @ se3.exp(sign * step))) for sign in (1, -1))
+    ahead, behind = (
+        features.s(scene.render(paper_camera, T @ se3.exp(sign * step))) for sign in (1, -1)
+    )
     numeric = ((ahead - behind) / (2 * by)).mT
     error = (numeric - L[0]).norm(dim=0) / numeric.norm(dim=0)
     assert error.median() < 0.05, error
@@ -164,20 +195,31 @@ MOVED = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1
 
 
 @pytest.mark.parametrize("windows", [5, 9])
-def test_z_of_a_smooth_encoder_is_the_mean_of_what_several_cameras_see(windows, scene, paper_camera, generator):
-    """Each window is a camera of its own: the picture it would take, embedded. The middle one is what the encoder is trained on."""
+def test_z_of_a_smooth_encoder_is_the_mean_of_what_several_cameras_see(
+    windows, scene, paper_camera, generator
+):
+    """Each window is a camera of its own: the picture it would take, embedded. The middle one is
+    what the encoder is trained on.
+    """
     torch.manual_seed(0)
     encoder = folded(Encoder(small(width=8, latent=16, smooth=True)))
     features = Latent(paper_camera, encoder, windows)
     T = sampling.workspace(4, generator, 0.6)
     pixel, middle = 218 / 66, seen_by(paper_camera, 64)
-    cameras = [dataclasses.replace(middle, cx=middle.cx + x, cy=middle.cy + y) for x, y in MOVED[:windows]]
-    assert middle.fx == pytest.approx(paper_camera.fx / pixel) and (middle.width, middle.height) == (64, 64)
+    cameras = [
+        dataclasses.replace(middle, cx=middle.cx + x, cy=middle.cy + y) for x, y in MOVED[:windows]
+    ]
+    assert middle.fx == pytest.approx(paper_camera.fx / pixel) and (
+        middle.width,
+        middle.height,
+    ) == (64, 64)
     slowly = torch.stack([encoder(scene.render(camera, T)) for camera in cameras]).mean(0)
     found = features.s(scene.render(paper_camera, T))
     assert (found - slowly).norm() < 0.02 * (slowly - slowly.mean(0)).norm()
     one_off = encoder(scene.render(cameras[1], T))
-    assert (one_off - slowly).norm() > 5 * (found - slowly).norm(), "windows that are off by a pixel would be noticed"
+    assert (one_off - slowly).norm() > 5 * (found - slowly).norm(), (
+        "windows that are off by a pixel would be noticed"
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -190,7 +232,9 @@ def test_L_of_a_pose_against_motion(activation, generator):
     half[:, 2] = math.pi * torch.tensor([1 - 1e-9, -1 + 1e-9], dtype=torch.float64)
     T[:2, :3, :3], T[1, :3, 3] = se3.so3_exp(half), T[0, :3, 3]
     z, L = phi.measure(T.view(2, 3, 4, 4))
-    assert (z[0, 0] - z[0, 1]).abs().max() < 1e-7, "a hair more or less than half a turn is the same"
+    assert (z[0, 0] - z[0, 1]).abs().max() < 1e-7, (
+        "a hair more or less than half a turn is the same"
+    )
     step = 1e-6 * torch.eye(6, dtype=torch.float64)
     with torch.no_grad():
         numeric = (phi(T[:, None] @ se3.exp(step)) - phi(T[:, None] @ se3.exp(-step))).mT / 2e-6
@@ -205,7 +249,9 @@ def bank():
     torch.manual_seed(0)
     phi = PoseEncoder(16).requires_grad_(False)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("deepservo.methods.bank.NEAR", 150)  # one in a hundred, as in the whole bank
+        patched.setattr(
+            "deepservo.methods.bank.NEAR", 150
+        )  # one in a hundred, as in the whole bank
         return Bank(phi, torch.eye(4, dtype=torch.float64), grid=5), phi
 
 
@@ -213,9 +259,13 @@ def test_the_bank_finds_what_looking_at_all_of_it_finds(bank, generator):
     kept, _ = bank
     wanted = kept.embedded[torch.randint(len(kept.r), (50,), generator=generator)]
     wanted = wanted + 0.1 * wanted.std() * torch.randn(wanted.shape, generator=generator)
-    found, apart = kept.nearest(wanted, 20, probed=64)  # 200 poses a neighbour; the whole bank looks at 600
+    found, apart = kept.nearest(
+        wanted, 20, probed=64
+    )  # 200 poses a neighbour; the whole bank looks at 600
     exact, distances = kept.exact(wanted, 20)
-    recall = [len(set(a.tolist()) & set(b.tolist())) / 20 for a, b in zip(found, exact, strict=True)]
+    recall = [
+        len(set(a.tolist()) & set(b.tolist())) / 20 for a, b in zip(found, exact, strict=True)
+    ]
     assert sum(recall) / len(recall) > 0.99
     assert (apart[:, 0] - distances[:, 0]).abs().max() < 1e-3
     assert all(len(set(row.tolist())) == 20 for row in found)
@@ -223,7 +273,9 @@ def test_the_bank_finds_what_looking_at_all_of_it_finds(bank, generator):
 
 def test_the_bank_holds_the_embeddings_of_its_poses_and_the_goal_is_in_its_middle(bank, generator):
     _, phi = bank
-    T_goal = sampling.look_at(*(torch.tensor(x).double() for x in ([0.1, -0.2, -1.1], [0.0, 0.1, 0.0], 0.5)))
+    T_goal = sampling.look_at(
+        *(torch.tensor(x).double() for x in ([0.1, -0.2, -1.1], [0.0, 0.1, 0.0], 0.5))
+    )
     T_goal[2, 3] += 1
     kept = Bank(phi, T_goal, grid=5)
     assert len(kept.r) == 5**6 + 10_000
@@ -244,18 +296,41 @@ def test_L_of_the_bank_is_equation_13(weights, scene, paper_camera, monkeypatch)
     exact, apart = servo.bank.exact(z, 7)
     L = torch.zeros(z.shape[1], 6)
     for j, d in zip(exact[0], apart[0], strict=True):
-        a = float(d) / float(apart.sum()) if weights == "printed" else (1 / float(d)) / float((1 / apart).sum())
-        L += a * net.poses.requires_grad_(False).measure(servo.bank.poses(servo.bank.r[j])[None])[1][0]
+        a = (
+            float(d) / float(apart.sum())
+            if weights == "printed"
+            else (1 / float(d)) / float((1 / apart).sum())
+        )
+        L += (
+            a
+            * net.poses.requires_grad_(False).measure(servo.bank.poses(servo.bank.r[j])[None])[1][0]
+        )
     torch.testing.assert_close(servo._L(z)[0], L, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--method", "cnn", "--preset", "gpu"], "no preset of cnn 'gpu'; did you mean cpu? choose one of cpu, paper"),
+        (
+            ["--method", "cnn", "--preset", "gpu"],
+            "no preset of cnn 'gpu'; did you mean cpu? choose one of cpu, paper",
+        ),
         (["--method", "aves"], "did you mean aevs?"),
     ],
 )
 def test_recipes_that_are_not_there(options, words, files, tmp_path, capsys):
-    assert main(["learn", str(files / "picture.png"), "--out", str(tmp_path / "m.safetensors"), "--steps", "2", *options]) == 2
+    assert (
+        main(
+            [
+                "learn",
+                str(files / "picture.png"),
+                "--out",
+                str(tmp_path / "m.safetensors"),
+                "--steps",
+                "2",
+                *options,
+            ]
+        )
+        == 2
+    )
     assert words in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -1,4 +1,6 @@
-"""Methods and the loop used wrongly from Python: one sentence each; and gains that hold for every stage and every dt."""
+"""Methods and the loop used wrongly from Python: one sentence each; and gains that hold for every
+stage and every dt.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods import build
 from deepservo.methods.base import Controller
-from deepservo.methods.handoff import Handoff
+from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.scene import sampling
 from deepservo.worlds.simulator import Simulator
 
@@ -28,18 +30,33 @@ def test_velocity_before_a_goal(name, scene):
         controller.velocity(torch.zeros(1, 1, CAMERA.height, CAMERA.width))
 
 
-@pytest.mark.parametrize("depth", [np.full((128, 128), 0.6), torch.full((128, 128), 0.6), "far", None, -1.0, float("nan"), float("inf")],
-                         ids=["map", "tensor", "word", "none", "negative", "nan", "infinite"])  # fmt: skip
+@pytest.mark.parametrize(
+    "depth",
+    [
+        np.full((128, 128), 0.6),
+        torch.full((128, 128), 0.6),
+        "far",
+        None,
+        -1.0,
+        float("nan"),
+        float("inf"),
+    ],
+    ids=["map", "tensor", "word", "none", "negative", "nan", "infinite"],
+)
 @pytest.mark.parametrize("name", ONE_DEPTH)
 def test_a_depth_that_a_method_does_not_take(name, depth, scene):
     wanted = (
-        "takes one number of metres; a map is for dfbvs" if isinstance(depth, np.ndarray | torch.Tensor) else "positive number of metres"
+        "takes one number of metres; a map is for dfbvs"
+        if isinstance(depth, np.ndarray | torch.Tensor)
+        else "positive number of metres"
     )
     with pytest.raises(InputError, match=wanted):
         build(name, CAMERA, depth, model_of(name, scene))
 
 
-@pytest.mark.parametrize("depth", ["far", {"Z": 1}, -0.6, float("nan"), np.full((3, 4), 0.6), np.zeros((128, 128))])
+@pytest.mark.parametrize(
+    "depth", ["far", {"Z": 1}, -0.6, float("nan"), np.full((3, 4), 0.6), np.zeros((128, 128))]
+)
 @pytest.mark.parametrize("name", ["dfbvs", "dfbvs-sift+edges"])
 def test_a_depth_that_dfbvs_does_not_take(name, depth):
     with pytest.raises(InputError, match="the target's depth"):
@@ -50,14 +67,20 @@ def test_goals_and_pictures_that_do_not_go_together(scene):
     for name in ("dvs", "sift", "auto"):
         controller = build(name, CAMERA)
         controller.set_goal(scene.render(CAMERA, HOME.repeat(2, 1, 1)))
-        with pytest.raises(InputError, match="2 goals for 3 pictures; give one goal for all of them, or one each"):
+        with pytest.raises(
+            InputError, match="2 goals for 3 pictures; give one goal for all of them, or one each"
+        ):
             controller.velocity(scene.render(CAMERA, HOME.repeat(3, 1, 1)))
 
 
 def test_a_goal_of_many_edges(texture):
     """More edge points than OpenCV looks up at once."""
     camera = Camera(640, 480, 600.0, 600.0, 319.5, 239.5)
-    goal = torch.nn.functional.interpolate(texture(3, 240, 320)[None], (480, 640)).add(0.2 * torch.rand(1, 1, 480, 640)).clamp(0, 1)
+    goal = (
+        torch.nn.functional.interpolate(texture(3, 240, 320)[None], (480, 640))
+        .add(0.2 * torch.rand(1, 1, 480, 640))
+        .clamp(0, 1)
+    )
     edges = Edges(camera, goal[0, 0].numpy(), np.full((480, 640), 0.6))
     assert np.isfinite(edges.px).all() and len(edges.px) > 100
     build("dfbvs-sift+edges", camera, np.full((480, 640), 0.6)).set_goal(goal)
@@ -86,9 +109,14 @@ def test_a_world_of_bytes_is_servoed_in(name, channels, scene):
 
 @pytest.mark.parametrize(
     ("seen", "why"),
-    [(torch.zeros(2, 1, 128, 128, dtype=torch.uint8), "what the world observes"), (np.zeros((20, 30), np.uint8), "30 x 20 pixels"),
-     (None, "got NoneType"), (torch.full((1, 1, 128, 128), 7.0), "must lie in"), (torch.zeros(1, 5, 128, 128), "expected")],
-)  # fmt: skip
+    [
+        (torch.zeros(2, 1, 128, 128, dtype=torch.uint8), "what the world observes"),
+        (np.zeros((20, 30), np.uint8), "30 x 20 pixels"),
+        (None, "got NoneType"),
+        (torch.full((1, 1, 128, 128), 7.0), "must lie in"),
+        (torch.zeros(1, 5, 128, 128), "expected"),
+    ],
+)
 def test_a_world_that_answers_no_picture(seen, why, scene):
     class Odd(Simulator):
         def observe(self):
@@ -105,7 +133,9 @@ def test_no_time_between_pictures(dt, scene):
     controller = build("dvs", CAMERA)
     controller.set_goal(scene.render(CAMERA, HOME))
     with pytest.raises(InputError, match="must be a positive number of seconds"):
-        servo(Simulator(scene, CAMERA, HOME.clone()), controller, scene.render(CAMERA, HOME), 3, dt=dt)
+        servo(
+            Simulator(scene, CAMERA, HOME.clone()), controller, scene.render(CAMERA, HOME), 3, dt=dt
+        )
 
 
 @pytest.mark.parametrize("camera", [None, "camera.yaml", 5])
@@ -115,13 +145,15 @@ def test_what_is_no_camera(camera):
 
 
 def test_goals_of_their_own_go_with_their_runs(scene):
-    """Where one run has ended, its goal goes too, in every stage and in what a method is made of."""
+    """Where one run has ended, its goal goes too, in every stage and in what a method is made
+    of.
+    """
     goal = scene.render(CAMERA, HOME.repeat(3, 1, 1))
     for name in ("dvs", "aevs", "aevs+dvs", "particle", "auto", "dfbvs-sift"):
         controller = build(name, CAMERA, 0.6, model_of(name, scene))
         controller.set_goal(goal)
         controller.velocity(goal)
-        controller.keep(torch.tensor([0, 2]))
+        controller.select_runs(torch.tensor([0, 2]))
         assert controller.velocity(goal[:2]).shape == (2, 6)
 
 
@@ -144,11 +176,13 @@ def test_a_pace_without_time_leaves_the_gain(name, dt):
     controller = build(name, CAMERA)
     usual = controller.gain
     with pytest.raises(InputError, match="dt must be a positive number of seconds"):
-        controller.pace(dt)
+        controller.scale_gain(dt)
     assert controller.gain == usual
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("pbvs", "photometric") and not n.startswith("dfbvs")])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if n not in ("pbvs", "photometric") and not n.startswith("dfbvs")]
+)
 def test_a_gain_reaches_every_stage(name, scene):
     """Twice the gain, twice the first velocity: that of the coarse stage where there is one."""
     image, goal = scene.render(CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
@@ -162,18 +196,23 @@ def test_a_gain_reaches_every_stage(name, scene):
             assert coarse.gain == controller.gain
         controller.set_goal(goal)
         found.append(controller.velocity(image))
-    assert found[0].abs().max() > 0 and (found[1] - 2 * found[0]).abs().max() < 1e-6 + 1e-4 * found[1].abs().max()
+    assert (
+        found[0].abs().max() > 0
+        and (found[1] - 2 * found[0]).abs().max() < 1e-6 + 1e-4 * found[1].abs().max()
+    )
 
 
 @pytest.mark.parametrize("name", ["sift", "dvs", "auto", "particle", "aevs", "cnn+dvs"])
 def test_a_gain_is_scaled_for_dt_once(name, scene):
-    """At any dt the camera moves by the same share of its way from one picture to the next, however often it is told the dt."""
+    """At any dt the camera moves by the same share of its way from one picture to the next, however
+    often it is told the dt.
+    """
     image, goal = scene.render(CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
     moves = []
     for dts in ((1.0,), (1 / 30,), (1 / 30, 1 / 30), (0.5, 1 / 30, 1 / 30)):
         controller = build(name, CAMERA, 0.6, model_of(name, scene))
         for dt in dts:
-            controller.pace(dt)
+            controller.scale_gain(dt)
         controller.dt = dts[-1]
         controller.set_goal(goal)
         moves.append(controller.velocity(image) * dts[-1])
@@ -185,10 +224,10 @@ def test_stages_share_their_time_and_keep_their_own_gains():
     class Fast(Controller):
         gain = 0.5
 
-    both = Handoff(Fast(CAMERA), gain=0.1)
+    both = CoarseToFine(Fast(CAMERA), gain=0.1)
     both.dt = 0.04
     assert both.coarse.dt == both.dt == 0.04
-    both.pace(0.5)
+    both.scale_gain(0.5)
     assert (both.gain, both.coarse.gain) == (0.2, 1.0)
     both.gain = 0.3
     assert (both.gain, both.coarse.gain) == (0.3, 0.3)

@@ -1,4 +1,6 @@
-"""Names of methods: composed, numbered, refused; methods of one's own by file and by entry point; one picture at a time."""
+"""Names of methods: composed, numbered, refused; methods of one's own by file and by entry point;
+one picture at a time.
+"""
 
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -12,8 +14,20 @@ from closed_loop import CAMERA, assert_home, goals, model_of, offset_from
 from deepservo import methods
 from deepservo.errors import InputError
 from deepservo.loop import servo
-from deepservo.methods import METHODS, REFINED, REFINEMENTS, Name, SingleController, build, check_method, names, parsed, plug_in, trained_as
-from deepservo.methods.handoff import Handoff
+from deepservo.methods import (
+    METHODS,
+    REFINED,
+    REFINEMENTS,
+    Name,
+    SingleController,
+    build,
+    check_method,
+    names,
+    parsed,
+    plug_in,
+    trained_as,
+)
+from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.methods.model_based import EdgeServo
 from deepservo.scene import PlanarScene
 from deepservo.worlds.simulator import Simulator
@@ -36,14 +50,16 @@ COMPOSED = [name for name in names() if "+" in name]
 def test_a_name_is_taken_apart_once(name: str, parts: Name) -> None:
     assert parsed(name) == parts
     check_method(name)
-    assert trained_as(name) == (parts.coarse if parts.coarse.startswith(("mlvs", "siamese")) else None)
+    assert trained_as(name) == (
+        parts.coarse if parts.coarse.startswith(("mlvs", "siamese")) else None
+    )
 
 
 @pytest.mark.parametrize("name", COMPOSED)
 def test_every_coarse_method_takes_every_refinement(name: str, scene: PlanarScene) -> None:
     controller = build(name, CAMERA, 0.6, model_of(name, scene))
     coarse, refinement = name.split("+")
-    assert isinstance(controller, {"dvs": Handoff, "edges": EdgeServo}[refinement])
+    assert isinstance(controller, {"dvs": CoarseToFine, "edges": EdgeServo}[refinement])
     assert type(controller.coarse) is type(build(coarse, CAMERA, 0.6, model_of(coarse, scene)))
 
 
@@ -109,7 +125,9 @@ def test_a_method_in_a_file(tmp_path: Path) -> None:
         (MINE.replace("Mine", "sift"), "mine.py:sift", "there is a method sift already"),
     ],
 )
-def test_a_file_without_a_method_is_refused(text: str | None, name: str, words: str, tmp_path: Path) -> None:
+def test_a_file_without_a_method_is_refused(
+    text: str | None, name: str, words: str, tmp_path: Path
+) -> None:
     if text is not None:
         (tmp_path / "mine.py").write_text(text)
     with pytest.raises(InputError, match=words):
@@ -118,7 +136,9 @@ def test_a_file_without_a_method_is_refused(text: str | None, name: str, words: 
 
 def test_a_method_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint("theirs", "deepservo.methods.keypoint:PointServo", "deepservo.methods")
-    monkeypatch.setattr(methods, "entry_points", lambda group: [entry] if group == "deepservo.methods" else [])
+    monkeypatch.setattr(
+        methods, "entry_points", lambda group: [entry] if group == "deepservo.methods" else []
+    )
     assert build("theirs+dvs", CAMERA).coarse.depth == 0.6
 
 
@@ -143,19 +163,27 @@ def test_each_run_has_a_copy_of_its_own() -> None:
     controller.set_goal(goal)
     images = torch.rand(3, 1, *size)
     first = controller.velocity(images)
-    assert first[:, 0].tolist() == [1, 1, 1] and first[:, 1].tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert first[:, 0].tolist() == [1, 1, 1] and first[:, 1].tolist() == pytest.approx(
+        [0.1, 0.2, 0.3]
+    )
     assert controller.velocity_of(images[[1]], torch.tensor([1]), 3)[0, 0] == 2
     controller.gain, controller.dt = 0.7, 0.04
-    assert controller.velocity(images)[:, [0, 2, 3]].tolist() == pytest.approx(np.array([[2, 0.7, 0.04], [3, 0.7, 0.04], [2, 0.7, 0.04]]))
-    controller.keep(torch.tensor([1]))
+    assert controller.velocity(images)[:, [0, 2, 3]].tolist() == pytest.approx(
+        np.array([[2, 0.7, 0.04], [3, 0.7, 0.04], [2, 0.7, 0.04]])
+    )
+    controller.select_runs(torch.tensor([1]))
     assert controller.velocity(images[:1])[0, :2].tolist() == pytest.approx([4, 0.2])
-    assert all(run.net is controller.net for run in controller._runs) and controller.seen == [], "networks are shared, lists are not"
+    assert all(run.net is controller.net for run in controller._runs) and controller.seen == [], (
+        "networks are shared, lists are not"
+    )
     controller.set_goal(goal[:1])
     assert controller.velocity(images)[:, 0].tolist() == [1, 1, 1], "a new goal, a new beginning"
 
 
 @pytest.mark.parametrize("answer", [np.zeros(5), np.full(6, np.nan)])
-def test_an_answer_that_is_no_velocity_is_refused(answer: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_no_velocity_is_refused(
+    answer: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Counting, "step", lambda self, image: answer)
     controller = Counting(CAMERA)
     controller.set_goal(torch.rand(1, 1, CAMERA.height, CAMERA.width))

@@ -49,7 +49,10 @@ def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, ca
 
 def test_cnn_as_published_is_served_as_cnn(files, tmp_path):
     out = tmp_path / "model.safetensors"
-    assert main(learn_args(files, out, "--preset", "paper", "--backbone", "compact", "--steps", "2")) == 0
+    assert (
+        main(learn_args(files, out, "--preset", "paper", "--backbone", "compact", "--steps", "2"))
+        == 0
+    )
     model = load_model(out)
     assert isinstance(model.net, RegressionNet) and model.net.name == "compact"
     servo = PoseServo(model.camera, model.net, model.distance)
@@ -57,7 +60,9 @@ def test_cnn_as_published_is_served_as_cnn(files, tmp_path):
     servo.net.forward = lambda images: r
     (T,) = servo.predict(torch.zeros(1, 1, 64, 64))
     np.testing.assert_allclose(T[:3, 3], [0.06, -0.12, 0.18 - 0.6], atol=1e-6)
-    np.testing.assert_allclose(Rotation.from_matrix(T[:3, :3]).as_rotvec(), [0.2, 0.1, -0.3], atol=1e-6)
+    np.testing.assert_allclose(
+        Rotation.from_matrix(T[:3, :3]).as_rotvec(), [0.2, 0.1, -0.3], atol=1e-6
+    )
     deepservo.load(out).set_goal(model.scene.render(model.camera, sampling.fronto_parallel(0.6)))
 
 
@@ -65,7 +70,11 @@ def test_the_answers_are_in_units_of_the_distance_and_the_gain_scales_them(scene
     torch.manual_seed(0)
     net, image = SiameseNet("compact").eval(), torch.rand(2, 1, 64, 64)
     found = {}
-    for name, (distance, pose, gain) in {"base": (1.0, False, 0.1), "far": (3.0, False, 0.1), "fast": (1.0, False, 0.5)}.items():
+    for name, (distance, pose, gain) in {
+        "base": (1.0, False, 0.1),
+        "far": (3.0, False, 0.1),
+        "fast": (1.0, False, 0.5),
+    }.items():
         servo = SiameseServo(small_camera, net, distance, pose, gain)
         servo.set_goal(image[:1])
         found[name] = servo.velocity(image[1:])
@@ -76,7 +85,10 @@ def test_the_answers_are_in_units_of_the_distance_and_the_gain_scales_them(scene
 
 def test_a_pose_that_is_answered_steers_by_pbvs(small_camera):
     net = SiameseNet("compact")
-    net.features, net.answer = lambda images: images, lambda s, s_goal: torch.tensor([[0.2, 0.0, 0.1, 0.0, 0.0, 0.5]])
+    net.features, net.answer = (
+        lambda images: images,
+        lambda s, s_goal: torch.tensor([[0.2, 0.0, 0.1, 0.0, 0.0, 0.5]]),
+    )
     servo = SiameseServo(small_camera, net, 0.5, pose=True)
     servo.set_goal(torch.zeros(1, 1, 64, 64))
     R = Rotation.from_rotvec([0, 0, 0.5]).as_matrix()
@@ -92,7 +104,14 @@ def test_the_goals_features_are_computed_once(scene, small_camera):
     T = sampling.fronto_parallel(DISTANCE)
     goal = scene.render(small_camera, T)
     servo_.set_goal(goal)
-    servo(Simulator(scene, small_camera, T.repeat(3, 1, 1) @ se3.exp(torch.full((3, 6), 0.02).double())), servo_, goal, 4)
+    servo(
+        Simulator(
+            scene, small_camera, T.repeat(3, 1, 1) @ se3.exp(torch.full((3, 6), 0.02).double())
+        ),
+        servo_,
+        goal,
+        4,
+    )
     assert seen == [1, 3, 3, 3, 3]
 
 
@@ -108,9 +127,22 @@ def folder(tmp_path):
 def test_several_pictures_are_learned_by_one_network(folder, files, tmp_path, monkeypatch, capsys):
     out, steps = tmp_path / "model.safetensors", []
     monkeypatch.setattr(
-        SiameseTask, "loss", lambda task, net, *_: steps.append((len(task.others), task.ramp)) or net.log_variances.square().sum()
+        SiameseTask,
+        "loss",
+        lambda task, net, *_: (
+            steps.append((len(task.others), task.ramp)) or net.log_variances.square().sum()
+        ),
     )
-    args = ["learn", str(folder), "--out", str(out), "--camera", str(files / "camera.yaml"), "--method", "siamese-se3"]
+    args = [
+        "learn",
+        str(folder),
+        "--out",
+        str(out),
+        "--camera",
+        str(files / "camera.yaml"),
+        "--method",
+        "siamese-se3",
+    ]
     assert main([*args, "--steps", "4"]) == 0
     assert steps == [(1, 2)] * 4, "in minutes the curriculum takes half of the training"
     steps.clear()
@@ -123,7 +155,10 @@ def test_several_pictures_are_learned_by_one_network(folder, files, tmp_path, mo
 
 
 def test_stopped_and_resumed(files, tmp_path, interruptible):
-    args = [learn_args(files, tmp_path / name, "--method", "siamese-se3", "--steps", "3") for name in ("whole", "stopped")]
+    args = [
+        learn_args(files, tmp_path / name, "--method", "siamese-se3", "--steps", "3")
+        for name in ("whole", "stopped")
+    ]
     assert main(args[0]) == 0
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(1, patch)
@@ -131,17 +166,31 @@ def test_stopped_and_resumed(files, tmp_path, interruptible):
     assert main([*args[1], "--loss", "two", "--resume"]) == 2, "another loss is another training"
     assert main([*args[1], "--resume"]) == 0
     whole, stopped = (weights(tmp_path / name) for name in ("whole", "stopped"))
-    assert all(torch.equal(whole[k], stopped[k]) for k in whole), "the weights of the loss too were kept"
+    assert all(torch.equal(whole[k], stopped[k]) for k in whole), (
+        "the weights of the loss too were kept"
+    )
 
 
 def test_colours_are_learned_kept_and_seen(files, tmp_path, capsys):
     coloured = np.stack([picture(seed=seed) for seed in (1, 2, 3)], -1)
     cv2.imwrite(str(tmp_path / "coloured.png"), coloured)
     out = tmp_path / "model.safetensors"
-    args = ["learn", str(tmp_path / "coloured.png"), "--out", str(out), "--camera", str(files / "camera.yaml"), "--colour", "--steps", "2"]
+    args = [
+        "learn",
+        str(tmp_path / "coloured.png"),
+        "--out",
+        str(out),
+        "--camera",
+        str(files / "camera.yaml"),
+        "--colour",
+        "--steps",
+        "2",
+    ]
     assert main([*args, "--method", "siamese-se3"]) == 0
     model = load_model(out)
-    assert torch.equal(model.scene.texture, torch.from_numpy(coloured[..., ::-1].copy()).permute(2, 0, 1) / 255)
+    assert torch.equal(
+        model.scene.texture, torch.from_numpy(coloured[..., ::-1].copy()).permute(2, 0, 1) / 255
+    )
     controller = deepservo.load(out, "siamese-se3")
     image = model.scene.render(model.camera, sampling.fronto_parallel(0.6))
     assert image.shape[1] == 3
@@ -149,7 +198,9 @@ def test_colours_are_learned_kept_and_seen(files, tmp_path, capsys):
     assert controller.velocity(image).abs().max() < 1e-9
     same_grey = (image * LUMA[:, None, None]).sum(1, keepdim=True).expand(-1, 3, -1, -1)
     assert controller.velocity(same_grey).abs().max() > 1e-4, "what differs is the colour alone"
-    cv2.imwrite(str(tmp_path / "goal.png"), (255 * image[0].permute(1, 2, 0).numpy()[..., ::-1]).round())
+    cv2.imwrite(
+        str(tmp_path / "goal.png"), (255 * image[0].permute(1, 2, 0).numpy()[..., ::-1]).round()
+    )
     scene = ["--image", str(tmp_path / "coloured.png"), "--goal", str(tmp_path / "goal.png")]
     for method in ("siamese-se3", "siamese-se3+dvs"):  # which finishes in grey
         where = ["--set", "gaussian", "--starts", "2", "--out", str(tmp_path / "out")]
@@ -157,7 +208,7 @@ def test_colours_are_learned_kept_and_seen(files, tmp_path, capsys):
         assert main(["servo", str(out), "--method", method, *scene, *where]) == 0
     finish = deepservo.load(out, "siamese-se3+dvs")
     finish.set_goal(image)
-    assert finish.velocity(image).abs().max() < 1e-6 and finish.stage(1).tolist() == [1]
+    assert finish.velocity(image).abs().max() < 1e-6 and finish.is_refining(1).tolist() == [1]
     assert main([*args, "--method", "mlvs"]) == 2
     assert "mlvs: learns grey levels" in capsys.readouterr().err
 
@@ -172,7 +223,8 @@ def test_impossible_options_are_refused_in_one_sentence(files, folder, tmp_path,
         (("--weights", str(file)), "--method cnn --preset paper"),
         (
             ("--loss", "two"),
-            "has one loss with --preset cpu; leave --loss away, or give one of --method aevs --preset paper, --method siamese",
+            "has one loss with --preset cpu; leave --loss away, or give one of --method aevs "
+            "--preset paper, --method siamese",
         ),
         (("--method", "aevs", "--preset", "paper", "--loss", "pixl"), "did you mean pixel"),
         ((*siamese, "--loss", "tow"), "did you mean two"),
@@ -182,7 +234,10 @@ def test_impossible_options_are_refused_in_one_sentence(files, folder, tmp_path,
             (*siamese, "--backbone", "resnet18", "--weights", str(file)),
             "weights.pth: is not for resnet18: it lacks conv1.weight and has layer",
         ),
-        ((*siamese, "--backbone", "resnet18", "--weights", str(tmp_path / "none.pth")), "none.pth: no such file"),
+        (
+            (*siamese, "--backbone", "resnet18", "--weights", str(tmp_path / "none.pth")),
+            "none.pth: no such file",
+        ),
         (("--method", "siamese"), "did you mean siamese-se3"),
         ((*siamese, "--preset", "papr"), "did you mean paper"),
     ):
@@ -196,8 +251,13 @@ def test_impossible_options_are_refused_in_one_sentence(files, folder, tmp_path,
 
 
 def test_weights_that_are_given_are_where_the_training_begins(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(SiameseTask, "loss", lambda task, net, seed, step: net.net.head[-1].weight.square().sum())
-    marked = {k: torch.full_like(v, 0.25) if k == "bn1.bias" else v for k, v in resnet18().state_dict().items()}
+    monkeypatch.setattr(
+        SiameseTask, "loss", lambda task, net, seed, step: net.net.head[-1].weight.square().sum()
+    )
+    marked = {
+        k: torch.full_like(v, 0.25) if k == "bn1.bias" else v
+        for k, v in resnet18().state_dict().items()
+    }
     torch.save(marked, tmp_path / "weights.pth")
     args = ("--method", "siamese-se3", "--steps", "1", "--backbone", "resnet18")
     for name, more in (("with", ("--weights", str(tmp_path / "weights.pth"))), ("without", ())):
@@ -223,10 +283,14 @@ def test_files_of_another_kind_are_refused(files, tmp_path, capsys):
         tensors, config = deepservo.models.checkpoint.load(out)
         config["net"] |= changes
         bad = tmp_path / "bad.safetensors"
-        deepservo.models.checkpoint.save(bad, tensors, {k: v for k, v in config.items() if k != "format"})
+        deepservo.models.checkpoint.save(
+            bad, tensors, {k: v for k, v in config.items() if k != "format"}
+        )
         with pytest.raises(deepservo.InputError, match=words):
             load_model(bad)
-    assert json.dumps(model.net.config()) == '{"backbone": "compact", "bias": false, "colour": false}'
+    assert (
+        json.dumps(model.net.config()) == '{"backbone": "compact", "bias": false, "colour": false}'
+    )
     assert NETS["siamese-se3"](model.net.config()).bias is False
     with pytest.raises(deepservo.InputError, match="trained for another method"):
         deepservo.load(out, "siamese-SE3")

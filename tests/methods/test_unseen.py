@@ -1,4 +1,6 @@
-"""The network for scenes never seen, from the command line: trained, kept, and served without a model."""
+"""The network for scenes never seen, from the command line: trained, kept, and served without a
+model.
+"""
 
 from pathlib import Path
 
@@ -92,7 +94,9 @@ def test_info_tells_how_it_was_made(pair, capsys):
 
 
 def test_without_a_model_it_servoes_and_says_by_what(image, tmp_path, capsys):
-    assert main(["servo", "--image", str(image), "--starts", "3", "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(["servo", "--image", str(image), "--starts", "3", "--out", str(tmp_path / "out")]) == 0
+    )
     said = capsys.readouterr().out
     assert "3 of 3 runs: settled; in the photometric finish" in said and "by SIFT" in said
     assert (tmp_path / "out" / "report.html").is_file()
@@ -101,7 +105,17 @@ def test_without_a_model_it_servoes_and_says_by_what(image, tmp_path, capsys):
 def test_a_picture_of_the_goal_brings_its_size(image, tmp_path, capsys):
     scene = cv2.imread(str(image))
     cv2.imwrite(str(tmp_path / "goal.png"), scene[40:200, 60:260])
-    args = ["servo", "--goal", str(tmp_path / "goal.png"), "--image", str(image), "--starts", "2", "--out", str(tmp_path / "out")]
+    args = [
+        "servo",
+        "--goal",
+        str(tmp_path / "goal.png"),
+        "--image",
+        str(image),
+        "--starts",
+        "2",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(args) == 0
     assert "no --camera: 200 x 160 pixels as the goal" in capsys.readouterr().out
 
@@ -116,41 +130,89 @@ def refused(args: list[object], out: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_a_goal_of_another_scene_moves_nothing(image, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "goal.png"), picture(224, 224, seed=9))
-    args = ["servo", "--goal", tmp_path / "goal.png", "--image", image, "--starts", "2", "--out", tmp_path / "out"]
+    args = [
+        "servo",
+        "--goal",
+        tmp_path / "goal.png",
+        "--image",
+        image,
+        "--starts",
+        "2",
+        "--out",
+        tmp_path / "out",
+    ]
     assert main([*map(str, args)]) == 2
     said = capsys.readouterr().err
     assert "not moved from any start" in said and "nothing in common" in said
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "report.html"}, "to be looked at"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "results.json",
+        "report.html",
+    }, "to be looked at"
 
 
 def test_what_does_not_go_together_is_refused(pair, image, tmp_path, capsys):
     out = tmp_path / "out"
     assert "--image" in refused(["servo"], out, capsys)
-    assert "--camera" in refused(["learn", "--method", "cnn-pair", "--camera", "c.yaml"], out, capsys)
+    assert "--camera" in refused(
+        ["learn", "--method", "cnn-pair", "--camera", "c.yaml"], out, capsys
+    )
     assert "is no folder" in refused(["learn", image, "--method", "cnn-pair"], out, capsys)
     assert "give a picture" in refused(["learn", "--method", "cnn"], out, capsys)
-    assert "trained for a scene" in refused(["servo", "--image", image, "--method", "aevs"], out, capsys)
-    assert "must be a positive" in refused(["servo", "--image", image, "--distance", "0"], out, capsys)
+    assert "trained for a scene" in refused(
+        ["servo", "--image", image, "--method", "aevs"], out, capsys
+    )
+    assert "must be a positive" in refused(
+        ["servo", "--image", image, "--distance", "0"], out, capsys
+    )
     assert "two were trained for any scene" in refused(
-        ["bench", "--models", f"{pair},{any_scene_model.SHIPPED / 'cnn-pair.safetensors'}", "--methods", "auto"], out, capsys
+        [
+            "bench",
+            "--models",
+            f"{pair},{any_scene_model.SHIPPED / 'cnn-pair.safetensors'}",
+            "--methods",
+            "auto",
+        ],
+        out,
+        capsys,
     )
 
 
 def test_a_network_of_ones_own_is_benched(pair, image, tmp_path):
-    args = ["bench", "--methods", "cnn-pair,sift", "--sets", "gaussian", "--image", str(image), "--quick", "--n", "1"]
+    args = [
+        "bench",
+        "--methods",
+        "cnn-pair,sift",
+        "--sets",
+        "gaussian",
+        "--image",
+        str(image),
+        "--quick",
+        "--n",
+        "1",
+    ]
     assert main([*args, "--models", str(pair), "--out", str(tmp_path / "own")]) == 0
     assert main([*args, "--models", str(pair), "--out", str(tmp_path / "own"), "--resume"]) == 0
-    assert main([*args, "--out", str(tmp_path / "own"), "--resume"]) == 2, "another network is another benchmark"
+    assert main([*args, "--out", str(tmp_path / "own"), "--resume"]) == 2, (
+        "another network is another benchmark"
+    )
 
 
 def test_weights_that_ship_are_loaded_by_name(pair, small_camera):
-    for name, methods in (("cnn-pair", (None, "auto", "cnn-pair")), ("keypoints", (None, "dfbvs+edges", "dfbvs"))):
+    for name, methods in (
+        ("cnn-pair", (None, "auto", "cnn-pair")),
+        ("keypoints", (None, "dfbvs+edges", "dfbvs")),
+    ):
         depth = np.full((64, 64), 0.5) if name == "keypoints" else 0.5
         controllers = [deepservo.load(name, method, small_camera, depth) for method in methods]
         assert all(controller.camera == small_camera for controller in controllers)
         assert type(controllers[0]) is type(controllers[1]) is not type(controllers[2])
-    own, ships = (deepservo.load(path, "cnn-pair", small_camera).cells.net.state_dict() for path in (pair, "cnn-pair"))
-    assert not torch.equal(own["sharpness"], ships["sharpness"]), "a file of one's own is another network"
+    own, ships = (
+        deepservo.load(path, "cnn-pair", small_camera).cells.net.state_dict()
+        for path in (pair, "cnn-pair")
+    )
+    assert not torch.equal(own["sharpness"], ships["sharpness"]), (
+        "a file of one's own is another network"
+    )
 
 
 def test_what_cannot_be_loaded_is_said(pair, files, small_camera):

@@ -1,4 +1,6 @@
-"""Model files of before load, and steer as they did. `tests/golden/cnn-model.safetensors` was written before modules moved into rooms."""
+"""Model files of before load, and steer as they did. `tests/golden/cnn-model.safetensors` was
+written before modules moved into rooms.
+"""
 
 from pathlib import Path
 

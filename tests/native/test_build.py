@@ -1,4 +1,6 @@
-"""The libraries that are compiled into a wheel: one for each instruction set, the best that the processor can is loaded."""
+"""The libraries that are compiled into a wheel: one for each instruction set, the best that the
+processor can is loaded.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from deepservo.images.sampler import build_pyramid, sample, sample_reference
 from deepservo.native import build
 from tiny import mild_homographies
 
-pytestmark = pytest.mark.skipif(build.compiler() is None or build.machine() != "x86_64", reason="no C compiler for x86-64")
+pytestmark = pytest.mark.skipif(
+    build.compiler() is None or build.machine() != "x86_64", reason="no C compiler for x86-64"
+)
 ALL = build.SETS["x86_64"]
 
 
@@ -46,7 +50,9 @@ def installed(wheel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     ],
 )
 @pytest.mark.usefixtures("installed")
-def test_the_best_that_the_processor_can_is_taken(able: str, taken: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_that_the_processor_can_is_taken(
+    able: str, taken: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(build, "processor", lambda: f"flags : {able}")
     path = build.shipped()
     assert (path and path.name.split("-")[1]) == taken
@@ -62,7 +68,9 @@ def test_a_library_of_other_sources_is_left(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.usefixtures("installed")
-def test_each_draws_what_the_slow_twin_draws_without_a_compiler(name: str, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch):
+def test_each_draws_what_the_slow_twin_draws_without_a_compiler(
+    name: str, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+):
     if not set(ALL[name][1].split()) <= set(build.processor().split()):
         pytest.skip(f"this processor has no {name}")
     monkeypatch.setattr(build, "SETS", {"x86_64": {name: ALL[name]}})
@@ -75,7 +83,9 @@ def test_each_draws_what_the_slow_twin_draws_without_a_compiler(name: str, gener
     assert (found - sample_reference(pyramid, Hs, (40, 50), torch.ones(1, 1))[0]).abs().max() < 2e-5
 
 
-def test_without_a_compiler_a_wheel_is_made_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_a_wheel_is_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CC", "false")
     assert build.into_wheel(tmp_path) == [] and not list(tmp_path.iterdir())
     monkeypatch.delenv("CC")

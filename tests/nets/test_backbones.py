@@ -45,7 +45,9 @@ def test_every_backbone_answers_as_many_numbers_as_it_says_and_learns(name):
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_b0", "compact"])
 def test_for_inference_no_batch_norm_is_left_and_the_answer_is_the_same(name, generator):
     net = lived_in(backbone(name), generator).double()
-    images = torch.rand(2, 3, min(net.size, 96), min(net.size, 96), generator=generator, dtype=torch.float64)
+    images = torch.rand(
+        2, 3, min(net.size, 96), min(net.size, 96), generator=generator, dtype=torch.float64
+    )
     plain = folded(net)
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in plain.modules())
     with torch.no_grad():
@@ -58,7 +60,11 @@ def test_the_published_regressors_stand_on_every_backbone(name, channels):
     with torch.device("meta"):
         images = torch.rand(2, channels, backbone(name).size, backbone(name).size)
         siamese, regressor = SiameseNet(name), RegressionNet(name)
-        assert siamese.answer(siamese.features(images), siamese.features(images[:1])).shape == regressor(images).shape == (2, 6)
+        assert (
+            siamese.answer(siamese.features(images), siamese.features(images[:1])).shape
+            == regressor(images).shape
+            == (2, 6)
+        )
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -85,7 +91,11 @@ def test_weights_from_torchvision_give_its_answer(name, tmp_path):
 
 def _saved(tmp_path, **changes):
     """A file of ResNet-18's weights as torchvision saves them, changed; None takes a tensor out."""
-    found = {**resnet18().state_dict(), "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+    found = {
+        **resnet18().state_dict(),
+        "fc.weight": torch.zeros(1000, 512),
+        "fc.bias": torch.zeros(1000),
+    }
     found |= {k.replace("__", "."): v for k, v in changes.items()}
     file = tmp_path / "weights.safetensors"
     save_file({k: v.clone() for k, v in found.items() if v is not None}, file)
@@ -103,10 +113,16 @@ def test_weights_without_the_classes_are_taken_from_safetensors_too(tmp_path):
     ("changes", "words"),
     [
         ({"layer2__0__conv1__weight": None}, "lacks layer2.0.conv1.weight"),
-        ({"layer2__0__conv1__weight": torch.zeros(128, 64, 1, 1)}, r"layer2.0.conv1.weight has shape \(128, 64, 1, 1\)"),
+        (
+            {"layer2__0__conv1__weight": torch.zeros(128, 64, 1, 1)},
+            r"layer2.0.conv1.weight has shape \(128, 64, 1, 1\)",
+        ),
         ({"layer5__bias": torch.zeros(3)}, "has no layer5.bias"),
         ({"bn1__weight": torch.full((64,), torch.nan)}, "bn1.weight is not finite"),
-        ({"conv1__weight": None, "stem__weight": torch.zeros(2)}, "lacks conv1.weight and has stem.weight"),
+        (
+            {"conv1__weight": None, "stem__weight": torch.zeros(2)},
+            "lacks conv1.weight and has stem.weight",
+        ),
     ],
 )
 def test_weights_of_another_network_are_refused_by_name(tmp_path, changes, words):
@@ -152,7 +168,13 @@ def test_an_unknown_backbone_is_refused_with_the_nearest():
 def test_building_a_backbone_touches_no_disk_and_no_network():
     code = (
         "import sys; from deepservo.nets.backbones import backbone\n"
-        "seen = []; sys.addaudithook(lambda event, args: seen.append(event) if event in ('open', 'socket.connect') else None)\n"
+        "seen = []; sys.addaudithook(lambda event, args: seen.append(event) if event in ('open', "
+        "'socket.connect') else None)\n"
         "backbone('efficientnet_b0'); print(seen)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

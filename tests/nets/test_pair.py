@@ -18,16 +18,22 @@ from deepservo.training.tasks.pose import generator
 
 def test_pairs_look_at_the_same_and_roll_little_against_each_other():
     goals, views = pairs(500, generator(0, 0))
-    assert ((goals[:, 2, 3] < -0.75) & (goals[:, 2, 3] > -1.3)).all() and (views[:, 2, 3] <= -0.35).all()
+    assert ((goals[:, 2, 3] < -0.75) & (goals[:, 2, 3] > -1.3)).all() and (
+        views[:, 2, 3] <= -0.35
+    ).all()
     metres, radians = se3.distance(goals, views)
     assert metres.quantile(0.9) > 0.9 and metres.quantile(0.1) < 0.4, "far ones and near ones"
     assert 20 < radians.rad2deg().median() < 60
     x = (goals[:, :3, 0] * views[:, :3, 0]).sum(1)
-    assert x.quantile(0.05) > math.cos(math.radians(65)), "what was right is still on the right, foreshortened"
+    assert x.quantile(0.05) > math.cos(math.radians(65)), (
+        "what was right is still on the right, foreshortened"
+    )
 
 
 def test_a_cell_is_sought_where_the_other_picture_shows_what_it_sees():
-    """The slow twin renders: a picture whose grey is its own x, or y, tells at every pixel which place is seen there."""
+    """The slow twin renders: a picture whose grey is its own x, or y, tells at every pixel which
+    place is seen there.
+    """
     camera = Camera(64, 64, 80.0, 80.0, 33.0, 30.0)
     goals, views = pairs(20, generator(1, 0))
     ramp = torch.linspace(0, 1, 256)
@@ -38,9 +44,13 @@ def test_a_cell_is_sought_where_the_other_picture_shows_what_it_sees():
         inside = seen & (px > 1).all(-1) & (px < 62).all(-1)
         assert inside.float().mean() > 0.1
         grid = (px.float() + 0.5) / 32 - 1
-        shown = torch.nn.functional.grid_sample(at_goal, grid[:, :, None], align_corners=False)[:, 0, :, 0]
+        shown = torch.nn.functional.grid_sample(at_goal, grid[:, :, None], align_corners=False)[
+            :, 0, :, 0
+        ]
         centres = (cell_centres(64, 64).float() + 0.5) / 32 - 1
-        own = torch.nn.functional.grid_sample(at_view, centres.expand(20, -1, -1)[:, :, None], align_corners=False)[:, 0, :, 0]
+        own = torch.nn.functional.grid_sample(
+            at_view, centres.expand(20, -1, -1)[:, :, None], align_corners=False
+        )[:, 0, :, 0]
         assert (shown - own)[inside].abs().max() < 3e-3, axis
 
 
@@ -48,7 +58,9 @@ def test_textures_are_a_function_of_seed_and_step():
     walked, jumped = Textures(), Textures()
     steps = [walked.at(3, step) for step in range(10)]
     assert all(torch.equal(a, b) for a, b in zip(steps[9], jumped.at(3, 9), strict=True))
-    new = [sum(not torch.equal(a, b) for a, b in zip(*each, strict=True)) for each in pairwise(steps)]
+    new = [
+        sum(not torch.equal(a, b) for a, b in zip(*each, strict=True)) for each in pairwise(steps)
+    ]
     assert new == [1] * 9, "one new picture a step"
     given = (torch.arange(5) / 10)[:, None, None, None].expand(5, 1, 40, 50)
     assert torch.isin(Textures(given).at(0, 0), given).all()
@@ -66,7 +78,9 @@ def test_light_on_a_part_of_the_picture_hardly_changes_what_the_network_sees():
     picture = texture((128, 128), generator(0, 2))[None]
     shaded = picture * torch.linspace(0.5, 1, 128)
     seen = PairNet().seen
-    assert (seen(picture)[:, 1] - seen(shaded)[:, 1]).abs().mean() < 0.1 * (picture - shaded).abs().mean() / picture.std()
+    assert (seen(picture)[:, 1] - seen(shaded)[:, 1]).abs().mean() < 0.1 * (
+        picture - shaded
+    ).abs().mean() / picture.std()
 
 
 def test_it_learns_to_tell_cells_apart():
@@ -81,7 +95,9 @@ def test_it_learns_to_tell_cells_apart():
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-4:]) < 0.85 * sum(losses[:4])
-    assert task.loss(net, 0, 5).item() == task.loss(net, 0, 5).item(), "the batch of a step is always the same"
+    assert task.loss(net, 0, 5).item() == task.loss(net, 0, 5).item(), (
+        "the batch of a step is always the same"
+    )
 
 
 def test_matches_are_answered_for_pictures_of_any_multiple_of_a_cell():
@@ -93,7 +109,9 @@ def test_matches_are_answered_for_pictures_of_any_multiple_of_a_cell():
     assert logits.shape == (2, 5 * 6, 8 * 12 + 1)
     best = logits[..., :-1].argmax(-1)
     same = net.similar(a.flatten(2), a.flatten(2))[..., :-1].argmax(-1)
-    assert best.max() < 96 and torch.equal(same, torch.arange(96).expand(2, -1)), "a picture matches itself"
+    assert best.max() < 96 and torch.equal(same, torch.arange(96).expand(2, -1)), (
+        "a picture matches itself"
+    )
 
 
 def test_a_network_that_cannot_be_is_refused():

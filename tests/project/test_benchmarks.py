@@ -9,7 +9,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def asked(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_every_script_has_a_name() -> None:
@@ -17,7 +19,11 @@ def test_every_script_has_a_name() -> None:
     assert listed.returncode == 0 and not listed.stderr
     names = {line.split()[0] for line in listed.stdout.splitlines() if line.startswith("    ")}
     folder, runs = ROOT / "benchmarks", '__name__ == "__main__"'
-    scripts = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py") if runs in path.read_text()}
+    scripts = {
+        path.relative_to(folder).with_suffix("").as_posix()
+        for path in folder.rglob("*.py")
+        if runs in path.read_text()
+    }
     assert names == scripts - {"__main__"}
 
 

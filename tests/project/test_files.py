@@ -1,4 +1,6 @@
-"""The files that others look for: how to cite, and that what they say of the version and the methods is so."""
+"""The files that others look for: how to cite, and that what they say of the version and the
+methods is so.
+"""
 
 from pathlib import Path
 
@@ -15,7 +17,11 @@ def test_the_citation_is_of_this_version_and_of_the_five_papers():
     assert cited["version"] == deepservo.__version__
     assert sorted(paper["year"] for paper in cited["references"]) == [2018, 2021, 2022, 2022, 2023]
     named = " ".join(paper["notes"] for paper in cited["references"])
-    published = {name for name in METHODS if name.startswith(("aevs", "mlvs", "siamese", "dfbvs")) or name == "cnn"}
+    published = {
+        name
+        for name in METHODS
+        if name.startswith(("aevs", "mlvs", "siamese", "dfbvs")) or name == "cnn"
+    }
     assert all(f"`{name}`" in named for name in published)
 
 

@@ -1,4 +1,6 @@
-"""What runs on a GPU, on one that is pretended: nothing is mixed with the processor's, and hardly anything waits for it."""
+"""What runs on a GPU, on one that is pretended: nothing is mixed with the processor's, and hardly
+anything waits for it.
+"""
 
 import json
 import warnings
@@ -36,7 +38,9 @@ from pretend import CPU, GPU, pretended_gpu
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*CUDA is not available.*")  # of autocast, which is for a real one
+        warnings.filterwarnings(
+            "ignore", message=".*CUDA is not available.*"
+        )  # of autocast, which is for a real one
         yield
 
 
@@ -44,8 +48,16 @@ def test_a_pretended_gpu_refuses_what_a_real_one_does():
     there = torch.rand(3)
     with pretended_gpu() as gpu:
         here = torch.rand(3)
-        assert (here.device, there.device, (here + 1).device, here.cpu().device, there.to(GPU).device) == (GPU, CPU, GPU, CPU, GPU)
-        assert torch.from_numpy(np.zeros(3)).device == CPU and (here * torch.tensor(2.0)).device == GPU
+        assert (
+            here.device,
+            there.device,
+            (here + 1).device,
+            here.cpu().device,
+            there.to(GPU).device,
+        ) == (GPU, CPU, GPU, CPU, GPU)
+        assert (
+            torch.from_numpy(np.zeros(3)).device == CPU and (here * torch.tensor(2.0)).device == GPU
+        )
         with pytest.raises(RuntimeError, match="expected all tensors on one device"):
             here + there
         with pytest.raises(TypeError, match="copy it to the processor first"):
@@ -58,13 +70,17 @@ def test_a_pretended_gpu_refuses_what_a_real_one_does():
 def test_every_recipe_learns_there_and_its_model_comes_back(name, tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "RUNS", 1)
     monkeypatch.setattr(distributed, "on_device", pretended_gpu)
-    model = full_scale.learned(Plan.of(name, 2, True, 0), tmp_path / "m", 0, False, lambda progress: None)
+    model = full_scale.learned(
+        Plan.of(name, 2, True, 0), tmp_path / "m", 0, False, lambda progress: None
+    )
     assert {getattr(tensor, "_pretended", None) for tensor in model.net.parameters()} == {CPU}
 
 
 @pytest.mark.parametrize("key", RECIPES)
 def test_a_step_hardly_waits_for_numbers(key, scene):
-    """Redrawing pairs that share too little asks twice each time; where superpixels go is asked once."""
+    """Redrawing pairs that share too little asks twice each time; where superpixels go is asked
+    once.
+    """
     chosen = RECIPES[key]
     with pretended_gpu() as gpu:
         task = chosen.task(scene.to(GPU), PAPER_CAMERA, 0.6)
@@ -79,11 +95,15 @@ def test_a_step_hardly_waits_for_numbers(key, scene):
 
 
 def test_what_is_kept_of_one_device_is_not_used_on_another(scene):
-    """The poses and covers of CNN-VS's data set are drawn once: on the processor first, and then on a GPU."""
+    """The poses and covers of CNN-VS's data set are drawn once: on the processor first, and then on
+    a GPU.
+    """
     chosen = RECIPES["cnn", "paper"]
     for place in (nullcontext, pretended_gpu, nullcontext):
         with place():
-            task = replace(chosen.task(scene.to(torch.get_default_device()), PAPER_CAMERA, 0.6), batch=2)
+            task = replace(
+                chosen.task(scene.to(torch.get_default_device()), PAPER_CAMERA, 0.6), batch=2
+            )
             assert torch.isfinite(task.loss(chosen.net(task, "compact"), 0, 0).detach().cpu())
 
 
@@ -106,7 +126,10 @@ def test_a_loop_of_whole_picture_methods_runs_there(name, scene):
     with pretended_gpu():
         there = scene.to(GPU)
         model = model_of(name, there)
-        controller, world = build(name, CAMERA, 0.6, model), Simulator(there, CAMERA, T_start.to(GPU))
+        controller, world = (
+            build(name, CAMERA, 0.6, model),
+            Simulator(there, CAMERA, T_start.to(GPU)),
+        )
         goal = there.render(CAMERA, T_goal.to(GPU))
         controller.set_goal(goal)
         trajectory = servo(world, controller, goal, 3)
@@ -118,20 +141,28 @@ def test_a_loop_of_whole_picture_methods_runs_there(name, scene):
 def test_a_benchmark_takes_place_there_and_says_the_same(method, name, scene, monkeypatch):
     monkeypatch.setattr(distributed, "on_device", pretended_gpu)
     model = model_of(method, scene, PAPER_CAMERA)
-    known = Model(method, model.net.eval(), scene, PAPER_CAMERA, 0.6, "noise", {"seconds": 1.0, "steps": 1})
+    known = Model(
+        method, model.net.eval(), scene, PAPER_CAMERA, 0.6, "noise", {"seconds": 1.0, "steps": 1}
+    )
     job = Job(method, name, "", "noise", 3)
     rows = {}
     for gpu in (False, True):
-        bench = Bench(PAPER_CAMERA, 0.6, {"noise": scene}, {("noise", method): known}, 0, budget=6, gpu=gpu)
+        bench = Bench(
+            PAPER_CAMERA, 0.6, {"noise": scene}, {("noise", method): known}, 0, max_steps=6, gpu=gpu
+        )
         rows[gpu] = row(job, [Prepared(job, bench).run(range(3))], bench)
     assert rows[True]["n"] == rows[False]["n"] == 3
-    assert rows[True]["end_mm_median_all"] == pytest.approx(rows[False]["end_mm_median_all"], rel=1e-3)
-    assert {getattr(p, "_pretended", CPU) for p in known.net.parameters()} == {CPU}, "the model itself stays where it was"
+    assert rows[True]["end_mm_median_all"] == pytest.approx(
+        rows[False]["end_mm_median_all"], rel=1e-3
+    )
+    assert {getattr(p, "_pretended", CPU) for p in known.net.parameters()} == {CPU}, (
+        "the model itself stays where it was"
+    )
 
 
 def test_runs_go_by_halves_where_memory_is_short(scene, monkeypatch):
     job = Job("dvs", "lookat", "", "noise", 5)
-    bench = Bench(PAPER_CAMERA, 0.6, {"noise": scene}, {}, 0, budget=3)
+    bench = Bench(PAPER_CAMERA, 0.6, {"noise": scene}, {}, 0, max_steps=3)
     whole, tried = Prepared(job, bench).run(range(5)), []
 
     def tight(world, *rest):
@@ -144,22 +175,39 @@ def test_runs_go_by_halves_where_memory_is_short(scene, monkeypatch):
     prepared = Prepared(job, bench)
     with pytest.warns(UserWarning, match="dvs: out of memory; 3 runs go together, not 5"):
         parts = prepared.run(range(5))
-    assert tried == [5, 3, 2, 2, 1] and parts.runs.mm == pytest.approx(whole.runs.mm) and parts.runs.run.tolist() == list(range(5))
+    assert (
+        tried == [5, 3, 2, 2, 1]
+        and parts.runs.mm == pytest.approx(whole.runs.mm)
+        and parts.runs.run.tolist() == list(range(5))
+    )
     prepared.run(range(4))
     assert tried[5:] == [2, 2], "what did not fit is not tried again"
     prepared.most, tried[:] = 1, []
-    monkeypatch.setattr(runs, "servo", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError()))
+    monkeypatch.setattr(
+        runs, "servo", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError())
+    )
     with pytest.raises(InputError, match="does not hold one run"):
         prepared.run(range(2))
 
 
 def test_the_speed_of_a_device_is_measured_beside_its_floors(tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "TIMED", 2)
-    monkeypatch.setattr(torch, "compile", lambda work, mode: work)  # which takes longer than all else here
-    monkeypatch.setitem(speed.PUBLISHED, "aevs", lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18, 4, 8, 64)).eval()))
+    monkeypatch.setattr(
+        torch, "compile", lambda work, mode: work
+    )  # which takes longer than all else here
+    monkeypatch.setitem(
+        speed.PUBLISHED,
+        "aevs",
+        lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18, 4, 8, 64)).eval()),
+    )
     out = tmp_path / "gpu.json"
     speed.main(methods=("dvs", "dvs-visp", "aevs"), runs=(1, 2), copied=10_000, side=64, out=out)
     rows = json.loads(out.read_text())["rows"]
-    assert [(row["method"], row["runs"]) for row in rows] == [(m, n) for m in ("dvs", "dvs-visp", "aevs") for n in (1, 2)]
-    assert all(row["steps_per_s"] > 0 and 0 < row["ms_p50"] <= row["ms_p99"] and row["memory_floor"] > 0 for row in rows)
+    assert [(row["method"], row["runs"]) for row in rows] == [
+        (m, n) for m in ("dvs", "dvs-visp", "aevs") for n in (1, 2)
+    ]
+    assert all(
+        row["steps_per_s"] > 0 and 0 < row["ms_p50"] <= row["ms_p99"] and row["memory_floor"] > 0
+        for row in rows
+    )
     assert rows[2]["flop_floor"] is None and rows[4]["flop_floor"] > 0

@@ -8,7 +8,7 @@ import pytest
 
 import deepservo
 from deepservo import METHODS, Camera, InputError
-from deepservo.methods.handoff import Handoff
+from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.moved import MOVED
 
 # Of each, what a script of before is likely to have taken from it.
@@ -30,6 +30,7 @@ HELD = {
     "bench.poses": "read_poses",
     "memory": "check available",
     "lens": "fold bent",
+    "methods.handoff": "Handoff Still",
 }
 
 
@@ -44,7 +45,13 @@ def test_a_name_of_before_holds_what_it_held(name: str) -> None:
 def test_it_is_the_same_thing_and_a_warning_says_where_it_is() -> None:
     code = "from deepservo import pictures; from deepservo.robots.meshes import Mesh\n"
     code += "from deepservo.worlds import meshes; assert Mesh is meshes.Mesh"
-    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "deepservo.pictures is now deepservo.images.pictures, and goes in 0.3" in done.stderr
     with pytest.raises(ModuleNotFoundError):
@@ -60,6 +67,19 @@ def test_the_simulator_is_found_where_it_was() -> None:
 
 
 def test_a_composed_name_among_the_methods(small_camera: Camera) -> None:
-    assert isinstance(METHODS["sift+dvs"](small_camera, depth=0.6), Handoff) and "sift+dvs" not in METHODS
+    assert (
+        isinstance(METHODS["sift+dvs"](small_camera, depth=0.6), CoarseToFine)
+        and "sift+dvs" not in METHODS
+    )
     with pytest.raises(InputError, match="did you mean sift"):
         METHODS["sfit"]
+
+
+def test_a_controller_answers_to_its_names_of_before(small_camera: Camera) -> None:
+    controller = METHODS["dvs"](small_camera)
+    gain = controller.gain
+    with pytest.warns(DeprecationWarning, match="pace of a controller is now scale_gain"):
+        controller.pace(0.1)
+    assert controller.gain == pytest.approx(10 * gain)
+    with pytest.raises(AttributeError, match="'nothing'"):
+        _ = controller.nothing

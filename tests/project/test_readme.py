@@ -1,4 +1,6 @@
-"""What the README and the docs say is so: the snippet runs, the tables are those of results/, every file and link is there."""
+"""What the README and the docs say is so: the snippet runs, the tables are those of results/, every
+file and link is there.
+"""
 
 import re
 import subprocess
@@ -24,11 +26,20 @@ def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     camera = deepservo.Camera(width=224, height=224, fx=300, fy=300, cx=119, cy=109)
     picture, calibrated = bundled("coffee"), CalibratedCamera(camera)
-    learn(picture, make_scene(picture, calibrated, "coffee"), calibrated, tmp_path / "model.safetensors", name="coffee", steps=2)
+    learn(
+        picture,
+        make_scene(picture, calibrated, "coffee"),
+        calibrated,
+        tmp_path / "model.safetensors",
+        name="coffee",
+        steps=2,
+    )
     seen = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     names = {"goal_image": seen, "image": seen}
     exec(snippet, names)
-    assert names["v_cam"].shape == (1, 6) and names["v_cam"].abs().max() < 1e-6, "at the goal it stands still"
+    assert names["v_cam"].shape == (1, 6) and names["v_cam"].abs().max() < 1e-6, (
+        "at the goal it stands still"
+    )
     assert names["controller"].gain == pytest.approx(0.1 * 30)
     (loaded,) = re.findall(r"or (deepservo\.load\(.*?\))", snippet)
     exec(f"other = {loaded}", names)
@@ -39,9 +50,19 @@ def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_the_snippets_of_the_docs_run(page: str, monkeypatch: pytest.MonkeyPatch):
     (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     size = (480, 640) if "height=480" in snippet else (224, 224)
-    seen, sent, left = np.random.default_rng(0).integers(0, 256, size, np.uint8), [], iter([False] * 3 + [True])
+    seen, sent, left = (
+        np.random.default_rng(0).integers(0, 256, size, np.uint8),
+        [],
+        iter([False] * 3 + [True]),
+    )
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    names = {"goal_image": seen, "image": seen, "grab": lambda: seen, "send": sent.append, "done": lambda: next(left)}
+    names = {
+        "goal_image": seen,
+        "image": seen,
+        "grab": lambda: seen,
+        "send": sent.append,
+        "done": lambda: next(left),
+    }
     exec(snippet, names)
     assert names["v_cam"].abs().max() < 1e-6, "at the goal it stands still"
     if sent:
@@ -66,9 +87,13 @@ def test_every_file_has_its_line():
                 and path.parent.name != "__pycache__"
                 and not (path.name == "__init__.py" and path.parent.name != "deepservo")
             ):
-                assert f"{path.name}`" in listing, f"{path.relative_to(ROOT)} has no line in docs/architecture.md"
+                assert f"{path.name}`" in listing, (
+                    f"{path.relative_to(ROOT)} has no line in docs/architecture.md"
+                )
     for named in re.findall(r"`([\w./]+\.(?:py|c|html))`", listing):
-        assert any(list((ROOT / folder).rglob(Path(named).name)) for folder in ("src", "benchmarks")), f"{named} is listed, but not there"
+        assert any(
+            list((ROOT / folder).rglob(Path(named).name)) for folder in ("src", "benchmarks")
+        ), f"{named} is listed, but not there"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -81,4 +106,6 @@ def test_links_lead_somewhere(page: Path):
 def test_no_index_is_named():
     """Whoever installs chooses the package index."""
     for name in ("Makefile", "pyproject.toml", "constraints-cpu.txt", "README.md", ".ci/run"):
-        assert not re.search(r"https?://|\bfile://", (ROOT / name).read_text()), f"{name} names a host"
+        assert not re.search(r"https?://|\bfile://", (ROOT / name).read_text()), (
+            f"{name} names a host"
+        )

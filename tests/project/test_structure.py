@@ -6,10 +6,12 @@ from pathlib import Path
 import deepservo
 
 ROOT = Path(deepservo.__file__).parent
-# From the ground up: a room may import those before it and its own files. A new file at the top, or a new room, takes its place here.
+# From the ground up: a room may import those before it and its own files. A new file at the top, or
+# a new room, takes its place here.
 ROAD = (
-    "errors", "version", "moved", "native", "system", "geometry", "camera", "images", "control", "nets", "features", "scene", "models",
-    "methods", "loop", "worlds", "training", "evaluation", "report", "bench", "cli", "__main__",
+    "errors", "version", "moved", "native", "system", "geometry", "camera", "images", "control",
+    "nets", "features", "scene", "models", "methods", "loop", "worlds", "training", "evaluation",
+    "report", "bench", "cli", "__main__",
 )  # fmt: skip
 MOST = 8  # modules that lie loose beside the rooms
 LONGEST = 400  # lines
@@ -62,10 +64,16 @@ def test_no_import_runs_back():
     for name, path in names.items():
         for target in imports(path, names):
             assert target in names, f"{name} imports {target}, which is no module"
-            if name == "deepservo":  # the door: it shows the public names, and may take them from anywhere
+            if (
+                name == "deepservo"
+            ):  # the door: it shows the public names, and may take them from anywhere
                 continue
-            assert target != "deepservo", f"{name} imports the package's door, which imports everything"
-            assert ROAD.index(room(target)) <= ROAD.index(room(name)), f"{name} imports {target}: back along the road"
+            assert target != "deepservo", (
+                f"{name} imports the package's door, which imports everything"
+            )
+            assert ROAD.index(room(target)) <= ROAD.index(room(name)), (
+                f"{name} imports {target}: back along the road"
+            )
 
 
 def test_no_import_runs_in_a_circle():

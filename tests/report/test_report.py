@@ -27,25 +27,46 @@ def own(text: str) -> str:
 
 
 def result(text: str) -> str:
-    return html.unescape(re.search(r'(?s)class="result">(.*?)</p>', text)[1]).replace("\N{NO-BREAK SPACE}", " ")
+    return html.unescape(re.search(r'(?s)class="result">(.*?)</p>', text)[1]).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
 
 
 def test_page_loads_nothing(tmp_path: Path) -> None:
     text = own(page(tmp_path / "report.html", runs(), training=TRAINING))
     assert "default-src 'none'" in text
     assert not re.search(
-        r"https?:|//cdn|<link|@import|<iframe|fetch\(|XMLHttpRequest|url\(|\bimport\b", re.sub(r"data:image/webp[^\"]*", "", text)
+        r"https?:|//cdn|<link|@import|<iframe|fetch\(|XMLHttpRequest|url\(|\bimport\b",
+        re.sub(r"data:image/webp[^\"]*", "", text),
     )
-    assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)"', text))
-    assert [p.name for p in tmp_path.iterdir()] == ["report.html"], "nothing is left beside the page"
+    assert all(
+        address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)"', text)
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"], (
+        "nothing is left beside the page"
+    )
 
 
 def test_pictures_are_what_the_world_of_the_runs_shows(tmp_path: Path) -> None:
     def look(Ts: torch.Tensor) -> torch.Tensor:
-        return (0.9 + Ts[:, 2, 3]).reshape(-1, 1, 1, 1).expand(-1, 1, CAMERA.height, CAMERA.width).float()
+        return (
+            (0.9 + Ts[:, 2, 3])
+            .reshape(-1, 1, 1, 1)
+            .expand(-1, 1, CAMERA.height, CAMERA.width)
+            .float()
+        )
 
     one = runs()
-    write_report(tmp_path / "report.html", title="", rows=[ROW], runs=[one], scene=SCENE, camera=CAMERA, training=None, look=look)
+    write_report(
+        tmp_path / "report.html",
+        title="",
+        rows=[ROW],
+        runs=[one],
+        scene=SCENE,
+        camera=CAMERA,
+        training=None,
+        look=look,
+    )
     film = data((tmp_path / "report.html").read_text("utf-8"))["sets"][0]["film"][0]
     for name, k in (("start", 0), ("end", -1)):
         packed = np.frombuffer(base64.b64decode(film[name].split(",")[1]), np.uint8)
@@ -59,12 +80,16 @@ def test_sentence_says_what_the_poses_say(tmp_path: Path) -> None:
     mm, deg = 1e3 * metres[2:].median(), torch.rad2deg(radians[2:].median())
     assert mm > 1e-3 > deg, "three digits, but five decimals at most"
     text = page(tmp_path / "report.html", run)
-    assert result(
-        text
-    ) == f"2 of 5 cameras came home; the median one of those stopped {mm:.3g} mm and {deg:.5f} deg from the goal.".replace("2 of", "3 of")
+    assert (
+        result(text)
+        == f"2 of 5 cameras came home; the median one of those stopped {mm:.3g} mm and {deg:.5f} "
+        "deg from the goal.".replace("2 of", "3 of")
+    )
     packed = data(text)["sets"][0]
     assert packed["end_mm"] == pytest.approx((1e3 * metres).tolist(), rel=1e-3)
-    assert packed["curves"]["mm"]["lines"][0][-1] == pytest.approx(packed["end_mm"][packed["drawn"][0]], rel=1e-3)
+    assert packed["curves"]["mm"]["lines"][0][-1] == pytest.approx(
+        packed["end_mm"][packed["drawn"][0]], rel=1e-3
+    )
     assert packed["film"][0]["role"].startswith("did not come home")
 
 
@@ -122,8 +147,13 @@ def test_early_stops_end_their_curves(tmp_path: Path) -> None:
     run.trajectory.image_error[10:, 1] = torch.nan
     packed = data(page(tmp_path / "report.html", run))["sets"][0]
     line = packed["drawn"].index(1)
-    assert (len(packed["curves"]["mm"]["lines"][line]), len(packed["curves"]["image"]["lines"][line])) == (11, 10)
-    assert packed["end_image"][1] == pytest.approx(float(run.trajectory.image_error[9, 1]), rel=1e-3)
+    assert (
+        len(packed["curves"]["mm"]["lines"][line]),
+        len(packed["curves"]["image"]["lines"][line]),
+    ) == (11, 10)
+    assert packed["end_image"][1] == pytest.approx(
+        float(run.trajectory.image_error[9, 1]), rel=1e-3
+    )
 
 
 def test_many_runs_stay_small(tmp_path: Path) -> None:
@@ -144,7 +174,11 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
 @needs_browser
 @pytest.mark.parametrize("known", [True, False], ids=["simulated", "no-goal-pose"])
 def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
-    run = runs(4, one_goal=False, lost=1) if known else replace(runs(1), Ts_world_goal=None, converged=None)
+    run = (
+        runs(4, one_goal=False, lost=1)
+        if known
+        else replace(runs(1), Ts_world_goal=None, converged=None)
+    )
     path = tmp_path / "a report.html"
     page(path, run, run, title=NASTY, training=TRAINING)
     drawn = opened(path, "900,1200")
@@ -156,25 +190,59 @@ def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
 @needs_browser
 @pytest.mark.parametrize("width", [360, 390, 1280])
 def test_nothing_runs_over_its_card(tmp_path: Path, width: int) -> None:
-    """At the width of a phone the table of results must not become a box to scroll in, however long a name or a figure."""
-    rates = {"converged": 0.987654, "converged_ci": [0.9630065, 1.0], "strict": 0.0123456, "settled": 1.0, "length_ratio": 1.0332830}
-    figures = {f"end_{unit}_{of}": x for unit in ("mm", "deg") for of, x in (("median", 1.176e-4), ("mean", 1.0815e-4), ("std", 9.4667e-6))}
-    names = {"method": "cnn+dvs", "set": "lookat-rz-perturbed", "scene": "immunohistochemistry.png", "n": 10000, "steps_median": 122.5}
+    """At the width of a phone the table of results must not become a box to scroll in, however long
+    a name or a figure.
+    """
+    rates = {
+        "converged": 0.987654,
+        "converged_ci": [0.9630065, 1.0],
+        "strict": 0.0123456,
+        "settled": 1.0,
+        "length_ratio": 1.0332830,
+    }
+    figures = {
+        f"end_{unit}_{of}": x
+        for unit in ("mm", "deg")
+        for of, x in (("median", 1.176e-4), ("mean", 1.0815e-4), ("std", 9.4667e-6))
+    }
+    names = {
+        "method": "cnn+dvs",
+        "set": "lookat-rz-perturbed",
+        "scene": "immunohistochemistry.png",
+        "n": 10000,
+        "steps_median": 122.5,
+    }
     path = tmp_path / "report.html"
-    write_report(path, title="cnn+dvs on coffee", rows=[rates | figures | names | {"ms_per_step_p50": 1308.53, "ms_per_step_p99": 9999.9}],
-                 runs=[runs(4, lost=1)], scene=SCENE, camera=CAMERA, training=TRAINING)  # fmt: skip
+    write_report(
+        path,
+        title="cnn+dvs on coffee",
+        rows=[rates | figures | names | {"ms_per_step_p50": 1308.53, "ms_per_step_p99": 9999.9}],
+        runs=[runs(4, lost=1)],
+        scene=SCENE,
+        camera=CAMERA,
+        training=TRAINING,
+    )
     found = measured(path, width)
     assert found["width"] == str(width) and not found["wide"]
-    assert html.unescape(found["end"]).replace("\N{NO-BREAK SPACE}", " ") == "0.00012mean 0.00011 ± < 0.00001"
+    assert (
+        html.unescape(found["end"]).replace("\N{NO-BREAK SPACE}", " ")
+        == "0.00012mean 0.00011 ± < 0.00001"
+    )
 
 
 def test_the_script_and_the_page_are_packed_with_the_package() -> None:
     """An installed package must find them; and a script must not end its own element."""
     text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8")
-    globs = re.findall(r'"([^"]+)"', re.search(r"(?s)package-data\]\ndeepservo = \[(.*?)\]", text)[1])
+    globs = re.findall(
+        r'"([^"]+)"', re.search(r"(?s)package-data\]\ndeepservo = \[(.*?)\]", text)[1]
+    )
     root = resources.files("deepservo")
-    others = [p for p in Path(str(root)).rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()]
+    others = [
+        p for p in Path(str(root)).rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()
+    ]
     assert {"run_page.html", "run_page.js"} <= {p.name for p in others}
     for path in others:
-        assert any(path.relative_to(str(root)).match(glob) for glob in globs), f"{path.name} would not be installed"
+        assert any(path.relative_to(str(root)).match(glob) for glob in globs), (
+            f"{path.name} would not be installed"
+        )
     assert "</script" not in (root / "report" / "run_page.js").read_text("utf-8")

@@ -18,7 +18,9 @@ seeds = st.integers(0, 10_000)
 SIMPLE = ("lookat", "lookat-rz", "screw")
 
 
-def drawn(name: str, n: int, generator: torch.Generator, distance: float) -> tuple[torch.Tensor, torch.Tensor]:
+def drawn(
+    name: str, n: int, generator: torch.Generator, distance: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Starts and goals of a published set that needs no camera."""
     return getattr(sampling, name.replace("-", "_"))(n, generator, distance)
 
@@ -26,18 +28,27 @@ def drawn(name: str, n: int, generator: torch.Generator, distance: float) -> tup
 @given(seeds)
 def test_world_points_are_seen_where_their_texels_are(seed):
     generator = torch.Generator().manual_seed(seed)
-    scene, camera = PlanarScene(torch.zeros(1, 30, 40), width=0.8), Camera(64, 48, 70.0, 75.0, 30.0, 25.0)
+    scene, camera = (
+        PlanarScene(torch.zeros(1, 30, 40), width=0.8),
+        Camera(64, 48, 70.0, 75.0, 30.0, 25.0),
+    )
     T = sampling.workspace(3, generator)
-    points = (torch.rand(3, 9, 2, generator=generator, dtype=torch.float64) - 0.5) * torch.tensor([0.8, 0.6])
+    points = (torch.rand(3, 9, 2, generator=generator, dtype=torch.float64) - 0.5) * torch.tensor(
+        [0.8, 0.6]
+    )
     world = torch.cat([points, torch.zeros(3, 9, 1, dtype=torch.float64)], -1)
     inverse = se3.inverse(T)
     p_cam = world @ inverse[:, :3, :3].mT + inverse[:, None, :3, 3]
     px = camera.project(p_cam)
     homogeneous = torch.cat([px, torch.ones_like(px[..., :1])], -1) @ scene.homography(camera, T).mT
     texel = homogeneous[..., :2] / homogeneous[..., 2:]
-    expected = points / 0.8 * 40 + torch.tensor([19.5, 14.5])  # the world's origin is the picture's middle
+    expected = points / 0.8 * 40 + torch.tensor(
+        [19.5, 14.5]
+    )  # the world's origin is the picture's middle
     assert (texel - expected).abs().max() < 1e-7
-    assert (homogeneous[..., 2] * p_cam[..., 2] - 1).abs().max() < 1e-9, "the third coordinate is 1/Z"
+    assert (homogeneous[..., 2] * p_cam[..., 2] - 1).abs().max() < 1e-9, (
+        "the third coordinate is 1/Z"
+    )
 
 
 def test_depth_is_that_of_the_plane_along_each_pixels_ray():
@@ -59,7 +70,9 @@ def test_a_white_dot_is_rendered_where_it_projects(paper_camera):
     T = sampling.lookat_rz(10, torch.Generator().manual_seed(0))[0]
     image, coverage = PlanarScene(picture, background=0.0).render_covered(paper_camera, T)
     inverse = se3.inverse(T)
-    p = inverse @ torch.tensor([(251 - 199.5) / 500, (101 - 149.5) / 500, 0, 1], dtype=torch.float64)
+    p = inverse @ torch.tensor(
+        [(251 - 199.5) / 500, (101 - 149.5) / 500, 0, 1], dtype=torch.float64
+    )
     px = paper_camera.project(p[:, :3])
     y, x = torch.meshgrid(torch.arange(224.0), torch.arange(224.0), indexing="ij")
     for i in range(10):
@@ -86,7 +99,9 @@ def test_what_is_no_scene_is_refused(picture, width, words):
         PlanarScene(picture, width)
 
 
-def offsets(name: str, n: int = 500, seed: int = 0, distance: float = 0.6) -> tuple[torch.Tensor, torch.Tensor]:
+def offsets(
+    name: str, n: int = 500, seed: int = 0, distance: float = 0.6
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Distances to the goal [cm] and angles [deg]."""
     T, goal = drawn(name, n, torch.Generator().manual_seed(seed), distance)
     metres, radians = se3.distance(goal, T)
@@ -138,8 +153,14 @@ def test_a_smaller_screw_is_spread_over_goals_translations_and_rotations(n):
 @pytest.mark.parametrize("name", SIMPLE)
 @pytest.mark.parametrize("n", [1, 7, 500])
 def test_the_seed_gives_the_poses_and_all_are_before_the_plane(name, n):
-    first, second, other = (drawn(name, n, torch.Generator().manual_seed(seed), 0.6) for seed in (3, 3, 4))
-    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1]) and not torch.equal(first[0], other[0])
+    first, second, other = (
+        drawn(name, n, torch.Generator().manual_seed(seed), 0.6) for seed in (3, 3, 4)
+    )
+    assert (
+        torch.equal(first[0], second[0])
+        and torch.equal(first[1], second[1])
+        and not torch.equal(first[0], other[0])
+    )
     for T in first:
         assert T.shape == (n, 4, 4) and T.dtype == torch.float64 and (T[:, 2, 3] < 0).all()
         assert (T[:, :3, :3] @ T[:, :3, :3].mT - torch.eye(3)).abs().max() < 1e-9
@@ -149,7 +170,11 @@ def test_the_seed_gives_the_poses_and_all_are_before_the_plane(name, n):
 def test_another_distance_scales_the_lengths_and_keeps_the_angles(name):
     def poses(distance: float) -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)
-        return sampling.workspace(50, generator, distance) if name == "workspace" else drawn(name, 50, generator, distance)[0]
+        return (
+            sampling.workspace(50, generator, distance)
+            if name == "workspace"
+            else drawn(name, 50, generator, distance)[0]
+        )
 
     near, far = poses(0.6), poses(1.5)
     assert (far[:, :3, :3] - near[:, :3, :3]).abs().max() < 1e-9
@@ -166,12 +191,14 @@ def test_the_workspace_holds_the_starts_and_lies_before_the_plane():
 
 
 PERTURBATIONS = {
-    "brightness": perturb.brightness, "contrast": perturb.contrast, "noise": perturb.noise, "lights": perturb.lights,
-    "blur": lambda images, generator: perturb.blur(images, generator, probability=1.0),
-    "defocus": lambda images, generator: perturb.defocus(images, generator, 2.0, probability=1.0), "exposure": perturb.exposure,
-    "shadow": lambda images, generator: perturb.shadow(images, generator, probability=1.0),
-    "highlight": lambda images, generator: perturb.highlight(images, generator, probability=1.0),
-    "erase": lambda images, generator: perturb.erase(images, generator, probability=1.0), "as_mlvs": perturb.as_mlvs,
+    "brightness": perturb.brightness, "contrast": perturb.contrast, "noise": perturb.noise,
+    "lights": perturb.lights, "blur": lambda images,
+    generator: perturb.blur(images, generator, probability=1.0), "defocus": lambda images,
+    generator: perturb.defocus(images, generator, 2.0, probability=1.0),
+    "exposure": perturb.exposure, "shadow": lambda images,
+    generator: perturb.shadow(images, generator, probability=1.0), "highlight": lambda images,
+    generator: perturb.highlight(images, generator, probability=1.0), "erase": lambda images,
+    generator: perturb.erase(images, generator, probability=1.0), "as_mlvs": perturb.as_mlvs,
 }  # fmt: skip
 
 
@@ -180,7 +207,9 @@ PERTURBATIONS = {
 def test_perturbations_change_pictures_stay_in_range_and_follow_the_generator(name, channels):
     images = torch.rand(6, channels, 30, 41, generator=torch.Generator().manual_seed(9))
     untouched = images.clone()
-    first, second, other = (PERTURBATIONS[name](images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, second, other = (
+        PERTURBATIONS[name](images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, second) and not torch.equal(first, other)
     assert torch.equal(images, untouched), "the pictures given are not written to"
     assert first.shape == images.shape and first.dtype == torch.float32
@@ -198,8 +227,17 @@ def test_erase_covers_the_stated_area_as_one_rectangle():
     assert torch.equal(rows * columns, erased.sum((1, 2))), "a full rectangle"
     ratio = rows / columns
     assert ratio.min() > 0.25 and ratio.max() < 4
-    assert erased.any(0).any(0).all() and erased.any(0).any(1).all(), "every row and column is covered now and then"
-    half = perturb.erase(images, torch.Generator().manual_seed(0))[:, 0].eq(0).flatten(1).any(1).double().mean()
+    assert erased.any(0).any(0).all() and erased.any(0).any(1).all(), (
+        "every row and column is covered now and then"
+    )
+    half = (
+        perturb.erase(images, torch.Generator().manual_seed(0))[:, 0]
+        .eq(0)
+        .flatten(1)
+        .any(1)
+        .double()
+        .mean()
+    )
     assert 0.4 < half < 0.6
 
 
@@ -221,13 +259,22 @@ def test_defocus_is_a_gaussian_of_up_to_the_deviation_named_and_a_fifth_of_it_or
     deviations, across = ((soft[:, 0].sum(axis) * k**2).sum(1).sqrt() for axis in (1, 2))
     torch.testing.assert_close(deviations, across, rtol=1e-3, atol=0)
     torch.testing.assert_close(soft.sum((1, 2, 3)), torch.ones(300), atol=1e-4, rtol=0)
-    assert 0.97 * most / 5 < deviations.min() < 1.1 * most / 5 and 0.95 * most < deviations.max() < 1.01 * most
-    assert deviations.mean().item() == pytest.approx(0.6 * most, rel=0.05), "any of them is as likely"
+    assert (
+        0.97 * most / 5 < deviations.min() < 1.1 * most / 5
+        and 0.95 * most < deviations.max() < 1.01 * most
+    )
+    assert deviations.mean().item() == pytest.approx(0.6 * most, rel=0.05), (
+        "any of them is as likely"
+    )
     wide = int(deviations.argmax())
     bell = torch.exp(-(k**2) / (2 * deviations[wide] ** 2))
-    torch.testing.assert_close(soft[wide, 0] / soft[wide, 0, 30, 30], bell[:, None] * bell, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        soft[wide, 0] / soft[wide, 0, 30, 30], bell[:, None] * bell, atol=1e-3, rtol=0
+    )
     half = perturb.defocus(images, torch.Generator().manual_seed(1), most)
-    assert 0.4 < (half == images).flatten(1).all(1).double().mean() < 0.6, "half of them are left as they are"
+    assert 0.4 < (half == images).flatten(1).all(1).double().mean() < 0.6, (
+        "half of them are left as they are"
+    )
 
 
 def test_blur_and_lights_are_those_of_their_plain_twins(generator):
@@ -240,12 +287,18 @@ def test_blur_and_lights_are_those_of_their_plain_twins(generator):
     sx, sy = (0.2 + 0.8 * torch.rand(2, 6, 3, 1, generator=g)).unbind(0)
     for i in range(6):
         y, x = torch.meshgrid(torch.linspace(-1, 1, 20), torch.linspace(-1, 1, 31), indexing="ij")
-        spots = sum(gain[i, k] * torch.exp(-(((x - cx[i, k]) / sx[i, k]) ** 2) - ((y - cy[i, k]) / sy[i, k]) ** 2) for k in range(3))
+        spots = sum(
+            gain[i, k]
+            * torch.exp(-(((x - cx[i, k]) / sx[i, k]) ** 2) - ((y - cy[i, k]) / sy[i, k]) ** 2)
+            for k in range(3)
+        )
         torch.testing.assert_close(lit[i, 0], (images[i, 0] * (1 + 0.6 * spots)).clamp(0, 1))
 
 
 def test_shadows_highlights_and_exposures_are_those_of_their_plain_twins():
-    """The same numbers drawn in the same order, pixel by pixel: where the edge or the spot lies, how wide and how strong it is."""
+    """The same numbers drawn in the same order, pixel by pixel: where the edge or the spot lies,
+    how wide and how strong it is.
+    """
     n, (h, w) = 100, (9, 14)
     images = torch.rand(n, 1, h, w, generator=torch.Generator().manual_seed(1))
     g = torch.Generator()
@@ -254,32 +307,51 @@ def test_shadows_highlights_and_exposures_are_those_of_their_plain_twins():
         return low + (high - low) * torch.rand(n, 1, 1, 1, generator=g).double().numpy()
 
     def about() -> tuple[np.ndarray, np.ndarray]:
-        return np.linspace(-1, 1, w) - uniform(-0.8, 0.8), np.linspace(-1, 1, h)[:, None] - uniform(-0.8, 0.8)
+        return np.linspace(-1, 1, w) - uniform(-0.8, 0.8), np.linspace(-1, 1, h)[:, None] - uniform(
+            -0.8, 0.8
+        )
 
     def assert_is(found: torch.Tensor, expected: np.ndarray) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-5)
-        assert 0.1 * n < (np.abs(expected - images.numpy()) > 1e-3).any((1, 2, 3)).sum() <= n, "some are spoiled"
+        assert 0.1 * n < (np.abs(expected - images.numpy()) > 1e-3).any((1, 2, 3)).sum() <= n, (
+            "some are spoiled"
+        )
 
     pixels = images.double().numpy()
     g.manual_seed(3)
     (x, y), angle = about(), uniform(-math.pi, math.pi)
     dark = 1 / (1 + np.exp(-(np.cos(angle) * x + np.sin(angle) * y) / uniform(0.03, 0.18)))
-    assert_is(perturb.shadow(images, torch.Generator().manual_seed(3)), pixels * (1 - dark * uniform(0.15, 0.85) * (uniform(0, 1) < 0.3)))
+    assert_is(
+        perturb.shadow(images, torch.Generator().manual_seed(3)),
+        pixels * (1 - dark * uniform(0.15, 0.85) * (uniform(0, 1) < 0.3)),
+    )
     g.manual_seed(4)
     x, y = about()
     spot = 1.5 * np.exp(-(x**2 + y**2) / (2 * uniform(0.1, 0.35) ** 2))
-    assert_is(perturb.highlight(images, torch.Generator().manual_seed(4)), np.clip(pixels + spot * (uniform(0, 1) < 0.2), 0, 1))
+    assert_is(
+        perturb.highlight(images, torch.Generator().manual_seed(4)),
+        np.clip(pixels + spot * (uniform(0, 1) < 0.2), 0, 1),
+    )
     g.manual_seed(5)
     factor = np.exp(uniform(-math.log(3.3), math.log(3.3)))
-    assert_is(perturb.exposure(images, torch.Generator().manual_seed(5)), np.clip(pixels * factor, 0, 1))
+    assert_is(
+        perturb.exposure(images, torch.Generator().manual_seed(5)), np.clip(pixels * factor, 0, 1)
+    )
     g.manual_seed(6)
     mean, factor = pixels.mean((1, 2, 3), keepdims=True), uniform(0.6, 1.4)
-    assert_is(perturb.contrast(images, torch.Generator().manual_seed(6)), np.clip(mean + (pixels - mean) * factor, 0, 1))
+    assert_is(
+        perturb.contrast(images, torch.Generator().manual_seed(6)),
+        np.clip(mean + (pixels - mean) * factor, 0, 1),
+    )
 
 
-@pytest.mark.parametrize(("side", "shown"), [(6, {2, 3, 4, 5, 6}), (40, {10, 15, 20, 25, 30, 35, 40})])
+@pytest.mark.parametrize(
+    ("side", "shown"), [(6, {2, 3, 4, 5, 6}), (40, {10, 15, 20, 25, 30, 35, 40})]
+)
 def test_fewer_pixels_are_as_many_as_are_left_in_the_picture(side, shown):
-    """What is made larger again has no more independent rows and columns than it had pixels: down to a quarter, never under two."""
+    """What is made larger again has no more independent rows and columns than it had pixels: down
+    to a quarter, never under two.
+    """
     images = torch.rand(400, 1, side, 4 * side, generator=torch.Generator().manual_seed(0))
     coarse = perturb.fewer_pixels(images, torch.Generator().manual_seed(1))
     ranks = torch.linalg.matrix_rank(coarse[:, 0].double(), rtol=1e-5)
@@ -293,28 +365,39 @@ def test_brightness_and_contrast_use_their_whole_range():
     flat = torch.full((500, 1, 8, 8), 0.5)
     factor = perturb.brightness(flat, torch.Generator().manual_seed(0)).mean((1, 2, 3)) / 0.5
     assert 0.4 <= factor.min() < 0.45 and 1.55 < factor.max() <= 1.6001
-    assert (perturb.contrast(flat, torch.Generator().manual_seed(0)) - flat).abs().max() < 1e-6, "about the picture's own mean"
+    assert (perturb.contrast(flat, torch.Generator().manual_seed(0)) - flat).abs().max() < 1e-6, (
+        "about the picture's own mean"
+    )
     noisy = perturb.noise(flat, torch.Generator().manual_seed(0))
     assert abs(float((noisy - flat).std()) - 0.05) < 0.002
 
 
 def test_an_orbit_goes_about_the_point_that_the_camera_looks_at(generator):
     n, depth = 20, 0.3 + torch.rand(20, generator=generator, dtype=torch.float64)
-    orbit, nothing = 0.4 * torch.randn(n, 2, generator=generator, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
+    orbit, nothing = (
+        0.4 * torch.randn(n, 2, generator=generator, dtype=torch.float64),
+        torch.zeros(n, dtype=torch.float64),
+    )
     looked_at = torch.nn.functional.pad(depth[:, None], (2, 0))
     moved = sampling.about(depth, orbit, nothing, nothing[:, None].expand(n, 3))
     seen = torch.einsum("bji,bj->bi", moved[:, :3, :3], looked_at - moved[:, :3, 3])
     assert (seen - looked_at).abs().max() < 1e-12, "it stays where it is in the picture"
     angle = se3.so3_log(moved[:, :3, :3]).norm(dim=1)
     assert (angle - orbit.norm(dim=1)).abs().max() < 1e-9
-    onward = sampling.about(depth, torch.zeros(n, 2, dtype=torch.float64), 0.1 + nothing, nothing[:, None].expand(n, 3))
-    assert (onward[:, :3, 3] - torch.tensor([0, 0, 0.1], dtype=torch.float64)).abs().max() < 1e-12, "along its axis"
+    onward = sampling.about(
+        depth, torch.zeros(n, 2, dtype=torch.float64), 0.1 + nothing, nothing[:, None].expand(n, 3)
+    )
+    assert (
+        onward[:, :3, 3] - torch.tensor([0, 0, 0.1], dtype=torch.float64)
+    ).abs().max() < 1e-12, "along its axis"
 
 
 def test_superpixels_are_all_of_a_picture_and_cover_what_they_are_laid_on():
     picture = texture((48, 64), torch.Generator().manual_seed(3))
     patches = perturb.superpixels(picture, 12)
-    assert 4 <= len(patches) <= 24 and sum(int(patch.mask.sum()) for patch in patches) == 48 * 64, "every pixel is in one piece"
+    assert 4 <= len(patches) <= 24 and sum(int(patch.mask.sum()) for patch in patches) == 48 * 64, (
+        "every pixel is in one piece"
+    )
     images = torch.full((40, 2, 32, 40), 2.0)
     covered = perturb.cover(images, torch.Generator().manual_seed(0), patches, probability=0.5)
     assert (images == 2).all(), "the images given are left as they are"
@@ -324,7 +407,9 @@ def test_superpixels_are_all_of_a_picture_and_cover_what_they_are_laid_on():
         if pixels.any():  # what is laid on it is one piece, cut at the image's border
             assert any(_contains(patch, image[image != 2]) for patch in patches)
     again = perturb.cover(images, torch.Generator().manual_seed(0), patches, probability=0.5)
-    assert torch.equal(covered, again) and torch.equal(perturb.cover(images, torch.Generator(), patches, 0.0), images)
+    assert torch.equal(covered, again) and torch.equal(
+        perturb.cover(images, torch.Generator(), patches, 0.0), images
+    )
 
 
 def _contains(patch, values):

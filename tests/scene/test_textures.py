@@ -47,7 +47,9 @@ def kurtosis(picture: torch.Tensor) -> torch.Tensor:
 
 
 def slope(picture: torch.Tensor) -> float:
-    """How steeply the amplitude falls with the frequency f: the a of 1/f^a, from 4 to 60 cycles a side."""
+    """How steeply the amplitude falls with the frequency f: the a of 1/f^a, from 4 to 60 cycles a
+    side.
+    """
     window = torch.hann_window(len(picture), dtype=torch.float64)
     power = torch.fft.fft2((picture - picture.mean()) * window * window[:, None]).abs().square()
     f = torch.fft.fftfreq(len(picture), 1 / len(picture))
@@ -64,14 +66,26 @@ def patches(picture: torch.Tensor, side: int = 16) -> torch.Tensor:
 
 
 def repetition(picture: torch.Tensor) -> float:
-    """The highest correlation of a picture with itself moved, beyond the hill about no move at all and by half a side at most."""
-    picture, size = picture - picture.mean(), [2 * n for n in picture.shape]  # room for the move: nothing wraps around
+    """The highest correlation of a picture with itself moved, beyond the hill about no move at all
+    and by half a side at most.
+    """
+    picture, size = (
+        picture - picture.mean(),
+        [2 * n for n in picture.shape],
+    )  # room for the move: nothing wraps around
     both = torch.fft.irfft2(torch.fft.rfft2(picture, s=size).abs().square(), s=size)
-    overlap = torch.fft.irfft2(torch.fft.rfft2(torch.ones_like(picture), s=size).abs().square(), s=size)
+    overlap = torch.fft.irfft2(
+        torch.fft.rfft2(torch.ones_like(picture), s=size).abs().square(), s=size
+    )
     match = both / overlap.clamp(min=1) / picture.var()
     y, x = (torch.fft.fftfreq(n, 1 / n) for n in size)
     move = torch.hypot(y[:, None], x).round().long()
-    ring = torch.zeros(int(move.max()) + 1, dtype=match.dtype).index_add(0, move.flatten(), match.flatten()) / move.flatten().bincount()
+    ring = (
+        torch.zeros(int(move.max()) + 1, dtype=match.dtype).index_add(
+            0, move.flatten(), match.flatten()
+        )
+        / move.flatten().bincount()
+    )
     foot = int((ring < 0.1).int().argmax())
     beyond = match[(move > foot) & (move <= len(picture) / 2)]
     return float(beyond.max()) if len(beyond) else 0.0
@@ -82,7 +96,11 @@ def repetition(picture: torch.Tensor) -> float:
 def test_pictures_have_the_size_and_stay_in_range(kind, size):
     for seed in range(5):
         picture = draw(kind, seed, size)
-        assert picture.shape == (1, *size) and picture.dtype == torch.float32 and picture.is_contiguous()
+        assert (
+            picture.shape == (1, *size)
+            and picture.dtype == torch.float32
+            and picture.is_contiguous()
+        )
         assert picture.min() >= 0 and picture.max() <= 1, "also catches NaN"
 
 
@@ -155,13 +173,18 @@ def test_faint_pictures_are_faint_and_not_flat():
     assert whole.max() < 0.08 and whole.min() > 0.008
 
 
-# What nine tenths of 635 photographs have, and between which values their middle half lies, as grey squares of 256 pixels.
+# What nine tenths of 635 photographs have, and between which values their middle half lies, as grey
+# squares of 256 pixels.
 PHOTOGRAPHS = {
     "mean": (torch.mean, (0.27, 0.66), (0.37, 0.52)),
     "deviation": (torch.std, (0.11, 0.31), (0.16, 0.24)),
     "kurtosis": (kurtosis, (6.0, 48.0), (10.0, 22.0)),
     "slope": (slope, (0.85, 1.56), (1.11, 1.39)),
-    "local contrast": (lambda picture: patches(picture).std(1).median(), (0.019, 0.143), (0.049, 0.097)),
+    "local contrast": (
+        lambda picture: patches(picture).std(1).median(),
+        (0.019, 0.143),
+        (0.049, 0.097),
+    ),
 }
 
 
@@ -171,14 +194,21 @@ def test_mixed_pictures_have_the_statistics_of_photographs(name):
     values = of_all("mixed", measure, 80)
     assert quarter < values.median() < three_quarters
     assert ((low < values) & (values < high)).double().mean() > 0.65, "few are like no photograph"
-    assert values.quantile(0.95) - values.quantile(0.05) > 0.7 * (high - low), "and they vary as much"
+    assert values.quantile(0.95) - values.quantile(0.05) > 0.7 * (high - low), (
+        "and they vary as much"
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_cameras_see_them_and_come_home(seed):
-    camera, scene = Camera(96, 96, 128.0, 128.0, 50.0, 46.0), PlanarScene(draw("mixed", seed, (240, 320)))
+    camera, scene = (
+        Camera(96, 96, 128.0, 128.0, 50.0, 46.0),
+        PlanarScene(draw("mixed", seed, (240, 320))),
+    )
     T_goal = sampling.fronto_parallel(0.6)
-    T_start = T_goal @ se3.exp(torch.tensor([[0.012, -0.008, 0.006, 0.01, 0.015, -0.02]], dtype=torch.float64))
+    T_start = T_goal @ se3.exp(
+        torch.tensor([[0.012, -0.008, 0.006, 0.01, 0.015, -0.02]], dtype=torch.float64)
+    )
     goal, coverage = scene.render_covered(camera, T_goal)
     assert goal.shape == (1, 1, 96, 96) and coverage.min() == 1
     controller = PhotometricServo(camera)
@@ -190,11 +220,28 @@ def test_cameras_see_them_and_come_home(seed):
 
 @pytest.mark.parametrize("kind", ["nonsense", "", "Clouds"])
 def test_an_unknown_kind_is_named_and_so_are_the_known(kind):
-    with pytest.raises(InputError, match="choose one of clouds, leaves, strokes, tiles, faint, mixed"):
+    with pytest.raises(
+        InputError, match="choose one of clouds, leaves, strokes, tiles, faint, mixed"
+    ):
         texture((64, 64), torch.Generator(), kind)
 
 
-@pytest.mark.parametrize("size", [(15, 64), (64, 15), (4097, 64), (64, 4097), (0, 0), (-64, 64), (64.0, 64), (64,), (64, 64, 1), 64, "ab"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        (15, 64),
+        (64, 15),
+        (4097, 64),
+        (64, 4097),
+        (0, 0),
+        (-64, 64),
+        (64.0, 64),
+        (64,),
+        (64, 64, 1),
+        64,
+        "ab",
+    ],
+)
 @pytest.mark.parametrize("kind", ["clouds", "mixed"])
 def test_impossible_sizes_are_refused(kind, size):
     generator = torch.Generator().manual_seed(0)

@@ -60,17 +60,35 @@ try:
 except KeyboardInterrupt:
     print(f"process {{number}} stopped", flush=True)
 distributed.decided(lambda: None)  # both are here
-net = network() if number == 0 else network().apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
+net = network()
+if number:
+    net.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
 train(net, Fit(), STEPS, 5, out / "partial", {{}}, True, lambda progress: None)
 save_file(net.state_dict(), out / f"net{{number}}.safetensors")
 distributed.release()
-print("threads:", *[path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")], flush=True)  # on Linux
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]  # on Linux
+print("threads:", *names, flush=True)
 """
 
 
 def torchrun(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        *args,
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done
 
@@ -79,8 +97,12 @@ def test_two_processes_learn_what_one_does_from_both_their_batches(tmp_path):
     """Stopped by one of them and gone on from the first one's checkpoint."""
     (tmp_path / "script.py").write_text(SCRIPT.format(here=str(Path(__file__).parent)))
     done = torchrun(str(tmp_path / "script.py"), str(tmp_path))
-    assert "process 0 stopped" in done.stdout and "process 1 stopped" in done.stdout, "both stop where one is asked to"
-    assert "gloo" not in done.stdout, "threads that outlive their group now and then abort the process at its end"
+    assert "process 0 stopped" in done.stdout and "process 1 stopped" in done.stdout, (
+        "both stop where one is asked to"
+    )
+    assert "gloo" not in done.stdout, (
+        "threads that outlive their group now and then abort the process at its end"
+    )
     alone = network()
     train(alone, Both(), STEPS, 5, tmp_path / "alone", {}, False, lambda progress: None)
     for number in (0, 1):
@@ -95,7 +117,9 @@ def test_learn_under_torchrun_writes_one_model(tmp_path, length):
 
     imsave(tmp_path / "coffee.png", (picture * 255).byte().numpy(), check_contrast=False)
     out = tmp_path / "model.safetensors"
-    done = torchrun("-m", "deepservo", "learn", str(tmp_path / "coffee.png"), "--out", str(out), *length)
+    done = torchrun(
+        "-m", "deepservo", "learn", str(tmp_path / "coffee.png"), "--out", str(out), *length
+    )
     assert done.stdout.count("learned coffee.png") == 1
     model = load_model(out)
     assert model.training["settings"]["processes"] == 2 and isinstance(model.scene, PlanarScene)
@@ -103,7 +127,17 @@ def test_learn_under_torchrun_writes_one_model(tmp_path, length):
 
 
 def glance(folder: Path) -> list[str]:
-    return ["recipe", "siamese-se3", "--quick", "--steps", "3", "--out", str(folder / "out"), "--results", str(folder / "results")]
+    return [
+        "recipe",
+        "siamese-se3",
+        "--quick",
+        "--steps",
+        "3",
+        "--out",
+        str(folder / "out"),
+        "--results",
+        str(folder / "results"),
+    ]
 
 
 def test_a_recipe_under_torchrun_writes_one_result(tmp_path):
@@ -113,7 +147,9 @@ def test_a_recipe_under_torchrun_writes_one_result(tmp_path):
     found = json.loads((tmp_path / "results" / "siamese-se3.json").read_text())
     assert found["training"]["steps"] == 3 and found["rows"][0]["n"] == 2
     alone = 3 * found["training"]["batch"] / found["training"]["seconds"]
-    assert found["training"]["samples_per_s"] == pytest.approx(2 * alone, rel=0.1), "both processes' batches count"
+    assert found["training"]["samples_per_s"] == pytest.approx(2 * alone, rel=0.1), (
+        "both processes' batches count"
+    )
 
 
 SHORT = """
@@ -139,5 +175,11 @@ sys.exit(main(sys.argv[1:]))
 def test_short_memory_in_one_process_halves_the_batch_in_all(tmp_path):
     (tmp_path / "script.py").write_text(SHORT)
     done = torchrun(str(tmp_path / "script.py"), *glance(tmp_path))
-    assert done.stdout.count("out of memory; it begins again with 0.5 of the batch") == 1 and "0.25" not in done.stdout
-    assert json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["batch"] == 32
+    assert (
+        done.stdout.count("out of memory; it begins again with 0.5 of the batch") == 1
+        and "0.25" not in done.stdout
+    )
+    assert (
+        json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["batch"]
+        == 32
+    )

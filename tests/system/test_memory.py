@@ -1,4 +1,6 @@
-"""Too little memory is told before anything is allocated, and where it runs out all the same, in one sentence."""
+"""Too little memory is told before anything is allocated, and where it runs out all the same, in
+one sentence.
+"""
 
 import resource
 import subprocess
@@ -17,23 +19,46 @@ HUGE = CAMERA.replace("64", "5000").replace("86.", "6000.").replace("31.5", "249
 
 
 @pytest.mark.parametrize(
-    "options", ["--method pbvs", "--method sift --starts 40", "--method auto --starts 1", "--poses poses.npz --method dvs"]
+    "options",
+    [
+        "--method pbvs",
+        "--method sift --starts 40",
+        "--method auto --starts 1",
+        "--poses poses.npz --method dvs",
+    ],
 )
-def test_servo_says_how_much_it_needs(options: str, refused: Refused, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servo_says_how_much_it_needs(
+    options: str, refused: Refused, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(memory, "available", lambda: 2 * 10**9)
     (tmp_path / "huge.yaml").write_text(HUGE)
     T = np.eye(4)
     T[2, 3] = -0.6
     np.savez(tmp_path / "poses.npz", T_world_cam=np.stack([T] * 30), T_world_goal=T[None])
     given = [str(tmp_path / word) if word.endswith(".npz") else word for word in options.split()]
-    command = ["servo", "--image", files / "picture.png", "--camera", tmp_path / "huge.yaml", "--out", "o", *given]
-    refused(command, "5000 x 5000 pixels at once needs", "GB of memory, and 2.0 GB are free; use fewer --starts")
+    command = [
+        "servo",
+        "--image",
+        files / "picture.png",
+        "--camera",
+        tmp_path / "huge.yaml",
+        "--out",
+        "o",
+        *given,
+    ]
+    refused(
+        command,
+        "5000 x 5000 pixels at once needs",
+        "GB of memory, and 2.0 GB are free; use fewer --starts",
+    )
 
 
 def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: 10**9)
     memory.check(999_999_999, "it", "take less")
-    with pytest.raises(InputError, match=r"it needs 1\.1 GB of memory, and 1\.0 GB are free; take less"):
+    with pytest.raises(
+        InputError, match=r"it needs 1\.1 GB of memory, and 1\.0 GB are free; take less"
+    ):
         memory.check(1_100_000_000, "it", "take less")
 
 
@@ -49,11 +74,18 @@ def test_the_process_own_limit_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
-              MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)")]
-)  # fmt: skip
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)"),
+    ],
+)
 def test_memory_that_runs_out_is_one_sentence(
-    error: BaseException, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, files: Path
+    error: BaseException,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    files: Path,
 ) -> None:
     def fail(self: cli.Info) -> None:
         raise error

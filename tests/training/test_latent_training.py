@@ -1,4 +1,6 @@
-"""What the latent methods learn from: their losses against what is printed, and what follows from them."""
+"""What the latent methods learn from: their losses against what is printed, and what follows from
+them.
+"""
 
 import json
 
@@ -40,14 +42,22 @@ def dct_loss_slowly(difference: np.ndarray) -> float:
 
 def test_the_frequency_loss_is_equation_9(generator):
     difference = torch.randn(3, 1, 16, 16, generator=generator)
-    assert float(frequency_loss(difference)) == pytest.approx(dct_loss_slowly(difference.double().numpy()), rel=1e-5)
+    assert float(frequency_loss(difference)) == pytest.approx(
+        dct_loss_slowly(difference.double().numpy()), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("loss_of", ["frequency", "pixel"])
 def test_an_autoencoder_learns_a_batch(loss_of, scene, paper_camera):
     torch.manual_seed(0)
-    net, task = AutoEncoder(small(size=32, width=8)), AutoEncoderTask(scene, paper_camera, 0.6, batch=8, loss_of=loss_of, perturb=False)
-    optimizer, least = torch.optim.Adam(net.parameters(), 3e-3), {"frequency": 0.0, "pixel": 0.55}[loss_of]
+    net, task = (
+        AutoEncoder(small(size=32, width=8)),
+        AutoEncoderTask(scene, paper_camera, 0.6, batch=8, loss_of=loss_of, perturb=False),
+    )
+    optimizer, least = (
+        torch.optim.Adam(net.parameters(), 3e-3),
+        {"frequency": 0.0, "pixel": 0.55}[loss_of],
+    )
     losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(150)]
     assert losses[-1] - least < 0.6 * (losses[0] - least)
 
@@ -72,7 +82,10 @@ def test_a_way_is_bent_as_much_as_its_chord_is_short(generator):
     assert bent(z, z + step, z - step) < 1e-3
     assert bent(z, z + step, z + step) == pytest.approx(1, abs=1e-3)
     ahead, behind = z + step, z + torch.randn(6, 5, generator=generator)
-    slowly = [(a + b - 2 * c).norm() / ((a - c).norm() + (b - c).norm()) for a, b, c in zip(ahead, behind, z, strict=True)]
+    slowly = [
+        (a + b - 2 * c).norm() / ((a - c).norm() + (b - c).norm())
+        for a, b, c in zip(ahead, behind, z, strict=True)
+    ]
     assert float(bent(z, ahead, behind)) == pytest.approx(float(sum(slowly)) / 6, rel=1e-3)
 
 
@@ -102,23 +115,35 @@ def test_an_autoencoder_learns_to_move_straight(scene, paper_camera):
 
 def test_pictures_and_poses_learn_to_meet(scene, paper_camera):
     torch.manual_seed(0)
-    net, task = MetricNet(small(size=32, width=8)), MetricTask(scene, paper_camera, 0.6, anchors=8, copies=1, pool=256)
+    net, task = (
+        MetricNet(small(size=32, width=8)),
+        MetricTask(scene, paper_camera, 0.6, anchors=8, copies=1, pool=256),
+    )
     losses = learned(net, task, torch.optim.Adam(net.parameters(), 3e-3), 0, 60)
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
 def test_the_poses_learn_an_isometry_and_the_pictures_follow(scene, paper_camera, generator):
     torch.manual_seed(0)
-    net, task = MetricNet(small(size=32, width=8, even=True), "silu"), IsometryTask(scene, paper_camera, 0.6, batch=64)
+    net, task = (
+        MetricNet(small(size=32, width=8, even=True), "silu"),
+        IsometryTask(scene, paper_camera, 0.6, batch=64),
+    )
     optimizer = torch.optim.Adam(net.poses.parameters(), 1e-2)
     for _ in range(600):
         optimizer.zero_grad()
-        task._isometry(net.poses, to_reference(sampling.workspace(64, generator), 0.6), generator).backward()
+        task._isometry(
+            net.poses, to_reference(sampling.workspace(64, generator), 0.6), generator
+        ).backward()
         optimizer.step()
     unit = torch.tensor([scales()[0]] * 3 + [scales()[1]] * 3)
     with torch.no_grad():
-        stretched = torch.linalg.svdvals(net.poses.measure(to_reference(sampling.workspace(50, generator), 0.6))[1] * unit)
-    assert stretched.median() == pytest.approx(1, abs=0.2), "a step or a turn as long as the unit is as long in the latent space"
+        stretched = torch.linalg.svdvals(
+            net.poses.measure(to_reference(sampling.workspace(50, generator), 0.6))[1] * unit
+        )
+    assert stretched.median() == pytest.approx(1, abs=0.2), (
+        "a step or a turn as long as the unit is as long in the latent space"
+    )
     assert stretched.quantile(0.05) > 0.4 and stretched.max() < 2
     before = [p.clone() for p in net.poses.parameters()]
     optimizer = torch.optim.Adam(net.images.parameters(), 3e-3)
@@ -128,9 +153,12 @@ def test_the_poses_learn_an_isometry_and_the_pictures_follow(scene, paper_camera
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "moved"), [(MetricTask, {"anchors": 4, "pool": 64}, True), (IsometryTask, {"batch": 32}, False)]
+    ("kind", "options", "moved"),
+    [(MetricTask, {"anchors": 4, "pool": 64}, True), (IsometryTask, {"batch": 32}, False)],
 )
-def test_pictures_move_the_poses_of_the_published_loss_alone(kind, options, moved, scene, paper_camera):
+def test_pictures_move_the_poses_of_the_published_loss_alone(
+    kind, options, moved, scene, paper_camera
+):
     torch.manual_seed(0)
     net, task = MetricNet(small(size=32), "silu"), kind(scene, paper_camera, 0.6, **options)
     gradients = []
@@ -191,7 +219,9 @@ def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, ca
     assert again.read_bytes() == out.read_bytes(), "nothing is lost on the way"
     assert main(["info", str(out)]) == 0
     told = capsys.readouterr().out
-    assert f"{method}, a network of" in told and ("of 48 runs came home" in told) == (method == "aevs")
+    assert f"{method}, a network of" in told and ("of 48 runs came home" in told) == (
+        method == "aevs"
+    )
     controller = deepservo.load(out, method)
     image = model.scene.render(model.camera, sampling.fronto_parallel(model.distance))
     controller.set_goal(image)
@@ -203,10 +233,24 @@ def test_two_methods_learned_on_one_picture_are_measured_side_by_side(files, tmp
     for out in models:
         assert main(learn_args(files, out, "--method", out.stem, "--steps", "2")) == 0
     both = ",".join(map(str, models))
-    args = ["bench", "--models", both, "--sets", "lookat", "--n", "1", "--quick", "--out", str(tmp_path / "out")]
+    args = [
+        "bench",
+        "--models",
+        both,
+        "--sets",
+        "lookat",
+        "--n",
+        "1",
+        "--quick",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main([*args, "--methods", "aevs,mlvs+dvs"]) == 0
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert {row["method"] for row in rows} == {"aevs", "mlvs+dvs"}
     capsys.readouterr()
     assert main([*args, "--methods", "aevs,cnn+dvs"]) == 2
-    assert "cnn+dvs: none of --models was made with deepservo learn --method cnn" in capsys.readouterr().err
+    assert (
+        "cnn+dvs: none of --models was made with deepservo learn --method cnn"
+        in capsys.readouterr().err
+    )

@@ -1,4 +1,6 @@
-"""An encoder is rehearsed: what scaling does to z, what counts as home, and that the better of two ways to count is kept."""
+"""An encoder is rehearsed: what scaling does to z, what counts as home, and that the better of two
+ways to count is kept.
+"""
 
 import copy
 from dataclasses import replace
@@ -53,8 +55,8 @@ def test_who_sees_the_scene_comes_home_and_who_sees_noise_does_not(task, monkeyp
     blind = copy.deepcopy(encoder)
     blind.mix(torch.zeros(32, 32).fill_diagonal_(1.0).roll(1, 0) * (torch.arange(32) > 29))
     steps: list[int] = []
-    assert rehearsal.came_home(encoder, task, 60, lambda step, going: steps.append(step)) >= 6
-    assert rehearsal.came_home(blind, task, 60, lambda step, going: None) <= 2
+    assert rehearsal.came_home(encoder, task, 60, lambda step, active: steps.append(step)) >= 6
+    assert rehearsal.came_home(blind, task, 60, lambda step, active: None) <= 2
     assert steps == list(range(1, len(steps) + 1))
 
 
@@ -63,9 +65,17 @@ def test_a_large_camera_is_rehearsed_small(task, paper_camera, monkeypatch):
     torch.manual_seed(0)
     encoder = begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
     homes, cameras = [], []
-    monkeypatch.setattr(rehearsal, "Simulator", lambda scene, camera, T: cameras.append(camera) or Simulator(scene, camera, T))
+    monkeypatch.setattr(
+        rehearsal,
+        "Simulator",
+        lambda scene, camera, T: cameras.append(camera) or Simulator(scene, camera, T),
+    )
     for camera in (paper_camera, paper_camera.resize(2240, 2240)):
-        homes.append(rehearsal.came_home(encoder, replace(task, camera=camera), 60, lambda step, going: None))
+        homes.append(
+            rehearsal.came_home(
+                encoder, replace(task, camera=camera), 60, lambda step, active: None
+            )
+        )
     assert cameras == [paper_camera, paper_camera.resize(256, 256)]
     assert abs(homes[0] - homes[1]) <= 1
 
@@ -94,7 +104,16 @@ def test_the_better_of_both_is_kept(better, task, monkeypatch):
 
 def test_stopped_in_the_rehearsal_it_says_how_to_go_on(files, tmp_path, monkeypatch, capsys):
     out = tmp_path / "page.safetensors"
-    command = ["learn", str(files / "picture.png"), "--method", "aevs", "--steps", "2", "--out", str(out)]
+    command = [
+        "learn",
+        str(files / "picture.png"),
+        "--method",
+        "aevs",
+        "--steps",
+        "2",
+        "--out",
+        str(out),
+    ]
 
     def stopped(*_):
         raise KeyboardInterrupt
@@ -102,7 +121,9 @@ def test_stopped_in_the_rehearsal_it_says_how_to_go_on(files, tmp_path, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(rehearsal, "came_home", stopped)
         assert main(command) == 2
-    assert f"{out}.partial keeps the training: --resume goes on from it" in " ".join(capsys.readouterr().err.split())
+    assert f"{out}.partial keeps the training: --resume goes on from it" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert not out.exists()
     monkeypatch.setattr(rehearsal, "RUNS", 2)
     assert main([*command, "--resume"]) == 0 and out.exists()

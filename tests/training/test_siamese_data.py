@@ -11,7 +11,15 @@ from scipy.spatial.transform import Rotation
 from deepservo.camera import Camera
 from deepservo.evaluation import sets
 from deepservo.geometry import se3
-from deepservo.nets.siamese import BETA, FASTER, GROUPS, Balanced, RegressionNet, SiameseNet, metres_and_degrees
+from deepservo.nets.siamese import (
+    BETA,
+    FASTER,
+    GROUPS,
+    Balanced,
+    RegressionNet,
+    SiameseNet,
+    metres_and_degrees,
+)
 from deepservo.scene import PlanarScene, sampling
 from deepservo.training.tasks.siamese import (
     LAWS,
@@ -55,23 +63,34 @@ def balanced(loss: str = "four") -> Balanced:
 def test_the_published_label_is_equation_3(generator, paper_camera):
     goals, views = pairs(20, generator, paper_camera)
     for found, difference, goal, view in zip(
-        LAWS["se3"](goals, views), LAWS["SE3"](goals, views), goals.numpy(), views.numpy(), strict=True
+        LAWS["se3"](goals, views),
+        LAWS["SE3"](goals, views),
+        goals.numpy(),
+        views.numpy(),
+        strict=True,
     ):
         T = np.linalg.inv(goal) @ view
         thetau = Rotation.from_matrix(T[:3, :3]).as_rotvec()
-        np.testing.assert_allclose(found, -np.concatenate([T[:3, :3].T @ T[:3, 3], thetau]), atol=1e-9)
+        np.testing.assert_allclose(
+            found, -np.concatenate([T[:3, :3].T @ T[:3, 3], thetau]), atol=1e-9
+        )
         np.testing.assert_allclose(difference, np.concatenate([T[:3, 3], thetau]), atol=1e-9)
 
 
 def seen_slowly(points_world: np.ndarray, T_world_cam: np.ndarray) -> np.ndarray:
     """Normalised coordinates of points, one after the other."""
-    in_cam = np.linalg.inv(T_world_cam) @ np.concatenate([points_world, np.ones((len(points_world), 1))], 1).T
+    in_cam = (
+        np.linalg.inv(T_world_cam)
+        @ np.concatenate([points_world, np.ones((len(points_world), 1))], 1).T
+    )
     return (in_cam[:2] / in_cam[2]).T.flatten()
 
 
 def test_the_second_law_is_servoing_on_four_points(generator, paper_camera):
     goals, views = pairs(20, generator, paper_camera)
-    for found, goal, view in zip(LAWS["ibvs"](goals, views).numpy(), goals.numpy(), views.numpy(), strict=True):
+    for found, goal, view in zip(
+        LAWS["ibvs"](goals, views).numpy(), goals.numpy(), views.numpy(), strict=True
+    ):
         points = []
         for x, y in POINTS:  # where a ray of the goal's camera meets the plane z = 0
             ray = goal[:3, :3] @ [x, y, 1]
@@ -82,7 +101,13 @@ def test_the_second_law_is_servoing_on_four_points(generator, paper_camera):
             twist, step = np.zeros((4, 4)), 1e-6
             twist[:3, 3] = np.eye(6)[k, :3]
             twist[:3, :3] = np.cross(np.eye(3), np.eye(6)[k, 3:])
-            columns.append((seen_slowly(points, view @ expm(step * twist)) - seen_slowly(points, view @ expm(-step * twist))) / (2 * step))
+            columns.append(
+                (
+                    seen_slowly(points, view @ expm(step * twist))
+                    - seen_slowly(points, view @ expm(-step * twist))
+                )
+                / (2 * step)
+            )
         L, e = np.stack(columns, 1), seen_slowly(points, view) - np.array(POINTS).flatten()
         np.testing.assert_allclose(found, -np.linalg.pinv(L) @ e, atol=1e-5)
 
@@ -112,7 +137,13 @@ def test_every_law_of_velocities_brings_home(law, generator, paper_camera):
 def test_the_loss_is_equation_6_or_7(loss, generator):
     net, error = balanced(loss), torch.randn(5, 6, generator=generator)
     if loss == "fixed":
-        slowly = sum(np.sum((DISTANCE * e[:3]) ** 2) + 0.01 * np.sum(np.degrees(e[3:]) ** 2) for e in error.numpy()) / 5
+        slowly = (
+            sum(
+                np.sum((DISTANCE * e[:3]) ** 2) + 0.01 * np.sum(np.degrees(e[3:]) ** 2)
+                for e in error.numpy()
+            )
+            / 5
+        )
     else:
         groups = {"four": ([0, 1], [2], [3, 4], [5]), "two": ([0, 1, 2], [3, 4, 5])}[loss]
         variances = np.linspace(0.5, 3, len(groups))  # whose logarithms do not cancel
@@ -120,7 +151,9 @@ def test_the_loss_is_equation_6_or_7(loss, generator):
             net.scaled.copy_(torch.tensor(np.log(variances) / FASTER))
         slowly = 0.0
         for variance, group in zip(variances, groups, strict=True):
-            slowly += sum(np.linalg.norm(e[group]) ** 2 for e in error.numpy()) / 5 / (2 * variance) + np.log(np.sqrt(variance))
+            slowly += sum(np.linalg.norm(e[group]) ** 2 for e in error.numpy()) / 5 / (
+                2 * variance
+            ) + np.log(np.sqrt(variance))
     assert net.loss(error, DISTANCE).item() == pytest.approx(slowly, rel=1e-5)
 
 
@@ -144,7 +177,9 @@ def test_the_weights_of_the_loss_settle_where_the_error_is():
         optimizer.zero_grad()
         net.loss(error, DISTANCE).backward()
         optimizer.step()
-    assert net.log_variances.exp().detach() == pytest.approx(torch.tensor([0.02, 0.09, 0.0008, 0.25]), rel=0.05)
+    assert net.log_variances.exp().detach() == pytest.approx(
+        torch.tensor([0.02, 0.09, 0.0008, 0.25]), rel=0.05
+    )
 
 
 # What it is learned from.
@@ -153,11 +188,15 @@ def test_the_weights_of_the_loss_settle_where_the_error_is():
 def test_the_ways_are_those_of_the_published_runs_and_shorter_ones(generator):
     T = ways(4000, generator)
     metres, radians = se3.distance(torch.eye(4, dtype=torch.float64), T)
-    assert torch.equal(T[:, 3], torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64).expand(4000, 4))
+    assert torch.equal(
+        T[:, 3], torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64).expand(4000, 4)
+    )
     whole = (metres * DISTANCE).quantile(0.99), radians.quantile(0.99).rad2deg()
     assert 0.25 < whole[0] < 0.35 and 38 < whole[1] < 50
     halvings = [(metres * DISTANCE < size).double().mean() for size in (0.02, 0.04, 0.08)]
-    assert halvings[0] > 0.1 and all(b - a > 0.15 for a, b in pairwise(halvings)), "as many on each halving of the way"
+    assert halvings[0] > 0.1 and all(b - a > 0.15 for a, b in pairwise(halvings)), (
+        "as many on each halving of the way"
+    )
 
 
 def test_pairs_that_share_too_little_are_drawn_again(paper_camera):
@@ -174,7 +213,9 @@ def test_pairs_that_share_too_little_are_drawn_again(paper_camera):
 @pytest.mark.parametrize("law", LAWS)
 def test_a_batch_is_a_function_of_the_seed_and_the_step(law, scene, small_camera):
     net, task = balanced(), task_of(scene, small_camera, law=law)
-    losses = [task.loss(net.train(), seed, step).item() for seed, step in ((0, 3), (0, 3), (0, 4), (1, 3))]
+    losses = [
+        task.loss(net.train(), seed, step).item() for seed, step in ((0, 3), (0, 3), (0, 4), (1, 3))
+    ]
     assert losses[0] == losses[1] and len(set(losses)) == 3
 
 
@@ -207,15 +248,21 @@ def test_each_pair_shows_one_of_the_scenes(channels, small_camera, generator):
 
 
 @pytest.mark.parametrize("scenes", [1, 3])
-def test_a_view_is_paired_with_its_goal_and_with_others_that_it_shows(scenes, scene, paper_camera, generator):
+def test_a_view_is_paired_with_its_goal_and_with_others_that_it_shows(
+    scenes, scene, paper_camera, generator
+):
     task = task_of(scene, paper_camera, others=(scene,) * (scenes - 1), batch=24, goals=4)
     goals, views = pairs(24, generator, paper_camera)
-    views[5] = goals[5] @ se3.exp(torch.tensor([0.45, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))  # shows little of any
+    views[5] = goals[5] @ se3.exp(
+        torch.tensor([0.45, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    )  # shows little of any
     found = set(zip(*(numbers.tolist() for numbers in task.paired(goals, views)), strict=True))
     slowly = set()
     for view in range(24):
         for goal in (view, view - 6, view - 12, view - 18):
-            if (view - goal) % scenes == 0 and overlap(paper_camera, goals[goal][None], views[view][None]) >= OVERLAP:
+            if (view - goal) % scenes == 0 and overlap(
+                paper_camera, goals[goal][None], views[view][None]
+            ) >= OVERLAP:
                 slowly.add((view, goal % 24))
     assert found == slowly and len(found) > 24 * 3
     alone = task_of(scene, paper_camera, batch=24, goals=1).paired(goals[:5], views[:5])
@@ -226,7 +273,9 @@ def test_pictures_are_taken_at_the_scenes_distance(scene, small_camera, generato
     goals, _ = pairs(4, generator, small_camera)
     far = PlanarScene(scene.texture, 10 * scene.width)
     near, away = (
-        SiameseTask(s, small_camera, d).pictures(32, torch.cat([goals, goals]), torch.Generator().manual_seed(0))
+        SiameseTask(s, small_camera, d).pictures(
+            32, torch.cat([goals, goals]), torch.Generator().manual_seed(0)
+        )
         for s, d in ((scene, 0.6), (far, 6.0))
     )
     torch.testing.assert_close(near, away, atol=1e-3, rtol=0)
@@ -249,21 +298,28 @@ def test_the_poses_of_cnn_vs_have_two_widths_and_each_comes_once_an_epoch(scene,
     r = two_widths(0)
     wide = torch.tensor([0.05, 0.05, 0.05, *np.radians((10, 10, 20))])
     assert (
-        len(r) == 11_000 and r[:10_000].std(0) == pytest.approx(wide, rel=0.05) and r[10_000:].std(0) == pytest.approx(wide / 100, rel=0.1)
+        len(r) == 11_000
+        and r[:10_000].std(0) == pytest.approx(wide, rel=0.05)
+        and r[10_000:].std(0) == pytest.approx(wide / 100, rel=0.1)
     )
     seen = []
     monkeypatch.setattr(
-        "deepservo.training.tasks.siamese.to_world", lambda T, distance: seen.append(T[:, 0, 3]) or sampling.fronto_parallel(0.6, len(T))
+        "deepservo.training.tasks.siamese.to_world",
+        lambda T, distance: seen.append(T[:, 0, 3]) or sampling.fronto_parallel(0.6, len(T)),
     )
     net = RegressionNet("compact").eval()
     net.features = lambda images: torch.zeros(len(images), 2048)
-    monkeypatch.setattr("deepservo.training.tasks.siamese.lit_and_covered", lambda images, g: images)
+    monkeypatch.setattr(
+        "deepservo.training.tasks.siamese.lit_and_covered", lambda images, g: images
+    )
     task = RegressionTask(scene, Camera(8, 8, 10.0, 10.0, 3.5, 3.5), DISTANCE, batch=1000)
     net.size = 8
     for step in range(22):
         task.loss(net, 0, step)
     first, second = torch.cat(seen[:11]), torch.cat(seen[11:])
-    assert torch.equal(first.sort().values, r[:, 0].sort().values) and torch.equal(second.sort().values, r[:, 0].sort().values)
+    assert torch.equal(first.sort().values, r[:, 0].sort().values) and torch.equal(
+        second.sort().values, r[:, 0].sort().values
+    )
     assert not torch.equal(first, second), "in another order"
 
 
@@ -276,10 +332,14 @@ def test_superpixels_of_other_pictures_and_lights_spoil_a_share(generator):
     images = torch.full((200, 1, 64, 64), 0.5)
     worse = lit_and_covered(images, generator)
     assert 0.6 < (worse != images).flatten(1).any(1).double().mean() < 0.8
-    assert 5 < np.median([patch.mask.sum() ** 0.5 for patch in occluders(64)]) < 25, "pieces, not dust"
+    assert 5 < np.median([patch.mask.sum() ** 0.5 for patch in occluders(64)]) < 25, (
+        "pieces, not dust"
+    )
 
 
 def test_cnn_vs_learns_where_a_picture_was_taken(scene, small_camera):
     torch.manual_seed(0)
-    losses = learned(RegressionNet("compact"), RegressionTask(scene, small_camera, DISTANCE, batch=16), 20)
+    losses = learned(
+        RegressionNet("compact"), RegressionTask(scene, small_camera, DISTANCE, batch=16), 20
+    )
     assert losses[-1] < 0.5 * losses[0]

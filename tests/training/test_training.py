@@ -27,12 +27,17 @@ def same(a: Path, b: Path) -> bool:
 
 
 def test_the_same_steps_give_the_same_weights(files: Path, tmp_path: Path) -> None:
-    torch.manual_seed(12345)  # whatever ran before must not matter, and what runs after must not notice
+    torch.manual_seed(
+        12345
+    )  # whatever ran before must not matter, and what runs after must not notice
     before = torch.get_rng_state()
     assert main(learn_args(files, tmp_path / "a.safetensors", "--steps", str(STEPS))) == 0
     assert torch.equal(torch.get_rng_state(), before)
     assert same(files / "model.safetensors", tmp_path / "a.safetensors")
-    assert main(learn_args(files, tmp_path / "b.safetensors", "--steps", str(STEPS), "--seed", "1")) == 0
+    assert (
+        main(learn_args(files, tmp_path / "b.safetensors", "--steps", str(STEPS), "--seed", "1"))
+        == 0
+    )
     assert not same(files / "model.safetensors", tmp_path / "b.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
 
@@ -79,7 +84,9 @@ def test_killed_and_resumed(where: str, files: Path, tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL, err
     assert not (tmp_path / "m.safetensors").exists()
     _, config = load(tmp_path / "m.safetensors.partial")
-    assert config["progress"]["step"] == (3 if where == "in a step" else 2), "the last whole checkpoint"
+    assert config["progress"]["step"] == (3 if where == "in a step" else 2), (
+        "the last whole checkpoint"
+    )
     assert main([*args, "--resume"]) == 0
     assert same(files / "model.safetensors", tmp_path / "m.safetensors")
     assert not (tmp_path / "m.safetensors.partial").exists()
@@ -97,7 +104,9 @@ def test_stopped_twice_and_resumed(files: Path, tmp_path: Path, interruptible: N
     assert [step for step, _ in training["loss"]] == list(range(1, STEPS + 1)), "the curve is whole"
 
 
-def test_minutes_are_timed_once(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruptible: None) -> None:
+def test_minutes_are_timed_once(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruptible: None
+) -> None:
     timed: list[float] = []
     monkeypatch.setattr(learn, "steps_in", lambda minutes, *_: timed.append(minutes) or 5)
     out, partial = tmp_path / "m.safetensors", tmp_path / "m.safetensors.partial"
@@ -125,7 +134,9 @@ def test_minutes_are_timed_once(files: Path, tmp_path: Path, monkeypatch: pytest
     assert timed == [2, 3], "other settings are timed anew"
 
 
-def test_demo_goes_on_where_it_was_stopped(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruptible: None) -> None:
+def test_demo_goes_on_where_it_was_stopped(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruptible: None
+) -> None:
     monkeypatch.setattr(learn, "steps_in", lambda *_: 4)
     monkeypatch.setattr("deepservo.cli.demo.servo_scene", lambda *_: None)
     out = tmp_path / "demo"
@@ -168,7 +179,9 @@ def test_minutes_are_honest(durations: tuple[float, ...], monkeypatch: pytest.Mo
     net = torch.nn.Linear(2, 2)
     before = copy.deepcopy(net.state_dict())
     steps = train.steps_in(4.5, net, clock, 0)
-    assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items()), "the network itself is not touched"
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items()), (
+        "the network itself is not touched"
+    )
     total = clock.now + steps * sum(durations) / len(durations)
     assert 0.8 * 270 < total < 1.05 * 270
 
@@ -178,12 +191,16 @@ def test_little_is_lost_to_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     keep = train._keep
     monkeypatch.setattr(train, "time", clock)
     monkeypatch.setattr(train, "_keep", lambda *a: kept.append(clock.now) or keep(*a))
-    train.train(torch.nn.Linear(2, 2), clock, 40, 0, tmp_path / "p", {}, False, lambda progress: None)
+    train.train(
+        torch.nn.Linear(2, 2), clock, 40, 0, tmp_path / "p", {}, False, lambda progress: None
+    )
     assert len(kept) > 4
     assert max(b - a for a, b in zip(kept, [*kept[1:], clock.now], strict=True)) <= 20
 
 
-@pytest.mark.parametrize(("factor", "diverges"), [(torch.nan, True), (torch.inf, True), (11.0, True), (9.0, False)])
+@pytest.mark.parametrize(
+    ("factor", "diverges"), [(torch.nan, True), (torch.inf, True), (11.0, True), (9.0, False)]
+)
 def test_divergence_is_said_and_the_checkpoint_before_it_kept(
     factor: float, diverges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,11 +213,16 @@ def test_divergence_is_said_and_the_checkpoint_before_it_kept(
             return net(torch.ones(1, 2)).square().sum() * (factor if step == 7 else 1)
 
     def go() -> None:
-        train.train(torch.nn.Linear(2, 2), Task(), 9, 0, tmp_path / "p", {}, False, lambda progress: None)
+        train.train(
+            torch.nn.Linear(2, 2), Task(), 9, 0, tmp_path / "p", {}, False, lambda progress: None
+        )
 
     if not diverges:
         return go()
-    with pytest.raises(deepservo.InputError, match=r"diverged at step 8, its loss is .*; the checkpoint before it is kept"):
+    with pytest.raises(
+        deepservo.InputError,
+        match=r"diverged at step 8, its loss is .*; the checkpoint before it is kept",
+    ):
         go()
     assert load(tmp_path / "p")[1]["progress"]["step"] == 7
 
@@ -209,7 +231,16 @@ def test_loss_falls(files: Path, tmp_path: Path) -> None:
     scene = load_model(files / "model.safetensors").scene
     torch.manual_seed(0)
     camera = deepservo.Camera(64, 64, 86.0, 86.0, 31.5, 31.5)
-    progress = train.train(PoseNet(32), PoseTask(scene, camera, 0.6), 60, 0, tmp_path / "p", {}, False, lambda progress: None)
+    progress = train.train(
+        PoseNet(32),
+        PoseTask(scene, camera, 0.6),
+        60,
+        0,
+        tmp_path / "p",
+        {},
+        False,
+        lambda progress: None,
+    )
     values = [loss for _, loss in progress.loss]
     first, last = sum(values[:5]) / 5, sum(values[-10:]) / 10
     assert last < first - 0.4, (first, last)
@@ -227,7 +258,11 @@ def test_model_round_trip(files: Path, tmp_path: Path) -> None:
     assert all(p.requires_grad for p in again.net.parameters()), "it can be trained further"
     assert again.camera == found.camera == deepservo.Camera(64, 64, 86.0, 86.0, 31.5, 31.5)
     assert torch.equal(again.scene.texture, found.scene.texture)
-    assert (again.scene.width, again.scene.height, again.scene.background) == (0.8, pytest.approx(0.6), 1.0)
+    assert (again.scene.width, again.scene.height, again.scene.background) == (
+        0.8,
+        pytest.approx(0.6),
+        1.0,
+    )
     assert (again.distance, again.picture, again.method) == (0.6, "picture.png", "cnn")
     assert again.training == found.training
     assert (again.distortion, again.version) == ((0.1, 0.0, 0.0, 0.0), "7")
@@ -244,6 +279,14 @@ def test_the_library_trains_as_the_command_does(files: Path, tmp_path: Path) -> 
     camera = CalibratedCamera(deepservo.Camera(64, 64, 86.0, 86.0, 31.5, 31.5), (0.0,) * 5)
     scene = make_scene(picture, camera, "picture.png")
     shown = []
-    learn.learn(picture, scene, camera, tmp_path / "m", name="picture.png", steps=STEPS, show=lambda progress: shown.append(progress.step))
+    learn.learn(
+        picture,
+        scene,
+        camera,
+        tmp_path / "m",
+        name="picture.png",
+        steps=STEPS,
+        show=lambda progress: shown.append(progress.step),
+    )
     assert shown == list(range(1, STEPS + 1))
     assert same(tmp_path / "m", files / "model.safetensors")

@@ -41,7 +41,15 @@ def starts(n: int) -> torch.Tensor:
 
 def gantry(n: int = 3, **options) -> Gantry:
     try:
-        return Gantry(**{"scene": scene(), "camera": CAMERA, "Ts_world_cam": starts(n), "sight": STILL, **options})
+        return Gantry(
+            **{
+                "scene": scene(),
+                "camera": CAMERA,
+                "Ts_world_cam": starts(n),
+                "sight": STILL,
+                **options,
+            }
+        )
     except InputError as error:
         if "cannot draw here" in str(error):
             pytest.skip(str(error))
@@ -55,17 +63,32 @@ def test_the_axes_put_the_camera_where_it_shall_start():
 def test_a_pixel_is_the_mean_of_what_is_drawn_finer():
     world, (w, h), k = gantry(1), (CAMERA.width, CAMERA.height), FINER
     picture = world.eye.picture(world.runs[0].data).astype(float)
-    finer = Camera(k * w, k * h, k * CAMERA.fx, k * CAMERA.fy, k * CAMERA.cx + (k - 1) / 2, k * CAMERA.cy + (k - 1) / 2)
+    finer = Camera(
+        k * w,
+        k * h,
+        k * CAMERA.fx,
+        k * CAMERA.fy,
+        k * CAMERA.cx + (k - 1) / 2,
+        k * CAMERA.cy + (k - 1) / 2,
+    )
     drawn = Eye(world.model, "eye", finer).picture(world.runs[0].data)
     assert np.abs(drawn.reshape(h, k, w, k, 3).mean((1, 3)) - picture).max() <= 0.51
     assert picture.std() > 10
 
 
 def test_a_cameras_own_view_lies_where_that_camera_saw_it():
-    camera, T = dataclasses.replace(CAMERA, fy=250.0, cx=100.25, cy=80.0), sampling.fronto_parallel(0.6)
+    camera, T = (
+        dataclasses.replace(CAMERA, fy=250.0, cx=100.25, cy=80.0),
+        sampling.fronto_parallel(0.6),
+    )
     seen = make_scene(noise_texture(3, 224, 224), CalibratedCamera(camera), "view.png", view=True)
-    world = gantry(1, light=Light(ambient=0.7, diffuse=0.0, specular=0.0), scene=seen, camera=camera)
-    assert torch.corrcoef(torch.stack([world.pictures_at(T).flatten(), seen.texture.flatten()]))[0, 1] > 0.99
+    world = gantry(
+        1, light=Light(ambient=0.7, diffuse=0.0, specular=0.0), scene=seen, camera=camera
+    )
+    assert (
+        torch.corrcoef(torch.stack([world.pictures_at(T).flatten(), seen.texture.flatten()]))[0, 1]
+        > 0.99
+    )
 
 
 def test_the_jacobian_by_finite_differences():
@@ -92,7 +115,9 @@ def test_the_camera_moves_along_the_exponential_of_its_velocity():
     want = world.T_world_cam @ se3.exp(v_cam)
     world.apply(v_cam, 1.0)
     metres, radians = se3.distance(world.T_world_cam, want)
-    assert metres.max() < 2e-3 and radians.max() < 4e-3  # the motors lag by some hundredths of a second
+    assert (
+        metres.max() < 2e-3 and radians.max() < 4e-3
+    )  # the motors lag by some hundredths of a second
 
 
 def test_no_joint_exceeds_its_limits():
@@ -104,7 +129,10 @@ def test_no_joint_exceeds_its_limits():
             world.apply(v, world.model.opt.timestep)
             command = data.ctrl[world.arm.motor].copy()
             assert (np.abs(command) <= np.array(limits.speed) + 1e-9).all()
-            assert (np.abs(command - before) <= np.array(limits.acceleration) * world.model.opt.timestep + 1e-9).all()
+            assert (
+                np.abs(command - before)
+                <= np.array(limits.acceleration) * world.model.opt.timestep + 1e-9
+            ).all()
             before = command
         q = data.qpos[world.arm.q]
         assert (q >= world.arm.low - 1e-3).all() and (q <= world.arm.high + 1e-3).all()
@@ -127,19 +155,31 @@ def test_a_pose_out_of_reach_is_refused_before_anything_moves():
     world = gantry(1)
     with pytest.raises(InputError, match="goal 0 is out of the arm's reach"):
         world.pictures_at(far)
-    assert world.pictures_from(far).shape == (1, 1, CAMERA.height, CAMERA.width), "what a joint that ran over its range would have seen"
+    assert world.pictures_from(far).shape == (1, 1, CAMERA.height, CAMERA.width), (
+        "what a joint that ran over its range would have seen"
+    )
     assert torch.equal(world.pictures_from(starts(1)), world.pictures_at(starts(1)))
 
 
 def test_its_camera_and_ours_see_the_same_to_half_a_pixel():
-    """Dots on a poster: where the pinhole camera projects them, where our renderer draws them, and where MuJoCo does."""
+    """Dots on a poster: where the pinhole camera projects them, where our renderer draws them, and
+    where MuJoCo does.
+    """
     y, x = torch.meshgrid(torch.arange(300.0), torch.arange(400.0), indexing="ij")
     near = ((x % 25 - 12) ** 2 + (y % 25 - 12) ** 2) / (2 * 1.5**2)
     dotted = PlanarScene(1 - torch.exp(-near)[None])
     u, v = torch.meshgrid(torch.arange(12, 400, 25), torch.arange(12, 300, 25), indexing="xy")
-    dots = torch.stack([(u - 199.5) * 0.002, (v - 149.5) * 0.002, 0 * u, 0 * u + 1], -1).double().reshape(-1, 4)
-    Ts = sampling.gaussian_starts(sampling.fronto_parallel(0.5, 7), torch.Generator().manual_seed(0))
-    world = Gantry(dotted, CAMERA, Ts[:1], light=Light(ambient=1.0, diffuse=0.0, specular=0.0), sight=STILL)
+    dots = (
+        torch.stack([(u - 199.5) * 0.002, (v - 149.5) * 0.002, 0 * u, 0 * u + 1], -1)
+        .double()
+        .reshape(-1, 4)
+    )
+    Ts = sampling.gaussian_starts(
+        sampling.fronto_parallel(0.5, 7), torch.Generator().manual_seed(0)
+    )
+    world = Gantry(
+        dotted, CAMERA, Ts[:1], light=Light(ambient=1.0, diffuse=0.0, specular=0.0), sight=STILL
+    )
     theirs, ours, checked = world.pictures_at(Ts), dotted.render(CAMERA, Ts), 0
     for T, a, b in zip(Ts, theirs[:, 0], ours[:, 0], strict=True):
         for px in CAMERA.project((dots @ torch.linalg.inv(T).T)[:, :3]):
@@ -156,7 +196,9 @@ def centroid(image: torch.Tensor, px: torch.Tensor, half: int = 6) -> torch.Tens
     window = image[v - half : v + half + 1, u - half : u + half + 1].double()
     dark = window.max() - window
     d = torch.arange(-half, half + 1, dtype=torch.float64)
-    return torch.stack([u + (dark.sum(0) * d).sum() / dark.sum(), v + (dark.sum(1) * d).sum() / dark.sum()])
+    return torch.stack(
+        [u + (dark.sum(0) * d).sum() / dark.sum(), v + (dark.sum(1) * d).sum() / dark.sum()]
+    )
 
 
 def test_a_picture_arrives_late():
@@ -172,13 +214,18 @@ def test_a_picture_arrives_late():
 
 def test_the_same_seed_gives_the_same_pictures_whoever_runs_beside():
     options = {"sight": Sight(), "light": Light(changing=True), "seed": 7}
-    together, alone = gantry(3, **options), Gantry(scene(), CAMERA, starts(3)[2:], runs=torch.tensor([2]), **options)
+    together, alone = (
+        gantry(3, **options),
+        Gantry(scene(), CAMERA, starts(3)[2:], runs=torch.tensor([2]), **options),
+    )
     for _ in range(3):
         assert torch.equal(together.observe()[2:], alone.observe())
         for world in (together, alone):
             world.apply(torch.full((len(world.runs), 6), 0.1, dtype=torch.float64), 1 / RATE)
-    together.keep(torch.tensor([2]))
-    assert torch.equal(together.observe(), alone.observe()) and torch.equal(together.T_world_cam, alone.T_world_cam)
+    together.select_runs(torch.tensor([2]))
+    assert torch.equal(together.observe(), alone.observe()) and torch.equal(
+        together.T_world_cam, alone.T_world_cam
+    )
 
 
 def test_a_lamp_that_changes_changes_the_picture():
@@ -190,23 +237,32 @@ def test_a_lamp_that_changes_changes_the_picture():
 def test_a_controller_of_the_simulator_comes_home_on_the_gantry():
     Ts_goal = sampling.fronto_parallel(0.6)
     offset = se3.exp(torch.tensor([[0.06, -0.04, 0.03, 0.05, 0.04, 0.2]], dtype=torch.float64))
-    world = Gantry(scene(), CAMERA, Ts_goal @ offset, sight=dataclasses.replace(Sight(), noise=0.005))
+    world = Gantry(
+        scene(), CAMERA, Ts_goal @ offset, sight=dataclasses.replace(Sight(), noise=0.005)
+    )
     goal = world.pictures_at(Ts_goal)
     controller = build("sift+dvs", CAMERA, 0.6)
-    controller.pace(1 / RATE)
+    controller.scale_gain(1 / RATE)
     controller.set_goal(goal)
-    end = servo(world, controller, goal, budget=90, dt=1 / RATE).Ts_world_cam[-1]
+    end = servo(world, controller, goal, max_steps=90, dt=1 / RATE).Ts_world_cam[-1]
     metres, radians = se3.distance(end, Ts_goal)
     assert metres < 1e-3 and radians.rad2deg() < 0.1
 
 
 def test_a_benchmark_runs_on_the_gantry():
-    """The same starts as in the simulator; a set whose light or camera the simulator makes is refused."""
-    bench = Bench(CAMERA, 0.6, {"dots": scene()}, {}, seed=1, budget=40, world="gantry")
+    """The same starts as in the simulator; a set whose light or camera the simulator makes is
+    refused.
+    """
+    bench = Bench(CAMERA, 0.6, {"dots": scene()}, {}, seed=1, max_steps=40, world="gantry")
     (job,) = jobs(("pbvs",), ("gaussian",), bench, 2)
     chunk = Prepared(job, bench).run(range(2))
     found = row(job, [chunk], bench)
-    assert (found["converged"], found["dt"], found["gain"], found["world"]) == (1.0, 1 / RATE, pytest.approx(3.0), "gantry")
+    assert (found["converged"], found["dt"], found["gain"], found["world"]) == (
+        1.0,
+        1 / RATE,
+        pytest.approx(3.0),
+        "gantry",
+    )
     free = Prepared(job, dataclasses.replace(bench, world="simulator")).run(range(2))
     assert np.allclose(chunk.runs.start_mm, free.runs.start_mm)
     with pytest.raises(InputError, match="gantry: has its own light"):
@@ -216,12 +272,26 @@ def test_a_benchmark_runs_on_the_gantry():
 def test_servo_goes_on_the_gantry(files, tmp_path):
     """A perturbed goal is perturbed there too."""
     gantry(1)
-    args = ["servo", "--image", str(files / "picture.png"), "--method", "pbvs", "--world", "gantry", "--starts", "1"]
+    args = [
+        "servo",
+        "--image",
+        str(files / "picture.png"),
+        "--method",
+        "pbvs",
+        "--world",
+        "gantry",
+        "--starts",
+        "1",
+    ]
     assert main([*args, "--set", "lookat-rz-perturbed", "--out", str(tmp_path)]) == 0
     (found,) = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert found["converged"] == 1.0 and found["dt"] == pytest.approx(1 / RATE)
 
 
 def test_an_unknown_world_is_refused(files, refused):
-    refused(["servo", "--image", files / "picture.png", "--world", "gantri"], "no world 'gantri'", "did you mean gantry")
+    refused(
+        ["servo", "--image", files / "picture.png", "--world", "gantri"],
+        "no world 'gantri'",
+        "did you mean gantry",
+    )
     refused(["bench", "--world", "moon"], "no world 'moon'", "simulator, gantry, gantry-lights")

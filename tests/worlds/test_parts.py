@@ -25,7 +25,9 @@ def test_each_block_is_a_closed_surface_that_faces_outwards(name):
         a, b, c = (vertices[faces[:, k]] for k in range(3))
         volume = (a * np.cross(b, c)).sum() / 6
         w, d, h = (1e-3 * side for side in block.size)
-        sides = 32 / 2 * np.sin(2 * np.pi / 32) / 4 if block.round else 1.0  # of a polygon of 32 corners
+        sides = (
+            32 / 2 * np.sin(2 * np.pi / 32) / 4 if block.round else 1.0
+        )  # of a polygon of 32 corners
         assert volume == pytest.approx(w * d * h * sides, rel=1e-9)
 
 
@@ -35,7 +37,13 @@ def test_it_stands_where_it_is_put(name):
     T = UPRIGHT.copy()
     T[:2, 3] = 0.05, -0.03
     scene = PlanarScene(torch.full((1, 30, 40), 0.5))
-    world = Gantry(scene, CAMERA, sampling.fronto_parallel(0.5), sight=Sight(latency=0, noise=0), parts=[Standing(name, PARTS[name], T)])
+    world = Gantry(
+        scene,
+        CAMERA,
+        sampling.fronto_parallel(0.5),
+        sight=Sight(latency=0, noise=0),
+        parts=[Standing(name, PARTS[name], T)],
+    )
     before = world.observe()
     world.apply(torch.zeros(1, 6, dtype=torch.float64), 1.0)
     body = world.runs[0].data.body(name)
@@ -46,7 +54,9 @@ def test_it_stands_where_it_is_put(name):
 
 @pytest.mark.parametrize("name", PARTS)
 def test_the_gripper_fits_about_its_grip(name):
-    """Between the opened fingers, at the grip's height, there is something, and nothing wider than they open."""
+    """Between the opened fingers, at the grip's height, there is something, and nothing wider than
+    they open.
+    """
     part = PARTS[name]
     x, y, z = part.grip
     here = [
@@ -70,5 +80,7 @@ def test_it_is_taken_where_the_camera_stands_right_and_not_where_it_is_six_centi
     lifted = []
     for start in (T_world_goal, off):
         world = Gantry(scene, CAMERA, start, parts=[Standing(name, PARTS[name], T_world_object)])
-        lifted.append(grasp(world, 0, name, np.linalg.inv(T_object_goal) @ grasp_pose(world, PARTS[name])))
+        lifted.append(
+            grasp(world, 0, name, np.linalg.inv(T_object_goal) @ grasp_pose(world, PARTS[name]))
+        )
     assert taken(lifted[0]) and not taken(lifted[1]), lifted

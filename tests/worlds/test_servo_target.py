@@ -1,4 +1,6 @@
-"""`deepservo servo` to a goal rendered from a mesh: the object on the gantry's table, and what is refused."""
+"""`deepservo servo` to a goal rendered from a mesh: the object on the gantry's table, and what is
+refused.
+"""
 
 import json
 import shutil
@@ -20,7 +22,9 @@ from deepservo.worlds.target import read_target, render_target
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
 CAMERA = Camera(320, 240, 520.0, 520.0, 160.0, 120.0)
-T_OBJECT_CAM = np.array([[0.96, 0.28, 0.0, 0.0], [0.28, -0.96, 0.0, 0.0], [0.0, 0.0, -1.0, 0.3], [0.0, 0.0, 0.0, 1.0]])
+T_OBJECT_CAM = np.array(
+    [[0.96, 0.28, 0.0, 0.0], [0.28, -0.96, 0.0, 0.0], [0.0, 0.0, -1.0, 0.3], [0.0, 0.0, 0.0, 1.0]]
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_object_is_servoed_to_from_its_mesh_alone(folder, tmp_path):
-    args = ["servo", "--goal", str(folder / "goal"), "--mesh", str(folder / "part.stl"), "--unit", "mm", "--world", "gantry"]
+    args = [
+        "servo",
+        "--goal",
+        str(folder / "goal"),
+        "--mesh",
+        str(folder / "part.stl"),
+        "--unit",
+        "mm",
+        "--world",
+        "gantry",
+    ]
     assert main([*args, "--starts", "2", "--out", str(tmp_path / "out")]) == 0
     (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert row["method"] == "dfbvs+edges" and row["set"] == "objects" and row["scene"] == "part.stl"
@@ -45,19 +59,29 @@ def test_starts_are_as_published_and_see_the_object(folder):
     assert camera == CAMERA
     Ts = table_one(2000, torch.Generator().manual_seed(0))
     length, angle = Ts[:, :3, 3].norm(dim=1), se3.so3_log(Ts[:, :3, :3]).norm(dim=1).rad2deg()
-    assert length.mean() == pytest.approx(0.055, abs=1e-3) and length.std() == pytest.approx(0.012, abs=1e-3)
+    assert length.mean() == pytest.approx(0.055, abs=1e-3) and length.std() == pytest.approx(
+        0.012, abs=1e-3
+    )
     assert angle.mean() == pytest.approx(8.7, abs=0.3) and (Ts[:, 2, 3] < 0).double().mean() > 0.99
     starts = starts_about(target, CAMERA, 5, 0)
     assert sees(target, CAMERA, starts).all()
-    beside = se3.exp(torch.tensor([[0.2, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0, 0.0]], dtype=torch.float64))
+    beside = se3.exp(
+        torch.tensor(
+            [[0.2, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 3.0, 0.0]], dtype=torch.float64
+        )
+    )
     assert not sees(target, CAMERA, beside).any()
 
 
 def test_the_reprojection_error_is_exact(folder):
-    """Turned about the camera's axis by 0.01, each point has moved by 0.01 of its way from the centre."""
+    """Turned about the camera's axis by 0.01, each point has moved by 0.01 of its way from the
+    centre.
+    """
     target, _ = read_target(folder / "goal")
     v, u = target.mask.nonzero()
-    turned = reprojection(target, CAMERA, se3.exp(torch.tensor([0, 0, 0, 0, 0, 0.01], dtype=torch.float64)))
+    turned = reprojection(
+        target, CAMERA, se3.exp(torch.tensor([0, 0, 0, 0, 0, 0.01], dtype=torch.float64))
+    )
     assert turned == pytest.approx(0.01 * np.hypot(u - CAMERA.cx, v - CAMERA.cy).mean(), rel=1e-4)
 
 
@@ -74,7 +98,13 @@ def test_the_reprojection_error_is_exact(folder):
     ],
 )
 def test_what_cannot_be_asked_is_refused(folder, tmp_path, capfd, change, words):
-    given = {"--goal": str(folder / "goal"), "--mesh": str(folder / "part.stl"), "--unit": "mm", "--world": "gantry", "--starts": "1"}
+    given = {
+        "--goal": str(folder / "goal"),
+        "--mesh": str(folder / "part.stl"),
+        "--unit": "mm",
+        "--world": "gantry",
+        "--starts": "1",
+    }
     args = [word for pair in (given | change).items() if pair[1] is not None for word in pair]
     assert main(["servo", *args, "--out", str(tmp_path / "out")]) == 2
     err = capfd.readouterr().err
@@ -87,18 +117,36 @@ def test_what_cannot_be_asked_is_refused(folder, tmp_path, capfd, change, words)
         ("depth.npy", lambda path: path.unlink(), "no such file"),
         ("depth.npy", lambda path: path.write_bytes(b"none"), "cannot be read as an array"),
         ("depth.npy", lambda path: np.save(path, np.ones((24, 32))), "of shape (24, 32)"),
-        ("depth.npy", lambda path: np.save(path, np.full((240, 320), np.inf)), "has 0 pixels of an object"),
-        ("goal.png", lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint8)), "is 64 x 64"),
+        (
+            "depth.npy",
+            lambda path: np.save(path, np.full((240, 320), np.inf)),
+            "has 0 pixels of an object",
+        ),
+        (
+            "goal.png",
+            lambda path: cv2.imwrite(str(path), np.zeros((64, 64, 3), np.uint8)),
+            "is 64 x 64",
+        ),
         ("goal.png", lambda path: path.unlink(), "no such file"),
         ("pose.npz", lambda path: path.unlink(), "no such file"),
         ("pose.npz", lambda path: np.savez(path, T_object_cam=2 * T_OBJECT_CAM), "T_object_cam"),
         ("camera.yaml", lambda path: path.unlink(), "camera.yaml"),
     ],
-)  # fmt: skip
+)
 def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path, capfd, file, spoil, words):
     shutil.copytree(folder / "goal", tmp_path / "goal")
     spoil(tmp_path / "goal" / file)
-    args = ["servo", "--goal", str(tmp_path / "goal"), "--mesh", str(folder / "part.stl"), "--unit", "mm", "--world", "gantry"]
+    args = [
+        "servo",
+        "--goal",
+        str(tmp_path / "goal"),
+        "--mesh",
+        str(folder / "part.stl"),
+        "--unit",
+        "mm",
+        "--world",
+        "gantry",
+    ]
     assert main([*args, "--out", str(tmp_path / "out")]) == 2
     err = capfd.readouterr().err
     assert words in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
@@ -109,6 +157,16 @@ def test_a_goal_that_the_arm_cannot_reach_is_refused_before_it_moves(folder, tmp
     T = T_OBJECT_CAM.copy()
     T[2, 3] = 3.0
     np.savez(tmp_path / "goal" / "pose.npz", T_object_cam=T)
-    args = ["servo", "--goal", str(tmp_path / "goal"), "--mesh", str(folder / "part.stl"), "--unit", "mm", "--world", "gantry"]
+    args = [
+        "servo",
+        "--goal",
+        str(tmp_path / "goal"),
+        "--mesh",
+        str(folder / "part.stl"),
+        "--unit",
+        "mm",
+        "--world",
+        "gantry",
+    ]
     assert main([*args, "--out", str(tmp_path / "out")]) == 2
     assert "out of the arm's reach" in capfd.readouterr().err and not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,28 @@ from deepservo.version import __version__
 
 FILES = ("results.json", "runs.npz", "results.md", "report.html", "bench.json", "chunks")
 Show = Callable[[Job, int, int, int, int], None]
-"""Called with the job, its runs that are done, the chunks done and all chunks, and the step of the chunk that goes on."""
+"""Called with the job, its runs that are done, the chunks done and all chunks, and the step of the
+chunk that goes on.
+"""
 
 
 def settings_of(bench: Bench) -> dict[str, Any]:
     """What all rows of one folder must share."""
     scenes = {
-        name: [scene.width, *scene.texture.shape, round(float(scene.texture.double().sum()), 3)] for name, scene in bench.scenes.items()
+        name: [scene.width, *scene.texture.shape, round(float(scene.texture.double().sum()), 3)]
+        for name, scene in bench.scenes.items()
     }
     models: dict[str, Any] = {" ".join(key): model.training for key, model in bench.models.items()}
-    models[PAIR] = bench.pair.training if bench.pair else hashlib.sha256((SHIPPED / f"{PAIR}.safetensors").read_bytes()).hexdigest()
+    models[PAIR] = (
+        bench.pair.training
+        if bench.pair
+        else hashlib.sha256((SHIPPED / f"{PAIR}.safetensors").read_bytes()).hexdigest()
+    )
     poses = None if bench.poses is None else [round(float(T.sum()), 9) for T in bench.poses]
     return {
-        "version": __version__, "camera": asdict(bench.camera), "distance": bench.distance, "scenes": scenes, "models": models,
-        "seed": bench.seed, "budget": bench.budget, "poses": poses, "own starts": bench.own_starts,
-        "world": bench.world, "chunk": bench.chunk,
+        "version": __version__, "camera": asdict(bench.camera), "distance": bench.distance,
+        "scenes": scenes, "models": models, "seed": bench.seed, "max_steps": bench.max_steps,
+        "poses": poses, "own starts": bench.own_starts, "world": bench.world, "chunk": bench.chunk,
     }  # fmt: skip
 
 
@@ -45,14 +53,22 @@ def open_folder(out: Path, bench: Bench, resume: bool) -> None:
     settings, kept = settings_of(bench), out / "bench.json"
     if kept.is_file():
         if not resume:
-            raise InputError(f"{out}: holds a benchmark already; --resume goes on with it, or give another folder")
+            raise InputError(
+                f"{out}: holds a benchmark already; --resume goes on with it, or give another "
+                "folder"
+            )
         try:
             before = json.loads(kept.read_text())
         except ValueError:
             raise InputError(f"{kept}: cannot be read; give another folder") from None
-        differ = [name for name in settings if before.get(name) != json.loads(json.dumps(settings[name]))]
+        differ = [
+            name for name in settings if before.get(name) != json.loads(json.dumps(settings[name]))
+        ]
         if differ:
-            raise InputError(f"{out}: was made with other settings ({', '.join(differ)}); give them again, or another folder")
+            raise InputError(
+                f"{out}: was made with other settings ({', '.join(differ)}); give them again, or "
+                "another folder"
+            )
     else:
         out.mkdir(parents=True, exist_ok=True)
         with replacing(kept) as beside:
@@ -61,7 +77,9 @@ def open_folder(out: Path, bench: Bench, resume: bool) -> None:
 
 
 def open_together(out: Path, bench: Bench, resume: bool) -> None:
-    """`open_folder` in each of several processes: the first decides, the others, which may have a disk of their own, follow."""
+    """`open_folder` in each of several processes: the first decides, the others, which may have a
+    disk of their own, follow.
+    """
     distributed.decided(lambda: open_folder(out, bench, resume))
     if not distributed.first():
         open_folder(out, bench, resume=True)
@@ -81,7 +99,9 @@ def kept_at(out: Path, job: Job, numbers: range) -> Path:
 def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
     """Run what is not kept yet: this process's share where `torchrun` started several."""
     rank, world = distributed.rank()
-    mine = shared_out([(job, numbers) for job in jobs for numbers in chunks_of(job, bench.chunk)], world)[rank]
+    mine = shared_out(
+        [(job, numbers) for job in jobs for numbers in chunks_of(job, bench.chunk)], world
+    )[rank]
     prepared: Prepared | None = None
     for done, (job, numbers) in enumerate(mine):
         path = kept_at(out, job, numbers)
@@ -89,13 +109,22 @@ def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
             show(job, numbers.start, done, len(mine), 0)
             if prepared is None or prepared.job != job:
                 prepared = Prepared(job, bench)
-            prepared.run(numbers, lambda step, going: show(job, numbers.start, done, len(mine), step)).save(path)  # noqa: B023
+            progress = partial(_shown, show, job, numbers.start, done, len(mine))
+            prepared.run(numbers, progress).save(path)
     if world > 1:
         _gather(out, mine)
 
 
+def _shown(
+    show: Show, job: Job, first: int, done: int, chunks: int, step: int, active: int
+) -> None:
+    show(job, first, done, chunks, step)
+
+
 def shared_out(todo: list[tuple[Job, range]], processes: int) -> list[list[tuple[Job, range]]]:
-    """A list for each process: the next chunk goes to the one that has the fewest runs so far, since the last chunk of a job is small."""
+    """A list for each process: the next chunk goes to the one that has the fewest runs so far,
+    since the last chunk of a job is small.
+    """
     shares: list[list[tuple[Job, range]]] = [[] for _ in range(processes)]
     runs = [0] * processes
     for job, numbers in todo:
@@ -107,7 +136,9 @@ def shared_out(todo: list[tuple[Job, range]], processes: int) -> list[list[tuple
 
 def _gather(out: Path, mine: list[tuple[Job, range]]) -> None:
     """Send every chunk to the first process, which may be on another machine."""
-    for part in distributed.gathered([(kept_at(out, *each).name, kept_at(out, *each).read_bytes()) for each in mine]):
+    for part in distributed.gathered(
+        [(kept_at(out, *each).name, kept_at(out, *each).read_bytes()) for each in mine]
+    ):
         for name, content in part:
             path = out / "chunks" / name
             if not path.is_file():
@@ -115,7 +146,9 @@ def _gather(out: Path, mine: list[tuple[Job, range]]) -> None:
                     beside.write_bytes(content)
 
 
-def collect(jobs: list[Job], bench: Bench, out: Path) -> tuple[list[dict[str, Any]], dict[Job, Runs]]:
+def collect(
+    jobs: list[Job], bench: Bench, out: Path
+) -> tuple[list[dict[str, Any]], dict[Job, Runs]]:
     """The rows and the runs of every job from the chunks that are kept."""
     rows, runs = [], {}
     for job in jobs:
@@ -126,13 +159,17 @@ def collect(jobs: list[Job], bench: Bench, out: Path) -> tuple[list[dict[str, An
 
 
 def write_all(jobs: list[Job], bench: Bench, out: Path) -> list[dict[str, Any]]:
-    """results.json, runs.npz, results.md and report.html from the chunks that are kept; the rows."""
+    """results.json, runs.npz, results.md and report.html from the chunks that are kept; the
+    rows.
+    """
     rows, runs = collect(jobs, bench, out)
     joined = over_scenes(runs)
     whole = pooled(rows, joined)
     for each in whole:
         each["paired"] = paired(each, runs)
-    metrics.write_results(out / "results.json", rows + [row for row in whole if row["scene"] == ALL])
+    metrics.write_results(
+        out / "results.json", rows + [row for row in whole if row["scene"] == ALL]
+    )
     with replacing(out / "runs.npz") as beside, beside.open("wb") as file:
         arrays = {
             f"{'|'.join((job.set, job.part, job.scene, job.method))}|{name}": value
@@ -155,7 +192,9 @@ def over_scenes(runs: dict[Job, Runs]) -> dict[Group, Runs]:
 
 
 def paired(row: dict[str, Any], runs: dict[Job, Runs]) -> dict[str, list[int]]:
-    """By the name of each other method that ran from the same starts: how many came home by this method alone, and by that alone."""
+    """By the name of each other method that ran from the same starts: how many came home by this
+    method alone, and by that alone.
+    """
     found: dict[str, list[int]] = {}
     methods = {job.method: None for job in runs if job.method != row["method"]}  # in their order
     for job, mine in runs.items():
@@ -171,16 +210,26 @@ def paired(row: dict[str, Any], runs: dict[Job, Runs]) -> dict[str, list[int]]:
 
 
 def pooled(rows: list[dict[str, Any]], joined: dict[Group, Runs]) -> list[dict[str, Any]]:
-    """One row a set, part and method, over the runs on all scenes; where there is one scene, its own."""
+    """One row a set, part and method, over the runs on all scenes; where there is one scene, its
+    own.
+    """
     whole: list[dict[str, Any]] = []
     for (name, part, method), runs in joined.items():
-        mine = [row for row in rows if (row["set"], row["part"], row["method"]) == (name, part, method)]
+        mine = [
+            row for row in rows if (row["set"], row["part"], row["method"]) == (name, part, method)
+        ]
         if len(mine) == 1:
             whole += mine
             continue
-        totals = {"time_s": sum(row["time_s"] for row in mine), "peak_mb": max(row["peak_mb"] for row in mine)}
+        totals = {
+            "time_s": sum(row["time_s"] for row in mine),
+            "peak_mb": max(row["peak_mb"] for row in mine),
+        }
         totals["steps_per_s"] = float(runs.taken.sum()) / max(totals["time_s"], 1e-9)
-        ms = {k: float(np.median([row[k] for row in mine])) for k in ("ms_per_step_p50", "ms_per_step_p99")}
+        ms = {
+            k: float(np.median([row[k] for row in mine]))
+            for k in ("ms_per_step_p50", "ms_per_step_p99")
+        }
         image = float(np.median(runs.image_error))
         figures = {**metrics.figures(runs), "sharing": sharing(runs), "image_error_median": image}
         whole.append({**mine[0], **figures, "scene": ALL, "n": len(runs.run), **totals, **ms})

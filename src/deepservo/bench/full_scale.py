@@ -33,14 +33,20 @@ from deepservo.training.tasks import pair as data_pair
 from deepservo.training.train import Progress, halving, partial_of
 
 DISTANCE = 0.6  # of the reference pose [m]
-GLANCE_STEPS, GLANCE_RUNS, GLANCE_BUDGET = 20, 2, 20  # of training; of a row, the least there are; pictures a run may take
+GLANCE_STEPS, GLANCE_RUNS, GLANCE_MAX_STEPS = (
+    20,
+    2,
+    20,
+)  # of training; of a row, the least there are; pictures a run may take
 WARM, WATCHED = 5, 20  # first steps, which also warm caches up; and those whose rendering is timed
 MODEL, TRAINING, BENCH = "model.safetensors", "training.json", "bench"  # in a recipe's folder
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: an experiment whole, a part of it, or a glance (small networks, few steps, few runs)."""
+    """What was asked for: an experiment whole, a part of it, or a glance (small networks, few
+    steps, few runs).
+    """
 
     name: str
     steps: int
@@ -50,7 +56,9 @@ class Plan:
     @classmethod
     def of(cls, name: str, steps: int | None, glance: bool, seed: int) -> "Plan":
         """`steps` of the training, all of them when None."""
-        return cls(name, steps or (GLANCE_STEPS if glance else EXPERIMENTS[name].steps), glance, seed)
+        return cls(
+            name, steps or (GLANCE_STEPS if glance else EXPERIMENTS[name].steps), glance, seed
+        )
 
     @property
     def experiment(self) -> Experiment:
@@ -64,9 +72,14 @@ class Plan:
 
     @property
     def runs(self) -> dict[str, int]:
-        """Of each part and scene of its sets: as large a share of them as of the training's steps."""
+        """Of each part and scene of its sets: as large a share of them as of the training's
+        steps.
+        """
         share = min(1.0, self.steps / self.experiment.steps)
-        return {name: GLANCE_RUNS if self.glance else max(GLANCE_RUNS, round(share * n)) for name, n in self.experiment.sets.items()}
+        return {
+            name: GLANCE_RUNS if self.glance else max(GLANCE_RUNS, round(share * n))
+            for name, n in self.experiment.sets.items()
+        }
 
     @property
     def preset(self) -> str:
@@ -76,7 +89,9 @@ class Plan:
 
 @dataclass
 class Watch:
-    """How much of a training's steps is rendering: of WATCHED of them, after WARM. Meanwhile each rendering waits for the GPU."""
+    """How much of a training's steps is rendering: of WATCHED of them, after WARM. Meanwhile each
+    rendering waits for the GPU.
+    """
 
     steps: int = 0
     rendering: float = 0.0
@@ -94,7 +109,12 @@ class Watch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """In the block the sampler's calls are timed."""
-        rooms = [(room, name) for room in (planar, data_pair) for name in ("sample", "sample_covered") if hasattr(room, name)]
+        rooms = [
+            (room, name)
+            for room in (planar, data_pair)
+            for name in ("sample", "sample_covered")
+            if hasattr(room, name)
+        ]
         before = [getattr(room, name) for room, name in rooms]
         for (room, name), call in zip(rooms, before, strict=True):
             setattr(room, name, self._timed(call))
@@ -129,7 +149,9 @@ def missing(results: Path) -> list[str]:
 
 
 def is_full(path: Path) -> bool:
-    """Whether a results file is there, and holds an experiment whole; InputError where it cannot be read."""
+    """Whether a results file is there, and holds an experiment whole; InputError where it cannot be
+    read.
+    """
     if not path.is_file():
         return False
     try:
@@ -138,10 +160,18 @@ def is_full(path: Path) -> bool:
         raise InputError(f"{path}: is no result of deepservo recipe; move it away") from None
 
 
-def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], None], say: Callable[[str], None]) -> Model | UnseenModel:
-    """The trained model, kept in `folder` with what its training took; the one that is there if it is finished.
+def train(
+    plan: Plan,
+    folder: Path,
+    resume: bool,
+    show: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> Model | UnseenModel:
+    """The trained model, kept in `folder` with what its training took; the one that is there if it
+    is finished.
 
-    Out of memory, the batch is halved, which `say` tells. Raises InputError when the folder holds a training and `resume` is not asked for.
+    Out of memory, the batch is halved, which `say` tells. Raises InputError when the folder holds a
+    training and `resume` is not asked for.
     """
     path, facts = folder / MODEL, folder / TRAINING
     finished, begun = distributed.decided(lambda: _found(folder, resume))
@@ -163,43 +193,71 @@ def train(plan: Plan, folder: Path, resume: bool, show: Callable[[Progress], Non
             return learned(plan, path, halved, resume, watched)
 
     model = halving(attempt, path, begun, say)
-    model = replace(model, training=distributed.decided(lambda: model.training))  # each has timed itself
+    model = replace(
+        model, training=distributed.decided(lambda: model.training)
+    )  # each has timed itself
     if distributed.first():
         with replacing(facts) as beside:
-            beside.write_text(json.dumps(told(model.training, watch), indent=1, allow_nan=False) + "\n")
+            beside.write_text(
+                json.dumps(told(model.training, watch), indent=1, allow_nan=False) + "\n"
+            )
     return model
 
 
 def _found(folder: Path, resume: bool) -> tuple[bool, bool]:
     """Whether the training in this folder is finished, and whether it has begun."""
-    finished, begun = (folder / MODEL).is_file() and (folder / TRAINING).is_file(), partial_of(folder / MODEL).is_file()
+    finished, begun = (
+        (folder / MODEL).is_file() and (folder / TRAINING).is_file(),
+        partial_of(folder / MODEL).is_file(),
+    )
     if not resume and ((folder / MODEL).exists() or begun):
-        raise InputError(f"{folder}: holds this recipe's training already; --resume goes on with it, or give another --out")
+        raise InputError(
+            f"{folder}: holds this recipe's training already; --resume goes on with it, or give "
+            "another --out"
+        )
     return finished, begun
 
 
 def learned(
-    plan: Plan, path: Path, halved: int, resume: bool, show: Callable[[Progress], None], steps: int | None = None
+    plan: Plan,
+    path: Path,
+    halved: int,
+    resume: bool,
+    show: Callable[[Progress], None],
+    steps: int | None = None,
 ) -> Model | UnseenModel:
     """The experiment's training, on the GPU where there is one; `steps` in place of the plan's."""
     experiment, steps = plan.experiment, steps or plan.steps
     if experiment.method in KINDS:
         scale = TWO_CORES if plan.glance else experiment.scale
         with distributed.on_device():
-            return learn_unseen(experiment.method, path, steps=steps, seed=plan.seed, scale=scale, halved=halved, resume=resume, show=show)
+            return learn_unseen(
+                experiment.method,
+                path,
+                steps=steps,
+                seed=plan.seed,
+                scale=scale,
+                halved=halved,
+                resume=resume,
+                show=show,
+            )
     first, *others = (scene_of(name) for name in experiment.scenes)
     loss = experiment.loss if recipe_of(experiment.method, plan.preset).losses else None
     options = Options(loss=loss, others=tuple(others), halved=halved)
     with distributed.on_device():
         return learn(
-            first.texture, first, CalibratedCamera(PAPER_CAMERA), path, name=experiment.scenes[0], distance=DISTANCE,
-            method=experiment.method, preset=plan.preset, steps=steps, seed=plan.seed, options=options, resume=resume, show=show,
+            first.texture, first, CalibratedCamera(PAPER_CAMERA), path, name=experiment.scenes[0],
+            distance=DISTANCE, method=experiment.method, preset=plan.preset, steps=steps,
+            seed=plan.seed, options=options, resume=resume, show=show,
         )  # fmt: skip
 
 
 def told(training: dict[str, Any], watch: Watch) -> dict[str, Any]:
     """What a results file says of a training."""
-    seconds, samples = training["seconds"], training["steps"] * training["batch"] * distributed.rank()[1]
+    seconds, samples = (
+        training["seconds"],
+        training["steps"] * training["batch"] * distributed.rank()[1],
+    )
     gpu = torch.cuda.is_available()
     return {
         **{k: training[k] for k in ("steps", "batch", "seconds", "parameters", "seed")},
@@ -211,15 +269,20 @@ def told(training: dict[str, Any], watch: Watch) -> dict[str, Any]:
 
 
 def benchmark(plan: Plan, model: Model | UnseenModel) -> tuple[list[Job], Bench]:
-    """The rows of the experiment's sets, the first alone for a glance; and what their runs share."""
+    """The rows of the experiment's sets, the first alone for a glance; and what their runs
+    share.
+    """
     experiment, alone = plan.experiment, isinstance(model, UnseenModel)
     names = experiment.scenes if alone else experiment.scenes[:1]
     bench = Bench(
         PAPER_CAMERA, DISTANCE, {name: scene_of(name) for name in names},
-        {(model.picture, model.method): model} if isinstance(model, Model) else {}, plan.seed, GLANCE_BUDGET if plan.glance else None,
+        {(model.picture, model.method): model} if isinstance(model, Model) else {}, plan.seed,
+        GLANCE_MAX_STEPS if plan.glance else None,
         pair=model if isinstance(model, UnseenModel) else None, **on_this_machine(),
     )  # fmt: skip
-    whole = [job for name, n in plan.runs.items() for job in jobs(experiment.methods, (name,), bench, n)]
+    whole = [
+        job for name, n in plan.runs.items() for job in jobs(experiment.methods, (name,), bench, n)
+    ]
     return whole[:1] if plan.glance else whole, bench
 
 
@@ -233,7 +296,8 @@ def measure(work: list[Job], bench: Bench, folder: Path, show: Show) -> list[dic
 def write(plan: Plan, folder: Path, rows: list[dict[str, Any]], path: Path) -> None:
     """The results file: a row a line."""
     head = {
-        "recipe": plan.name, "paper": plan.experiment.paper, "full": plan.full, "training": json.loads((folder / TRAINING).read_text()),
+        "recipe": plan.name, "paper": plan.experiment.paper, "full": plan.full,
+        "training": json.loads((folder / TRAINING).read_text()),
     }  # fmt: skip
     metrics.write_results(path, rows, head)
 

@@ -1,4 +1,6 @@
-"""What the papers print: per cent converged and end error [mm] by set and method (benchmarks of AEVS, MLVS and Siame-se(3))."""
+"""What the papers print: per cent converged and end error [mm] by set and method (benchmarks of
+AEVS, MLVS and Siame-se(3)).
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType

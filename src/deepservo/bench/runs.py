@@ -1,7 +1,8 @@
-"""Runs of a benchmark: cut into chunks that are kept on disk as they end, so that a benchmark goes on where it was stopped.
+"""Runs of a benchmark: cut into chunks that are kept on disk as they end, so that a benchmark goes
+on where it was stopped.
 
-A run depends on the seed, its set and its number there alone. So the figures do not depend on how the runs are cut into chunks, nor on
-how many processes share them.
+A run depends on the seed, its set and its number there alone. So the figures do not depend on how
+the runs are cut into chunks, nor on how many processes share them.
 """
 
 import copy
@@ -40,7 +41,10 @@ from deepservo.system.files import replacing
 from deepservo.worlds.simulator import Simulator
 
 SHARING = 0.05  # of the goal's pixels: a start that sees less of it tells nothing of a method
-CHUNK, MANY = 25, 250  # runs that go together, on a processor and on a GPU: the most that a kill can lose
+CHUNK, MANY = (
+    25,
+    250,
+)  # runs that go together, on a processor and on a GPU: the most that a kill can lose
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,26 @@ class Bench:
     models: dict[tuple[str, str], Model]
     """By scene and by what they are trained as."""
     seed: int
-    budget: int | None = None
+    max_steps: int | None = None
     poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
     """Of the set `poses`: the user's own."""
     pair: UnseenModel | None = None
     """In the place of the network that ships, for scenes never seen."""
     own_starts: bool = False
-    """Each scene has starts of its own, where many scenes have few runs each; else all have the same."""
+    """Each scene has starts of its own, where many scenes have few runs each; else all have the
+    same.
+    """
     world: str = SIMULATOR
     gpu: bool = False
-    """Runs of the methods that can (`methods.WHOLE_PICTURE`), before what is plain to see, take place on the GPU."""
+    """Runs of the methods that can (`methods.WHOLE_PICTURE`), before what is plain to see, take
+    place on the GPU.
+    """
     chunk: int = CHUNK
 
     def turn(self, scene: str) -> tuple[int, int]:
-        """Which of the starts that are drawn are the scene's: the first, and how many there are from one to the next."""
+        """Which of the starts that are drawn are the scene's: the first, and how many there are
+        from one to the next.
+        """
         own = self.own_starts and scene in self.scenes
         return (list(self.scenes).index(scene), len(self.scenes)) if own else (0, 1)
 
@@ -80,7 +90,9 @@ class Bench:
         if learned:
             return learned
         found = self.scenes[scene] if scene in self.scenes else scene_of(scene)
-        return Unlearned(found, self.camera, self.distance, scene, net=self.pair.net if self.pair else None)
+        return Unlearned(
+            found, self.camera, self.distance, scene, net=self.pair.net if self.pair else None
+        )
 
 
 def on_this_machine() -> dict[str, Any]:
@@ -106,7 +118,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Runs(metrics.Judged):
-    """Some runs of a job, with their trajectories in the goal's frame; the first axis is the run."""
+    """Some runs of a job, with their trajectories in the goal's frame; the first axis is the
+    run.
+    """
 
     run: np.ndarray
     taken: np.ndarray
@@ -127,7 +141,12 @@ class Runs(metrics.Judged):
         longest = max(part.path.shape[1] for part in parts)
         whole = [part._padded(longest) for part in parts]
         order = np.argsort(np.concatenate([part.run for part in parts]))
-        return Runs(**{f.name: np.concatenate([getattr(part, f.name) for part in whole])[order] for f in fields(Runs)})
+        return Runs(
+            **{
+                f.name: np.concatenate([getattr(part, f.name) for part in whole])[order]
+                for f in fields(Runs)
+            }
+        )
 
     def _padded(self, length: int) -> "Runs":
         """With paths of `length` poses: the last repeated."""
@@ -143,7 +162,7 @@ class Chunk:
     step_ms: np.ndarray
     """Of each call to `velocity`, for all of them [ms]."""
     facts: dict[str, Any]
-    """Of the method: gain, dt, budget."""
+    """Of the method: gain, dt, max_steps."""
     seconds: float
     peak_mb: float
 
@@ -151,7 +170,10 @@ class Chunk:
     def joined(parts: list["Chunk"]) -> "Chunk":
         """Of runs that went together part by part."""
         seconds, peak_mb = sum(part.seconds for part in parts), max(part.peak_mb for part in parts)
-        runs, step_ms = Runs.joined([part.runs for part in parts]), np.concatenate([part.step_ms for part in parts])
+        runs, step_ms = (
+            Runs.joined([part.runs for part in parts]),
+            np.concatenate([part.step_ms for part in parts]),
+        )
         return Chunk(runs, step_ms, parts[0].facts, seconds, peak_mb)
 
     def save(self, path: Path) -> None:
@@ -168,23 +190,37 @@ class Chunk:
             with np.load(path, allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
                 runs = Runs(**{f.name: file[f.name] for f in fields(Runs)})
-                return Chunk(runs, file["step_ms"], facts, facts.pop("seconds"), facts.pop("peak_mb"))
-        except Exception as error:  # a foreign or corrupt file fails anywhere in zipfile, zlib, json and numpy, and in any way
-            raise InputError(f"{path}: is no chunk of a benchmark ({type(error).__name__}); delete it, and it is run again") from None
+                return Chunk(
+                    runs, file["step_ms"], facts, facts.pop("seconds"), facts.pop("peak_mb")
+                )
+        except Exception as error:
+            # a foreign or corrupt file fails anywhere in zipfile, zlib, json and numpy, and in any
+            # way
+            raise InputError(
+                f"{path}: is no chunk of a benchmark ({type(error).__name__}); delete it, and it "
+                "is run again"
+            ) from None
 
 
 def sharing(runs: Runs) -> dict[str, Any]:
     """How the runs ended that began where SHARING of the goal or more was in sight."""
     home = runs.home[runs.share >= SHARING]
     share = float(home.mean()) if len(home) else None
-    return {"n": len(home), "converged": share, "converged_ci": metrics.wilson(int(home.sum()), len(home))}
+    return {
+        "n": len(home),
+        "converged": share,
+        "converged_ci": metrics.wilson(int(home.sum()), len(home)),
+    }
 
 
 def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
     """The job's row of results.json, over all its runs."""
     runs, facts = Runs.joined([chunk.runs for chunk in chunks]), chunks[0].facts
     model = bench.models.get((job.scene, trained_as(job.method) or ""))
-    seconds, ms = sum(chunk.seconds for chunk in chunks), np.concatenate([chunk.step_ms for chunk in chunks])
+    seconds, ms = (
+        sum(chunk.seconds for chunk in chunks),
+        np.concatenate([chunk.step_ms for chunk in chunks]),
+    )
     return {
         "method": job.method,
         "set": job.set,
@@ -204,7 +240,7 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
         "camera": asdict(bench.camera),
         "gain": facts["gain"],
         "dt": facts["dt"],
-        "budget": facts["budget"],
+        "max_steps": facts["max_steps"],
         "seed": bench.seed,
         "trained_s": model.training["seconds"] if model else None,
         "trained_steps": model.training["steps"] if model else None,
@@ -212,15 +248,22 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
 
 
 def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int | None) -> list[Job]:
-    """Every row that is asked for, in the order of sets, parts, scenes, methods; a trained method only on scenes that it has learned."""
+    """Every row that is asked for, in the order of sets, parts, scenes, methods; a trained method
+    only on scenes that it has learned.
+    """
     found = []
     for name in sets:
         for part in parts_of(name, bench):
             check_condition(bench.world, part.condition)
             for scene in part.scenes or bench.scenes:
-                # One published start is the same however often, and a file of poses holds no more than it holds.
+                # One published start is the same however often, and a file of poses holds no more
+                # than it holds.
                 count = min(n or part.n, part.n) if part.n == 1 or name == "poses" else n or part.n
-                found += [Job(method, name, part.label, scene, count) for method in methods if bench.able(method, scene)]
+                found += [
+                    Job(method, name, part.label, scene, count)
+                    for method in methods
+                    if bench.able(method, scene)
+                ]
     return found
 
 
@@ -229,12 +272,15 @@ def parts_of(name: str, bench: Bench) -> tuple[Part, ...]:
     if name == "poses":
         assert bench.poses is not None
         Ts_cam, Ts_goal = bench.poses
-        return (Part("", len(Ts_cam), lambda n, generator, distance, camera: (Ts_cam[:n], Ts_goal[:n])),)
+        return (
+            Part("", len(Ts_cam), lambda n, generator, distance, camera: (Ts_cam[:n], Ts_goal[:n])),
+        )
     return SETS[name]
 
 
 class Prepared:
-    """What the chunks of a job share: the scene, the poses of all its runs, the controller (which may have learned something first).
+    """What the chunks of a job share: the scene, the poses of all its runs, the controller (which
+    may have learned something first).
 
     controller: in the place of the one that the job's method names.
     """
@@ -246,60 +292,100 @@ class Prepared:
         known = bench.known(job.scene, job.method)
         first, every = bench.turn(job.scene)
         self.drawn = torch.arange(first, every * job.n, every)
-        poses = part.draw(every * job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera)
+        poses = part.draw(
+            every * job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera
+        )
         self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts[self.drawn]) for Ts in poses)
-        self.camera, self.scene = self.condition.camera(bench.camera), self.condition.scene(known.scene)
+        self.camera, self.scene = (
+            self.condition.camera(bench.camera),
+            self.condition.scene(known.scene),
+        )
         base = trained_as(job.method) or job.method
-        able = base in WHOLE_PICTURE and "+" not in job.method and self.condition == Condition(goal=self.condition.goal)
+        able = (
+            base in WHOLE_PICTURE
+            and "+" not in job.method
+            and self.condition == Condition(goal=self.condition.goal)
+        )
         self.on_device = distributed.on_device if bench.gpu and able else nullcontext
         with self.on_device():
             if self.on_device is not nullcontext:
                 known = replace(known, **_there(scene=known.scene, net=copy.deepcopy(known.net)))
-            self.controller = controller or build(job.method, bench.camera, distance * self.condition.depth, known)
+            self.controller = controller or build(
+                job.method, bench.camera, distance * self.condition.depth, known
+            )
         self.dt = period(bench.world)
-        self.controller.pace(self.dt)
+        self.controller.scale_gain(self.dt)
         self.most = job.n  # runs that a GPU's memory holds, as far as is known
 
     def run(self, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
-        """Steer the runs that have these numbers, and judge them. Out of memory they go by halves, which a warning tells."""
+        """Steer the runs that have these numbers, and judge them. Out of memory they go by halves,
+        which a warning tells.
+        """
         while True:
             try:
-                return Chunk.joined([self._run(numbers[k : k + self.most], progress) for k in range(0, len(numbers), self.most)])
+                return Chunk.joined(
+                    [
+                        self._run(numbers[k : k + self.most], progress)
+                        for k in range(0, len(numbers), self.most)
+                    ]
+                )
             except torch.cuda.OutOfMemoryError:
-                most, self.most = min(self.most, len(numbers)), (min(self.most, len(numbers)) + 1) // 2
+                most, self.most = (
+                    min(self.most, len(numbers)),
+                    (min(self.most, len(numbers)) + 1) // 2,
+                )
                 if most == 1:
-                    raise InputError(f"{self.job.method}: the GPU's memory does not hold one run; use a larger one, or none") from None
-                warnings.warn(f"{self.job.method}: out of memory; {self.most} runs go together, not {most}", stacklevel=2)
+                    raise InputError(
+                        f"{self.job.method}: the GPU's memory does not hold one run; use a larger "
+                        "one, or none"
+                    ) from None
+                warnings.warn(
+                    f"{self.job.method}: out of memory; {self.most} runs go together, not {most}",
+                    stacklevel=2,
+                )
 
     def _run(self, numbers: range, progress: Callable[[int, int], None] | None) -> Chunk:
         metrics.reset_peak()
         begin = time.perf_counter()
         runs, controller, seed = torch.tensor(numbers), self.controller, self.bench.seed
         Ts_cam, Ts_goal, drawn = self.Ts_cam[runs], self.Ts_goal[runs], self.drawn[runs]
-        world, goal = opened(self.bench.world, self.scene, self.camera, Ts_cam, Ts_goal, self.condition, seed, drawn)
+        world, goal = opened(
+            self.bench.world, self.scene, self.camera, Ts_cam, Ts_goal, self.condition, seed, drawn
+        )
         assert goal is not None, "the goals' poses are known"
         with self.on_device():
             if self.on_device is not nullcontext:
                 there = _there(scene=self.scene, T_world_cam=Ts_cam)
-                world, goal = Simulator(camera=self.camera, **there), goal.to(torch.get_default_device())
+                world, goal = (
+                    Simulator(camera=self.camera, **there),
+                    goal.to(torch.get_default_device()),
+                )
             controller.set_goal(goal)
             if isinstance(controller, TruePose):
                 controller.follow(world, Ts_goal)
-            trajectory = servo(world, controller, goal, self.bench.budget, self.dt, progress).cpu()
+            trajectory = servo(
+                world, controller, goal, self.bench.max_steps, self.dt, progress
+            ).cpu()
         judged = metrics.judge(trajectory, Ts_goal, controller.gain)
         start = metrics.errors(Ts_cam, Ts_goal)
         T = se3.inverse(Ts_goal) @ trajectory.Ts_world_cam
         path = torch.cat([T[..., :3, 3], se3.so3_log(T[..., :3, :3])], -1).float().transpose(0, 1)
         last = trajectory.image_error[trajectory.steps - 1, torch.arange(len(runs))]
         done = Runs(
-            **vars(judged), run=runs.numpy(), taken=trajectory.steps.numpy(), start_mm=(1e3 * start[0]).numpy(),
-            start_deg=start[1].rad2deg().numpy(), share=overlap(self.bench.camera, Ts_goal, Ts_cam).numpy(), image_error=last.numpy(),
+            **vars(judged), run=runs.numpy(), taken=trajectory.steps.numpy(),
+            start_mm=(1e3 * start[0]).numpy(), start_deg=start[1].rad2deg().numpy(),
+            share=overlap(self.bench.camera, Ts_goal, Ts_cam).numpy(), image_error=last.numpy(),
             reason=np.array(trajectory.reason), path=path.numpy(),
         )  # fmt: skip
-        facts = {"gain": controller.gain, "dt": trajectory.dt, "budget": trajectory.budget}
-        return Chunk(done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb())
+        facts = {"gain": controller.gain, "dt": trajectory.dt, "max_steps": trajectory.max_steps}
+        return Chunk(
+            done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb()
+        )
 
 
 def _there(**things: Any) -> dict[str, Any]:
     """Scenes, networks and tensors on the default device."""
-    return {name: None if thing is None else thing.to(torch.get_default_device()) for name, thing in things.items()}
+    return {
+        name: None if thing is None else thing.to(torch.get_default_device())
+        for name, thing in things.items()
+    }

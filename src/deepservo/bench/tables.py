@@ -42,7 +42,12 @@ def home(row: Figures) -> str:
 def ends(row: Figures) -> list[str]:
     """End errors, length of the path over the straight one's, steps."""
     steps = "-" if row["steps_median"] is None else f"{row['steps_median']:.0f}"
-    return [figure(row["end_mm_median"]), figure(row["end_deg_median"]), figure(row["length_ratio"], 3), steps]
+    return [
+        figure(row["end_mm_median"]),
+        figure(row["end_deg_median"]),
+        figure(row["length_ratio"], 3),
+        steps,
+    ]
 
 
 def published(name: str, method: str) -> tuple[str, str]:
@@ -52,10 +57,15 @@ def published(name: str, method: str) -> tuple[str, str]:
 
 
 def over_all(rows: Sequence[Figures]) -> tuple[list[Figures], list[Figures]]:
-    """Rows of results.json: those of one scene each, and one a set, part and method, over all its scenes."""
+    """Rows of results.json: those of one scene each, and one a set, part and method, over all its
+    scenes.
+    """
     each = [row for row in rows if row["scene"] != ALL]
     key = ("set", "part", "method")
-    whole = {tuple(row[k] for k in key): row for row in (*each, *(row for row in rows if row["scene"] == ALL))}
+    whole = {
+        tuple(row[k] for k in key): row
+        for row in (*each, *(row for row in rows if row["scene"] == ALL))
+    }
     return each, list(whole.values())
 
 
@@ -63,14 +73,29 @@ def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
     """One line a set, part and method, over all scenes; the share home on each scene."""
     scenes = unique(row["scene"] for row in rows)
     scenes = scenes if len(scenes) <= WIDEST else []
-    each = {(row["set"], row["part"], row["method"], row["scene"]): f"{100 * row['converged']:.0f}" for row in rows}
+    each = {
+        (row["set"], row["part"], row["method"], row["scene"]): f"{100 * row['converged']:.0f}"
+        for row in rows
+    }
     lines = []
     for row in pooled:
         percent, mm = published(row["set"], row["method"])
-        shares = [each.get((row["set"], row["part"], row["method"], scene), "-") for scene in scenes]
+        shares = [
+            each.get((row["set"], row["part"], row["method"], scene), "-") for scene in scenes
+        ]
         name = f"{row['set']}, {row['part']}" if row["part"] else row["set"]
         lines.append(
-            [name, f"`{row['method']}`", str(row["n"]), home(row), percent, *shares, *ends(row), mm, figure(row["ms_per_step_p50"])]
+            [
+                name,
+                f"`{row['method']}`",
+                str(row["n"]),
+                home(row),
+                percent,
+                *shares,
+                *ends(row),
+                mm,
+                figure(row["ms_per_step_p50"]),
+            ]
         )
     head = [
         "set",
@@ -90,9 +115,11 @@ def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
 
 
 def who_wins(pooled: Sequence[Figures]) -> str:
-    """Conditions down, methods across: the share home with its interval, and the median end error [mm]; the best share is bold.
+    """Conditions down, methods across: the share home with its interval, and the median end error
+    [mm]; the best share is bold.
 
-    A method that ran on fewer scenes than another, having learned no more, has its count of runs beside.
+    A method that ran on fewer scenes than another, having learned no more, has its count of runs
+    beside.
     """
     methods = unique(row["method"] for row in pooled)
     lines = []
@@ -110,21 +137,26 @@ def who_wins(pooled: Sequence[Figures]) -> str:
             low, high = row["converged_ci"]
             bold = f"**{share}**" if row["converged"] == best > 0 else share
             of = f", of {row['n']} only" if row["n"] < most else ""
-            cells.append(f"{bold} [{100 * low:.0f}, {100 * high:.0f}], {figure(row['end_mm_median'])} mm{of}")
+            cells.append(
+                f"{bold} [{100 * low:.0f}, {100 * high:.0f}], {figure(row['end_mm_median'])} mm{of}"
+            )
         lines.append([name, part or "all", *cells])
     return table(["set", "condition", *[f"`{method}`" for method in methods]], lines, 2)
 
 
 def pairs(pooled: Sequence[Figures]) -> list[tuple[str, str, str, int, int, float]]:
-    """Of each set and two methods that ran from the same starts: set, one, other, how many runs the one alone brought home over all
-    parts, how many the other alone, and McNemar's p.
+    """Of each set and two methods that ran from the same starts: set, one, other, how many runs the
+    one alone brought home over all parts, how many the other alone, and McNemar's p.
     """
     found: list[tuple[str, str, str, int, int, float]] = []
     for name in unique(row["set"] for row in pooled):
         counts: dict[tuple[str, str], list[int]] = {}
         for row in pooled:
             for other, both in row.get("paired", {}).items() if row["set"] == name else ():
-                counts[row["method"], other] = [a + b for a, b in zip(counts.get((row["method"], other), (0, 0)), both, strict=True)]
+                counts[row["method"], other] = [
+                    a + b
+                    for a, b in zip(counts.get((row["method"], other), (0, 0)), both, strict=True)
+                ]
         for (one, other), (won, lost) in counts.items():
             if (name, other, one) not in {each[:3] for each in found}:
                 found.append((name, one, other, won, lost, mcnemar(won, lost)))
@@ -133,8 +165,15 @@ def pairs(pooled: Sequence[Figures]) -> list[tuple[str, str, str, int, int, floa
 
 def run_by_run(pooled: Sequence[Figures]) -> str:
     """Two methods a line, from the same starts."""
-    lines = ([name, f"`{a}`", f"`{b}`", str(won), str(lost), probability(p)] for name, a, b, won, lost, p in pairs(pooled))
-    return table(["set", "one", "other", "home by the one alone", "by the other alone", "p (McNemar)"], lines, 3)
+    lines = (
+        [name, f"`{a}`", f"`{b}`", str(won), str(lost), probability(p)]
+        for name, a, b, won, lost, p in pairs(pooled)
+    )
+    return table(
+        ["set", "one", "other", "home by the one alone", "by the other alone", "p (McNemar)"],
+        lines,
+        3,
+    )
 
 
 def probability(p: float) -> str:
@@ -144,14 +183,19 @@ def probability(p: float) -> str:
 
 def markdown(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
     """The page results.md."""
-    note = "Home: by the published rule. End errors, length and steps: medians and means over the runs that came home."
+    note = (
+        "Home: by the published rule. End errors, length and steps: medians and means over the "
+        "runs that came home."
+    )
     parts = {"Who wins where": who_wins(pooled), "Run by run": run_by_run(pooled)}
     more = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
     return f"# Results\n\n{beside_published(rows, pooled)}\n\n{note}\n\n{more}"
 
 
 def compared(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[str, bool]:
-    """What moved between two results: every row of both, and whether any share home fell beyond its interval."""
+    """What moved between two results: every row of both, and whether any share home fell beyond its
+    interval.
+    """
     key = ("method", "set", "part", "scene")
     old = {tuple(row.get(name, "") for name in key): row for row in before}
     lines, worse = [], False
@@ -161,10 +205,23 @@ def compared(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[str, 
             continue
         was = old[name]
         moved = row["converged"] - was["converged"]
-        fell, rose = row["converged_ci"][1] < was["converged_ci"][0], row["converged_ci"][0] > was["converged_ci"][1]
+        fell, rose = (
+            row["converged_ci"][1] < was["converged_ci"][0],
+            row["converged_ci"][0] > was["converged_ci"][1],
+        )
         worse |= fell
         verdict = "fell" if fell else "rose" if rose else "within the intervals"
         errors = f"{figure(was['end_mm_median'])} -> {figure(row['end_mm_median'])}"
-        lines.append([*name[1:], f"`{name[0]}`", home(was), home(row), f"{100 * moved:+.1f}", verdict, errors])
+        lines.append(
+            [
+                *name[1:],
+                f"`{name[0]}`",
+                home(was),
+                home(row),
+                f"{100 * moved:+.1f}",
+                verdict,
+                errors,
+            ]
+        )
     head = ["set", "part", "scene", "method", "before: home %", "after", "points", "", "end mm"]
     return table(head, lines, 4), worse

@@ -1,4 +1,6 @@
-"""What `deepservo bench` does: parses names, runs what is missing, writes the results; and compares two of them."""
+"""What `deepservo bench` does: parses names, runs what is missing, writes the results; and compares
+two of them.
+"""
 
 import json
 from dataclasses import replace
@@ -45,7 +47,10 @@ def run_bench(
     """Run what is not in `out` yet and write results.json, runs.npz, results.md and report.html."""
     check_seed(seed)
     check_world(world)
-    names, wanted = tuple(plug_in(name) for name in _names(methods)), _names(sets) if poses is None else ("poses",)
+    names, wanted = (
+        tuple(plug_in(name) for name in _names(methods)),
+        _names(sets) if poses is None else ("poses",),
+    )
     for name in names:
         check_method(name)
     for name in wanted if poses is None else ():
@@ -54,15 +59,21 @@ def run_bench(
         raise InputError(f"--n {n}: give at least 1 run")
     bench = replace(_bench(names, scenes, image, models, poses, seed, quick), world=world)
     if n is not None and bench.poses is not None and n > len(bench.poses[0]):
-        raise InputError(f"--n {n}: {poses} holds {len(bench.poses[0])} poses; give no more than those")
+        raise InputError(
+            f"--n {n}: {poses} holds {len(bench.poses[0])} poses; give no more than those"
+        )
     work = jobs(names, wanted, bench, n or (QUICK_RUNS if quick else None))
     if not work:
         raise InputError(
-            f"{', '.join(names)}: the models given were not trained on the pictures of {', '.join(wanted)}; train some on those"
+            f"{', '.join(names)}: the models given were not trained on the pictures of "
+            f"{', '.join(wanted)}; train some on those"
         )
     for name in names:
         check_memory(
-            min(bench.chunk, max(job.n for job in work)), bench.camera, name, "bench models that were learned for a camera of fewer pixels"
+            min(bench.chunk, max(job.n for job in work)),
+            bench.camera,
+            name,
+            "bench models that were learned for a camera of fewer pixels",
         )
     open_together(out, bench, resume)
     distributed.share_threads()
@@ -87,7 +98,9 @@ def _names(text: str) -> tuple[str, ...]:
     """What stands between the commas."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
-        raise InputError("an empty list of names; put commas between them, as in --methods dvs,sift")
+        raise InputError(
+            "an empty list of names; put commas between them, as in --methods dvs,sift"
+        )
     return names
 
 
@@ -99,30 +112,69 @@ def _check_set(name: str) -> None:
 
 
 def _bench(
-    methods: tuple[str, ...], scenes: str | None, image: Path | None, models: str | None, poses: Path | None, seed: int, quick: bool
+    methods: tuple[str, ...],
+    scenes: str | None,
+    image: Path | None,
+    models: str | None,
+    poses: Path | None,
+    seed: int,
+    quick: bool,
 ) -> Bench:
     """What all rows share; InputError where the options do not go together."""
     loaded = [read_model(name) for name in _names(models)] if models is not None else []
-    of_scenes, pairs = [m for m in loaded if isinstance(m, Model)], [m for m in loaded if isinstance(m, UnseenModel)]
+    of_scenes, pairs = (
+        [m for m in loaded if isinstance(m, Model)],
+        [m for m in loaded if isinstance(m, UnseenModel)],
+    )
     if len(pairs) > 1:
         raise InputError("--models: two were trained for any scene; run them one by one")
-    given = [name for name, value in (("--scenes", scenes), ("--image", image), ("--models", of_scenes or None)) if value is not None]
+    given = [
+        name
+        for name, value in (
+            ("--scenes", scenes),
+            ("--image", image),
+            ("--models", of_scenes or None),
+        )
+        if value is not None
+    ]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} both name scenes; give one of them")
     untrained = [name for name in methods if trained_as(name)]
     if untrained and not of_scenes:
-        raise InputError(f"{untrained[0]}: is trained for a scene; give the models that deepservo learn wrote with --models")
-    camera, distance, learned, found = PAPER_CAMERA, DISTANCE, dict[tuple[str, str], Model](), dict[str, PlanarScene]()
+        raise InputError(
+            f"{untrained[0]}: is trained for a scene; give the models that deepservo learn wrote "
+            "with --models"
+        )
+    camera, distance, learned, found = (
+        PAPER_CAMERA,
+        DISTANCE,
+        dict[tuple[str, str], Model](),
+        dict[str, PlanarScene](),
+    )
     if of_scenes:
         learned = {(model.picture, model.method): model for model in of_scenes}
         first = next(iter(learned.values()))
-        lacking = [name for name in untrained if not any(trained_as(name) == method for _, method in learned)]
+        lacking = [
+            name
+            for name in untrained
+            if not any(trained_as(name) == method for _, method in learned)
+        ]
         if lacking:
-            raise InputError(f"{lacking[0]}: none of --models was made with deepservo learn --method {trained_as(lacking[0])}; give one")
+            raise InputError(
+                f"{lacking[0]}: none of --models was made with deepservo learn --method "
+                f"{trained_as(lacking[0])}; give one"
+            )
         camera, distance = first.camera, first.distance
-        odd = [name for (name, _), model in learned.items() if (model.camera, model.distance) != (camera, distance)]
+        odd = [
+            name
+            for (name, _), model in learned.items()
+            if (model.camera, model.distance) != (camera, distance)
+        ]
         if odd:
-            raise InputError(f"--models: {odd[0]} was learned for another camera or distance than {first.picture}; run them one by one")
+            raise InputError(
+                f"--models: {odd[0]} was learned for another camera or distance than "
+                f"{first.picture}; run them one by one"
+            )
         found = {name: model.scene for (name, _), model in learned.items()}
     elif image is not None:
         for file in pictures.files_in(image) if image.is_dir() else [image]:
@@ -139,7 +191,8 @@ def _bench(
             raise InputError(f"{poses}: holds no T_world_goal; add it, (N, 4, 4) or one for all")
         own = (Ts_cam, Ts_goal)
     return Bench(
-        camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own, pairs[0] if pairs else None,
+        camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own,
+        pairs[0] if pairs else None,
         own_starts=own is None and image is not None and image.is_dir(), **on_this_machine(),
     )  # fmt: skip
 

@@ -16,14 +16,18 @@ LOG_S = 20.0  # seconds between two lines of progress where no bar can be drawn
 
 
 class _Console(Console):
-    """Leaves it to the caller what is done when the reader of a pipe, such as head, has seen enough."""
+    """Leaves it to the caller what is done when the reader of a pipe, such as head, has seen
+    enough.
+    """
 
     def on_broken_pipe(self) -> None:
         """Not an end of the program."""
         raise BrokenPipeError
 
 
-console = _Console(markup=False, emoji=False, highlight=False, soft_wrap=True)  # file names are shown as they are
+console = _Console(
+    markup=False, emoji=False, highlight=False, soft_wrap=True
+)  # file names are shown as they are
 
 
 def check_seed(seed: int) -> None:
@@ -35,17 +39,38 @@ def check_seed(seed: int) -> None:
 def table(rows: list[dict[str, Any]]) -> Table:
     """The figures a person looks at first."""
     shown = Table(title=None)
-    for column in ("method", "set", "scene", "runs", "home", "end mm", "end deg", "length", "steps", "ms/step"):
-        shown.add_column(column, justify="left" if column in ("method", "set", "scene") else "right")
+    for column in (
+        "method",
+        "set",
+        "scene",
+        "runs",
+        "home",
+        "end mm",
+        "end deg",
+        "length",
+        "steps",
+        "ms/step",
+    ):
+        shown.add_column(
+            column, justify="left" if column in ("method", "set", "scene") else "right"
+        )
     for row in rows:
         known = row["converged"] is not None
         home = f"{100 * row['converged']:.1f} %" if known else "unknown"
-        shown.add_row(row["method"], row["set"], row["scene"], str(row["n"]), home, *(_figure(row[k], form) for k, form in FIGURES))
+        shown.add_row(
+            row["method"],
+            row["set"],
+            row["scene"],
+            str(row["n"]),
+            home,
+            *(_figure(row[k], form) for k, form in FIGURES),
+        )
     return shown
 
 
 FIGURES = (
-    ("end_mm_median", ".4f"), ("end_deg_median", ".5f"), ("length_ratio", ".2f"), ("steps_median", ".0f"), ("ms_per_step_p50", ".0f"),
+    ("end_mm_median", ".4f"), ("end_deg_median", ".5f"), ("length_ratio", ".2f"),
+    ("steps_median", ".0f"), ("ms_per_step_p50", ".0f"),
 )  # fmt: skip
 
 
@@ -55,7 +80,8 @@ def _figure(value: float | None, form: str) -> str:
 
 @contextmanager
 def _bar(what: str, total: int | None, note: str = "") -> Iterator[Callable[[int, int, str], None]]:
-    """A bar to call with (done, of, note); where none can be drawn (a file, a pipe), a line now and then instead.
+    """A bar to call with (done, of, note); where none can be drawn (a file, a pipe), a line now and
+    then instead.
 
     Of several processes the first draws it.
     """
@@ -73,7 +99,11 @@ def _bar(what: str, total: int | None, note: str = "") -> Iterator[Callable[[int
 
         yield tell
         return
-    plain = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[note]}", markup=False))
+    plain = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     with Progress(*plain, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(what, total=total, note=note)
         yield lambda done, of, note: bar.update(task, completed=done, total=of, note=note)
@@ -86,26 +116,36 @@ def training_bar(what: str) -> Iterator[Any]:
 
         def show(progress: Any) -> None:
             loss = f", loss {progress.loss[-1][1]:.3g}" if progress.loss else ""
-            bar(progress.step, progress.steps, f"{progress.doing}step {progress.step} of {progress.steps}{loss}")
+            bar(
+                progress.step,
+                progress.steps,
+                f"{progress.doing}step {progress.step} of {progress.steps}{loss}",
+            )
 
         yield show
 
 
 @contextmanager
-def servo_bar(what: str, budget: int) -> Iterator[Any]:
-    """A bar for a servoing: call it with each step and the number of runs still going."""
-    with _bar(what, budget) as bar:
-        yield lambda step, going: bar(step, budget, f"step {step}, {going} runs to go")
-        bar(budget, budget, "")
+def servo_bar(what: str, max_steps: int) -> Iterator[Any]:
+    """A bar for a servoing: call it with each step and the number of runs still moving."""
+    with _bar(what, max_steps) as bar:
+        yield lambda step, active: bar(step, max_steps, f"step {step}, {active} runs to go")
+        bar(max_steps, max_steps, "")
 
 
 @contextmanager
 def bench_bar(rows: int) -> Iterator[Any]:
-    """A bar for a benchmark: call it with the job, its runs done, the chunks done and all chunks, and the step."""
+    """A bar for a benchmark: call it with the job, its runs done, the chunks done and all chunks,
+    and the step.
+    """
     with _bar(f"{rows} rows", None, "") as bar:
 
         def show(job: Any, runs: int, done: int, chunks: int, step: int) -> None:
             where = ", ".join(word for word in (job.method, job.set, job.part, job.scene) if word)
-            bar(done, chunks, f"{where}: run {runs} of {job.n}, step {step}; {done} of {chunks} chunks done")
+            bar(
+                done,
+                chunks,
+                f"{where}: run {runs} of {job.n}, step {step}; {done} of {chunks} chunks done",
+            )
 
         yield show

@@ -24,5 +24,15 @@ def run_demo(out: Path, image: Path | None, minutes: float, starts: int, seed: i
     run = sampled("lookat-rz", starts, seed, scene, camera.camera, distance=0.6)
     path = out / "model.safetensors"
     with training_bar(f"learning {name}") as show:
-        model = learn(picture, scene, camera, path, name=name, minutes=minutes, seed=seed, resume=None, show=show)
+        model = learn(
+            picture,
+            scene,
+            camera,
+            path,
+            name=name,
+            minutes=minutes,
+            seed=seed,
+            resume=None,
+            show=show,
+        )
     servo_scene(model, "cnn+dvs", scene, name, run, out)

@@ -55,20 +55,30 @@ def run_learn(
     files = pictures.files_in(image) if image.is_dir() else [image]
     found = [pictures.read_picture(file, colour) for file in files]
     camera = read_camera(camera_file) if camera_file else CalibratedCamera(PAPER_CAMERA)
-    scenes = [make_scene(picture, camera, str(file), width, view, distance) for file, picture in zip(files, found, strict=True)]
+    scenes = [
+        make_scene(picture, camera, str(file), width, view, distance)
+        for file, picture in zip(files, found, strict=True)
+    ]
     options = Options(backbone, weights, loss, tuple(scenes[1:]))
     distributed.share_threads()
-    with training_bar(f"learning {image.name}") as show, distributed.on_device() if preset == "paper" else nullcontext():
+    with (
+        training_bar(f"learning {image.name}") as show,
+        distributed.on_device() if preset == "paper" else nullcontext(),
+    ):
 
         def attempt(halved: int, resume: bool) -> Model:
             return learn(
-                found[0], scenes[0], camera, out, name=image.name, distance=distance, method=method, preset=preset, minutes=minutes,
-                steps=steps, seed=seed, options=replace(options, halved=halved), resume=resume, show=show,
+                found[0], scenes[0], camera, out, name=image.name, distance=distance, method=method,
+                preset=preset, minutes=minutes, steps=steps, seed=seed,
+                options=replace(options, halved=halved), resume=resume, show=show,
             )  # fmt: skip
 
         model = halving(attempt, out, resume, console.print)
     if distributed.first():
-        console.print(f"{out}: learned {image.name} in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
+        console.print(
+            f"{out}: learned {image.name} in {model.training['steps']} steps, "
+            f"{model.training['seconds']:.0f} s"
+        )
     distributed.release()
 
 
@@ -84,10 +94,24 @@ def _learn_unseen(
 ) -> None:
     check_misplaced(f"{method}: learns for any scene and any camera", given)
     if folder is not None and not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; {method} learns from pictures made by code, or from a folder of many")
+        raise InputError(
+            f"{folder}: is no folder; {method} learns from pictures made by code, or from a "
+            "folder of many"
+        )
     distributed.share_threads()
     with training_bar("learning what pictures have in common") as show:
-        model = learn_unseen(method, out, folder=folder, minutes=minutes, steps=steps, seed=seed, resume=resume, show=show)
+        model = learn_unseen(
+            method,
+            out,
+            folder=folder,
+            minutes=minutes,
+            steps=steps,
+            seed=seed,
+            resume=resume,
+            show=show,
+        )
     if distributed.first():
-        console.print(f"{out}: learned in {model.training['steps']} steps, {model.training['seconds']:.0f} s")
+        console.print(
+            f"{out}: learned in {model.training['steps']} steps, {model.training['seconds']:.0f} s"
+        )
     distributed.release()

@@ -1,4 +1,6 @@
-"""What `deepservo list` does: the names of methods, sets, scenes, worlds and recipes, each with what it is."""
+"""What `deepservo list` does: the names of methods, sets, scenes, worlds and recipes, each with
+what it is.
+"""
 
 from collections.abc import Iterable
 
@@ -27,10 +29,12 @@ METHOD_LINES = {
     "dfbvs": "DFBVS 2022: learned keypoints, for goals with depth",
     "dfbvs-sift": "DFBVS on SIFT keypoints",
     "photometric": "registration of the whole picture from the goal's own pose",
-    "auto": "SIFT where it works, a network where not, and a photometric refinement: needs no training",
+    "auto": "SIFT where it works, a network where not, and a photometric refinement: needs no "
+    "training",
 }
 REFINEMENT_LINES = {
-    "+dvs": f"behind any method's name but {', '.join(REFINED)}: near the goal, registration of grey levels takes over",
+    "+dvs": f"behind any method's name but {', '.join(REFINED)}: near the goal, registration of "
+    "grey levels takes over",
     "+edges": "behind the same: near the goal, the edges of a goal with depth take over",
 }
 SET_LINES = {
@@ -68,7 +72,13 @@ def run_list() -> None:
         ("methods", ((name, method_line(name)) for name in METHODS)),
         ("refinements", REFINEMENT_LINES.items()),
         ("sets", SET_LINES.items()),
-        ("scenes", ((name, "made by code" if name in MADE else "comes with scikit-image") for name in NAMES)),
+        (
+            "scenes",
+            (
+                (name, "made by code" if name in MADE else "comes with scikit-image")
+                for name in NAMES
+            ),
+        ),
         ("worlds", WORLD_LINES.items()),
         ("recipes", ((name, experiment.paper) for name, experiment in EXPERIMENTS.items())),
     ):

@@ -1,4 +1,6 @@
-"""What `deepservo recipe` does: an experiment at full scale, or the list of those that are still to be run."""
+"""What `deepservo recipe` does: an experiment at full scale, or the list of those that are still to
+be run.
+"""
 
 from pathlib import Path
 
@@ -19,14 +21,27 @@ def run_missing(results: Path) -> None:
     table = Table("recipe", "steps", "what was published")
     for name in full_scale.missing(results):
         table.add_row(name, str(EXPERIMENTS[name].steps), EXPERIMENTS[name].paper)
-    console.print(table if table.row_count else f"{results}: every recipe has its full-scale result")
+    console.print(
+        table if table.row_count else f"{results}: every recipe has its full-scale result"
+    )
 
 
-def run_recipe(name: str | None, steps: int | None, glance: bool, seed: int, resume: bool, out: Path, results: Path) -> None:
+def run_recipe(
+    name: str | None,
+    steps: int | None,
+    glance: bool,
+    seed: int,
+    resume: bool,
+    out: Path,
+    results: Path,
+) -> None:
     """Train, measure, and write the results file."""
     check_seed(seed)
     if name is None:
-        raise InputError(f"give the recipe's name: {', '.join(EXPERIMENTS)}; or --missing for those without a result")
+        raise InputError(
+            f"give the recipe's name: {', '.join(EXPERIMENTS)}; or --missing for those without a "
+            "result"
+        )
     if name not in EXPERIMENTS:
         raise unknown("recipe", name, EXPERIMENTS)
     if steps is not None and steps < 1:
@@ -34,7 +49,10 @@ def run_recipe(name: str | None, steps: int | None, glance: bool, seed: int, res
     plan, folder, path = Plan.of(name, steps, glance, seed), out / name, results / f"{name}.json"
     check_writable(path)
     if not plan.full and full_scale.is_full(path):
-        raise InputError(f"{path}: holds the whole experiment, and a part of it would replace it; give another --results")
+        raise InputError(
+            f"{path}: holds the whole experiment, and a part of it would replace it; give another "
+            "--results"
+        )
     if plan.full and not torch.cuda.is_available():
         _refuse(plan)
     distributed.share_threads()
@@ -46,7 +64,8 @@ def run_recipe(name: str | None, steps: int | None, glance: bool, seed: int, res
     if distributed.first():
         full_scale.write(plan, folder, rows, path)
         console.print(
-            f"{path}: {plan.steps} steps, {len(rows)} row{'s' * (len(rows) > 1)}{'' if plan.full else '; a part of the experiment'}"
+            f"{path}: {plan.steps} steps, {len(rows)} "
+            f"row{'s' * (len(rows) > 1)}{'' if plan.full else '; a part of the experiment'}"
         )
     distributed.release()
 
@@ -56,6 +75,8 @@ def _refuse(plan: Plan) -> None:
     with training_bar(f"recipe {plan.name}, timing a step") as show:
         hours = full_scale.hours(plan, show)
     raise InputError(
-        f"{plan.name}: its {plan.steps} steps would take about {full_scale.duration(hours)} here, where there is no GPU; --quick gives a "
-        f"glance, --steps N a part, and deepservo learn --method {plan.experiment.method} learns in minutes, with --preset cpu"
+        f"{plan.name}: its {plan.steps} steps would take about {full_scale.duration(hours)} here, "
+        "where there is no GPU; --quick gives a "
+        f"glance, --steps N a part, and deepservo learn --method {plan.experiment.method} learns "
+        "in minutes, with --preset cpu"
     )

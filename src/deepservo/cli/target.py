@@ -1,4 +1,6 @@
-"""Goals rendered from a mesh: what `deepservo target` does, and `deepservo servo` with such a goal."""
+"""Goals rendered from a mesh: what `deepservo target` does, and `deepservo servo` with such a
+goal.
+"""
 
 from pathlib import Path
 
@@ -25,40 +27,79 @@ from deepservo.worlds.views import AXES
 
 def run_target(mesh_file: Path, pose: Path, camera_file: Path, out: Path, unit: str | None) -> None:
     """Render and write."""
-    camera = read_camera(camera_file).camera  # a perfect lens's picture, as `servo` makes of the camera's own
+    camera = read_camera(
+        camera_file
+    ).camera  # a perfect lens's picture, as `servo` makes of the camera's own
     mesh, T_object_cam = read_mesh(mesh_file, unit), read_object_pose(pose)
     target = render_target(mesh, camera, T_object_cam)
     target.write(out, camera, T_object_cam)
     near, far = target.depth[target.mask].min(), target.depth[target.mask].max()
     seen = 100 * target.mask.mean()
     console.print(
-        f"{out}: {', '.join(FILES)}; the object is {mesh.size:.3g} m across, {near:.3f} to {far:.3f} m away, "
+        f"{out}: {', '.join(FILES)}; the object is {mesh.size:.3g} m across, {near:.3f} to "
+        f"{far:.3f} m away, "
         f"and fills {seen:.0f} % of the picture"
     )
 
 
 def run_servo_target(
-    goal: Path, mesh_file: Path | None, unit: str | None, image: Path | None, method: str, starts: int, seed: int, out: Path, world: str
+    goal: Path,
+    mesh_file: Path | None,
+    unit: str | None,
+    image: Path | None,
+    method: str,
+    starts: int,
+    seed: int,
+    out: Path,
+    world: str,
 ) -> None:
-    """The object, standing on the gantry's table, servoed to from starts as in the paper's Table I."""
+    """The object, standing on the gantry's table, servoed to from starts as in the paper's Table
+    I.
+    """
     if world == SIMULATOR:
-        raise InputError(f"{goal}: is a goal of an object, which stands on the gantry's table; add --world {' or --world '.join(LIGHTS)}")
+        raise InputError(
+            f"{goal}: is a goal of an object, which stands on the gantry's table; add --world "
+            f"{' or --world '.join(LIGHTS)}"
+        )
     check_world(world)
     if mesh_file is None:
         raise InputError(f"{goal}: is a goal of an object; give the object to simulate with --mesh")
     check_method(method)
     if not method.startswith("dfbvs"):
-        raise InputError(f"{method}: does not servo to an object; choose one of {', '.join(m for m in names() if m.startswith('dfbvs'))}")
+        raise InputError(
+            f"{method}: does not servo to an object; choose one of "
+            f"{', '.join(m for m in names() if m.startswith('dfbvs'))}"
+        )
     check_folder(out, OURS)
     check_seed(seed)
     check_starts(starts)
-    (target, camera), mesh, T_object_goal = read_target(goal), read_mesh(mesh_file, unit), read_object_pose(goal / "pose.npz")
+    (target, camera), mesh, T_object_goal = (
+        read_target(goal),
+        read_mesh(mesh_file, unit),
+        read_object_pose(goal / "pose.npz"),
+    )
     table = tabletop(texture_of(read_picture(image)) if image else None)
     T_world_object = np.eye(4)
     T_world_object[:3, :3], T_world_object[2, 3] = AXES, mesh.vertices[:, 2].min()
     T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
     Ts_world_cam = T_world_goal @ starts_about(target, camera, starts, seed)
-    stage = Gantry(table, camera, Ts_world_cam, LIGHTS[world], seed=seed, parts=[Standing("object", mesh, T_world_object)])
+    stage = Gantry(
+        table,
+        camera,
+        Ts_world_cam,
+        LIGHTS[world],
+        seed=seed,
+        parts=[Standing("object", mesh, T_world_object)],
+    )
     stage.pictures_at(T_world_goal)  # refused here where the arm cannot go
     where = Starts("objects", Ts_world_cam, T_world_goal.expand(starts, 4, 4), target.grey, seed)
-    servo_and_show(build(method, camera, target.depth), method, table, mesh_file.name, where, out, stage, period(world))
+    servo_and_show(
+        build(method, camera, target.depth),
+        method,
+        table,
+        mesh_file.name,
+        where,
+        out,
+        stage,
+        period(world),
+    )

@@ -1,7 +1,8 @@
-"""What is made hard for a method: light, blur, covers, few pixels, and models of the scene or the camera that are wrong.
+"""What is made hard for a method: light, blur, covers, few pixels, and models of the scene or the
+camera that are wrong.
 
-An effect changes one picture; what it draws depends on the seed, the run and, where it changes from frame to frame, the step: so a run
-does not depend on those beside it.
+An effect changes one picture; what it draws depends on the seed, the run and, where it changes from
+frame to frame, the step: so a run does not depend on those beside it.
 """
 
 import math
@@ -46,14 +47,18 @@ Effect = Callable[[Image, Shot], Image]
 
 @dataclass(frozen=True)
 class Condition:
-    """What happens to the pictures of the goal and of the view, and what the controller is told wrongly."""
+    """What happens to the pictures of the goal and of the view, and what the controller is told
+    wrongly.
+    """
 
     goal: tuple[Effect, ...] = ()
     view: tuple[Effect, ...] = ()
     motion: float = 0.0
     """Share of the time from one picture to the next that the shutter is open."""
     size: int | None = None
-    """Pixels across that the camera really has; its pictures are enlarged to the size that methods take."""
+    """Pixels across that the camera really has; its pictures are enlarged to the size that methods
+    take.
+    """
     depth: float = 1.0
     """What the controller believes, as a multiple of the truth."""
     focal: float = 1.0
@@ -67,7 +72,12 @@ class Condition:
         if not self.relief:
             return scene
         return ReliefScene(
-            scene.texture, scene.width, scene.background, texel_aspect=scene.texel_aspect, centre=scene.centre, relief=self.relief
+            scene.texture,
+            scene.width,
+            scene.background,
+            texel_aspect=scene.texel_aspect,
+            centre=scene.centre,
+            relief=self.relief,
         )
 
     def camera(self, camera: Camera) -> Camera:
@@ -79,23 +89,38 @@ class Condition:
         turn = torch.tensor([math.radians(self.tilt), 0.0, 0.0], dtype=torch.float64)
         return se3.transform(se3.so3_exp(turn), torch.zeros(3, dtype=torch.float64)) @ Ts
 
-    def pictures(self, scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 1 h w"]:
+    def pictures(
+        self, scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]
+    ) -> Float[Tensor, "n 1 h w"]:
         """What cameras at these poses see, without effects."""
         if self.size is None:
             return scene.render(camera, Ts_world_cam)
         small = camera.resize(self.size, round(self.size * camera.height / camera.width))
         image = scene.render(small, Ts_world_cam)
-        return torch.nn.functional.interpolate(image, (camera.height, camera.width), mode="bilinear", align_corners=False)
+        return torch.nn.functional.interpolate(
+            image, (camera.height, camera.width), mode="bilinear", align_corners=False
+        )
 
     def goals(
-        self, scene: PlanarScene, camera: Camera, Ts_world_goal: Float[Tensor, "n 4 4"], seed: int, runs: Tensor
+        self,
+        scene: PlanarScene,
+        camera: Camera,
+        Ts_world_goal: Float[Tensor, "n 4 4"],
+        seed: int,
+        runs: Tensor,
     ) -> Float[Tensor, "g 1 h w"]:
         """The goals' pictures: one where all runs share one."""
         return self.as_goals(self.pictures(scene, camera, distinct(Ts_world_goal)), seed, runs)
 
-    def as_goals(self, images: Float[Tensor, "g 1 h w"], seed: int, runs: Tensor) -> Float[Tensor, "g 1 h w"]:
+    def as_goals(
+        self, images: Float[Tensor, "g 1 h w"], seed: int, runs: Tensor
+    ) -> Float[Tensor, "g 1 h w"]:
         """Pictures of the goals, with what is done to goals."""
-        return changed(images.expand(len(runs), -1, -1, -1), self.goal, seed, runs, GOAL_STEP) if self.goal else images
+        return (
+            changed(images.expand(len(runs), -1, -1, -1), self.goal, seed, runs, GOAL_STEP)
+            if self.goal
+            else images
+        )
 
 
 PLAIN = Condition()
@@ -106,7 +131,13 @@ def distinct(Ts_world_goal: Float[Tensor, "n 4 4"]) -> Float[Tensor, "g 4 4"]:
     return Ts_world_goal[:1] if bool((Ts_world_goal == Ts_world_goal[:1]).all()) else Ts_world_goal
 
 
-def changed(images: Float[Tensor, "n 1 h w"], effects: tuple[Effect, ...], seed: int, runs: Tensor, step: int) -> Float[Tensor, "n 1 h w"]:
+def changed(
+    images: Float[Tensor, "n 1 h w"],
+    effects: tuple[Effect, ...],
+    seed: int,
+    runs: Tensor,
+    step: int,
+) -> Float[Tensor, "n 1 h w"]:
     """Each run's picture under all effects, one after the other."""
     done = list(images.split(1))
     for i, run in enumerate(runs.tolist()):
@@ -119,7 +150,13 @@ class HardSimulator(Simulator):
     """A simulator under a condition; `runs` (b,) are the numbers of its runs in the whole set."""
 
     def __init__(
-        self, scene: PlanarScene, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], condition: Condition, seed: int, runs: Tensor
+        self,
+        scene: PlanarScene,
+        camera: Camera,
+        T_world_cam: Float[Tensor, "b 4 4"],
+        condition: Condition,
+        seed: int,
+        runs: Tensor,
     ) -> None:
         super().__init__(scene, camera, T_world_cam)
         self.condition, self.seed, self.runs, self.step = condition, seed, runs, 0
@@ -131,13 +168,19 @@ class HardSimulator(Simulator):
         if condition.motion and self.moved is not None:
             for k in range(SHUTTER):
                 back = -condition.motion * (k + 0.5) / SHUTTER
-                part = condition.pictures(self.scene, self.camera, self.T_world_cam @ se3.exp(self.moved * back))
+                part = condition.pictures(
+                    self.scene, self.camera, self.T_world_cam @ se3.exp(self.moved * back)
+                )
                 image = part if image is None else image + part
             assert image is not None
             image = image / SHUTTER
         else:
             image = condition.pictures(self.scene, self.camera, self.T_world_cam)
-        image = changed(image, condition.view, self.seed, self.runs, self.step) if condition.view else image
+        image = (
+            changed(image, condition.view, self.seed, self.runs, self.step)
+            if condition.view
+            else image
+        )
         self.step += 1
         return image
 
@@ -146,9 +189,9 @@ class HardSimulator(Simulator):
         super().apply(v_cam, dt)
         self.moved = v_cam.double() * dt
 
-    def keep(self, index: Tensor) -> None:
+    def select_runs(self, index: Tensor) -> None:
         """Go on with these cameras alone."""
-        super().keep(index)
+        super().select_runs(index)
         self.runs = self.runs[index]
         self.moved = None if self.moved is None else self.moved[index]
 
@@ -162,10 +205,15 @@ def _exposed(image: Image, shot: Shot, factor: float) -> Image:
 
 
 def _places(image: Image, shot: Shot, salt: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The picture's x and y in [-1, 1] from where something is that wanders slowly, and a direction of its own."""
+    """The picture's x and y in [-1, 1] from where something is that wanders slowly, and a direction
+    of its own.
+    """
     phase, rate, angle = torch.rand(3, 2, generator=shot.of_run(salt)).unbind(0)
     centre = 0.7 * torch.sin(2 * math.pi * phase + (0.02 + 0.04 * rate) * shot.step)
-    y, x = torch.linspace(-1, 1, image.shape[-2])[:, None], torch.linspace(-1, 1, image.shape[-1])[None, :]
+    y, x = (
+        torch.linspace(-1, 1, image.shape[-2])[:, None],
+        torch.linspace(-1, 1, image.shape[-1])[None, :],
+    )
     return x - centre[0], y - centre[1], 2 * math.pi * angle[0]
 
 
@@ -204,7 +252,9 @@ def _noisy(image: Image, shot: Shot, deviation: float) -> Image:
 def _covered(image: Image, shot: Shot, share: float) -> Image:
     """One rectangle over this share of the picture, of one grey, another in each frame."""
     generator = shot.of_frame(4)
-    return perturb.erase(image, generator, 1.0, (share, share), float(torch.rand((), generator=generator)))
+    return perturb.erase(
+        image, generator, 1.0, (share, share), float(torch.rand((), generator=generator))
+    )
 
 
 def _both(name: str, effect: Effect) -> tuple[tuple[str, Condition], ...]:
@@ -219,9 +269,15 @@ def _both(name: str, effect: Effect) -> tuple[tuple[str, Condition], ...]:
 AS_MLVS = Condition(goal=(_as_mlvs,))
 FAINT = ("moon", "clock", "grass", "brick", "page", "faint", "tiles", "strokes")
 LIGHT = (
-    *((f"exposure x {f:g}", Condition(view=(partial(_exposed, factor=f),))) for f in (0.7, 0.5, 0.3, 1.5, 2, 3)),
+    *(
+        (f"exposure x {f:g}", Condition(view=(partial(_exposed, factor=f),)))
+        for f in (0.7, 0.5, 0.3, 1.5, 2, 3)
+    ),
     *((f"spot light + {s:g}", Condition(view=(partial(_spot, strength=s),))) for s in (0.5, 1, 2)),
-    *((f"highlight of {s:g}", Condition(view=(partial(_specular, size=s),))) for s in (0.2, 0.4, 0.6)),
+    *(
+        (f"highlight of {s:g}", Condition(view=(partial(_specular, size=s),)))
+        for s in (0.2, 0.4, 0.6)
+    ),
     *((f"shadow to {s:g}", Condition(view=(partial(_shadow, left=s),))) for s in (0.6, 0.4, 0.2)),
 )
 BLUR = (
@@ -229,7 +285,10 @@ BLUR = (
     *((f"motion blur {m:g}", Condition(motion=m)) for m in (0.25, 0.5, 1.0)),
     *(c for d in (0.02, 0.05, 0.08) for c in _both(f"noise {d:g}", partial(_noisy, deviation=d))),
 )
-OCCLUSION = tuple((f"{100 * s:.0f} % covered", Condition(view=(partial(_covered, share=s),))) for s in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
+OCCLUSION = tuple(
+    (f"{100 * s:.0f} % covered", Condition(view=(partial(_covered, share=s),)))
+    for s in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+)
 SIZE = tuple((f"{s} px", Condition(size=s)) for s in (96, 64, 48, 32))
 LIT_AND_COVERED = Condition(view=(partial(_spot, strength=0.5), partial(_covered, share=0.2)))
 MODEL = (

@@ -31,7 +31,9 @@ TURNS_ONLY = 1e-3  # a reference shorter than this [m] goes nowhere
 BOOTSTRAP = 1000
 
 
-def errors(Ts_world_cam: Float[Tensor, "*batch 4 4"], T_world_goal: Float[Tensor, "*batch 4 4"]) -> tuple[Tensor, Tensor]:
+def errors(
+    Ts_world_cam: Float[Tensor, "*batch 4 4"], T_world_goal: Float[Tensor, "*batch 4 4"]
+) -> tuple[Tensor, Tensor]:
     """Distance to the goal [m] and angle [rad]."""
     return se3.distance(T_world_goal, Ts_world_cam)
 
@@ -42,8 +44,12 @@ def converged(start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Bool[
     return relative | ((end[0] < 0.01) & (end[1] < math.radians(1)))
 
 
-def steps_to_converge(Ts: Float[Tensor, "s b 4 4"], T_world_goal: Float[Tensor, "b 4 4"]) -> Int[Tensor, " b"]:
-    """The first step from which a run stays within the rule to its end; of a run that did not converge, all steps and one."""
+def steps_to_converge(
+    Ts: Float[Tensor, "s b 4 4"], T_world_goal: Float[Tensor, "b 4 4"]
+) -> Int[Tensor, " b"]:
+    """The first step from which a run stays within the rule to its end; of a run that did not
+    converge, all steps and one.
+    """
     metres, radians = errors(Ts, T_world_goal)
     within = converged((metres[0], radians[0]), (metres, radians))
     return len(Ts) - within.flip(0).long().cumprod(0).sum(0)
@@ -59,8 +65,9 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """Exact two-sided p of McNemar's test: how likely such a split is of the runs that only one of two methods brought home, were
-    they alike. `won` of those are the one's, `lost` the other's; 1 where there are none.
+    """Exact two-sided p of McNemar's test: how likely such a split is of the runs that only one of
+    two methods brought home, were they alike. `won` of those are the one's, `lost` the other's; 1
+    where there are none.
     """
     n = won + lost
     tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1))
@@ -75,11 +82,14 @@ def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float] | N
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
-def reference(T_start: Float[Tensor, "b 4 4"], T_goal: Float[Tensor, "b 4 4"], steps: int) -> Float[Tensor, "s_plus_1 b 4 4"]:
+def reference(
+    T_start: Float[Tensor, "b 4 4"], T_goal: Float[Tensor, "b 4 4"], steps: int
+) -> Float[Tensor, "s_plus_1 b 4 4"]:
     """The reference trajectory: true-pose PBVS at gain 0.1, one second a step, all steps at once.
 
-    With R = exp(theta u) and t of `T_goal_cam`, a step leaves 0.9 theta, and (1 - 0.1 V) t, where V belongs to a turn of -0.1 theta
-    about the same u: along u it is 1, and beside u a complex number. So t is a product of such numbers.
+    With R = exp(theta u) and t of `T_goal_cam`, a step leaves 0.9 theta, and (1 - 0.1 V) t, where V
+    belongs to a turn of -0.1 theta about the same u: along u it is 1, and beside u a complex
+    number. So t is a product of such numbers.
     """
     T = se3.inverse(T_goal) @ T_start
     turn, t = se3.so3_log(T[:, :3, :3]), T[:, :3, 3]
@@ -94,17 +104,28 @@ def reference(T_start: Float[Tensor, "b 4 4"], T_goal: Float[Tensor, "b 4 4"], s
     along = (t * u).sum(1, keepdim=True) * u
     first, second = t - along, torch.linalg.cross(u, t)
     ts = left[..., None] * along + beside.real[..., None] * first + beside.imag[..., None] * second
-    return torch.cat([T_start[None], T_goal @ se3.transform(se3.so3_exp(left[1:, :, None] * turn), ts[1:])])
+    return torch.cat(
+        [T_start[None], T_goal @ se3.transform(se3.so3_exp(left[1:, :, None] * turn), ts[1:])]
+    )
 
 
-def path_length(Ts: Float[Tensor, "s b 4 4"], steps: Int[Tensor, " b"] | None = None) -> Float[Tensor, " b"]:
+def path_length(
+    Ts: Float[Tensor, "s b 4 4"], steps: Int[Tensor, " b"] | None = None
+) -> Float[Tensor, " b"]:
     """Length of each path [m], of its first `steps` steps where given."""
     lengths = (Ts[1:, :, :3, 3] - Ts[:-1, :, :3, 3]).norm(dim=-1)
-    return lengths.sum(0) if steps is None else (lengths * (torch.arange(len(lengths))[:, None] < steps)).sum(0)
+    return (
+        lengths.sum(0)
+        if steps is None
+        else (lengths * (torch.arange(len(lengths))[:, None] < steps)).sum(0)
+    )
 
 
-def at_shares(Ts: Float[Tensor, "s_plus_1 b 4 4"], moved: Float[Tensor, "s b"]) -> Float[Tensor, "k b 4 4"]:
-    """The poses where 0, 1, .. 100 % of each path are done, between two steps on the motion from one to the other.
+def at_shares(
+    Ts: Float[Tensor, "s_plus_1 b 4 4"], moved: Float[Tensor, "s b"]
+) -> Float[Tensor, "k b 4 4"]:
+    """The poses where 0, 1, .. 100 % of each path are done, between two steps on the motion from
+    one to the other.
 
     moved: how far each step went. A path without any motion stays at its last pose.
     """
@@ -120,24 +141,33 @@ def at_shares(Ts: Float[Tensor, "s_plus_1 b 4 4"], moved: Float[Tensor, "s b"]) 
 
 
 def beside_reference(
-    Ts: Float[Tensor, "s_plus_1 b 4 4"], T_world_goal: Float[Tensor, "b 4 4"], steps: Int[Tensor, " b"], at: str
+    Ts: Float[Tensor, "s_plus_1 b 4 4"],
+    T_world_goal: Float[Tensor, "b 4 4"],
+    steps: Int[Tensor, " b"],
+    at: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean distance [m], [rad] of each run to its reference and the ratio of their lengths; `steps`: of each run until it stopped.
+    """Mean distance [m], [rad] of each run to its reference and the ratio of their lengths;
+    `steps`: of each run until it stopped.
 
     The ratio is NaN where the reference only turns.
 
-    at "step": with the reference after as many steps. at "path": with the whole reference at equal share of the path, which is of
-    its turning where the reference only turns.
+    at "step": with the reference after as many steps. at "path": with the whole reference at equal
+    share of the path, which is of its turning where the reference only turns.
     """
     true = reference(Ts[0], T_world_goal, len(Ts) - 1 if at == "step" else REFERENCE_STEPS)
     length = path_length(true, steps if at == "step" else None)
     ratio = torch.where(length > TURNS_ONLY, path_length(Ts) / length, torch.nan)
     if at == "step":
-        apart, own = se3.distance(true, Ts), torch.arange(len(Ts))[:, None] <= steps  # not the poses repeated while other runs go on
+        apart, own = (
+            se3.distance(true, Ts),
+            torch.arange(len(Ts))[:, None] <= steps,
+        )  # not the poses repeated while other runs go on
     else:
         moved = [se3.distance(path[:-1], path[1:]) for path in (true, Ts)]
         along = [torch.where(length > TURNS_ONLY, metres, radians) for metres, radians in moved]
-        apart = se3.distance(*(at_shares(path, way) for path, way in zip((true, Ts), along, strict=True)))
+        apart = se3.distance(
+            *(at_shares(path, way) for path, way in zip((true, Ts), along, strict=True))
+        )
         own = torch.ones_like(apart[0], dtype=torch.bool)
     metres, radians = ((a * own).sum(0) / own.sum(0) for a in apart)
     return metres, radians, ratio
@@ -158,7 +188,9 @@ class Judged:
 
 
 def ape_at(gain: float, dt: float) -> str:
-    """Where a run is held against its reference: with another gain it is elsewhere on the same way at each step, which is no error."""
+    """Where a run is held against its reference: with another gain it is elsewhere on the same way
+    at each step, which is no error.
+    """
     return "step" if math.isclose(gain * dt, REFERENCE_GAIN) else "path"
 
 
@@ -166,7 +198,9 @@ def judge(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"], gain: fl
     """What a row says of the poses, run by run."""
     Ts = trajectory.Ts_world_cam
     start, end = errors(Ts[0], T_world_goal), errors(Ts[-1], T_world_goal)
-    metres, radians, ratio = beside_reference(Ts, T_world_goal, trajectory.steps, ape_at(gain, trajectory.dt))
+    metres, radians, ratio = beside_reference(
+        Ts, T_world_goal, trajectory.steps, ape_at(gain, trajectory.dt)
+    )
     return Judged(
         home=converged(start, end).numpy(),
         mm=(1e3 * end[0]).numpy(),
@@ -183,7 +217,9 @@ def _settled(trajectory: Trajectory) -> Bool[Tensor, " b"]:
     """Each of the last ten steps under 0.1 mm and 0.01 deg."""
     speed = trajectory.v_cam * trajectory.dt
     recent = [speed[max(0, k - 10) : k, i] for i, k in enumerate(trajectory.steps.tolist())]
-    fastest = torch.stack([torch.stack([v[:, :3].norm(dim=1).max(), v[:, 3:].norm(dim=1).max()]) for v in recent])
+    fastest = torch.stack(
+        [torch.stack([v[:, :3].norm(dim=1).max(), v[:, 3:].norm(dim=1).max()]) for v in recent]
+    )
     return (fastest[:, 0] < 1e-4) & (fastest[:, 1] < math.radians(0.01))
 
 
@@ -206,7 +242,9 @@ POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
     "end_mm_median_all": lambda runs: float(np.median(runs.mm)),
     "ape_cm": lambda runs: _of(np.mean, runs.ape_cm[runs.home]),
     "ape_deg": lambda runs: _of(np.mean, runs.ape_deg[runs.home]),
-    "length_ratio": lambda runs: _of(np.mean, runs.length_ratio[runs.home & np.isfinite(runs.length_ratio)]),
+    "length_ratio": lambda runs: _of(
+        np.mean, runs.length_ratio[runs.home & np.isfinite(runs.length_ratio)]
+    ),
     "steps_median": lambda runs: _of(np.median, runs.steps[runs.home]),
 }
 
@@ -228,7 +266,9 @@ def row(
     seed: int | None,
     seconds: float,
 ) -> dict[str, Any]:
-    """One row of results.json; rates are fractions, ends in mm and deg; pose figures are None when no goal pose is known."""
+    """One row of results.json; rates are fractions, ends in mm and deg; pose figures are None when
+    no goal pose is known.
+    """
     n = trajectory.v_cam.shape[1]
     ms = trajectory.step_ms.numpy()
     runs = None
@@ -251,21 +291,29 @@ def row(
         "camera": asdict(camera),
         "gain": gain,
         "dt": trajectory.dt,
-        "budget": trajectory.budget,
+        "max_steps": trajectory.max_steps,
         "seed": seed,
     }
 
 
-def write_results(path: Path, rows: list[dict[str, Any]], head: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """results.json, beside and renamed, a row a line: `head`, the machine, the version of deepservo, and the rows."""
-    first = json.dumps({**head, "machine": machine(), "version": __version__}, indent=1, allow_nan=False).removesuffix("\n}")
+def write_results(
+    path: Path, rows: list[dict[str, Any]], head: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """results.json, beside and renamed, a row a line: `head`, the machine, the version of
+    deepservo, and the rows.
+    """
+    first = json.dumps(
+        {**head, "machine": machine(), "version": __version__}, indent=1, allow_nan=False
+    ).removesuffix("\n}")
     body = ",\n".join(f"  {json.dumps(row, allow_nan=False)}" for row in rows)
     with replacing(path) as beside:
         beside.write_text(f'{first},\n "rows": [\n{body}\n ]\n}}\n')
 
 
 def reset_peak() -> None:
-    """Let `peak_mb` count from now on. Linux alone can do that; elsewhere it is the peak since the process began."""
+    """Let `peak_mb` count from now on. Linux alone can do that; elsewhere it is the peak since the
+    process began.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -276,7 +324,9 @@ def peak_mb() -> float:
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
     except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            1024**2 if sys.platform == "darwin" else 1024
+        )
 
 
 def machine() -> dict[str, Any]:
@@ -292,9 +342,13 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's model; on Linux, where `platform` knows only its kind, as /proc/cpuinfo has it."""
+    """The processor's model; on Linux, where `platform` knows only its kind, as /proc/cpuinfo has
+    it.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith("model name")).split(":", 1)[1].strip()
+        return (
+            next(line for line in lines if line.startswith("model name")).split(":", 1)[1].strip()
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -1,4 +1,6 @@
-"""Runs about a rendered goal, as DFBVS measures them: where they start, what they see, and how far off they end."""
+"""Runs about a rendered goal, as DFBVS measures them: where they start, what they see, and how far
+off they end.
+"""
 
 import numpy as np
 import torch
@@ -24,25 +26,40 @@ def tabletop(picture: Float[Tensor, "c h w"] | None) -> PlanarScene:
 
 
 def table_one(n: int, generator: torch.Generator) -> Float[Tensor, "n 4 4"]:
-    """`T_goal_cam` as in Table I: mostly away along the axis, 5.5 +- 1.2 cm, and turned by 8.7 +- 3.4 deg, mostly tilt."""
-    way = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([0.15, 0.3, 0.2]) - torch.tensor([0.0, 0.0, 1.0])
+    """`T_goal_cam` as in Table I: mostly away along the axis, 5.5 +- 1.2 cm, and turned by 8.7 +-
+    3.4 deg, mostly tilt.
+    """
+    way = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor(
+        [0.15, 0.3, 0.2]
+    ) - torch.tensor([0.0, 0.0, 1.0])
     length = 0.055 + 0.012 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
-    axis = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([1.0, 0.6, 0.3])
-    angle = (8.7 + 3.4 * torch.randn(n, 1, generator=generator, dtype=torch.float64)).abs().deg2rad()
+    axis = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor(
+        [1.0, 0.6, 0.3]
+    )
+    angle = (
+        (8.7 + 3.4 * torch.randn(n, 1, generator=generator, dtype=torch.float64)).abs().deg2rad()
+    )
     turn = se3.so3_exp(axis / axis.norm(dim=1, keepdim=True) * angle)
     return se3.transform(turn, way / way.norm(dim=1, keepdim=True) * length)
 
 
 def starts_about(target: Target, camera: Camera, n: int, seed: int) -> Float[Tensor, "n 4 4"]:
-    """The first n of `table_one` that see enough of the object; InputError where hardly any does."""
+    """The first n of `table_one` that see enough of the object; InputError where hardly any
+    does.
+    """
     return in_view(target, camera, table_one(TRIES * n, torch.Generator().manual_seed(seed)), n)
 
 
-def in_view(target: Target, camera: Camera, Ts_goal_cam: Float[Tensor, "m 4 4"], n: int) -> Float[Tensor, "n 4 4"]:
+def in_view(
+    target: Target, camera: Camera, Ts_goal_cam: Float[Tensor, "m 4 4"], n: int
+) -> Float[Tensor, "n 4 4"]:
     """The first n of these poses that see enough of the object; InputError where there are less."""
     found = Ts_goal_cam[sees(target, camera, Ts_goal_cam)][:n]
     if len(found) < n:
-        raise InputError("from hardly any start about the goal the object is in view; render a goal that sees it in its middle")
+        raise InputError(
+            "from hardly any start about the goal the object is in view; render a goal that sees "
+            "it in its middle"
+        )
     return found
 
 
@@ -59,10 +76,14 @@ def sees(target: Target, camera: Camera, Ts_goal_cam: Float[Tensor, "n 4 4"]) ->
 def reprojection(target: Target, camera: Camera, T_goal_cam: Float[Tensor, "4 4"]) -> float:
     """AVG2: how far the object's visible points are from where the goal has them, exactly [px]."""
     points, px = _points(target, camera, 1)
-    return float((camera.project((points @ se3.inverse(T_goal_cam).mT)[:, :3]) - px).norm(dim=1).mean())
+    return float(
+        (camera.project((points @ se3.inverse(T_goal_cam).mT)[:, :3]) - px).norm(dim=1).mean()
+    )
 
 
-def _points(target: Target, camera: Camera, every: int) -> tuple[Float[Tensor, "k 4"], Float[Tensor, "k 2"]]:
+def _points(
+    target: Target, camera: Camera, every: int
+) -> tuple[Float[Tensor, "k 4"], Float[Tensor, "k 2"]]:
     """Points of the object that the goal sees, in its frame, and where [px]."""
     v, u = (torch.from_numpy(each[::every]) for each in target.mask.nonzero())
     px = torch.stack([u, v], 1).double()

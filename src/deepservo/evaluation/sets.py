@@ -1,4 +1,6 @@
-"""The test sets by name: where runs start and end, and what is made hard for them. A set has parts, each a row of its own."""
+"""The test sets by name: where runs start and end, and what is made hard for them. A set has parts,
+each a row of its own.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +24,9 @@ BINS = tuple((k / 10, (k + 1) / 10) for k in range(10))
 
 @dataclass(frozen=True)
 class Part:
-    """n published starts, drawn for a goal `distance` from the plane (None: the scene's own), under a condition."""
+    """n published starts, drawn for a goal `distance` from the plane (None: the scene's own), under
+    a condition.
+    """
 
     label: str
     n: int
@@ -33,10 +37,20 @@ class Part:
     """Pictures that the part is about; those asked for where there are none."""
 
 
-def overlap(camera: Camera, Ts_goal: Float[Tensor, "n 4 4"], Ts_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, " n"]:
-    """Share of the goal's pixels whose point of the plane z = 0 is in the start's picture, by every eighth pixel."""
-    v, u = torch.meshgrid(torch.arange(3.5, camera.height, 8), torch.arange(3.5, camera.width, 8), indexing="ij")
-    rays = torch.stack([u.flatten(), v.flatten(), torch.ones(u.numel())], -1).double() @ camera.K_inv.mT @ Ts_goal[:, :3, :3].mT
+def overlap(
+    camera: Camera, Ts_goal: Float[Tensor, "n 4 4"], Ts_cam: Float[Tensor, "n 4 4"]
+) -> Float[Tensor, " n"]:
+    """Share of the goal's pixels whose point of the plane z = 0 is in the start's picture, by every
+    eighth pixel.
+    """
+    v, u = torch.meshgrid(
+        torch.arange(3.5, camera.height, 8), torch.arange(3.5, camera.width, 8), indexing="ij"
+    )
+    rays = (
+        torch.stack([u.flatten(), v.flatten(), torch.ones(u.numel())], -1).double()
+        @ camera.K_inv.mT
+        @ Ts_goal[:, :3, :3].mT
+    )
     centre = Ts_goal[:, None, :3, 3]
     along = -centre[..., 2] / rays[..., 2]
     points = centre + along[..., None] * rays
@@ -63,15 +77,21 @@ def gaussian(n: int, generator: torch.Generator, distance: float, camera: Camera
 
 
 def sharing(low: float, high: float) -> Draw:
-    """Starts that share between `low` and `high` with their goal, from offsets as wide as it takes."""
+    """Starts that share between `low` and `high` with their goal, from offsets as wide as it
+    takes.
+    """
 
     def draw(n: int, generator: torch.Generator, distance: float, camera: Camera) -> Poses:
         kept: list[tuple[Tensor, Tensor]] = []
         found = 0
         while found < n:
             Ts_goal = sampling.gaussian_goals(50, generator, distance)
-            way = 3 * torch.rand(50, 1, 1, generator=generator, dtype=torch.float64)  # the same directions, from home to three times as far
-            T_goal_cam = torch.linalg.solve(Ts_goal, sampling.gaussian_starts(Ts_goal, generator, distance))
+            way = 3 * torch.rand(
+                50, 1, 1, generator=generator, dtype=torch.float64
+            )  # the same directions, from home to three times as far
+            T_goal_cam = torch.linalg.solve(
+                Ts_goal, sampling.gaussian_starts(Ts_goal, generator, distance)
+            )
             T_goal_cam[:, :3, 3:] *= way
             Ts_cam = Ts_goal @ T_goal_cam
             share = overlap(camera, Ts_goal, Ts_cam)
@@ -85,7 +105,13 @@ def sharing(low: float, high: float) -> Draw:
 
 
 def _published(values: tuple[float, ...]) -> Draw:
-    return lambda n, generator, distance, camera: tuple(T.repeat(n, 1, 1) for T in sampling.offset(values, distance))  # type: ignore[return-value]
+    def draw(
+        n: int, generator: torch.Generator, distance: float, camera: Camera
+    ) -> tuple[Tensor, Tensor]:
+        T_cam, T_goal = sampling.offset(values, distance)
+        return T_cam.repeat(n, 1, 1), T_goal.repeat(n, 1, 1)
+
+    return draw
 
 
 ROBOT_RUNS = (
@@ -103,7 +129,10 @@ _lookat_rz = _simple(sampling.lookat_rz)
 
 def _batches(condition: Condition) -> tuple[Part, ...]:
     """CNN-VS's batches of starts, each a step farther away."""
-    return tuple(Part(f"batch {k}", 80, _simple(partial(sampling.batch, step=k / 9)), 0.25, condition) for k in range(10))
+    return tuple(
+        Part(f"batch {k}", 80, _simple(partial(sampling.batch, step=k / 9)), 0.25, condition)
+        for k in range(10)
+    )
 
 
 def _hard(parts: tuple[tuple[str, Condition], ...]) -> tuple[Part, ...]:
@@ -120,22 +149,36 @@ SETS: Mapping[str, tuple[Part, ...]] = MappingProxyType(
         "gaussian": (Part("", 1000, gaussian),),
         "gaussian-perturbed": (Part("", 1000, gaussian, condition=conditions.LIT_AND_COVERED),),
         "unseen": tuple(
-            Part(f"{name}{', perturbed' if condition is conditions.AS_MLVS else ''}", 5, draw, condition=condition)
+            Part(
+                f"{name}{', perturbed' if condition is conditions.AS_MLVS else ''}",
+                5,
+                draw,
+                condition=condition,
+            )
             for name, draw in (("gaussian", gaussian), ("lookat-rz", _lookat_rz))
             for condition in (PLAIN, conditions.AS_MLVS)
         ),
         "batches": _batches(PLAIN),
         "batches-perturbed": _batches(conditions.LIT_AND_COVERED),
-        "overlap": tuple(Part(f"{100 * low:.0f} to {100 * high:.0f} %", 50, sharing(low, high)) for low, high in BINS),
-        "steps": tuple(Part(f"{100 * d:g} cm", 25, _simple(partial(sampling.spread, deviation=d))) for d in (0.02, 0.05, 0.1, 0.2, 0.4)),
-        "published-starts": tuple(Part(label, 1, _published(values), distance) for label, distance, values in ROBOT_RUNS),
+        "overlap": tuple(
+            Part(f"{100 * low:.0f} to {100 * high:.0f} %", 50, sharing(low, high))
+            for low, high in BINS
+        ),
+        "steps": tuple(
+            Part(f"{100 * d:g} cm", 25, _simple(partial(sampling.spread, deviation=d)))
+            for d in (0.02, 0.05, 0.1, 0.2, 0.4)
+        ),
+        "published-starts": tuple(
+            Part(label, 1, _published(values), distance) for label, distance, values in ROBOT_RUNS
+        ),
         "hard-texture": (Part("", 30, _lookat_rz, scenes=conditions.FAINT),),
         "hard-light": _hard(conditions.LIGHT),
         "hard-blur": _hard(conditions.BLUR),
         "hard-occlusion": _hard(conditions.OCCLUSION),
         "hard-size": _hard(conditions.SIZE),
         "hard-overlap": tuple(
-            Part(f"{100 * low:.0f} to {100 * high:.0f} %", 30, sharing(low, high)) for low, high in ((0.2, 0.3), (0.1, 0.2), (0.05, 0.1))
+            Part(f"{100 * low:.0f} to {100 * high:.0f} %", 30, sharing(low, high))
+            for low, high in ((0.2, 0.3), (0.1, 0.2), (0.05, 0.1))
         ),
         "hard-model": _hard(conditions.MODEL),
     }

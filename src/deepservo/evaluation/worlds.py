@@ -37,13 +37,19 @@ def opened(
     seed: int = 0,
     runs: Tensor | None = None,
 ) -> tuple[World, Float[Tensor, "g 1 h w"] | None]:
-    """The world with all cameras at their starts, and what they would see from their goals where those are known.
+    """The world with all cameras at their starts, and what they would see from their goals where
+    those are known.
 
-    Raises InputError where the gantry cannot reach a start or a goal, or the condition is one that only the simulator has.
+    Raises InputError where the gantry cannot reach a start or a goal, or the condition is one that
+    only the simulator has.
     """
     runs = torch.arange(len(Ts_world_cam)) if runs is None else runs
     if name == SIMULATOR:
-        goals = None if Ts_world_goal is None else condition.goals(scene, camera, Ts_world_goal, seed, runs)
+        goals = (
+            None
+            if Ts_world_goal is None
+            else condition.goals(scene, camera, Ts_world_goal, seed, runs)
+        )
         return HardSimulator(scene, camera, Ts_world_cam, condition, seed, runs), goals
     check_condition(name, condition)
     world = Gantry(scene, camera, Ts_world_cam, LIGHTS[name], seed=seed, runs=runs)
@@ -53,6 +59,11 @@ def opened(
 
 
 def check_condition(name: str, condition: Condition) -> None:
-    """InputError where the world cannot make it; what is done to the goal's picture alone, any can."""
+    """InputError where the world cannot make it; what is done to the goal's picture alone, any
+    can.
+    """
     if name != SIMULATOR and condition != Condition(goal=condition.goal):
-        raise InputError(f"{name}: has its own light and its own camera, and cannot make this set's; choose another set, or the simulator")
+        raise InputError(
+            f"{name}: has its own light and its own camera, and cannot make this set's; choose "
+            "another set, or the simulator"
+        )

@@ -1,4 +1,6 @@
-"""Matches of cells: what `nets.pair` says two pictures have in common, as points that agree with a homography."""
+"""Matches of cells: what `nets.pair` says two pictures have in common, as points that agree with a
+homography.
+"""
 
 import math
 from dataclasses import dataclass
@@ -17,16 +19,22 @@ from deepservo.features.unseen_pixels import continued
 from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.nets.resnet import folded
 
-ROLLS = 12  # of the goal, evenly about the circle: the network knows pictures that roll little against each other
+# of the goal, evenly about the circle: the network knows pictures that roll little against each
+# other
+ROLLS = 12
 TRIED = 2  # of them, those with the most cells in common
 LIKELY = 0.05  # probability of a match above which it is counted
-FEWEST = 32  # cells that must agree: neighbours err alike, and of two pictures of other places so many do once in a hundred times
+# cells that must agree: neighbours err alike, and of two pictures of other places so many do once
+# in a hundred times
+FEWEST = 32
 WITHIN = 0.4  # of a cell: how far from where the homography has it a match may be
 
 
 @dataclass(frozen=True)
 class CellGoal:
-    """A goal at ROLLS rolls: descriptors of its cells, where in the goal they are [px], and which are within it."""
+    """A goal at ROLLS rolls: descriptors of its cells, where in the goal they are [px], and which
+    are within it.
+    """
 
     descriptors: Float[Tensor, "r n p"]
     px: Float[Tensor, "r p 2"]
@@ -39,8 +47,13 @@ class Cells:
     def __init__(self, net: PairNet, camera: Camera) -> None:
         self.net = folded(net)
         scale = net.size / max(camera.width, camera.height)
-        self.small = camera.resize(*(max(4, round(side * scale / CELL)) * CELL for side in (camera.width, camera.height)))
-        self.enlarged = torch.tensor([camera.width / self.small.width, camera.height / self.small.height], dtype=torch.float64)
+        self.small = camera.resize(
+            *(max(4, round(side * scale / CELL)) * CELL for side in (camera.width, camera.height))
+        )
+        self.enlarged = torch.tensor(
+            [camera.width / self.small.width, camera.height / self.small.height],
+            dtype=torch.float64,
+        )
         self.centres = cell_centres(self.small.height, self.small.width)
 
     @torch.no_grad()
@@ -54,13 +67,28 @@ class Cells:
             to_rolled = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), 360 * k / ROLLS, 1.0)
             to_rolled[:, 2] += np.array([(side - w) / 2, (side - h) / 2])
             back = cv2.invertAffineTransform(to_rolled)
-            rolled.append(cv2.warpAffine(small, to_rolled, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+            rolled.append(
+                cv2.warpAffine(
+                    small,
+                    to_rolled,
+                    (side, side),
+                    flags=cv2.INTER_LINEAR,
+                    borderMode=cv2.BORDER_REPLICATE,
+                )
+            )
             at = centres @ back[:, :2].T + back[:, 2]
             px.append(at)
             u, v = at.round().astype(int).T
-            within.append(((at > -0.5) & (at < [w - 0.5, h - 0.5])).all(1) & seen[v.clip(0, h - 1), u.clip(0, w - 1)])
+            within.append(
+                ((at > -0.5) & (at < [w - 0.5, h - 0.5])).all(1)
+                & seen[v.clip(0, h - 1), u.clip(0, w - 1)]
+            )
         d = self.net(torch.from_numpy(np.stack(rolled))[:, None])
-        return CellGoal(d.flatten(2), self._full(torch.from_numpy(np.stack(px))), torch.from_numpy(np.stack(within)))
+        return CellGoal(
+            d.flatten(2),
+            self._full(torch.from_numpy(np.stack(px))),
+            torch.from_numpy(np.stack(within)),
+        )
 
     @torch.no_grad()
     def describe(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b n q"]:
@@ -73,8 +101,11 @@ class Cells:
         return torch.nn.functional.max_pool2d(unseen, CELL).flatten(1) == 0
 
     @torch.no_grad()
-    def match(self, goal: CellGoal, view: Float[Tensor, "n q"], seen: Bool[Tensor, " q"] | None = None) -> Matched | None:
-        """The matches with most that agree, of the TRIED likeliest rolls; None where too few agree for a homography.
+    def match(
+        self, goal: CellGoal, view: Float[Tensor, "n q"], seen: Bool[Tensor, " q"] | None = None
+    ) -> Matched | None:
+        """The matches with most that agree, of the TRIED likeliest rolls; None where too few agree
+        for a homography.
 
         Where `seen` is given, cells of the view that are not are matched to none.
         """
@@ -83,20 +114,35 @@ class Cells:
         p = logits.softmax(-1)[..., :-1]
         best, which = p.max(-1)
         best = best if seen is None else best * seen
-        found = [self._agreeing(goal.px[r], p[r], best[r], which[r]) for r in best.sum(1).topk(TRIED).indices.tolist()]
+        found = [
+            self._agreeing(goal.px[r], p[r], best[r], which[r])
+            for r in best.sum(1).topk(TRIED).indices.tolist()
+        ]
         return max(found, key=lambda matched: 0 if matched is None else len(matched.goal_px))
 
-    def _agreeing(self, px: Float[Tensor, "p 2"], p: Float[Tensor, "q p"], best: Float[Tensor, " q"], which: Tensor) -> Matched | None:
-        """Of one roll: each match at the mean of the cells about the likeliest, by how likely they are."""
+    def _agreeing(
+        self,
+        px: Float[Tensor, "p 2"],
+        p: Float[Tensor, "q p"],
+        best: Float[Tensor, " q"],
+        which: Tensor,
+    ) -> Matched | None:
+        """Of one roll: each match at the mean of the cells about the likeliest, by how likely they
+        are.
+        """
         n = math.isqrt(p.shape[1])
         shift = torch.tensor([y * n + x for y in (-1, 0, 1) for x in (-1, 0, 1)])
         about = (which[:, None] + shift).clamp(0, n * n - 1)
-        near = (px[about] - px[which][:, None]).norm(dim=-1) < 2.5 * CELL * self.enlarged.max()  # not the other end of a row
+        near = (px[about] - px[which][:, None]).norm(
+            dim=-1
+        ) < 2.5 * CELL * self.enlarged.max()  # not the other end of a row
         weights = p.gather(1, about).double() * near
         at = (weights[..., None] * px[about]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1e-9)
         likely = best > LIKELY
         within = WITHIN * CELL * float(self.enlarged.max())
-        return keypoints.homography(at[likely].numpy(), self._full(self.centres)[likely].numpy(), within, FEWEST)
+        return keypoints.homography(
+            at[likely].numpy(), self._full(self.centres)[likely].numpy(), within, FEWEST
+        )
 
     def _full(self, px: Tensor) -> Tensor:
         """Pixels of the small picture in those of the camera's."""

@@ -18,31 +18,51 @@ SHARP = torch.tensor([0.0, 1.0, -8.0, 0.0, 8.0, -1.0, 0.0]) / 12.0
 REACH = 3
 
 Where = Literal["current", "goal", "mean"]
-# How much of the current and of the goal's L the law takes; L is linear in the picture, so its mean is that of the mean picture.
-SHARES: dict[Where, tuple[float, float]] = {"current": (1.0, 0.0), "goal": (0.0, 1.0), "mean": (0.5, 0.5)}
+# How much of the current and of the goal's L the law takes; L is linear in the picture, so its mean
+# is that of the mean picture.
+SHARES: dict[Where, tuple[float, float]] = {
+    "current": (1.0, 0.0),
+    "goal": (0.0, 1.0),
+    "mean": (0.5, 0.5),
+}
 
 
 def gradient(
     images: Float[Tensor, "b 1 h w"], taps: Float[Tensor, "7"] = DERIVATIVE
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
-    """Derivatives along x and y per pixel; wrong within 3 pixels of the border, where the edge is repeated."""
+    """Derivatives along x and y per pixel; wrong within 3 pixels of the border, where the edge is
+    repeated.
+    """
     taps = taps.to(images.device)
-    gx = torch.nn.functional.conv2d(torch.nn.functional.pad(images, (3, 3, 0, 0), mode="replicate"), taps[None, None, None, :])
-    gy = torch.nn.functional.conv2d(torch.nn.functional.pad(images, (0, 0, 3, 3), mode="replicate"), taps[None, None, :, None])
+    gx = torch.nn.functional.conv2d(
+        torch.nn.functional.pad(images, (3, 3, 0, 0), mode="replicate"), taps[None, None, None, :]
+    )
+    gy = torch.nn.functional.conv2d(
+        torch.nn.functional.pad(images, (0, 0, 3, 3), mode="replicate"), taps[None, None, :, None]
+    )
     return gx[:, 0], gy[:, 0]
 
 
 class Luminance:
-    """s = the grey levels inside a border of at least 3 pixels, L = their interaction matrix (Collewet & Marchand 2011).
+    """s = the grey levels inside a border of at least 3 pixels, L = their interaction matrix
+    (Collewet & Marchand 2011).
 
     taps: the derivative of the picture that L is made of.
     """
 
-    def __init__(self, camera: Camera, border: int = 10, taps: Float[Tensor, "7"] = DERIVATIVE) -> None:
+    def __init__(
+        self, camera: Camera, border: int = 10, taps: Float[Tensor, "7"] = DERIVATIVE
+    ) -> None:
         if border < REACH:
-            raise InputError(f"luminance: the derivative reaches {REACH} pixels, so a border of {border} is too narrow")
+            raise InputError(
+                f"luminance: the derivative reaches {REACH} pixels, so a border of {border} is "
+                "too narrow"
+            )
         if min(camera.width, camera.height) <= 2 * border + 8:
-            raise InputError(f"luminance: pictures of {camera.width} x {camera.height} leave nothing inside a border of {border} pixels")
+            raise InputError(
+                f"luminance: pictures of {camera.width} x {camera.height} leave nothing inside a "
+                f"border of {border} pixels"
+            )
         self.camera, self.border, self.taps = camera, border, taps
         x, y = camera.xy()
         self.x, self.y = self.inside(x), self.inside(y)
@@ -56,8 +76,12 @@ class Luminance:
         """The features alone."""
         return self.inside(images[:, 0]).flatten(1)
 
-    def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
-        """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
+    def L(
+        self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
+    ) -> Float[Tensor, "b k 6"]:
+        """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one
+        depth).
+        """
         return self.columns(images, depth).mT
 
     def measure(
@@ -66,12 +90,19 @@ class Luminance:
         """Both."""
         return self.s(images), self.L(images, depth)
 
-    def columns(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b 6 k"]:
+    def columns(
+        self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
+    ) -> Float[Tensor, "b 6 k"]:
         """`L` transposed: each of its columns is a picture."""
         gx, gy = gradient(images, self.taps)
         inside = depth if depth.shape[-1] == 1 else self.inside(depth)
         L = interaction.luminance(
-            self.inside(gx) * self.camera.fx, self.inside(gy) * self.camera.fy, self.x, self.y, inside.to(images.dtype), axis=-3
+            self.inside(gx) * self.camera.fx,
+            self.inside(gy) * self.camera.fy,
+            self.x,
+            self.y,
+            inside.to(images.dtype),
+            axis=-3,
         )
         return L.flatten(2)
 
@@ -79,22 +110,33 @@ class Luminance:
 class Arguments(Structure):
     """`Luminance` of luminance.c."""
 
-    _fields_ = native.fields("* images goals", "i64 goal_step", "f32 now there", "* camera", "i32 w h border", "* moments")
+    _fields_ = native.fields(
+        "* images goals",
+        "i64 goal_step",
+        "f32 now there",
+        "* camera",
+        "i32 w h border",
+        "* moments",
+    )
 
 
 class NormalEquations:
-    """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, for one depth [m]: one pass over the picture in C, without L in memory.
-    The features' derivative is ViSP's.
+    """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, for one depth [m]: one pass
+    over the picture in C, without L in memory. The features' derivative is ViSP's.
 
-    Element j of a pixel's L is `gx a_j(x, y) + gy b_j(x, y)`, polynomials in its place (`interaction.luminance`). So H and g are linear in
-    the sums of gx gx, gx gy, gy gy, gx e, gy e times `x^k y^m`, and those are what the pass adds up.
+    Element j of a pixel's L is `gx a_j(x, y) + gy b_j(x, y)`, polynomials in its place
+    (`interaction.luminance`). So H and g are linear in the sums of gx gx, gx gy, gy gy, gx e, gy e
+    times `x^k y^m`, and those are what the pass adds up.
     """
 
     def __init__(self, features: Luminance, depth: float) -> None:
         self.features = features
         self.intrinsics = features.camera.intrinsics
         self.of_moments = _of_moments(1 / depth)
-        self.powers = [torch.stack([along**k for k in range(5)], -1) for along in (features.x[0], features.y[:, 0])]
+        self.powers = [
+            torch.stack([along**k for k in range(5)], -1)
+            for along in (features.x[0], features.y[:, 0])
+        ]
 
     def __call__(
         self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
@@ -104,47 +146,85 @@ class NormalEquations:
         if lib is None:
             return self._equations(self.moments(images, goals, where))
         B, (h, w) = len(images), images.shape[-2:]
-        images, goals, border = images.float().contiguous(), goals.float().contiguous(), self.features.border
+        images, goals, border = (
+            images.float().contiguous(),
+            goals.float().contiguous(),
+            self.features.border,
+        )
         moments = torch.empty(B, self.of_moments.shape[0], dtype=torch.float64)
         now, there = SHARES[where]
         arguments = Arguments(
-            images=images.data_ptr(), goals=goals.data_ptr(), goal_step=h * w if len(goals) > 1 else 0, now=now, there=there,
+            images=images.data_ptr(), goals=goals.data_ptr(),
+            goal_step=h * w if len(goals) > 1 else 0, now=now, there=there,
             camera=self.intrinsics.data_ptr(), w=w, h=h, border=border, moments=moments.data_ptr(),
         )  # fmt: skip
         native.run(lib.luminance_runs, arguments, B)
         return self._equations(moments)
 
-    def moments(self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where) -> Float[Tensor, "b 58"]:
-        """Those sums in torch, on any device: powers of x along the rows, then of y along the columns."""
+    def moments(
+        self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
+    ) -> Float[Tensor, "b 58"]:
+        """Those sums in torch, on any device: powers of x along the rows, then of y along the
+        columns.
+        """
         (now, there), f, camera = SHARES[where], self.features, self.features.camera
         gx, gy = (f.inside(g) for g in gradient(now * images + there * goals, f.taps))
         gx, gy, e = gx * camera.fx, gy * camera.fy, f.inside((images - goals)[:, 0])
         x, y = (powers.to(e.device) for powers in self.powers)
         sums = []
-        for product, (k, m) in zip((gx * gx, gx * gy, gy * gy, gx * e, gy * e), POWERS, strict=True):
+        for product, (k, m) in zip(
+            (gx * gx, gx * gy, gy * gy, gx * e, gy * e), POWERS, strict=True
+        ):
             along_rows = (product @ x[:, :k]).double()
             sums.append((along_rows.mT @ y[:, :m].double()).flatten(1))
         return torch.cat(sums, 1)
 
-    def _equations(self, moments: Float[Tensor, "b 58"]) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
+    def _equations(
+        self, moments: Float[Tensor, "b 58"]
+    ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
         both = (moments @ self.of_moments.to(moments.device)).view(len(moments), 6, 7)
         return both[..., :6], both[..., 6]
 
 
-POWERS = ((5, 3), (4, 4), (3, 5), (3, 2), (2, 3))  # of x and of y, for gx gx, gx gy, gy gy, gx e, gy e
+POWERS = (
+    (5, 3),
+    (4, 4),
+    (3, 5),
+    (3, 2),
+    (2, 3),
+)  # of x and of y, for gx gx, gx gy, gy gy, gx e, gy e
 Polynomial = dict[tuple[int, int], float]
 """Factors by the powers of x and y."""
 
 
 def _of_moments(iz: float) -> Float[Tensor, "58 42"]:
     """Takes the moments of luminance.c to [H, g], (6, 7) flattened, at inverse depth iz [1/m]."""
-    a: list[Polynomial] = [{(0, 0): iz}, {}, {(1, 0): -iz}, {(1, 1): -1}, {(0, 0): 1, (2, 0): 1}, {(0, 1): -1}]
-    b: list[Polynomial] = [{}, {(0, 0): iz}, {(0, 1): -iz}, {(0, 0): -1, (0, 2): -1}, {(1, 1): 1}, {(1, 0): 1}]
+    a: list[Polynomial] = [
+        {(0, 0): iz},
+        {},
+        {(1, 0): -iz},
+        {(1, 1): -1},
+        {(0, 0): 1, (2, 0): 1},
+        {(0, 1): -1},
+    ]
+    b: list[Polynomial] = [
+        {},
+        {(0, 0): iz},
+        {(0, 1): -iz},
+        {(0, 0): -1, (0, 2): -1},
+        {(1, 1): 1},
+        {(1, 0): 1},
+    ]
     one: Polynomial = {(0, 0): 1}
     parts = [torch.zeros(*powers, 6, 7, dtype=torch.float64) for powers in POWERS]
     for i in range(6):
         for j in range(6):
-            for part, first, second in ((0, a[i], a[j]), (1, a[i], b[j]), (1, b[i], a[j]), (2, b[i], b[j])):
+            for part, first, second in (
+                (0, a[i], a[j]),
+                (1, a[i], b[j]),
+                (1, b[i], a[j]),
+                (2, b[i], b[j]),
+            ):
                 _add(parts[part][..., i, j], first, second)
         _add(parts[3][..., i, 6], a[i], one)
         _add(parts[4][..., i, 6], b[i], one)

@@ -1,4 +1,6 @@
-"""The image on a linear basis: s = P (I - mean), L = P L_I. DCT and PCA are two bases (Marchand 2019, 2020)."""
+"""The image on a linear basis: s = P (I - mean), L = P L_I. DCT and PCA are two bases (Marchand
+2019, 2020).
+"""
 
 import math
 from collections.abc import Callable
@@ -18,30 +20,49 @@ LANES, WIDEST = 16, 4096  # of projection.c
 class Arguments(Structure):
     """`Projecting` of projection.c."""
 
-    _fields_ = native.fields("* images basis inverse_depth camera out", "i64 runs", "i32 columns w h border")
+    _fields_ = native.fields(
+        "* images basis inverse_depth camera out", "i64 runs", "i32 columns w h border"
+    )
 
 
 class Projection:
-    """k numbers of an image inside the border of `luminance`; basis (k, pixels) with orthonormal rows, mean (pixels,)."""
+    """k numbers of an image inside the border of `luminance`; basis (k, pixels) with orthonormal
+    rows, mean (pixels,).
+    """
 
-    def __init__(self, luminance: Luminance, basis: Float[Tensor, "k p"], mean: Float[Tensor, " p"] | None = None) -> None:
+    def __init__(
+        self,
+        luminance: Luminance,
+        basis: Float[Tensor, "k p"],
+        mean: Float[Tensor, " p"] | None = None,
+    ) -> None:
         self.luminance, self.basis = luminance, basis
         self.offset = torch.zeros(len(basis)) if mean is None else basis @ mean
-        self.columns = torch.nn.functional.pad(basis, (0, 0, 0, -len(basis) % LANES)).mT.contiguous()
+        self.columns = torch.nn.functional.pad(
+            basis, (0, 0, 0, -len(basis) % LANES)
+        ).mT.contiguous()
 
     def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
         """The features alone."""
         return self.luminance.s(images) @ self.basis.mT - self.offset
 
-    def L(self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]) -> Float[Tensor, "b k 6"]:
-        """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
+    def L(
+        self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
+    ) -> Float[Tensor, "b k 6"]:
+        """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one
+        depth).
+        """
         return self.measure(images, depth)[1]
 
     def measure(
         self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
         """s and L in one pass over the picture."""
-        lib = native.library() if images.device.type == "cpu" and len(depth) == 1 and images.shape[-1] <= WIDEST else None
+        lib = (
+            native.library()
+            if images.device.type == "cpu" and len(depth) == 1 and images.shape[-1] <= WIDEST
+            else None
+        )
         if lib is None:
             return self.reference(images, depth)
         B, (h, w), columns = len(images), images.shape[-2:], self.columns.shape[1]
@@ -49,7 +70,8 @@ class Projection:
         inverse_depth = (1 / depth).float().expand(1, h, w).contiguous()
         intrinsics = self.luminance.camera.intrinsics
         arguments = Arguments(
-            images=images.data_ptr(), basis=self.columns.data_ptr(), inverse_depth=inverse_depth.data_ptr(), camera=intrinsics.data_ptr(),
+            images=images.data_ptr(), basis=self.columns.data_ptr(),
+            inverse_depth=inverse_depth.data_ptr(), camera=intrinsics.data_ptr(),
             out=out.data_ptr(), runs=B, columns=columns, w=w, h=h, border=self.luminance.border,
         )  # fmt: skip
         native.run(lib.projection_runs, arguments, (B + 1) // 2)
@@ -64,7 +86,9 @@ class Projection:
 
 
 def zigzag(k: int) -> list[tuple[int, int]]:
-    """The first k (row, column) of JPEG's zigzag over an unbounded table: from low frequencies to high ones."""
+    """The first k (row, column) of JPEG's zigzag over an unbounded table: from low frequencies to
+    high ones.
+    """
     order: list[tuple[int, int]] = []
     diagonal = 0
     while len(order) < k:
@@ -89,8 +113,11 @@ def _cosines(n: int) -> Callable[[int], Tensor]:
     return lambda frequency: torch.cos(at * frequency) * math.sqrt((2 if frequency else 1) / n)
 
 
-def pca_basis(grey: Float[Tensor, "n p"], k: int) -> tuple[Float[Tensor, "k p"], Float[Tensor, " p"]]:
-    """The k directions in which the images vary most, and their mean; signs so that each row's largest entry is positive.
+def pca_basis(
+    grey: Float[Tensor, "n p"], k: int
+) -> tuple[Float[Tensor, "k p"], Float[Tensor, " p"]]:
+    """The k directions in which the images vary most, and their mean; signs so that each row's
+    largest entry is positive.
 
     By the images' Gram matrix (n, n), because there are far fewer images than pixels.
     """

@@ -1,7 +1,9 @@
-"""Pixels that show nothing, NaN in a picture: what a lens leaves empty when its distortion is undone, or what the robot itself covers.
+"""Pixels that show nothing, NaN in a picture: what a lens leaves empty when its distortion is
+undone, or what the robot itself covers.
 
-Methods that compare pixel by pixel leave them out. Those that look at the picture as a whole get them from the other picture: where
-one of the two shows nothing, both then show the same, so that at the goal's pose nothing is left of the error.
+Methods that compare pixel by pixel leave them out. Those that look at the picture as a whole get
+them from the other picture: where one of the two shows nothing, both then show the same, so that at
+the goal's pose nothing is left of the error.
 """
 
 import torch
@@ -15,7 +17,9 @@ def has_unseen(images: Float[Tensor, "b c h w"]) -> bool:
 
 
 def continued(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Unseen pixels smoothly continued from the seen ones about them; the very same tensor where there are none."""
+    """Unseen pixels smoothly continued from the seen ones about them; the very same tensor where
+    there are none.
+    """
     if not has_unseen(images):
         return images
     seen = (~images.isnan()).to(images.dtype)
@@ -25,7 +29,9 @@ def continued(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 def completed(
     images: Float[Tensor, "b c h w"], goals: Float[Tensor, "#b c h w"]
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
-    """Both with what one alone does not see taken from the other, and what neither sees continued, alike in both."""
+    """Both with what one alone does not see taken from the other, and what neither sees continued,
+    alike in both.
+    """
     goals = goals.expand_as(images)
     shown = torch.where(goals.isnan(), images, goals)
     shown = torch.where(shown.isnan(), continued(shown), shown)
@@ -33,13 +39,19 @@ def completed(
 
 
 def reached(images: Float[Tensor, "b c h w"], reach: int) -> Bool[Tensor, "b h w"]:
-    """Pixels that are unseen themselves or have an unseen one within `reach` pixels along x and y."""
+    """Pixels that are unseen themselves or have an unseen one within `reach` pixels along x and
+    y.
+    """
     unseen = images.isnan().any(1, keepdim=True).float()
     return torch.nn.functional.max_pool2d(unseen, 2 * reach + 1, 1, reach)[:, 0] > 0
 
 
-def _filled(values: Float[Tensor, "b c h w"], seen: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Mean values where something of a pixel is seen, else those of the picture of half the size; `values` count as far as `seen`."""
+def _filled(
+    values: Float[Tensor, "b c h w"], seen: Float[Tensor, "b c h w"]
+) -> Float[Tensor, "b c h w"]:
+    """Mean values where something of a pixel is seen, else those of the picture of half the size;
+    `values` count as far as `seen`.
+    """
     known = values / seen.clamp(min=1e-6)
     if (seen > 0).all() or max(values.shape[-2:]) == 1:
         return known

@@ -1,1 +1,3 @@
-"""Rigid motions and interaction matrices: pure functions on plain tensors, any leading batch shape."""
+"""Rigid motions and interaction matrices: pure functions on plain tensors, any leading batch
+shape.
+"""

@@ -1,4 +1,6 @@
-"""Interaction matrices: `ds/dt = L v_cam`, with `v_cam = (vx, vy, vz, wx, wy, wz)` in the camera frame."""
+"""Interaction matrices: `ds/dt = L v_cam`, with `v_cam = (vx, vy, vz, wx, wy, wz)` in the camera
+frame.
+"""
 
 import torch
 from jaxtyping import Float
@@ -7,8 +9,12 @@ from torch import Tensor
 from deepservo.geometry import se3
 
 
-def point(x: Float[Tensor, "*batch"], y: Float[Tensor, "*batch"], Z: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 2 6"]:
-    """Interaction matrix of a point at normalised (x, y) and depth Z [m] (Chaumette & Hutchinson 2006, Eq. 11)."""
+def point(
+    x: Float[Tensor, "*batch"], y: Float[Tensor, "*batch"], Z: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 2 6"]:
+    """Interaction matrix of a point at normalised (x, y) and depth Z [m] (Chaumette & Hutchinson
+    2006, Eq. 11).
+    """
     x, y, Z = torch.broadcast_tensors(x, y, Z)
     iz, o = 1 / Z, torch.zeros_like(x)
     row_x = torch.stack([-iz, o, x * iz, x * y, -(1 + x * x), y], -1)
@@ -24,10 +30,11 @@ def luminance(
     Z: Float[Tensor, "*batch"],
     axis: int = -1,
 ) -> Float[Tensor, "..."]:
-    """Interaction matrix of a pixel's luminance, `L_I = -(grad I)^T Lx` (Collewet & Marchand 2011, Eq. 10).
+    """Interaction matrix of a pixel's luminance, `L_I = -(grad I)^T Lx` (Collewet & Marchand 2011,
+    Eq. 10).
 
-    gx, gy are per *normalised* unit: pixel derivatives times fx, fy. Written out so that no (..., 2, 6) is stored. The six
-    columns stand along `axis` of the answer: (..., 6) as it is.
+    gx, gy are per *normalised* unit: pixel derivatives times fx, fy. Written out so that no (...,
+    2, 6) is stored. The six columns stand along `axis` of the answer: (..., 6) as it is.
     """
     gx, gy, x, y, Z = torch.broadcast_tensors(gx, gy, x, y, Z)
     iz = 1 / Z
@@ -39,7 +46,9 @@ def luminance(
 
 
 def pose(T_f_cam: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6 6"]:
-    """Interaction matrix of r = (t, theta u) of `T_f_cam`, f fixed: `blockdiag(R_f_cam, L_thetau)` (MLVS Eq. 5)."""
+    """Interaction matrix of r = (t, theta u) of `T_f_cam`, f fixed: `blockdiag(R_f_cam, L_thetau)`
+    (MLVS Eq. 5).
+    """
     R = T_f_cam[..., :3, :3]
     L_w = se3.thetau_jacobian(se3.so3_log(R))
     o = torch.zeros_like(R)

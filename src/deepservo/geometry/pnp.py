@@ -1,4 +1,6 @@
-"""The pose of a camera from the points of the plane z = 0 that its rays meet, robustly and in batches."""
+"""The pose of a camera from the points of the plane z = 0 that its rays meet, robustly and in
+batches.
+"""
 
 from ctypes import Structure
 
@@ -9,30 +11,43 @@ from torch import Tensor
 from deepservo import native
 from deepservo.geometry import se3
 
-STEEPEST = 0.05  # cosine between a ray and the plane's normal under which the meeting point is not to be trusted
+# cosine between a ray and the plane's normal under which the meeting point is not to be trusted
+STEEPEST = 0.05
 L1_FLOOR = 2e-3  # [m] residuals under this weigh alike
 ITERATIONS, FARTHEST = 12, 0.5  # of a step [m, rad]
-DRAWS = 16  # sets of four points: with a fifth of all points wrong, all sets are spoilt once in five thousand times
+# sets of four points: with a fifth of all points wrong, all sets are spoilt once in five thousand
+# times
+DRAWS = 16
 
 
-def plane_points(rays: Float[Tensor, "n 3"], T_world_cam: Float[Tensor, "b 4 4"]) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n"]]:
-    """Where rays (camera frame, z = 1) meet the plane z = 0: (X, Y) [m] and the cosine-like slope of the ray in the world.
+def plane_points(
+    rays: Float[Tensor, "n 3"], T_world_cam: Float[Tensor, "b 4 4"]
+) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n"]]:
+    """Where rays (camera frame, z = 1) meet the plane z = 0: (X, Y) [m] and the cosine-like slope
+    of the ray in the world.
 
     Slopes are clamped at STEEPEST, so that a ray over the horizon gives a far but finite point.
     """
     directions = rays @ T_world_cam[:, :3, :3].mT
     slope = directions[..., 2] / directions.norm(dim=-1)
     down = directions[..., 2].clamp(min=STEEPEST)
-    points = T_world_cam[:, None, :2, 3] - (T_world_cam[:, None, 2, 3] / down)[..., None] * directions[..., :2]
+    points = (
+        T_world_cam[:, None, :2, 3]
+        - (T_world_cam[:, None, 2, 3] / down)[..., None] * directions[..., :2]
+    )
     return points, slope
 
 
 def _first_homography(rays: Tensor, points: Tensor, weights: Tensor) -> Float[Tensor, "b 3 3"]:
-    """G with `(X, Y, 1) ~ G ray`: the best of DRAWS that go through four points each, and of the one nearest to all points.
+    """G with `(X, Y, 1) ~ G ray`: the best of DRAWS that go through four points each, and of the
+    one nearest to all points.
 
-    The best has the least weighted sum of square roots of distances, which points that are far off hardly touch.
+    The best has the least weighted sum of square roots of distances, which points that are far off
+    hardly touch.
     """
-    draws = torch.rand(DRAWS, len(rays), generator=torch.Generator().manual_seed(0)).argsort(1)[:, :4]
+    draws = torch.rand(DRAWS, len(rays), generator=torch.Generator().manual_seed(0)).argsort(1)[
+        :, :4
+    ]
     four = _rows(rays[draws], points[:, draws])
     g, _ = torch.linalg.solve_ex(four[..., :8], -four[..., 8])
     through_four = torch.cat([g, torch.ones_like(g[..., :1])], -1)
@@ -45,58 +60,92 @@ def _first_homography(rays: Tensor, points: Tensor, weights: Tensor) -> Float[Te
     return Gs[torch.arange(len(Gs)), best].nan_to_num(0.0, 0.0, 0.0)
 
 
-def _rows(rays: Float[Tensor, "*#batch n 3"], points: Float[Tensor, "*batch n 2"]) -> Float[Tensor, "*batch two_n 9"]:
-    """The equations of a homography that takes rays to points, two a point, linear in its nine numbers."""
+def _rows(
+    rays: Float[Tensor, "*#batch n 3"], points: Float[Tensor, "*batch n 2"]
+) -> Float[Tensor, "*batch two_n 9"]:
+    """The equations of a homography that takes rays to points, two a point, linear in its nine
+    numbers.
+    """
     r = rays.expand(*points.shape[:-1], 3)
     o = torch.zeros_like(r)
-    return torch.cat([torch.cat([r, o, -points[..., :1] * r], -1), torch.cat([o, r, -points[..., 1:] * r], -1)], -2)
+    return torch.cat(
+        [torch.cat([r, o, -points[..., :1] * r], -1), torch.cat([o, r, -points[..., 1:] * r], -1)],
+        -2,
+    )
 
 
 def _pose_of_homography(G: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 4 4"]:
-    """`T_world_cam` whose plane homography `[r1 r2 t]^-1` is nearest to G, the camera before the plane (z < 0)."""
+    """`T_world_cam` whose plane homography `[r1 r2 t]^-1` is nearest to G, the camera before the
+    plane (z < 0).
+    """
     M = torch.linalg.pinv(G)
     M = M * torch.where(M[:, 2, 2] < 0, -1.0, 1.0)[:, None, None]
     M = M / (M[:, :, 0].norm(dim=1) * M[:, :, 1].norm(dim=1)).sqrt().clamp(min=1e-9)[:, None, None]
-    U, _, Vh = torch.linalg.svd(torch.stack([M[:, :, 0], M[:, :, 1], torch.linalg.cross(M[:, :, 0], M[:, :, 1])], -1))
-    U = U * torch.stack([torch.ones(len(U)), torch.ones(len(U)), torch.linalg.det(U @ Vh)], -1).to(U)[:, None]
+    U, _, Vh = torch.linalg.svd(
+        torch.stack([M[:, :, 0], M[:, :, 1], torch.linalg.cross(M[:, :, 0], M[:, :, 1])], -1)
+    )
+    U = (
+        U
+        * torch.stack([torch.ones(len(U)), torch.ones(len(U)), torch.linalg.det(U @ Vh)], -1).to(U)[
+            :, None
+        ]
+    )
     return se3.inverse(se3.transform(U @ Vh, M[:, :, 2]))
 
 
 class Arguments(Structure):
     """`Posing` of plane_pose.c."""
 
-    _fields_ = native.fields("* rays points weights poses costs", "i32 n iterations", "f64 steepest floor farthest")
+    _fields_ = native.fields(
+        "* rays points weights poses costs", "i32 n iterations", "f64 steepest floor farthest"
+    )
 
 
 def pose_from_plane_points(
     rays: Float[Tensor, "n 3"], points: Float[Tensor, "b n 2"], weights: Float[Tensor, "b n"]
 ) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
-    """`T_world_cam` with the least weighted sum of distances between the points told and the points met, and that sum.
+    """`T_world_cam` with the least weighted sum of distances between the points told and the points
+    met, and that sum.
 
-    A homography through the points that agree starts it; Levenberg-Marquardt on the pose, reweighted for the L1 norm, ends it.
-    float64. Up to about a third of the points may be anywhere.
+    A homography through the points that agree starts it; Levenberg-Marquardt on the pose,
+    reweighted for the L1 norm, ends it. float64. Up to about a third of the points may be anywhere.
     """
-    rays, points, weights = rays.double().contiguous(), points.double().contiguous(), weights.double().contiguous()
+    rays, points, weights = (
+        rays.double().contiguous(),
+        points.double().contiguous(),
+        weights.double().contiguous(),
+    )
     T = _pose_of_homography(_first_homography(rays, points, weights))
     ahead = torch.eye(4, dtype=T.dtype)
     ahead[2, 3] = -1
-    T = torch.where(((T[:, 2, 3] < -1e-3) & torch.isfinite(T).flatten(1).all(1))[:, None, None], T, ahead)
+    T = torch.where(
+        ((T[:, 2, 3] < -1e-3) & torch.isfinite(T).flatten(1).all(1))[:, None, None], T, ahead
+    )
     lib = native.library()
     if lib is None:
         best, cost = refined_reference(rays, points, weights, T)
     else:
         best, cost = T.contiguous(), torch.empty(len(T), dtype=T.dtype)
         arguments = Arguments(
-            rays=rays.data_ptr(), points=points.data_ptr(), weights=weights.data_ptr(), poses=best.data_ptr(), costs=cost.data_ptr(),
-            n=len(rays), iterations=ITERATIONS, steepest=STEEPEST, floor=L1_FLOOR, farthest=FARTHEST,
+            rays=rays.data_ptr(), points=points.data_ptr(), weights=weights.data_ptr(),
+            poses=best.data_ptr(), costs=cost.data_ptr(), n=len(rays), iterations=ITERATIONS,
+            steepest=STEEPEST, floor=L1_FLOOR, farthest=FARTHEST,
         )  # fmt: skip
         native.run(lib.plane_pose_runs, arguments, len(T))
     return best, cost / weights.sum(1)
 
 
-def refined_reference(rays: Tensor, points: Tensor, weights: Tensor, T: Float[Tensor, "b 4 4"]) -> tuple[Tensor, Tensor]:
-    """The iterations of `pose_from_plane_points` from these poses, in plain torch: poses, and the weighted sums of distances."""
-    best, cost, mu = T, torch.full((len(T),), torch.inf, dtype=T.dtype), torch.full((len(T),), 1e-3, dtype=T.dtype)
+def refined_reference(
+    rays: Tensor, points: Tensor, weights: Tensor, T: Float[Tensor, "b 4 4"]
+) -> tuple[Tensor, Tensor]:
+    """The iterations of `pose_from_plane_points` from these poses, in plain torch: poses, and the
+    weighted sums of distances.
+    """
+    best, cost, mu = (
+        T,
+        torch.full((len(T),), torch.inf, dtype=T.dtype),
+        torch.full((len(T),), 1e-3, dtype=T.dtype),
+    )
     H, g = torch.zeros(len(T), 6, 6, dtype=T.dtype), torch.zeros(len(T), 6, dtype=T.dtype)
     for _ in range(ITERATIONS):
         error, J = _residual(rays, T, points)
@@ -115,7 +164,9 @@ def refined_reference(rays: Tensor, points: Tensor, weights: Tensor, T: Float[Te
     return best, cost
 
 
-def _residual(rays: Tensor, T: Tensor, points: Tensor) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n 2 6"]]:
+def _residual(
+    rays: Tensor, T: Tensor, points: Tensor
+) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n 2 6"]]:
     """Points met minus points told, and its derivative by the camera's own twist."""
     R, z = T[:, :3, :3], T[:, None, 2, 3]
     met, _ = plane_points(rays, T)
@@ -127,6 +178,9 @@ def _residual(rays: Tensor, T: Tensor, points: Tensor) -> tuple[Float[Tensor, "b
     o = torch.zeros_like(dd)
     dt, dd = torch.cat([dt, o], -1), torch.cat([o, dd], -1)
     k = -z / down
-    dk = -dt[..., 2, :] / down[..., None] + (z / down**2)[..., None] * dd[..., 2, :] * (d[..., 2] > STEEPEST)[..., None]
+    dk = (
+        -dt[..., 2, :] / down[..., None]
+        + (z / down**2)[..., None] * dd[..., 2, :] * (d[..., 2] > STEEPEST)[..., None]
+    )
     J = dt[..., :2, :] + k[..., None, None] * dd[..., :2, :] + d[..., :2, None] * dk[..., None, :]
     return met - points, J

@@ -1,7 +1,8 @@
 """Rigid motions as plain (..., 4, 4) tensors.
 
-`T_a_b` takes points of frame b to frame a: `p_a = T_a_b p_b`. A twist is `(vx, vy, vz, wx, wy, wz)` [m/s, rad/s].
-Every function keeps the dtype and the leading batch shape of its input, and has finite gradients at theta = 0 and pi.
+`T_a_b` takes points of frame b to frame a: `p_a = T_a_b p_b`. A twist is `(vx, vy, vz, wx, wy, wz)`
+[m/s, rad/s]. Every function keeps the dtype and the leading batch shape of its input, and has
+finite gradients at theta = 0 and pi.
 """
 
 import torch
@@ -17,13 +18,21 @@ def hat(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _series(theta2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3) from t^2, by Taylor series where cancellation would hurt."""
+    """(sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3) from t^2, by Taylor series where
+    cancellation would hurt.
+    """
     small = theta2 < (1e-1 if theta2.dtype == torch.float32 else 1e-3)
     safe = torch.where(small, torch.ones_like(theta2), theta2)
     t = safe.sqrt()
     a = torch.where(small, 1 - theta2 / 6 * (1 - theta2 / 20 * (1 - theta2 / 42)), t.sin() / t)
-    b = torch.where(small, 0.5 * (1 - theta2 / 12 * (1 - theta2 / 30 * (1 - theta2 / 56))), (1 - t.cos()) / safe)
-    c = torch.where(small, (1 - theta2 / 20 * (1 - theta2 / 42 * (1 - theta2 / 72))) / 6, (t - t.sin()) / (safe * t))
+    b = torch.where(
+        small, 0.5 * (1 - theta2 / 12 * (1 - theta2 / 30 * (1 - theta2 / 56))), (1 - t.cos()) / safe
+    )
+    c = torch.where(
+        small,
+        (1 - theta2 / 20 * (1 - theta2 / 42 * (1 - theta2 / 72))) / 6,
+        (t - t.sin()) / (safe * t),
+    )
     return a, b, c
 
 
@@ -36,10 +45,20 @@ def so3_exp(thetau: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _quaternion(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    """Unit quaternion wxyz with w >= 0, from the largest of its four components (Shepperd), so never ill-conditioned."""
+    """Unit quaternion wxyz with w >= 0, from the largest of its four components (Shepperd), so
+    never ill-conditioned.
+    """
     m00, m11, m22 = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
-    xy, xz, yz = R[..., 1, 0] + R[..., 0, 1], R[..., 2, 0] + R[..., 0, 2], R[..., 2, 1] + R[..., 1, 2]
-    wx, wy, wz = R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]
+    xy, xz, yz = (
+        R[..., 1, 0] + R[..., 0, 1],
+        R[..., 2, 0] + R[..., 0, 2],
+        R[..., 2, 1] + R[..., 1, 2],
+    )
+    wx, wy, wz = (
+        R[..., 2, 1] - R[..., 1, 2],
+        R[..., 0, 2] - R[..., 2, 0],
+        R[..., 1, 0] - R[..., 0, 1],
+    )
     rows = torch.stack(
         [
             torch.stack([1 + m00 + m11 + m22, wx, wy, wz], -1),
@@ -67,16 +86,22 @@ def so3_log(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
     return scale[..., None] * xyz
 
 
-def transform(R: Float[Tensor, "*batch 3 3"], t: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4 4"]:
+def transform(
+    R: Float[Tensor, "*batch 3 3"], t: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 4 4"]:
     """Assemble (R, t) into a (..., 4, 4) rigid motion."""
     R, t = torch.broadcast_tensors(R, t[..., None, :])
     t = t[..., 0, :]
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=R.dtype, device=R.device).expand(*t.shape[:-1], 1, 4)
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=R.dtype, device=R.device).expand(
+        *t.shape[:-1], 1, 4
+    )
     return torch.cat([torch.cat([R, t[..., None]], -1), bottom], -2)
 
 
 def exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
-    """Rigid motion of a constant twist held for one second: `T_world_cam @ exp(v_cam * dt)` moves the camera."""
+    """Rigid motion of a constant twist held for one second: `T_world_cam @ exp(v_cam * dt)` moves
+    the camera.
+    """
     v, w = twist[..., :3], twist[..., 3:]
     a, b, c = (factor[..., None, None] for factor in _series((w * w).sum(-1)))
     k = hat(w)
@@ -88,7 +113,11 @@ def log(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6"]:
     """Twist whose `exp` is T, rotation in [0, pi]."""
     w = so3_log(T[..., :3, :3])
     k = hat(w)
-    V_inv = torch.eye(3, dtype=T.dtype, device=T.device) - 0.5 * k + _cot_term(w)[..., None, None] * (k @ k)
+    V_inv = (
+        torch.eye(3, dtype=T.dtype, device=T.device)
+        - 0.5 * k
+        + _cot_term(w)[..., None, None] * (k @ k)
+    )
     return torch.cat([(V_inv @ T[..., :3, 3:])[..., 0], w], -1)
 
 
@@ -102,7 +131,8 @@ def _cot_term(w: Tensor) -> Tensor:
 
 
 def thetau_jacobian(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """L_thetau of MLVS Eq. 5: `d(theta u)/dt = L_thetau w_cam` for theta u of R_f_cam, f any fixed frame.
+    """L_thetau of MLVS Eq. 5: `d(theta u)/dt = L_thetau w_cam` for theta u of R_f_cam, f any fixed
+    frame.
 
     `I + (theta/2) [u]x + (1 - sinc(theta)/sinc^2(theta/2)) [u]x^2`; singular only at theta = 2 pi.
     """
@@ -125,7 +155,11 @@ def adjoint(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6 6"]:
     return torch.cat([top, torch.cat([torch.zeros_like(R), R], -1)], -2)
 
 
-def distance(T_a: Float[Tensor, "*batch 4 4"], T_b: Float[Tensor, "*batch 4 4"]) -> tuple[Tensor, Tensor]:
-    """Translation [m] and rotation [rad] between two poses of one camera: norms of `inv(T_a) @ T_b`."""
+def distance(
+    T_a: Float[Tensor, "*batch 4 4"], T_b: Float[Tensor, "*batch 4 4"]
+) -> tuple[Tensor, Tensor]:
+    """Translation [m] and rotation [rad] between two poses of one camera: norms of `inv(T_a) @
+    T_b`.
+    """
     delta = inverse(T_a) @ T_b
     return delta[..., :3, 3].norm(dim=-1), so3_log(delta[..., :3, :3]).norm(dim=-1)

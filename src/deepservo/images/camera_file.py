@@ -1,4 +1,6 @@
-"""Camera files as OpenCV and ROS write them, and the lens: distortion is undone once, at the door."""
+"""Camera files as OpenCV and ROS write them, and the lens: distortion is undone once, at the
+door.
+"""
 
 import re
 import reprlib
@@ -26,12 +28,28 @@ NAMES = {
     "height": ("image_height", "height", "Image_Height", "imageHeight"),
     "K": ("camera_matrix", "Camera_Matrix", "cameraMatrix", "K", "k"),
     "D": (
-        "distortion_coefficients", "Distortion_Coefficients", "distortionCoefficients", "distortion_coeffs", "distCoeffs", "dist_coeffs",
-        "dist_coeff", "D", "d",
+        "distortion_coefficients",
+        "Distortion_Coefficients",
+        "distortionCoefficients",
+        "distortion_coeffs",
+        "distCoeffs",
+        "dist_coeffs",
+        "dist_coeff",
+        "D",
+        "d",
     ),
     "size": ("cameraResolution", "camera_resolution", "resolution", "image_size", "imageSize"),
-}  # fmt: skip
-POLYNOMIAL = ("", "none", "plumb_bob", "radtan", "radial_tangential", "rational_polynomial", "pinhole", "thin_prism")
+}
+POLYNOMIAL = (
+    "",
+    "none",
+    "plumb_bob",
+    "radtan",
+    "radial_tangential",
+    "rational_polynomial",
+    "pinhole",
+    "thin_prism",
+)
 LARGEST = 32_767  # pixels a side: OpenCV undistorts none larger
 MOST = 30  # numbers in a matrix or a lens
 MODELS = ("distortion_model", "camera_model")
@@ -42,46 +60,69 @@ _short.maxlevel = 1
 
 @dataclass(frozen=True)
 class CalibratedCamera:
-    """A pinhole camera and its lens's distortion coefficients in OpenCV's order (none for a perfect lens)."""
+    """A pinhole camera and its lens's distortion coefficients in OpenCV's order (none for a perfect
+    lens).
+    """
 
     camera: Camera
     distortion: tuple[float, ...] = ()
 
     def rectify(self, picture: Float[Tensor, "c h w"], what: str) -> Float[Tensor, "c h w"]:
-        """The picture a perfect lens would have taken, NaN where the real one saw nothing; InputError when its size is not the camera's."""
+        """The picture a perfect lens would have taken, NaN where the real one saw nothing;
+        InputError when its size is not the camera's.
+        """
         h, w = picture.shape[1:]
         if (w, h) != (self.camera.width, self.camera.height):
             size = f"{self.camera.width} x {self.camera.height}"
-            raise InputError(f"{what} is {w} x {h} pixels, the camera's pictures are {size}; give picture and camera file of one camera")
+            raise InputError(
+                f"{what} is {w} x {h} pixels, the camera's pictures are {size}; give picture and "
+                "camera file of one camera"
+            )
         if not any(self.distortion):
             return picture
         K = self.camera.K.numpy()
-        u, v = cv2.initUndistortRectifyMap(K, np.array(self.distortion), np.eye(3), K, (w, h), cv2.CV_32FC1)
-        straight = [cv2.remap(level.numpy(), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for level in picture]
+        u, v = cv2.initUndistortRectifyMap(
+            K, np.array(self.distortion), np.eye(3), K, (w, h), cv2.CV_32FC1
+        )
+        straight = [
+            cv2.remap(level.numpy(), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for level in picture
+        ]
         taken = (u >= 0) & (u <= w - 1) & (v >= 0) & (v <= h - 1)
         return torch.from_numpy(np.where(taken, straight, np.float32(np.nan))).clamp(0, 1)
 
 
 def read_camera(path: str | Path) -> CalibratedCamera:
-    """The camera in a file that OpenCV wrote (YAML, JSON, XML) or ROS (`camera_info`, a calibration).
+    """The camera in a file that OpenCV wrote (YAML, JSON, XML) or ROS (`camera_info`, a
+    calibration).
 
-    Where ROS tells of binning or a region of interest, the camera is that of the pictures themselves (REP 104).
-    Raises InputError when the file cannot be read, a field is missing or wrong, or the lens model is not the polynomial one.
+    Where ROS tells of binning or a region of interest, the camera is that of the pictures
+    themselves (REP 104). Raises InputError when the file cannot be read, a field is missing or
+    wrong, or the lens model is not the polynomial one.
     """
     path = Path(path)
     fields = read_fields(path)
-    found = {key: next((fields[n] for n in names if fields.get(n) is not None), None) for key, names in NAMES.items()}
+    found = {
+        key: next((fields[n] for n in names if fields.get(n) is not None), None)
+        for key, names in NAMES.items()
+    }
     if found["width"] is None and found["height"] is None:
         found["width"], found["height"] = _pair(found["size"])
     for key in ("width", "height", "K"):
         if found[key] is None:
             check_origin(fields, path)
-            raise InputError(f"{path}: the field {' or '.join(NAMES[key][:2])} is missing; calibrate again or add it")
+            raise InputError(
+                f"{path}: the field {' or '.join(NAMES[key][:2])} is missing; calibrate again or "
+                "add it"
+            )
     models = _models(fields, path)
     K = _matrix(found["K"], path)
     D = _distortion(found["D"], fields, path)
     if "none" in models and any(D):
-        raise InputError(f"{path}: the lens model is 'none', with coefficients that are not 0; name the model, or leave them away")
+        raise InputError(
+            f"{path}: the lens model is 'none', with coefficients that are not 0; name the model, "
+            "or leave them away"
+        )
     width, height = _size(found, path)
     try:
         camera = _of_pictures(fields, Camera(width, height, K[0], K[4], K[2], K[5]))
@@ -106,7 +147,10 @@ def write_camera(path: Path, camera: CalibratedCamera) -> None:
 def _models(fields: Mapping[str, Any], path: Path) -> list[str]:
     """The lens models that are named; InputError for all but the polynomial one."""
     named = [fields[name] for name in MODELS if fields.get(name)]
-    models = [re.sub(r"[ -]", "_", name.strip().lower()) if isinstance(name, str) else _short.repr(name) for name in named]
+    models = [
+        re.sub(r"[ -]", "_", name.strip().lower()) if isinstance(name, str) else _short.repr(name)
+        for name in named
+    ]
     if fields.get("fisheye_model") and _whole(fields["fisheye_model"]) != 0:
         models.append("fisheye")
     if "xi" in fields:
@@ -114,7 +158,8 @@ def _models(fields: Mapping[str, Any], path: Path) -> list[str]:
     other = [model for model in models if model not in POLYNOMIAL]
     if other:
         raise InputError(
-            f"{path}: the lens model {_short.repr(other[0])} is not supported; rectify the pictures and give the rectified camera"
+            f"{path}: the lens model {_short.repr(other[0])} is not supported; rectify the "
+            "pictures and give the rectified camera"
         )
     return models
 
@@ -122,11 +167,19 @@ def _models(fields: Mapping[str, Any], path: Path) -> list[str]:
 def _matrix(field: Any, path: Path) -> tuple[float, ...]:
     K = _numbers(field, path, "camera matrix")
     if len(K) != 9:
-        raise InputError(f"{path}: the camera matrix has {len(K)} numbers, not 9; give it row by row")
+        raise InputError(
+            f"{path}: the camera matrix has {len(K)} numbers, not 9; give it row by row"
+        )
     if not any(K[:8]):  # so ROS has it, and the last number too is 0 there
-        raise InputError(f"{path}: this camera is not calibrated: its focal lengths must be positive, and are 0; calibrate it first")
+        raise InputError(
+            f"{path}: this camera is not calibrated: its focal lengths must be positive, and are "
+            "0; calibrate it first"
+        )
     if not (abs(K[1]) <= 1e-6 * abs(K[0]) and K[3] == K[6] == K[7] == 0 and K[8] == 1):
-        raise InputError(f"{path}: the camera matrix {list(K)} is not fx 0 cx, 0 fy cy, 0 0 1; calibrate again without skew")
+        raise InputError(
+            f"{path}: the camera matrix {list(K)} is not fx 0 cx, 0 fy cy, 0 0 1; calibrate again "
+            "without skew"
+        )
     return K
 
 
@@ -134,15 +187,24 @@ def _distortion(field: Any, fields: Mapping[str, Any], path: Path) -> tuple[floa
     """The lens's coefficients, none for a perfect one."""
     if field is None:
         unknown = [
-            n for n, value in fields.items() if n in ("k1", "p1") or (n.lower().startswith("dist") and isinstance(value, list | dict))
+            n
+            for n, value in fields.items()
+            if n in ("k1", "p1")
+            or (n.lower().startswith("dist") and isinstance(value, list | dict))
         ]
         if unknown:
             given = _short.repr(unknown[0])
-            raise InputError(f"{path}: the lens in the field {given} is not understood; give distortion_coefficients k1 k2 p1 p2 k3")
+            raise InputError(
+                f"{path}: the lens in the field {given} is not understood; give "
+                "distortion_coefficients k1 k2 p1 p2 k3"
+            )
         return ()
     D = _numbers(field, path, "distortion")
     if any(D) and len(D) not in COEFFICIENTS:
-        raise InputError(f"{path}: {len(D)} distortion coefficients; OpenCV's lens model has 4, 5, 8, 12 or 14, or none at all")
+        raise InputError(
+            f"{path}: {len(D)} distortion coefficients; OpenCV's lens model has 4, 5, 8, 12 or "
+            "14, or none at all"
+        )
     return D if len(D) in COEFFICIENTS else ()
 
 
@@ -152,9 +214,15 @@ def _size(found: Mapping[str, Any], path: Path) -> tuple[int, int]:
         given = f"{_short.repr(found['width'])} and {_short.repr(found['height'])}"
         raise InputError(f"{path}: width and height must be whole numbers of pixels, not {given}")
     if min(width, height) < SMALLEST:
-        raise InputError(f"{path}: a camera of {width} x {height} pixels is too small; {SMALLEST} x {SMALLEST} is the least")
+        raise InputError(
+            f"{path}: a camera of {width} x {height} pixels is too small; {SMALLEST} x {SMALLEST} "
+            "is the least"
+        )
     if max(width, height) > LARGEST:
-        raise InputError(f"{path}: a camera over {LARGEST} pixels wide or high is too large; reduce its pictures, and the camera with them")
+        raise InputError(
+            f"{path}: a camera over {LARGEST} pixels wide or high is too large; reduce its "
+            "pictures, and the camera with them"
+        )
     return width, height
 
 
@@ -176,30 +244,48 @@ def _whole(value: Any) -> int | None:
 
 
 def _of_pictures(fields: Mapping[str, Any], whole: Camera) -> Camera:
-    """The camera of the pictures where ROS says that they are binned or cut: its own size and matrix are the whole sensor's (REP 104).
+    """The camera of the pictures where ROS says that they are binned or cut: its own size and
+    matrix are the whole sensor's (REP 104).
 
-    A binned pixel joins b x b whole ones, so its centre lies at `(u + 0.5) / b - 0.5`. (image_geometry's `u / b` has the centre of the
-    first of them, a quarter of a pixel off for b = 2.) Drivers are known to write the matrix of the cut or binned pictures instead: then
-    the principal point lies where it cannot, and InputError is raised.
+    A binned pixel joins b x b whole ones, so its centre lies at `(u + 0.5) / b - 0.5`.
+    (image_geometry's `u / b` has the centre of the first of them, a quarter of a pixel off for b =
+    2.) Drivers are known to write the matrix of the cut or binned pictures instead: then the
+    principal point lies where it cannot, and InputError is raised.
     """
     roi = fields.get("roi")
-    cut = [_field(roi if isinstance(roi, dict) else {}, name) for name in ("x_offset", "y_offset", "width", "height")]
+    cut = [
+        _field(roi if isinstance(roi, dict) else {}, name)
+        for name in ("x_offset", "y_offset", "width", "height")
+    ]
     binning = [_field(fields, name) for name in ("binning_x", "binning_y")]
-    if max(binning) <= 1 and cut[:2] == [0, 0] and cut[2] in (0, whole.width) and cut[3] in (0, whole.height):
+    if (
+        max(binning) <= 1
+        and cut[:2] == [0, 0]
+        and cut[2] in (0, whole.width)
+        and cut[3] in (0, whole.height)
+    ):
         return whole
     if min(binning) == 0 and max(binning) > 1:
-        raise InputError("its pictures are binned along one axis, and along the other it is not said; give binning_x and binning_y")
+        raise InputError(
+            "its pictures are binned along one axis, and along the other it is not said; give "
+            "binning_x and binning_y"
+        )
     (x, y, w, h), (bx, by) = cut, [max(1, b) for b in binning]
     w, h = (w or whole.width) // bx, (h or whole.height) // by
     if min(w, h) < SMALLEST:
-        raise InputError(f"its binned or cut pictures of {w} x {h} pixels are too small; {SMALLEST} x {SMALLEST} is the least")
+        raise InputError(
+            f"its binned or cut pictures of {w} x {h} pixels are too small; {SMALLEST} x "
+            f"{SMALLEST} is the least"
+        )
     camera = Camera(w * bx, h * by, whole.fx, whole.fy, whole.cx - x, whole.cy - y).resize(w, h)
     sensor = max(whole.width, x + w * bx), max(whole.height, y + h * by)
     amid = min(whole.cx / sensor[0], whole.cy / sensor[1]) > 0.25
     if not (amid and 0 <= camera.cx < w and 0 <= camera.cy < h):
         raise InputError(
-            f"its pictures are binned or cut to a region of interest, and its camera matrix's centre ({whole.cx:g}, {whole.cy:g}) is not "
-            "about the middle of the whole sensor and in that region; give the camera of the pictures themselves, without binning and roi"
+            "its pictures are binned or cut to a region of interest, and its camera matrix's "
+            f"centre ({whole.cx:g}, {whole.cy:g}) is not "
+            "about the middle of the whole sensor and in that region; give the camera of the "
+            "pictures themselves, without binning and roi"
         )
     return camera
 
@@ -208,7 +294,9 @@ def _field(fields: Mapping[str, Any], name: str) -> int:
     """A whole number of pixels, 0 where there is none."""
     number = _whole(fields[name]) if fields.get(name) is not None else 0
     if number is None or not 0 <= number <= LARGEST:
-        raise InputError(f"{name} must be a whole number of pixels, not {_short.repr(fields[name])}; correct it")
+        raise InputError(
+            f"{name} must be a whole number of pixels, not {_short.repr(fields[name])}; correct it"
+        )
     return number
 
 
@@ -217,8 +305,10 @@ def _check_fold(camera: Camera, distortion: tuple[float, ...]) -> None:
     radius = fold(camera, distortion)
     if radius is not None:
         raise InputError(
-            f"the lens's polynomial folds back within the picture, {radius * camera.fx:.0f} pixels from the principal point (radius "
-            f"{radius:.3g}); calibrate again with the board up to the picture's corners, or with fewer coefficients"
+            f"the lens's polynomial folds back within the picture, {radius * camera.fx:.0f} "
+            "pixels from the principal point (radius "
+            f"{radius:.3g}); calibrate again with the board up to the picture's corners, or with "
+            "fewer coefficients"
         )
 
 
@@ -228,12 +318,17 @@ def _numbers(field: Any, path: Path, what: str) -> tuple[float, ...]:
     except (TypeError, ValueError, OverflowError):
         numbers = (float("nan"),)
     if not np.isfinite(numbers).all():
-        raise InputError(f"{path}: the {what} holds something that is not a number; calibrate again or correct it")
+        raise InputError(
+            f"{path}: the {what} holds something that is not a number; calibrate again or correct "
+            "it"
+        )
     return numbers
 
 
 def _flat(values: Any, rows: bool = True) -> Iterator[float]:
-    """Each number of a list, of a list of rows, or of words with spaces between them, as ROS and XML write lists too."""
+    """Each number of a list, of a list of rows, or of words with spaces between them, as ROS and
+    XML write lists too.
+    """
     if isinstance(values, str):
         values = values.replace(",", " ").split()
     if not isinstance(values, list) or len(values) > MOST:

@@ -1,4 +1,6 @@
-"""The text of a camera file: its encoding, YAML, JSON or OpenCV's XML, and other programs' files told by their names."""
+"""The text of a camera file: its encoding, YAML, JSON or OpenCV's XML, and other programs' files
+told by their names.
+"""
 
 import re
 from collections.abc import Mapping
@@ -10,21 +12,33 @@ import yaml
 
 from deepservo.errors import InputError
 
-LARGEST = 150_000  # bytes: a camera, and the corners that OpenCV's sample writes beside it; read in a few seconds
+# bytes: a camera, and the corners that OpenCV's sample writes beside it; read in a few seconds
+LARGEST = 150_000
 DEEPEST = 50  # fields within fields
 FORM = "give a camera file as OpenCV or ROS writes it"
-BY_HAND = "write the camera's image_width, image_height, camera_matrix and distortion_coefficients into a YAML file as OpenCV has them"
+BY_HAND = (
+    "write the camera's image_width, image_height, camera_matrix and "
+    "distortion_coefficients into a YAML file as OpenCV has them"
+)
 NOT_YAML = "tag:yaml.org,2002:python/"  # what stands for a program's object, and is never built
-NOT_AS_TAGGED = (AttributeError, LookupError, TypeError)  # what PyYAML raises for `!!bool maybe` and the like
+NOT_AS_TAGGED = (
+    AttributeError,
+    LookupError,
+    TypeError,
+)  # what PyYAML raises for `!!bool maybe` and the like
 
 # What a line of the text, or a field at its top, tells of the program that wrote it.
 LINES = (
-    (r"# Camera list with one line of data per camera|^\d+ [A-Z]*_?(PINHOLE|RADIAL|OPENCV|PRISM|FOV)\w* \d+ \d+ ", "COLMAP's cameras.txt"),
+    (
+        r"# Camera list with one line of data per camera|^\d+ "
+        r"[A-Z]*_?(PINHOLE|RADIAL|OPENCV|PRISM|FOV)\w* \d+ \d+ ",
+        "COLMAP's cameras.txt",
+    ),
     (r"^(fc|cc|kc|alpha_c) *= *\[", "a result of the MATLAB calibration toolbox"),
     (r"^\[(LEFT|RIGHT)_CAM_\w+\] *$", "a ZED camera's settings file"),
     (r"^camera matrix *$", "ROS's .ini form"),
     (r"\A\s*([#;].*\n\s*)*\[[\w ./-]+\] *$", "an .ini file"),
-)  # fmt: skip
+)
 FIELDS = (
     (r"cam\d+", "a camchain of kalibr"),
     (r"intrinsics", "a camera of kalibr or EuRoC"),
@@ -41,7 +55,8 @@ FIELDS = (
 def read_fields(path: Path) -> dict[str, Any]:
     """The fields of a camera file, numbers and words as they stand there.
 
-    Nothing in the file is executed. Raises InputError where it is missing, too large, no text, or of no form that is read here.
+    Nothing in the file is executed. Raises InputError where it is missing, too large, no text, or
+    of no form that is read here.
     """
     text = _text(path)
     if text.lstrip().startswith("<"):
@@ -53,7 +68,9 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 
 def check_origin(fields: Mapping[str, Any], path: Path) -> None:
-    """InputError, with the name of the program, where the fields are those of another one's cameras."""
+    """InputError, with the name of the program, where the fields are those of another one's
+    cameras.
+    """
     for pattern, what in FIELDS:
         if any(re.fullmatch(pattern, name) for name in fields):
             raise _foreign(path, what)
@@ -72,7 +89,10 @@ def _text(path: Path) -> str:
     except OSError:
         raise InputError(f"{path}: cannot be read; {FORM} (YAML)") from None
     if len(data) > LARGEST:
-        raise InputError(f"{path}: is larger than {LARGEST // 1000} kB; leave only the size, the camera matrix and the distortion in it")
+        raise InputError(
+            f"{path}: is larger than {LARGEST // 1000} kB; leave only the size, the camera matrix "
+            "and the distortion in it"
+        )
     try:
         return data.decode(_encoding(data))
     except UnicodeDecodeError:
@@ -80,7 +100,9 @@ def _text(path: Path) -> str:
 
 
 def _encoding(data: bytes) -> str:
-    """By the mark at its beginning, or by where its zeros are; what is not UTF-8 then is an old Windows' text."""
+    """By the mark at its beginning, or by where its zeros are; what is not UTF-8 then is an old
+    Windows' text.
+    """
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -95,7 +117,9 @@ def _encoding(data: bytes) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values alone: a tag that YAML does not know counts for nothing, and no mapping is merged into another."""
+    """Plain values alone: a tag that YAML does not know counts for nothing, and no mapping is
+    merged into another.
+    """
 
     depth = 0
 
@@ -125,15 +149,21 @@ _Loader.add_multi_constructor("", _Loader.plain)
 
 def _yaml(text: str, path: Path) -> dict[str, Any]:
     """JSON too, which is YAML where its tabs are spaces."""
-    lines = [line.expandtabs() for line in text.splitlines() if not line.startswith("%YAML")]  # OpenCV's own directive is not YAML's
+    lines = [
+        line.expandtabs() for line in text.splitlines() if not line.startswith("%YAML")
+    ]  # OpenCV's own directive is not YAML's
     try:
         loader = _Loader("\n".join(lines))
-        node = loader.get_node() if loader.check_node() else None  # `ros2 topic echo` prints one document a message
+        node = (
+            loader.get_node() if loader.check_node() else None
+        )  # `ros2 topic echo` prints one document a message
         if node is not None and node.tag.startswith(NOT_YAML):
             raise yaml.YAMLError(f"it is {node.tag.removeprefix(NOT_YAML)}")
         data = None if node is None else loader.construct_document(node)
     except NOT_AS_TAGGED:
-        raise InputError(f"{path}: is not YAML (a tag says of a value what it is not); {FORM}") from None
+        raise InputError(
+            f"{path}: is not YAML (a tag says of a value what it is not); {FORM}"
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not YAML ({str(error).splitlines()[0]}); {FORM}") from None
     if not isinstance(data, dict):
@@ -150,7 +180,12 @@ def _xml(text: str, path: Path) -> dict[str, Any]:
     except (ElementTree.ParseError, ValueError, RecursionError, LookupError) as error:
         raise InputError(f"{path}: is not XML ({error}); {FORM}") from None
     if root.tag != "opencv_storage":
-        raise _foreign(path, "a camera of ViSP" if root.find(".//px") is not None else f"XML of another program (<{root.tag[:40]}>)")
+        raise _foreign(
+            path,
+            "a camera of ViSP"
+            if root.find(".//px") is not None
+            else f"XML of another program (<{root.tag[:40]}>)",
+        )
     return {field.tag: _value(field) for field in root}
 
 

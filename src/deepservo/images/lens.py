@@ -9,8 +9,12 @@ from deepservo.camera import Camera
 RAYS, STEPS = 32, 256  # along each side of the picture, and from the principal point to it
 
 
-def bent(xy: Float[np.ndarray, "n 2"], distortion: tuple[float, ...]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
-    """Where the lens shows what a perfect one shows at `xy` (both normalised), and the determinant of that map's Jacobian."""
+def bent(
+    xy: Float[np.ndarray, "n 2"], distortion: tuple[float, ...]
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
+    """Where the lens shows what a perfect one shows at `xy` (both normalised), and the determinant
+    of that map's Jacobian.
+    """
     origin, points = np.zeros(3), np.column_stack([xy, np.ones(len(xy))])
     found, J = cv2.projectPoints(points, origin, origin, np.eye(3), np.array(distortion))
     by_x, by_y = J[:, 3], J[:, 4]  # moving a point at Z = 1 moves its normalised coordinates alike
@@ -19,19 +23,25 @@ def bent(xy: Float[np.ndarray, "n 2"], distortion: tuple[float, ...]) -> tuple[F
 
 @np.errstate(all="ignore")  # a pole's infinities are told by what is not finite
 def fold(camera: Camera, distortion: tuple[float, ...]) -> float | None:
-    """The normalised radius from which the undistorted picture would show other places once more, or None where it shows each once.
+    """The normalised radius from which the undistorted picture would show other places once more,
+    or None where it shows each once.
 
-    Along each ray from the principal point the map from the undistorted picture to the lens's own is followed until it turns over, its
-    Jacobian's determinant no longer positive. What lies farther out is wrong where it maps into the lens's picture; where it maps beside
-    it, the undistorted picture is empty and nothing is wrong. What maps to infinity or behind the principal point lies at or beyond a pole
-    of the rational model, and is wrong wherever it is.
+    Along each ray from the principal point the map from the undistorted picture to the lens's own
+    is followed until it turns over, its Jacobian's determinant no longer positive. What lies
+    farther out is wrong where it maps into the lens's picture; where it maps beside it, the
+    undistorted picture is empty and nothing is wrong. What maps to infinity or behind the principal
+    point lies at or beyond a pole of the rational model, and is wrong wherever it is.
     """
     if not any(distortion):
         return None
     w, h = camera.width, camera.height
     along, near, far = np.linspace(-0.5, 0.5, RAYS), np.full(RAYS, -0.5), np.full(RAYS, 0.5)
-    sides = [np.column_stack(pair) for pair in ((along, near), (far, along), (along, far), (near, along))]
-    ends = (np.concatenate(sides) * (w, h) + ((w - 1) / 2, (h - 1) / 2) - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    sides = [
+        np.column_stack(pair) for pair in ((along, near), (far, along), (along, far), (near, along))
+    ]
+    ends = (
+        np.concatenate(sides) * (w, h) + ((w - 1) / 2, (h - 1) / 2) - (camera.cx, camera.cy)
+    ) / (camera.fx, camera.fy)
     xy = ends[:, None] * np.linspace(0, 1, STEPS + 1)[1:, None]
     seen, determinant = bent(xy.reshape(-1, 2), distortion)
     seen = seen.reshape(xy.shape)

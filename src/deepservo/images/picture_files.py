@@ -1,4 +1,6 @@
-"""Picture files as they say they are: orientation, alpha, bits and photometry; a damaged one is refused, never shown half grey."""
+"""Picture files as they say they are: orientation, alpha, bits and photometry; a damaged one is
+refused, never shown half grey.
+"""
 
 import logging
 import os
@@ -23,28 +25,61 @@ from deepservo.system import memory
 
 ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
 SMALLER = "make it smaller"
-BYTES = 24  # of memory for each pixel of a picture while it is decoded: its channels, as read and in float32
+# of memory for each pixel of a picture while it is decoded: its channels, as read and in float32
+BYTES = 24
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JPEG = b"\xff\xd8"
-DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file", "Invalid JPEG", "Unsupported marker type")  # in libjpeg's words
+DAMAGE = (
+    "Corrupt JPEG data",
+    "Premature end of JPEG file",
+    "Invalid JPEG",
+    "Unsupported marker type",
+)  # in libjpeg's words
 PNG = b"\x89PNG\r\n\x1a\n"
-PLAIN = (1, 8, 32946, 32773, 34925)  # TIFF's compressions that tifffile undoes alone: none, deflate (two names), PackBits, LZMA
-GREY_INVERTED, GREY, RGB, PALETTE = range(4)  # TIFF's photometric interpretations, as they are numbered
+PLAIN = (
+    1,
+    8,
+    32946,
+    32773,
+    34925,
+)  # TIFF's compressions that tifffile undoes alone: none, deflate (two names), PackBits, LZMA
+GREY_INVERTED, GREY, RGB, PALETTE = range(
+    4
+)  # TIFF's photometric interpretations, as they are numbered
 PREMULTIPLIED, ALPHA = 1, 2  # what TIFF's extra samples may be
-KINDS = {5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32803: "a colour filter array", 32844: "LogL",
-         32845: "LogLuv", 34892: "linear raw"}  # fmt: skip
-LIKE = {"1": "L", "P": "RGB", "YCbCr": "RGB", "RGBX": "RGB", "RGBa": "RGBA"}  # Pillow's modes, as what they are read
+KINDS = {
+    5: "CMYK",
+    6: "YCbCr",
+    8: "CIE L*a*b*",
+    9: "ICC L*a*b*",
+    10: "ITU L*a*b*",
+    32803: "a colour filter array",
+    32844: "LogL",
+    32845: "LogLuv",
+    34892: "linear raw",
+}
+LIKE = {
+    "1": "L",
+    "P": "RGB",
+    "YCbCr": "RGB",
+    "RGBX": "RGB",
+    "RGBa": "RGBA",
+}  # Pillow's modes, as what they are read
 _stderr = threading.Lock()
 
 
 def decode(path: Path) -> np.ndarray:
-    """The pixels, upright: (h, w) or (h, w, 2 to 4), grey or RGB and then perhaps alpha; unsigned integers, or floats in [0, 1].
+    """The pixels, upright: (h, w) or (h, w, 2 to 4), grey or RGB and then perhaps alpha; unsigned
+    integers, or floats in [0, 1].
 
-    Raises InputError where the file is no picture, is damaged, is of a kind that is not read, or needs more memory than there is.
+    Raises InputError where the file is no picture, is damaged, is of a kind that is not read, or
+    needs more memory than there is.
     """
     data = path.read_bytes()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own about size and odd tags: what matters is said here
+        warnings.simplefilter(
+            "ignore"
+        )  # Pillow's own about size and odd tags: what matters is said here
         pixels = _tiff(path, data) if data[:4] in TIFF else _other(path, data)
     if not pixels.size:
         raise damaged(path, "it has no pixels")
@@ -54,14 +89,20 @@ def decode(path: Path) -> np.ndarray:
 def damaged(path: Path, why: object) -> InputError:
     """What to raise for a file that begins as a picture and does not go on as one."""
     said = " ".join(str(why).split()) or type(why).__name__
-    return InputError(f"{path}: cannot be read as a picture: the file is damaged ({said}); copy or save it again")
+    return InputError(
+        f"{path}: cannot be read as a picture: the file is damaged ({said}); copy or save it again"
+    )
 
 
 def _other(path: Path, data: bytes) -> np.ndarray:
     """A PNG, JPEG, WebP or BMP file."""
     try:
         with Image.open(BytesIO(data)) as picture:
-            memory.check(BYTES * picture.width * picture.height, f"{path}: a picture of {picture.width} x {picture.height} pixels", SMALLER)
+            memory.check(
+                BYTES * picture.width * picture.height,
+                f"{path}: a picture of {picture.width} x {picture.height} pixels",
+                SMALLER,
+            )
             turn = picture.getexif().get(ORIENTATION, 1)
             if data[:8] == PNG:
                 _check_png(path, data)
@@ -70,7 +111,9 @@ def _other(path: Path, data: bytes) -> np.ndarray:
     except (Image.UnidentifiedImageError, Image.DecompressionBombError) as error:
         if isinstance(error, Image.DecompressionBombError):
             raise InputError(f"{path}: {error}; {SMALLER}") from None
-        raise InputError(f"{path}: cannot be read as a picture; give a PNG, JPEG, TIFF or WebP file") from None
+        raise InputError(
+            f"{path}: cannot be read as a picture; give a PNG, JPEG, TIFF or WebP file"
+        ) from None
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders fail on foreign bytes in any way
@@ -81,12 +124,16 @@ def _other(path: Path, data: bytes) -> np.ndarray:
     if pixels is None:
         raise damaged(path, "its pixels cannot be decoded")
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+        pixels = cv2.cvtColor(
+            pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        )
     return upright(pixels, turn)
 
 
 def _check_png(path: Path, data: bytes) -> None:
-    """InputError where a chunk's checksum is wrong, the last one is missing, or the compressed pixels do not unpack whole."""
+    """InputError where a chunk's checksum is wrong, the last one is missing, or the compressed
+    pixels do not unpack whole.
+    """
     at, packed, kind = 8, [], b""
     while kind != b"IEND":
         head = data[at : at + 8]
@@ -94,8 +141,12 @@ def _check_png(path: Path, data: bytes) -> None:
             raise damaged(path, "it ends too early")
         size, kind = struct.unpack(">I4s", head)
         body = data[at + 8 : at + 8 + size]
-        if len(body) < size or data[at + 8 + size : at + 12 + size] != struct.pack(">I", zlib.crc32(kind + body)):
-            raise damaged(path, f"the checksum of its part {kind.decode('latin-1')} at byte {at} is wrong")
+        if len(body) < size or data[at + 8 + size : at + 12 + size] != struct.pack(
+            ">I", zlib.crc32(kind + body)
+        ):
+            raise damaged(
+                path, f"the checksum of its part {kind.decode('latin-1')} at byte {at} is wrong"
+            )
         if kind == b"IDAT":
             packed.append(body)
         at += 12 + size
@@ -113,13 +164,21 @@ def _check_png(path: Path, data: bytes) -> None:
 
 
 def _by_opencv(data: bytes) -> tuple[np.ndarray | None, str]:
-    """Pixels in OpenCV's order, not turned; and what libjpeg wrote on standard error about damage, of which it tells no other way."""
+    """Pixels in OpenCV's order, not turned; and what libjpeg wrote on standard error about damage,
+    of which it tells no other way.
+    """
     with _said() as said:
         try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+            pixels = cv2.imdecode(
+                np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+            )
         except cv2.error:
             pixels = None
-    lines = [line for line in said().splitlines() if line.startswith(DAMAGE)] if data[:2] == JPEG else []
+    lines = (
+        [line for line in said().splitlines() if line.startswith(DAMAGE)]
+        if data[:2] == JPEG
+        else []
+    )
     return pixels, "; ".join(lines)
 
 
@@ -160,15 +219,26 @@ def _tiff(path: Path, data: bytes) -> np.ndarray:
 
 
 def _tiff_page(path: Path, data: bytes, page: Any) -> np.ndarray:
-    w, h, samples, photometric = page.imagewidth, page.imagelength, page.samplesperpixel, int(page.photometric)
-    memory.check(BYTES * w * h * max(1, samples // 4), f"{path}: a picture of {w} x {h} pixels", SMALLER)
+    w, h, samples, photometric = (
+        page.imagewidth,
+        page.imagelength,
+        page.samplesperpixel,
+        int(page.photometric),
+    )
+    memory.check(
+        BYTES * w * h * max(1, samples // 4), f"{path}: a picture of {w} x {h} pixels", SMALLER
+    )
     if page.imagedepth != 1:
         raise InputError(f"{path}: is a TIFF volume of {page.imagedepth} layers; give one picture")
-    if (int(page.compression) == 7 and photometric in (RGB, 6)) or int(page.compression) not in PLAIN:
+    if (int(page.compression) == 7 and photometric in (RGB, 6)) or int(
+        page.compression
+    ) not in PLAIN:
         return _tiff_by_pillow(path, data, page)
     if photometric not in (GREY_INVERTED, GREY, RGB, PALETTE):
         raise InputError(
-            f"{path}: is a TIFF file in {KINDS.get(photometric, f'photometric interpretation {photometric}')}; save it as grey or RGB"
+            f"{path}: is a TIFF file in "
+            f"{KINDS.get(photometric, f'photometric interpretation {photometric}')}; save it as "
+            "grey or RGB"
         )
     pixels = page.asarray()
     if int(page.planarconfig) == 2 and samples > 1:
@@ -197,18 +267,28 @@ def _photometric(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
         raise damaged(path, f"it is RGB and has {pixels.shape[2]} samples a pixel")
     if photometric == PALETTE:
         return _coloured(path, page, pixels)
-    most: Any = True if pixels.dtype.kind == "b" else 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    most: Any = (
+        True
+        if pixels.dtype.kind == "b"
+        else 1
+        if pixels.dtype.kind == "f"
+        else np.iinfo(pixels.dtype).max
+    )
     shown = pixels[..., :colours]
     if photometric == GREY_INVERTED:
         shown = ~shown if pixels.dtype.kind == "b" else most - shown
     extra = [int(kind) for kind in page.extrasamples]
-    kind, at = next(((kind, k) for k, kind in enumerate(extra) if kind in (PREMULTIPLIED, ALPHA)), (0, 0))
+    kind, at = next(
+        ((kind, k) for k, kind in enumerate(extra) if kind in (PREMULTIPLIED, ALPHA)), (0, 0)
+    )
     if not kind:
         return shown
     alpha = pixels[..., colours + at, None]
     if kind == PREMULTIPLIED:
         share = alpha / np.float64(most)
-        both = np.concatenate([np.minimum(shown / np.float64(most) / np.maximum(share, 1e-9), 1), share], -1)
+        both = np.concatenate(
+            [np.minimum(shown / np.float64(most) / np.maximum(share, 1e-9), 1), share], -1
+        )
         return both.astype(np.float32)
     return np.concatenate([shown, alpha], -1)
 
@@ -216,21 +296,33 @@ def _photometric(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
 def _coloured(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
     if page.colormap is None or pixels.dtype.kind != "u":
         raise damaged(path, "its palette is missing")
-    colours = np.asarray(page.colormap, np.float32) / (65535 if np.max(page.colormap) > 255 else 255)  # some programs write 8 bits
+    colours = np.asarray(page.colormap, np.float32) / (
+        65535 if np.max(page.colormap) > 255 else 255
+    )  # some programs write 8 bits
     return np.moveaxis(colours, 0, -1)[pixels[..., 0].clip(max=colours.shape[1] - 1)]
 
 
 def _tiff_by_pillow(path: Path, data: bytes, page: Any) -> np.ndarray:
-    """What only libtiff unpacks, as Pillow knows it: 8 bits, or 16 of grey; turned upright already."""
+    """What only libtiff unpacks, as Pillow knows it: 8 bits, or 16 of grey; turned upright
+    already.
+    """
     name = getattr(page.compression, "name", str(page.compression))
     extra = [int(kind) for kind in page.extrasamples]
-    if np.max(page.bitspersample) > (8 if page.samplesperpixel > 1 else 16) or any(kind not in (PREMULTIPLIED, ALPHA) for kind in extra):
-        raise InputError(f"{path}: its compression, {name}, is not read for {page.bitspersample} bits a sample; save it uncompressed")
+    if np.max(page.bitspersample) > (8 if page.samplesperpixel > 1 else 16) or any(
+        kind not in (PREMULTIPLIED, ALPHA) for kind in extra
+    ):
+        raise InputError(
+            f"{path}: its compression, {name}, is not read for {page.bitspersample} bits a "
+            "sample; save it uncompressed"
+        )
     with Image.open(BytesIO(data)) as file:
         file.load()
         picture = file.convert(LIKE[file.mode]) if file.mode in LIKE else file
         if picture.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "F"):
-            raise InputError(f"{path}: a TIFF file of mode {picture.mode} and compression {name} is not read; save it uncompressed")
+            raise InputError(
+                f"{path}: a TIFF file of mode {picture.mode} and compression {name} is not read; "
+                "save it uncompressed"
+            )
         pixels = np.asarray(picture)
     return pixels.astype(np.uint16) if picture.mode.startswith("I;16") else pixels
 
@@ -241,7 +333,9 @@ def _turn(page: Any) -> int:
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture as EXIF's orientation, 1 to 8, says that it is to be shown; what is no orientation turns nothing."""
+    """The picture as EXIF's orientation, 1 to 8, says that it is to be shown; what is no
+    orientation turns nothing.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -1,9 +1,10 @@
 """The one sampler: pictures seen through homographies, antialiased, in one fused pass.
 
-Every output pixel takes one trilinear sample of a box-filtered pyramid. Its level comes from the area of the pixel's
-footprint on the picture, which for a homography H is exactly `|det H| / w^3` (w the third homogeneous coordinate), so no
-derivative is formed. On a CPU the work is done by `sampler.c`, on a GPU by `sampler_gpu.py`; `sample_reference` is the same
-arithmetic in torch, for other devices, for gradients and for the tests.
+Every output pixel takes one trilinear sample of a box-filtered pyramid. Its level comes from the
+area of the pixel's footprint on the picture, which for a homography H is exactly `|det H| / w^3` (w
+the third homogeneous coordinate), so no derivative is formed. On a CPU the work is done by
+`sampler.c`, on a GPU by `sampler_gpu.py`; `sample_reference` is the same arithmetic in torch, for
+other devices, for gradients and for the tests.
 """
 
 import functools
@@ -24,14 +25,17 @@ class Arguments(Structure):
     """`Sampling` of sampler.h."""
 
     _fields_ = native.fields(
-        "* textures", "i64 texture_step stride", "* offsets", "i32 levels padded_w padded_h texture_w texture_h",
+        "* textures", "i64 texture_step stride", "* offsets",
+        "i32 levels padded_w padded_h texture_w texture_h",
         "* homographies dets background out inside", "i32 channels h w",
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Pyramid:
-    """Levels of T pictures of C channels laid end to end: `flat` (T, C, N), and where each level starts."""
+    """Levels of T pictures of C channels laid end to end: `flat` (T, C, N), and where each level
+    starts.
+    """
 
     flat: Tensor
     offsets: Tensor
@@ -41,14 +45,20 @@ class Pyramid:
 
 
 def build_pyramid(pictures: Float[Tensor, "t c h w"], antialias: bool = True) -> Pyramid:
-    """Box-filtered pyramid of float32 pictures; with `antialias` off, level 0 alone (plain bilinear).
+    """Box-filtered pyramid of float32 pictures; with `antialias` off, level 0 alone (plain
+    bilinear).
 
-    Padding to a multiple of the coarsest texel (by replication) keeps every texel an exact 2x2 mean.
+    Padding to a multiple of the coarsest texel (by replication) keeps every texel an exact 2x2
+    mean.
     """
     h, w = pictures.shape[-2:]
     levels = max(1, int(math.log2(min(h, w)))) if antialias else 1
     step = 2 ** (levels - 1)
-    level = torch.nn.functional.pad(pictures, (0, -w % step, 0, -h % step), mode="replicate") if step > 1 else pictures
+    level = (
+        torch.nn.functional.pad(pictures, (0, -w % step, 0, -h % step), mode="replicate")
+        if step > 1
+        else pictures
+    )
     padded = (level.shape[-2], level.shape[-1])
     flat, offsets, start = [], [], 0
     for i in range(levels):
@@ -62,19 +72,25 @@ def build_pyramid(pictures: Float[Tensor, "t c h w"], antialias: bool = True) ->
 
 
 def sample(
-    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
+    pyramid: Pyramid,
+    Hs: Float[Tensor, "b 3 3"],
+    size: tuple[int, int],
+    background: Float[Tensor, "b c"] | None,
 ) -> Float[Tensor, "b c h w"]:
     """Images of size (h, w) through homographies that take output pixels to picture pixels.
 
-    Hs is float64; its third homogeneous coordinate must be positive in front of the camera. One picture serves all
-    homographies, or there is one each. `background` fills what the picture does not cover, or the edge's grey levels go on
-    there where it is None.
+    Hs is float64; its third homogeneous coordinate must be positive in front of the camera. One
+    picture serves all homographies, or there is one each. `background` fills what the picture does
+    not cover, or the edge's grey levels go on there where it is None.
     """
     return _sampled(pyramid, Hs, size, background, covered=False)[0]
 
 
 def sample_covered(
-    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
+    pyramid: Pyramid,
+    Hs: Float[Tensor, "b 3 3"],
+    size: tuple[int, int],
+    background: Float[Tensor, "b c"] | None,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
     """`sample`, and per pixel the share that the picture fills."""
     image, coverage = _sampled(pyramid, Hs, size, background, covered=True)
@@ -83,11 +99,17 @@ def sample_covered(
 
 
 Write = Callable[[Pyramid, Tensor, Tensor | None, Tensor, Tensor | None], None]
-"""Fills the images (b, c, h, w) before a background (b, c), and their coverage (b, h, w) where it is asked for."""
+"""Fills the images (b, c, h, w) before a background (b, c), and their coverage (b, h, w) where it
+is asked for.
+"""
 
 
 def _sampled(
-    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None, covered: bool
+    pyramid: Pyramid,
+    Hs: Float[Tensor, "b 3 3"],
+    size: tuple[int, int],
+    background: Float[Tensor, "b c"] | None,
+    covered: bool,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"] | None]:
     """`sample`, and perhaps the coverage too."""
     write = _fused(pyramid, Hs)
@@ -95,13 +117,18 @@ def _sampled(
         return sample_reference(pyramid, Hs, size, background)
     B, C, device = len(Hs), pyramid.flat.shape[1], pyramid.flat.device
     back = None if background is None else background.float().expand(B, C).contiguous()
-    image, coverage = torch.empty(B, C, *size, device=device), torch.empty(B, *size, device=device) if covered else None
+    image, coverage = (
+        torch.empty(B, C, *size, device=device),
+        torch.empty(B, *size, device=device) if covered else None,
+    )
     write(pyramid, Hs, back, image, coverage)
     return image, coverage
 
 
 def _fused(pyramid: Pyramid, Hs: Tensor) -> Write | None:
-    """The one pass that can serve on the pictures' device; None where torch must, which also says so when the devices are two."""
+    """The one pass that can serve on the pictures' device; None where torch must, which also says
+    so when the devices are two.
+    """
     kinds = pyramid.flat.device.type, Hs.device.type
     if kinds == ("cpu", "cpu"):
         return _in_c if native.library() is not None else None
@@ -117,15 +144,31 @@ def _on_gpu() -> Write | None:
         from deepservo.images.sampler_gpu import write
 
         image = torch.empty(1, 1, 2, 2, device="cuda")
-        write(build_pyramid(image), torch.eye(3, dtype=torch.float64, device="cuda")[None], None, image, None)
+        write(
+            build_pyramid(image),
+            torch.eye(3, dtype=torch.float64, device="cuda")[None],
+            None,
+            image,
+            None,
+        )
     except Exception as error:  # Triton is not there, or lacks a compiler: it raises what it likes
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"deepservo: Triton could not build the GPU's sampler ({why}), so torch renders, many times slower", stacklevel=2)
+        warnings.warn(
+            f"deepservo: Triton could not build the GPU's sampler ({why}), so torch renders, many "
+            "times slower",
+            stacklevel=2,
+        )
         return None
     return write
 
 
-def _in_c(pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], background: Tensor | None, image: Tensor, coverage: Tensor | None) -> None:
+def _in_c(
+    pyramid: Pyramid,
+    Hs: Float[Tensor, "b 3 3"],
+    background: Tensor | None,
+    image: Tensor,
+    coverage: Tensor | None,
+) -> None:
     """See Write."""
     lib = native.library()
     assert lib is not None
@@ -134,9 +177,10 @@ def _in_c(pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], background: Tensor | Non
     dets = torch.linalg.det(Hs.double()).abs().float().contiguous()
     homographies = Hs.float().contiguous()
     arguments = Arguments(
-        textures=flat.data_ptr(), texture_step=C * stride if len(flat) > 1 else 0, stride=stride, offsets=pyramid.offsets.data_ptr(),
-        levels=pyramid.levels, padded_w=pyramid.padded[1], padded_h=pyramid.padded[0], texture_w=pyramid.size[1],
-        texture_h=pyramid.size[0], homographies=homographies.data_ptr(), dets=dets.data_ptr(),
+        textures=flat.data_ptr(), texture_step=C * stride if len(flat) > 1 else 0, stride=stride,
+        offsets=pyramid.offsets.data_ptr(), levels=pyramid.levels, padded_w=pyramid.padded[1],
+        padded_h=pyramid.padded[0], texture_w=pyramid.size[1], texture_h=pyramid.size[0],
+        homographies=homographies.data_ptr(), dets=dets.data_ptr(),
         background=None if background is None else background.data_ptr(), out=image.data_ptr(),
         inside=None if coverage is None else coverage.data_ptr(), channels=C, h=h, w=w,
     )  # fmt: skip
@@ -144,7 +188,10 @@ def _in_c(pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], background: Tensor | Non
 
 
 def sample_reference(
-    pyramid: Pyramid, Hs: Float[Tensor, "b 3 3"], size: tuple[int, int], background: Float[Tensor, "b c"] | None
+    pyramid: Pyramid,
+    Hs: Float[Tensor, "b 3 3"],
+    size: tuple[int, int],
+    background: Float[Tensor, "b c"] | None,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
     """`sample_covered` in plain torch, on any device, differentiable in Hs."""
     (h, w), (th, tw), device = size, pyramid.size, pyramid.flat.device
@@ -173,7 +220,9 @@ def sample_reference(
 
 
 def _bilinear(pyramid: Pyramid, level: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Bilinear sample (B, C, h, w) at level-0 texel coordinates (u, v), each pixel at its own level, edges clamped."""
+    """Bilinear sample (B, C, h, w) at level-0 texel coordinates (u, v), each pixel at its own
+    level, edges clamped.
+    """
     scale = torch.exp2(-level.float())
     wl, hl = pyramid.padded[1] >> level, pyramid.padded[0] >> level
     ul = torch.minimum(((u + 0.5) * scale - 0.5).clamp(min=0.0), wl - 1.0)
@@ -186,7 +235,9 @@ def _bilinear(pyramid: Pyramid, level: Tensor, u: Tensor, v: Tensor) -> Tensor:
     def at(yy: Tensor, xx: Tensor) -> Tensor:
         index = (start + yy * wl + xx).flatten(1)[:, None]  # (B, 1, h w)
         flat = pyramid.flat.expand(len(index), -1, -1)
-        return flat.gather(2, index.expand(-1, flat.shape[1], -1)).unflatten(2, (u.shape[1], u.shape[2]))
+        return flat.gather(2, index.expand(-1, flat.shape[1], -1)).unflatten(
+            2, (u.shape[1], u.shape[2])
+        )
 
     top = at(y0, x0) * (1 - fu) + at(y0, x1) * fu
     bottom = at(y1, x0) * (1 - fu) + at(y1, x1) * fu

@@ -1,10 +1,12 @@
 """Every method by name: `build("sift+dvs", camera, depth)` makes its controller.
 
-A name is `coarse[-k][+refinement]`: a coarse method of METHODS; how many numbers it takes, where it takes one (`dct-20`, `mlvs-50`); and a
-refinement of REFINEMENTS that takes over near the goal. `dvs` refines on grey levels, `edges` on the edges of a goal with depth.
+A name is `coarse[-k][+refinement]`: a coarse method of METHODS; how many numbers it takes, where it
+takes one (`dct-20`, `mlvs-50`); and a refinement of REFINEMENTS that takes over near the goal.
+`dvs` refines on grey levels, `edges` on the edges of a goal with depth.
 
-A new method is one file and one line here, or stays outside: an entry point of the group `deepservo.methods`, or `mine.py:Mine` where
-`servo` and `bench` take a name. It is called with the camera, and with those of `depth`, `model`, `k` and `refined` that it takes.
+A new method is one file and one line here, or stays outside: an entry point of the group
+`deepservo.methods`, or `mine.py:Mine` where `servo` and `bench` take a name. It is called with the
+camera, and with those of `depth`, `model`, `k` and `refined` that it takes.
 """
 
 import functools
@@ -29,9 +31,9 @@ from deepservo.methods.auto import AutoServo
 from deepservo.methods.base import Controller, SingleController
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.cnn_vs import PoseServo
+from deepservo.methods.coarse_to_fine import CoarseToFine, ZeroVelocity
 from deepservo.methods.dfbvs import FeatureServo, depth_map
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
-from deepservo.methods.handoff import Handoff, Still
 from deepservo.methods.keypoint import HomographyServo, PointServo
 from deepservo.methods.mlvs import MetricServo
 from deepservo.methods.model_based import EdgeServo
@@ -44,8 +46,8 @@ from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
 
 __all__ = [
-    "METHODS", "REFINED", "REFINEMENTS", "WHOLE_PICTURE", "Controller", "Name", "SingleController", "build", "check_method", "discover",
-    "names", "parsed", "plug_in", "trained_as",
+    "METHODS", "REFINED", "REFINEMENTS", "WHOLE_PICTURE", "Controller", "Name", "SingleController",
+    "build", "check_method", "discover", "names", "parsed", "plug_in", "trained_as",
 ]  # fmt: skip
 Depth = float | Float[np.ndarray, "h w"]
 
@@ -62,29 +64,53 @@ class Name:
 def _trained(name: str, camera: Camera, model: Any) -> Any:
     """The model's network; InputError where there is none for this method and camera."""
     if getattr(model, "method", None) is None:
-        raise InputError(f"{name}: this method is trained for a scene; make a model with deepservo learn --method {name}, and load it")
+        raise InputError(
+            f"{name}: this method is trained for a scene; make a model with deepservo learn "
+            f"--method {name}, and load it"
+        )
     if model.method != name:
-        raise InputError(f"{name}: the model was trained for another method; make one with deepservo learn --method {name}")
+        raise InputError(
+            f"{name}: the model was trained for another method; make one with deepservo learn "
+            f"--method {name}"
+        )
     if camera != model.camera:
-        raise InputError(f"{name}: the model was trained for {model.camera}, not for {camera}; learn the scene again with this camera")
+        raise InputError(
+            f"{name}: the model was trained for {model.camera}, not for {camera}; learn the scene "
+            "again with this camera"
+        )
     return model.net
 
 
 def _cnn(camera: Camera, model: Any = None, refined: bool = False) -> Controller:
-    return PoseServo(camera, _trained("cnn", camera, model), model.distance, model.scene if refined else None)
+    return PoseServo(
+        camera, _trained("cnn", camera, model), model.distance, model.scene if refined else None
+    )
 
 
-def _aevs(camera: Camera, depth: float = 0.6, model: Any = None, refined: bool = False) -> Controller:
-    return AutoEncoderServo(camera, _trained("aevs", camera, model), model.distance, model.scene, depth, recognise=refined)
+def _aevs(
+    camera: Camera, depth: float = 0.6, model: Any = None, refined: bool = False
+) -> Controller:
+    return AutoEncoderServo(
+        camera,
+        _trained("aevs", camera, model),
+        model.distance,
+        model.scene,
+        depth,
+        recognise=refined,
+    )
 
 
 def _mlvs(camera: Camera, model: Any = None, k: int | None = None) -> Controller:
-    return MetricServo(camera, _trained("mlvs", camera, model), model.distance, model.scene, neighbours=k)
+    return MetricServo(
+        camera, _trained("mlvs", camera, model), model.distance, model.scene, neighbours=k
+    )
 
 
 def _siamese(method: str) -> Callable[..., Controller]:
     def made(camera: Camera, model: Any = None) -> Controller:
-        return SiameseServo(camera, _trained(method, camera, model), model.distance, pose=method == "siamese-SE3")
+        return SiameseServo(
+            camera, _trained(method, camera, model), model.distance, pose=method == "siamese-SE3"
+        )
 
     return made
 
@@ -100,7 +126,11 @@ def _pairs(servo: type[PairServo]) -> Callable[..., Controller]:
 def _features(detector: Detector | None) -> Callable[..., Controller]:
     def made(camera: Camera, depth: Depth = 0.6, model: Any = None) -> Controller:
         net = getattr(model, "net", None)
-        return FeatureServo(camera, detector or Learned(net if isinstance(net, KeypointNet) else shipped(KEYPOINTS)), depth)
+        return FeatureServo(
+            camera,
+            detector or Learned(net if isinstance(net, KeypointNet) else shipped(KEYPOINTS)),
+            depth,
+        )
 
     return made
 
@@ -112,7 +142,9 @@ def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> 
 
 
 class _Methods(dict[str, Callable[..., Controller]]):
-    """By a composed or numbered name too, such as METHODS["sift+dvs"]; InputError where there is none."""
+    """By a composed or numbered name too, such as METHODS["sift+dvs"]; InputError where there is
+    none.
+    """
 
     def __missing__(self, name: str) -> Callable[..., Controller]:
         check_method(name)
@@ -137,17 +169,25 @@ METHODS = _Methods(
         "cnn-pair": _pairs(PairServo),
         "dfbvs": _features(None),
         "dfbvs-sift": _features(sift),
-        "photometric": lambda camera, depth=0.6: Handoff(Still(camera), depth),
-        "auto": lambda camera, depth=0.6, model=None: Handoff(_pairs(AutoServo)(camera, depth, model), depth),
+        "photometric": lambda camera, depth=0.6: CoarseToFine(ZeroVelocity(camera), depth),
+        "auto": lambda camera, depth=0.6, model=None: CoarseToFine(
+            _pairs(AutoServo)(camera, depth, model), depth
+        ),
     }
 )
 REFINEMENTS: dict[str, Callable[[Controller, Any], Controller]] = {
-    "dvs": Handoff,
+    "dvs": CoarseToFine,
     "edges": lambda coarse, depth: EdgeServo(coarse, depth_map(coarse.camera, depth)),
 }
-REFINED = {"auto": "refines on grey levels as it is", "photometric": "is a refinement itself", "pbvs": "knows the true pose"}
+REFINED = {
+    "auto": "refines on grey levels as it is",
+    "photometric": "is a refinement itself",
+    "pbvs": "knows the true pose",
+}
 """Coarse methods that take no refinement, and why."""
-WHOLE_PICTURE = frozenset({"dvs", "dct", "pca", "cnn", "aevs", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs"})
+WHOLE_PICTURE = frozenset(
+    {"dvs", "dct", "pca", "cnn", "aevs", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs"}
+)
 """Those that torch alone computes, and so run wherever their scene and their network are."""
 _NAME = re.compile(r"(?P<coarse>.+?)(?:-(?P<k>\d+))?(?:\+(?P<refinement>\w+))?(?:-(?P<last>\d+))?")
 
@@ -164,16 +204,30 @@ def parsed(name: str) -> Name:
 def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> Controller:
     """The controller of that name.
 
-    depth: from the camera to the goal's scene [m], one number, or (h, w), NaN where unknown, for `dfbvs` and `edges`. model: a
-    `models.scene_model.Model` for the methods that are trained; for `pca` anything with a `scene`.
+    depth: from the camera to the goal's scene [m], one number, or (h, w), NaN where unknown, for
+    `dfbvs` and `edges`. model: a `models.scene_model.Model` for the methods that are trained; for
+    `pca` anything with a `scene`.
 
-    Raises InputError, with the names that there are, where there is none of that name, and where model or camera do not go with it.
+    Raises InputError, with the names that there are, where there is none of that name, and where
+    model or camera do not go with it.
     """
     if not isinstance(camera, Camera):
-        raise InputError(f"a method takes a Camera, such as read_camera(path).camera, not {type(camera).__name__}")
+        raise InputError(
+            "a method takes a Camera, such as read_camera(path).camera, not "
+            f"{type(camera).__name__}"
+        )
     parts = check_method(name)
-    wide = isinstance(depth, np.ndarray) and depth.ndim == 2 and parts.refinement == "edges" and not parts.coarse.startswith("dfbvs")
-    offered = {"depth": float(np.nanmedian(depth)) if wide else depth, "model": model, "refined": parts.refinement is not None}
+    wide = (
+        isinstance(depth, np.ndarray)
+        and depth.ndim == 2
+        and parts.refinement == "edges"
+        and not parts.coarse.startswith("dfbvs")
+    )
+    offered = {
+        "depth": float(np.nanmedian(depth)) if wide else depth,
+        "model": model,
+        "refined": parts.refinement is not None,
+    }
     if parts.k is not None:
         offered["k"] = parts.k
     make = METHODS[parts.coarse]
@@ -183,7 +237,9 @@ def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> C
 
 
 def check_method(name: str) -> Name:
-    """The parts of a name; InputError, with the nearest names, where there is no such method. Brings in entry points where one has it."""
+    """The parts of a name; InputError, with the nearest names, where there is no such method.
+    Brings in entry points where one has it.
+    """
     parts = parsed(name)
     if parts.coarse not in METHODS:
         discover()
@@ -191,9 +247,13 @@ def check_method(name: str) -> Name:
     if parts.coarse not in METHODS or parts.refinement not in (None, *REFINEMENTS):
         raise unknown("method", name, METHODS, names())
     if parts.k is not None and "k" not in inspect.signature(METHODS[parts.coarse]).parameters:
-        raise InputError(f"{name}: {parts.coarse} takes no number; only {', '.join(_numbered())} do")
+        raise InputError(
+            f"{name}: {parts.coarse} takes no number; only {', '.join(_numbered())} do"
+        )
     if parts.refinement and parts.coarse in REFINED:
-        raise InputError(f"{name}: {parts.coarse} {REFINED[parts.coarse]}; leave +{parts.refinement} away")
+        raise InputError(
+            f"{name}: {parts.coarse} {REFINED[parts.coarse]}; leave +{parts.refinement} away"
+        )
     return parts
 
 
@@ -209,22 +269,28 @@ def _numbered() -> list[str]:
 
 
 def trained_as(name: str) -> str | None:
-    """What a model must be trained as to serve this method: `mlvs` for `mlvs+dvs` and `mlvs-50`; None where it needs no training."""
+    """What a model must be trained as to serve this method: `mlvs` for `mlvs+dvs` and `mlvs-50`;
+    None where it needs no training.
+    """
     coarse = parsed(name).coarse
     return coarse if coarse in NETS else None
 
 
 def plug_in(name: str) -> str:
-    """The name by which a method is known from now on: of `mine.py:Mine`, also with a refinement behind, `Mine`; of others their own.
+    """The name by which a method is known from now on: of `mine.py:Mine`, also with a refinement
+    behind, `Mine`; of others their own.
 
-    Runs the file. Raises InputError where there is no such file, or in it no such class or function, or where `Mine` is a name already.
+    Runs the file. Raises InputError where there is no such file, or in it no such class or
+    function, or where `Mine` is a name already.
     """
     found = re.fullmatch(r"(?P<file>.+\.py):(?P<thing>\w+)(?P<more>.*)", name)
     if found is None:
         return name
     path, thing = Path(found["file"]), found["thing"]
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a Python file and the class in it, as mine.py:Mine")
+        raise InputError(
+            f"{path}: no such file; give a Python file and the class in it, as mine.py:Mine"
+        )
     if thing in METHODS and getattr(METHODS[thing], "__module__", "") != f"deepservo_{path.stem}":
         raise InputError(f"{name}: there is a method {thing} already; give the class another name")
     spec = importlib.util.spec_from_file_location(f"deepservo_{path.stem}", path)
@@ -234,9 +300,14 @@ def plug_in(name: str) -> str:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise InputError(f"{path}: does not run ({type(error).__name__}: {error}); python {path} shows where") from error
+        raise InputError(
+            f"{path}: does not run ({type(error).__name__}: {error}); python {path} shows where"
+        ) from error
     if not callable(getattr(module, thing, None)):
-        raise InputError(f"{path}: has no class or function {thing}; give one that makes a Controller from a Camera")
+        raise InputError(
+            f"{path}: has no class or function {thing}; give one that makes a Controller from a "
+            "Camera"
+        )
     METHODS[thing] = getattr(module, thing)
     return thing + found["more"]
 

@@ -1,7 +1,9 @@
-"""MLVS's bank: embeddings of a million poses about the goal's, among which a picture's nearest neighbours are looked up.
+"""MLVS's bank: embeddings of a million poses about the goal's, among which a picture's nearest
+neighbours are looked up.
 
-The bank is cut into cells of a k-means clustering, and only the cells nearest to a query are searched. `benchmarks/bank.py` compares this
-with searching all of it, and with finding the pose without a bank (`PoseSearch`).
+The bank is cut into cells of a k-means clustering, and only the cells nearest to a query are
+searched. `benchmarks/bank.py` compares this with searching all of it, and with finding the pose
+without a bank (`PoseSearch`).
 """
 
 import math
@@ -14,17 +16,29 @@ from deepservo.geometry import se3
 from deepservo.nets.metric import PoseEncoder
 
 GRID = 10  # poses along each of six axes,
-REACH = (*[0.4 / 0.6] * 3, math.pi / 3, math.pi / 3, 2 * math.pi / 3)  # over +- this much of t [distances] and theta u [rad]
-NEAR, NEAR_REACH = 10_000, (*[0.04 / 0.6] * 3, *[math.radians(5)] * 3)  # poses more, close to the goal
+REACH = (
+    *[0.4 / 0.6] * 3,
+    math.pi / 3,
+    math.pi / 3,
+    2 * math.pi / 3,
+)  # over +- this much of t [distances] and theta u [rad]
+NEAR, NEAR_REACH = (
+    10_000,
+    (*[0.04 / 0.6] * 3, *[math.radians(5)] * 3),
+)  # poses more, close to the goal
 CELLS, SAMPLE, ROUNDS = 256, 20_000, 8  # of the clustering
 PROBED = 8  # cells that are searched: 99 % of the fifty nearest are in them
 BLOCK = 50_000  # poses that are embedded together
 
 
 class Bank:
-    """Poses `T_ref_cam` about T_goal (4, 4) on a grid in (t, theta u), and more of them near it, with their embeddings."""
+    """Poses `T_ref_cam` about T_goal (4, 4) on a grid in (t, theta u), and more of them near it,
+    with their embeddings.
+    """
 
-    def __init__(self, phi: PoseEncoder, T_goal: Float[Tensor, "4 4"], seed: int = 0, grid: int = GRID) -> None:
+    def __init__(
+        self, phi: PoseEncoder, T_goal: Float[Tensor, "4 4"], seed: int = 0, grid: int = GRID
+    ) -> None:
         g = torch.Generator().manual_seed(seed)
         axes = torch.cartesian_prod(*[torch.linspace(-reach, reach, grid) for reach in REACH])
         near = (2 * torch.rand(NEAR, 6, generator=g) - 1) * torch.tensor(NEAR_REACH)
@@ -32,20 +46,34 @@ class Bank:
         self.r = r_goal + torch.cat([axes, near])
         embedded = torch.cat([phi(self.poses(r)) for r in self.r.split(BLOCK)])
         self.centres = _clustered(embedded[torch.randperm(len(embedded), generator=g)[:SAMPLE]])
-        cells = torch.cat([torch.cdist(part, self.centres).argmin(1) for part in embedded.split(BLOCK)])
+        cells = torch.cat(
+            [torch.cdist(part, self.centres).argmin(1) for part in embedded.split(BLOCK)]
+        )
         order = cells.argsort(stable=True)
         self.r, self.embedded = self.r[order], embedded[order]
         self.squares = self.embedded.square().sum(1)
-        self.begins = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(cells, minlength=len(self.centres)).cumsum(0)])
+        self.begins = torch.cat(
+            [
+                torch.zeros(1, dtype=torch.int64),
+                torch.bincount(cells, minlength=len(self.centres)).cumsum(0),
+            ]
+        )
 
     def poses(self, r: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
         """`T_ref_cam` of (t, theta u)."""
         return se3.transform(se3.so3_exp(r[..., 3:]), r[..., :3])
 
-    def nearest(self, z: Float[Tensor, "b k"], K: int, probed: int = PROBED) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n"]]:
+    def nearest(
+        self, z: Float[Tensor, "b k"], K: int, probed: int = PROBED
+    ) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n"]]:
         """Which K poses of the bank have the nearest embeddings, and how far those are."""
-        cells = torch.cdist(z, self.centres).topk(min(probed, len(self.centres)), largest=False).indices
-        indices, distances = zip(*(self._among(one, mine, K) for one, mine in zip(z, cells.tolist(), strict=True)), strict=True)
+        cells = (
+            torch.cdist(z, self.centres).topk(min(probed, len(self.centres)), largest=False).indices
+        )
+        indices, distances = zip(
+            *(self._among(one, mine, K) for one, mine in zip(z, cells.tolist(), strict=True)),
+            strict=True,
+        )
         return torch.stack(indices), torch.stack(distances)
 
     def _among(self, z: Float[Tensor, " k"], cells: list[int], K: int) -> tuple[Tensor, Tensor]:
@@ -56,7 +84,9 @@ class Bank:
         index = torch.cat([torch.arange(p.start, p.stop) for p in parts])[least.indices]
         return index, (least.values + z.square().sum()).clamp(min=0).sqrt()
 
-    def exact(self, z: Float[Tensor, "b k"], K: int) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n"]]:
+    def exact(
+        self, z: Float[Tensor, "b k"], K: int
+    ) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n"]]:
         """`nearest` by looking at all of them."""
         found = (self.squares - 2 * z @ self.embedded.mT).topk(K, largest=False)
         return found.indices, (found.values + z.square().sum(1, keepdim=True)).clamp(min=0).sqrt()

@@ -1,12 +1,14 @@
 """What every method is: a Controller."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from deepservo import moved
 from deepservo.camera import Camera
 from deepservo.errors import InputError, check_positive
 from deepservo.images.pictures import as_images
@@ -15,9 +17,10 @@ from deepservo.images.pictures import as_images
 class Controller:
     """Steers one camera, or B at once, home to a goal picture.
 
-    A method overrides `_set_goal` and `_velocity`; both get float32 images (B, 1, H, W) of `camera`, or (B, 3, H, W) with `colour`.
-    What it remembers of each run stands in `state`, tensors whose first axis is the run (or of length 1, shared by all), so that
-    finished runs can be dropped by `keep`.
+    A method overrides `_set_goal` and `_velocity`; both get float32 images (B, 1, H, W) of
+    `camera`, or (B, 3, H, W) with `colour`. What it remembers of each run stands in `state`,
+    tensors whose first axis is the run (or of length 1, shared by all), so that finished runs can
+    be dropped by `select_runs`.
     """
 
     gain: float = 0.1
@@ -25,18 +28,19 @@ class Controller:
     """Seconds from one picture to the next; the loop sets it."""
     colour: bool = False
     """Whether it looks at colours, and not at grey levels."""
-    budget: int = 300
+    max_steps: int = 300
     """Steps a run may take by the published rules (benchmarks)."""
 
     def __init__(self, camera: Camera) -> None:
         self.camera = camera
         self.state: dict[str, Tensor] = {}
         self.goal_count = 0  # one for all runs, or one each; none before set_goal
-        self.paced = 1.0  # seconds between the pictures that the gain is for
+        self.gain_dt = 1.0  # seconds between the pictures that the gain is for
 
     @torch.no_grad()
     def set_goal(self, image: object) -> None:
-        """The picture to come home to: (B, C, H, W) or (1, C, H, W) in [0, 1], or (H, W[, C]) uint8.
+        """The picture to come home to: (B, C, H, W) or (1, C, H, W) in [0, 1], or (H, W[, C])
+        uint8.
 
         Raises InputError when its size is not the camera's or it is no picture.
         """
@@ -46,67 +50,92 @@ class Controller:
 
     @torch.no_grad()
     def velocity(self, image: object) -> Float[Tensor, "b 6"]:
-        """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats as in set_goal).
+        """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats
+        as in set_goal).
 
-        Raises InputError before `set_goal`, where the method needs it; for a picture that does not fit the camera or the number
-        of goals; and where the gain is no positive number.
+        Raises InputError before `set_goal`, where the method needs it; for a picture that does not
+        fit the camera or the number of goals; and where the gain is no positive number.
         """
         images = as_images(image, self.camera, "the camera's picture", self.colour)
         if self.goal_count not in (0, 1, len(images)):
-            raise InputError(f"there are {self.goal_count} goals for {len(images)} pictures; give one goal for all of them, or one each")
+            raise InputError(
+                f"there are {self.goal_count} goals for {len(images)} pictures; give one goal for "
+                "all of them, or one each"
+            )
         check_positive("the gain", self.gain, "per second")
         try:
             return self._velocity(images)
-        except (AttributeError, KeyError) as error:  # what _set_goal remembers; a method that needs no goal goes on
+        except (
+            AttributeError,
+            KeyError,
+        ) as error:  # what _set_goal remembers; a method that needs no goal goes on
             if self.goal_count:
                 raise
-            raise InputError("the goal is not known yet; call set_goal(image) before velocity(image)") from error
+            raise InputError(
+                "the goal is not known yet; call set_goal(image) before velocity(image)"
+            ) from error
 
-    def pace(self, dt: float) -> None:
-        """Make the gain one a second for pictures dt seconds apart: the same share of the way from one to the next as when dt was 1.
+    def scale_gain(self, dt: float) -> None:
+        """Make the gain one a second for pictures dt seconds apart: the same share of the way from
+        one to the next as when dt was 1.
 
         Told the same dt again, it changes nothing. InputError where dt is no positive number.
         """
         check_positive("dt", dt, "of seconds")
-        self.gain *= self.paced / dt
-        self.paced = dt
+        self.gain *= self.gain_dt / dt
+        self.gain_dt = dt
 
-    def keep(self, index: Tensor) -> None:
+    def select_runs(self, index: Tensor) -> None:
         """Go on with these runs alone."""
         if self.goal_count > 1:
             self.goal_count = len(index)
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
 
     def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
-        """`velocity` for some of n runs, for what their cameras see now; the others' state is not touched."""
+        """`velocity` for some of n runs, for what their cameras see now; the others' state is not
+        touched.
+        """
         part = copy.copy(self)
-        part.keep(index)
+        part.select_runs(index)
         v_cam = part.velocity(image)
         for name, values in part.state.items():
-            if values is not self.state.get(name):  # what is remembered for the first time is 0 for the others
+            if values is not self.state.get(
+                name
+            ):  # what is remembered for the first time is 0 for the others
                 before = self.state.get(name, torch.zeros_like(values[:1]))
                 self.state[name] = before.expand(n, *values.shape[1:]).clone()
                 self.state[name][index] = values
         return v_cam
 
-    def goal_view(self, goal: Float[Tensor, "g 1 h w"]) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
-        """What is at the goals' poses, as a method knows it that knows the scene: pictures no worse than `goal`, and the plane.
+    def reference_goal(
+        self, goal: Float[Tensor, "g 1 h w"]
+    ) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
+        """What is at the goals' poses, as a method knows it that knows the scene: pictures no worse
+        than `goal`, and the plane.
 
-        Planes [n, d] are in each goal's frame, `n . p = d` [m]. None where the method knows no more than the caller.
+        Planes [n, d] are in each goal's frame, `n . p = d` [m]. None where the method knows no more
+        than the caller.
         """
         return None
 
-    def speaks_for(self, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor) -> Int[Tensor, " r"]:
-        """Whether what it saw last tells that these poses of `runs` (r,) are right: 1, that they are wrong: -1, or neither: 0."""
+    def pose_consistency(
+        self, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor
+    ) -> Int[Tensor, " r"]:
+        """Whether what it saw last tells that these poses of `runs` (r,) are right: 1, that they
+        are wrong: -1, or neither: 0.
+        """
         return torch.zeros(len(runs), dtype=torch.int64)
 
-    def stage(self, n: int) -> Tensor:
+    def is_refining(self, n: int) -> Tensor:
         """(n,) int8: 1 for runs in a photometric finish, 0 for the others."""
         return torch.zeros(n, dtype=torch.int8)
 
-    def evidence(self, n: int) -> list[str]:
+    def status(self, n: int) -> list[str]:
         """A few words a run on what the controller believes; empty when it has nothing to say."""
         return [""] * n
+
+    def __getattr__(self, name: str) -> Any:
+        return moved.of_controller(self, name)
 
     def _set_goal(self, goal: Tensor) -> None:
         raise NotImplementedError
@@ -116,10 +145,11 @@ class Controller:
 
 
 class SingleController(Controller):
-    """A method that looks at one picture at a time, for one camera, and remembers whatever it likes in itself.
+    """A method that looks at one picture at a time, for one camera, and remembers whatever it likes
+    in itself.
 
-    A method overrides `start` and `step`. Where B cameras are steered at once, each run has a copy of its own, made as the run begins;
-    networks are shared.
+    A method overrides `start` and `step`. Where B cameras are steered at once, each run has a copy
+    of its own, made as the run begins; networks are shared.
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -127,24 +157,28 @@ class SingleController(Controller):
         self._runs: list[SingleController] = []
 
     def start(self, goal: Float[np.ndarray, "h w *c"]) -> None:
-        """A run begins: its goal picture, (h, w) grey or, with `colour`, (h, w, 3), float32 in [0, 1], NaN where nothing is seen."""
+        """A run begins: its goal picture, (h, w) grey or, with `colour`, (h, w, 3), float32 in [0,
+        1], NaN where nothing is seen.
+        """
         raise NotImplementedError
 
     def step(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "6"]:
         """`v_cam` [m/s, rad/s] for what the camera sees now, a picture as in `start`."""
         raise NotImplementedError
 
-    def keep(self, index: Tensor) -> None:
+    def select_runs(self, index: Tensor) -> None:
         """Go on with these runs alone."""
-        super().keep(index)
+        super().select_runs(index)
         self._runs = [self._runs[i] for i in index.tolist()] if self._runs else []
 
     def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
-        """`velocity` for some of n runs, for what their cameras see now; the others' copies are not touched."""
+        """`velocity` for some of n runs, for what their cameras see now; the others' copies are not
+        touched.
+        """
         self._begin(n)
         some = copy.copy(self)
         some._runs = self._runs
-        some.keep(index)
+        some.select_runs(index)
         return some.velocity(image)
 
     def _set_goal(self, goal: Tensor) -> None:
@@ -157,7 +191,10 @@ class SingleController(Controller):
             run.gain, run.dt = self.gain, self.dt
             v_cam = np.asarray(run.step(_as_array(picture)), float)
             if v_cam.shape != (6,) or not np.isfinite(v_cam).all():
-                raise InputError(f"{type(self).__name__}.step must answer six finite numbers, not {v_cam.tolist()}")
+                raise InputError(
+                    f"{type(self).__name__}.step must answer six finite numbers, not "
+                    f"{v_cam.tolist()}"
+                )
             found.append(torch.from_numpy(v_cam))
         return torch.stack(found)
 
@@ -165,7 +202,11 @@ class SingleController(Controller):
         """A copy for each run, where there are none yet."""
         if self._runs:
             return
-        shared = {id(value): value for value in vars(self).values() if isinstance(value, torch.nn.Module | Tensor)}
+        shared = {
+            id(value): value
+            for value in vars(self).values()
+            if isinstance(value, torch.nn.Module | Tensor)
+        }
         runs = [copy.deepcopy(self, dict(shared)) for _ in range(n)]
         for run, goal in zip(runs, self._goals.expand(n, -1, -1, -1), strict=True):
             run.start(_as_array(goal))
@@ -174,11 +215,17 @@ class SingleController(Controller):
 
 def _as_array(picture: Float[Tensor, "c h w"]) -> Float[np.ndarray, "h w *c"]:
     """(h, w), or (h, w, 3) in colour."""
-    return np.ascontiguousarray(picture.permute(1, 2, 0).cpu().numpy().squeeze(2) if len(picture) == 1 else picture.permute(1, 2, 0).cpu())
+    return np.ascontiguousarray(
+        picture.permute(1, 2, 0).cpu().numpy().squeeze(2)
+        if len(picture) == 1
+        else picture.permute(1, 2, 0).cpu()
+    )
 
 
-class Finish(Controller):
-    """A method that takes over from a `coarse` one, run by run: `state["trusted"]` tells where its own pose steers."""
+class Refinement(Controller):
+    """A method that takes over from a `coarse` one, run by run: `state["tracking"]` tells where its
+    own pose steers.
+    """
 
     def __init__(self, coarse: Controller, gain: float) -> None:
         super().__init__(coarse.camera)
@@ -202,18 +249,18 @@ class Finish(Controller):
     def dt(self, value: float) -> None:
         self.coarse.dt = value
 
-    def pace(self, dt: float) -> None:
+    def scale_gain(self, dt: float) -> None:
         """Each stage's own gain."""
         check_positive("dt", dt, "of seconds")
-        self.own_gain *= self.paced / dt
-        self.paced = dt
-        self.coarse.pace(dt)
+        self.own_gain *= self.gain_dt / dt
+        self.gain_dt = dt
+        self.coarse.scale_gain(dt)
 
-    def keep(self, index: Tensor) -> None:
+    def select_runs(self, index: Tensor) -> None:
         """Go on with these runs alone, here and in the coarse method."""
-        super().keep(index)
-        self.coarse.keep(index)
+        super().select_runs(index)
+        self.coarse.select_runs(index)
 
-    def stage(self, n: int) -> Tensor:
+    def is_refining(self, n: int) -> Tensor:
         """1 where the finish steers."""
-        return self.state["trusted"].expand(n).to(torch.int8)
+        return self.state["tracking"].expand(n).to(torch.int8)

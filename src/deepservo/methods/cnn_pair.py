@@ -1,4 +1,6 @@
-"""CNN-VS for scenes never seen (Bateux 2018, section IV): two pictures in, the pose between them out; PBVS."""
+"""CNN-VS for scenes never seen (Bateux 2018, section IV): two pictures in, the pose between them
+out; PBVS.
+"""
 
 import torch
 from jaxtyping import Float
@@ -17,8 +19,9 @@ SAME = 0.5 / 255  # mean difference in grey levels under which two pictures are 
 class PairServo(HomographyServo):
     """A trained PairNet on any scene: cells that it matches take the place of SIFT's keypoints.
 
-    depth: of the goal's plane [m], known or guessed. A guess makes the way as much too long or too short as it is wrong itself, and leaves
-    its direction right; the loop makes up for that, step by step.
+    depth: of the goal's plane [m], known or guessed. A guess makes the way as much too long or too
+    short as it is wrong itself, and leaves its direction right; the loop makes up for that, step by
+    step.
     """
 
     def __init__(self, camera: Camera, net: PairNet, depth: float = 0.6, gain: float = 0.1) -> None:
@@ -30,7 +33,9 @@ class PairServo(HomographyServo):
         self.state, self.pictures = self._nothing_yet(len(goal)), goal
 
     def _velocity(self, image: Tensor) -> Tensor:
-        """None where the picture is the goal's: cells are too coarse to tell that nothing is left."""
+        """None where the picture is the goal's: cells are too coarse to tell that nothing is
+        left.
+        """
         v_cam = super()._velocity(image)
         goals = self.pictures[self.state["goal"].expand(len(image))]
         v_cam[(image - goals).abs().nanmean((1, 2, 3)) < SAME] = 0

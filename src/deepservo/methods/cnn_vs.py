@@ -1,4 +1,6 @@
-"""CNN-VS (Bateux 2018): a network answers the camera's pose in one known scene; two answers give `T_goal_cam`; PBVS."""
+"""CNN-VS (Bateux 2018): a network answers the camera's pose in one known scene; two answers give
+`T_goal_cam`; PBVS.
+"""
 
 import torch
 from jaxtyping import Float
@@ -17,13 +19,20 @@ from deepservo.scene.reference import to_world
 
 
 class PoseServo(Located):
-    """A trained PoseNet, or a RegressionNet, in its scene. The goal's pose is asked once, the camera's at every step.
+    """A trained PoseNet, or a RegressionNet, in its scene. The goal's pose is asked once, the
+    camera's at every step.
 
-    With `scene`, each answer is registered to the learned picture before it is used, and kept as it was where the two do not agree.
+    With `scene`, each answer is registered to the learned picture before it is used, and kept as it
+    was where the two do not agree.
     """
 
     def __init__(
-        self, camera: Camera, net: PoseNet | RegressionNet, distance: float, scene: PlanarScene | None = None, gain: float = 0.1
+        self,
+        camera: Camera,
+        net: PoseNet | RegressionNet,
+        distance: float,
+        scene: PlanarScene | None = None,
+        gain: float = 0.1,
     ) -> None:
         super().__init__(camera, distance, scene)
         self.net, self.gain = folded(net), gain

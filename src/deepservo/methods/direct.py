@@ -1,4 +1,6 @@
-"""Direct servoing: features of the whole picture and a law. DVS takes the grey levels; DCT-VS and PCA-VS a few numbers of them."""
+"""Direct servoing: features of the whole picture and a law. DVS takes the grey levels; DCT-VS and
+PCA-VS a few numbers of them.
+"""
 
 from typing import Any, Literal, Protocol
 
@@ -30,18 +32,21 @@ class Features(Protocol):
     def measure(
         self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
-        """The features and their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth)."""
+        """The features and their interaction matrix, for the depth [m] of each pixel (a map, or (1,
+        1, 1) for one depth).
+        """
         ...
 
 
 class FeatureServo(Controller):
     """Features and a law, Gauss-Newton or Levenberg-Marquardt.
 
-    depth: of the whole scene [m]. interaction: L at the current picture, at the goal's, or their mean (ESM). With
-    Levenberg-Marquardt mu is held for `hold` steps and then multiplied by `decay` each step (AEVS's code).
+    depth: of the whole scene [m]. interaction: L at the current picture, at the goal's, or their
+    mean (ESM). With Levenberg-Marquardt mu is held for `hold` steps and then multiplied by `decay`
+    each step (AEVS's code).
     """
 
-    budget = 1500
+    max_steps = 1500
 
     def __init__(
         self,
@@ -61,7 +66,11 @@ class FeatureServo(Controller):
         self.mu, self.hold, self.decay = mu, hold, decay
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state, self.step, self.gaps = {"goal": goal, **self._measure_goal(continued(goal))}, 0, has_unseen(goal)
+        self.state, self.step, self.gaps = (
+            {"goal": goal, **self._measure_goal(continued(goal))},
+            0,
+            has_unseen(goal),
+        )
 
     def _velocity(self, image: Tensor) -> Tensor:
         if self.gaps or has_unseen(image):
@@ -78,17 +87,25 @@ class FeatureServo(Controller):
         s, L = self.features.measure(goal, self.depth)
         return {"s": s, "L": L}
 
-    def _normal_equations(self, image: Tensor) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
+    def _normal_equations(
+        self, image: Tensor
+    ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
         """`H = L^T L` and `g = L^T (s - s_goal)`."""
         now, there = SHARES[self.interaction]
-        s, L = self.features.measure(image, self.depth) if now else (self.features.s(image), torch.zeros(1))
+        s, L = (
+            self.features.measure(image, self.depth)
+            if now
+            else (self.features.s(image), torch.zeros(1))
+        )
         L = (now * L + there * self.state["L"]).double()
         e = (s - self.state["s"]).double()
         return control.normal_equations(L, e)
 
 
 class PhotometricServo(FeatureServo):
-    """DVS: the grey levels are the features (Collewet & Marchand 2011); L never stands in memory. `law` as in FeatureServo."""
+    """DVS: the grey levels are the features (Collewet & Marchand 2011); L never stands in memory.
+    `law` as in FeatureServo.
+    """
 
     def __init__(self, camera: Camera, depth: float = 0.6, border: int = 10, **law: Any) -> None:
         features = Luminance(camera, border)
@@ -111,7 +128,8 @@ def one_depth(depth: object) -> float:
     """A depth [m] for the whole goal; InputError where it is a map or no positive number."""
     if isinstance(depth, Tensor | np.ndarray) and depth.ndim:
         raise InputError(
-            f"the depth is a map of shape {tuple(depth.shape)}, and this method takes one number of metres; a map is for dfbvs"
+            f"the depth is a map of shape {tuple(depth.shape)}, and this method takes one number "
+            "of metres; a map is for dfbvs"
         )
     try:
         metres = float(depth)  # type: ignore[arg-type]
@@ -129,8 +147,17 @@ def dct_servo(camera: Camera, depth: float = 0.6, k: int = 32, border: int = 10)
     return FeatureServo(camera, Projection(luminance, dct_basis(k, height, width)), depth)
 
 
-def pca_servo(camera: Camera, scene: PlanarScene, depth: float = 0.6, k: int = 32, border: int = 10, seed: int = 0) -> FeatureServo:
-    """PCA-VS (Marchand 2019): the k directions in which PICTURES pictures of the scene vary most, taken all over the workspace."""
+def pca_servo(
+    camera: Camera,
+    scene: PlanarScene,
+    depth: float = 0.6,
+    k: int = 32,
+    border: int = 10,
+    seed: int = 0,
+) -> FeatureServo:
+    """PCA-VS (Marchand 2019): the k directions in which PICTURES pictures of the scene vary most,
+    taken all over the workspace.
+    """
     luminance = Luminance(camera, border)
     poses = workspace(PICTURES, torch.Generator().manual_seed(seed), one_depth(depth))
     grey = torch.cat([luminance.s(scene.render(camera, part)) for part in poses.split(100)])

@@ -1,4 +1,6 @@
-"""Particle-filter DVS (Bateux & Marchand 2016): many poses are tried in the current picture, the best steers, DVS finishes."""
+"""Particle-filter DVS (Bateux & Marchand 2016): many poses are tried in the current picture, the
+best steers, DVS finishes.
+"""
 
 import math
 
@@ -30,7 +32,9 @@ class ParticleServo(Controller):
     Random numbers depend on the step alone, so a run does not depend on those beside it.
     """
 
-    def __init__(self, camera: Camera, depth: float = 0.6, gain: float = 0.1, seed: int = 0) -> None:
+    def __init__(
+        self, camera: Camera, depth: float = 0.6, gain: float = 0.1, seed: int = 0
+    ) -> None:
         super().__init__(camera)
         self.dvs = PhotometricServo(camera, depth)
         self.small = camera.within(SIZE)
@@ -40,14 +44,14 @@ class ParticleServo(Controller):
         self.move = torch.tensor(MOVE, dtype=torch.float64) * unit
         self.near = (NEAR[0] * depth / 0.6, NEAR[1])
 
-    def stage(self, n: int) -> Tensor:
+    def is_refining(self, n: int) -> Tensor:
         """1 where DVS has taken over."""
         return self.state["near"].expand(n).to(torch.int8)
 
-    def keep(self, index: Tensor) -> None:
+    def select_runs(self, index: Tensor) -> None:
         """Go on with these runs alone, in DVS too."""
-        super().keep(index)
-        self.dvs.keep(index)
+        super().select_runs(index)
+        self.dvs.select_runs(index)
 
     def _set_goal(self, goal: Tensor) -> None:
         self.dvs.set_goal(goal)
@@ -75,7 +79,9 @@ class ParticleServo(Controller):
         return v_cam
 
     def _filter(self, image: Tensor, runs: Tensor) -> Float[Tensor, "k 6"]:
-        """Move the particles of some runs with the camera, weigh them, steer by the best, and draw them anew by weight."""
+        """Move the particles of some runs with the camera, weigh them, steer by the best, and draw
+        them anew by weight.
+        """
         state, small = self.state, resize(continued(image[runs]), self.small)
         goal = state["goal"].expand(len(image), 1, self.small.height, self.small.width)[runs, 0]
         Ts = state["Ts_goal_cam"][runs]
@@ -100,16 +106,34 @@ class ParticleServo(Controller):
 
     def _spread(self, share: Float[Tensor, "b 1 1"]) -> Float[Tensor, "b n 4 4"]:
         """Small motions, the first of them none."""
-        noise = torch.randn(PARTICLES, 6, generator=torch.Generator().manual_seed(self.seed + self.step), dtype=torch.float64)
+        noise = torch.randn(
+            PARTICLES,
+            6,
+            generator=torch.Generator().manual_seed(self.seed + self.step),
+            dtype=torch.float64,
+        )
         noise[0] = 0
         return se3.exp(noise * self.move * share)
 
-    def _cost(self, image: Float[Tensor, "1 h w"], Ts: Float[Tensor, "n 4 4"], goal: Float[Tensor, "h w"]) -> Float[Tensor, " n"]:
-        """Mean square difference of the image, as each particle sees it from the goal, in variances of the goal; 2 where it is not seen."""
+    def _cost(
+        self, image: Float[Tensor, "1 h w"], Ts: Float[Tensor, "n 4 4"], goal: Float[Tensor, "h w"]
+    ) -> Float[Tensor, " n"]:
+        """Mean square difference of the image, as each particle sees it from the goal, in variances
+        of the goal; 2 where it is not seen.
+        """
         plane = fronto(self.depth)
         T = se3.inverse(Ts)
-        Hs = self.small.K @ (T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None])) @ self.small.K_inv
-        warped, coverage = sample_covered(build_pyramid(image[None], antialias=False), Hs, (self.small.height, self.small.width), None)
+        Hs = (
+            self.small.K
+            @ (T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None]))
+            @ self.small.K_inv
+        )
+        warped, coverage = sample_covered(
+            build_pyramid(image[None], antialias=False),
+            Hs,
+            (self.small.height, self.small.width),
+            None,
+        )
         seen = coverage > 0.999
         apart = (warped[:, 0] - goal).square() / goal[~goal.isnan()].var().clamp(min=1e-6)
         return torch.where(seen, apart, 2.0).nanmean((1, 2))

@@ -1,4 +1,6 @@
-"""Siame-se(3) (Felton 2021): one network for both pictures, their features subtracted, answers the camera's velocity."""
+"""Siame-se(3) (Felton 2021): one network for both pictures, their features subtracted, answers the
+camera's velocity.
+"""
 
 import torch
 from jaxtyping import Float
@@ -17,18 +19,35 @@ from deepservo.nets.siamese import SiameseNet
 class SiameseServo(Controller):
     """What a trained SiameseNet answers is the velocity; the goal's features are computed once.
 
-    distance: the scene's unit of length [m]. pose: the answer is t and theta u of `T_goal_cam` instead (Eq. 5), and PBVS steers (Eq. 3).
+    distance: the scene's unit of length [m]. pose: the answer is t and theta u of `T_goal_cam`
+    instead (Eq. 5), and PBVS steers (Eq. 3).
     """
 
-    def __init__(self, camera: Camera, net: SiameseNet, distance: float, pose: bool = False, gain: float = 0.1) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        net: SiameseNet,
+        distance: float,
+        pose: bool = False,
+        gain: float = 0.1,
+    ) -> None:
         super().__init__(camera)
-        self.net, self.distance, self.pose, self.gain, self.colour = folded(net), distance, pose, gain, net.colour
+        self.net, self.distance, self.pose, self.gain, self.colour = (
+            folded(net),
+            distance,
+            pose,
+            gain,
+            net.colour,
+        )
 
     def _features(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
         return self.net.features(shrink(images, self.net.size))
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state, self.gaps = {"goal": goal, "s_goal": self._features(continued(goal))}, has_unseen(goal)
+        self.state, self.gaps = (
+            {"goal": goal, "s_goal": self._features(continued(goal))},
+            has_unseen(goal),
+        )
 
     def _velocity(self, image: Tensor) -> Tensor:
         if self.gaps or has_unseen(image):

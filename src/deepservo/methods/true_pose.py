@@ -1,4 +1,6 @@
-"""PBVS on the true poses, which only a simulator knows: the reference that every trajectory is compared with."""
+"""PBVS on the true poses, which only a simulator knows: the reference that every trajectory is
+compared with.
+"""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -26,5 +28,9 @@ class TruePose(Controller):
 
     def _velocity(self, image: Tensor) -> Tensor:
         if "T_world_goal" not in self.state:
-            raise InputError("pbvs: the true poses are unknown; call follow(world, T_world_goal) after set_goal, with a simulator")
-        return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ self.world.T_world_cam, self.gain)  # type: ignore[attr-defined]
+            raise InputError(
+                "pbvs: the true poses are unknown; call follow(world, T_world_goal) after "
+                "set_goal, with a simulator"
+            )
+        T_world_cam = self.world.T_world_cam  # type: ignore[attr-defined]
+        return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T_world_cam, self.gain)

@@ -17,8 +17,17 @@ from deepservo.version import __version__
 
 SHIPPED = Path(__file__).parent / "shipped"
 PAIR, KEYPOINTS = "cnn-pair", "keypoints"
-TOLD = ("parameters", "steps", "batch", "seconds", "threads", "seed")  # numbers that every file tells of its training
-NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType({PAIR: PairNet, KEYPOINTS: KeypointNet})
+TOLD = (
+    "parameters",
+    "steps",
+    "batch",
+    "seconds",
+    "threads",
+    "seed",
+)  # numbers that every file tells of its training
+NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {PAIR: PairNet, KEYPOINTS: KeypointNet}
+)
 """The network in a model file, from its `config()`, by the method that it serves."""
 
 
@@ -33,19 +42,35 @@ class UnseenModel:
 
     def save(self, path: Path) -> None:
         """Write the model file, beside and renamed, in half precision."""
-        tensors = {f"net.{k}": v.half() if v.is_floating_point() else v for k, v in self.net.state_dict().items()}
-        config = {"version": self.version, "method": self.method, "net": self.net.config(), "training": self.training}
+        tensors = {
+            f"net.{k}": v.half() if v.is_floating_point() else v
+            for k, v in self.net.state_dict().items()
+        }
+        config = {
+            "version": self.version,
+            "method": self.method,
+            "net": self.net.config(),
+            "training": self.training,
+        }
         checkpoint.save(path, tensors, config)
 
 
 def load_unseen(path: str | Path) -> UnseenModel:
-    """The model in a file that `deepservo learn --method` wrote with one of NETWORKS; InputError when it is not whole or not such a one."""
+    """The model in a file that `deepservo learn --method` wrote with one of NETWORKS; InputError
+    when it is not whole or not such a one.
+    """
     tensors, config = checkpoint.load(path)
     if "partial" in config:
-        raise InputError(f"{path}: is the checkpoint of a training that has not ended; end it with deepservo learn --resume")
+        raise InputError(
+            f"{path}: is the checkpoint of a training that has not ended; end it with deepservo "
+            "learn --resume"
+        )
     method = str(config.get("method"))
     if method not in NETWORKS:
-        raise InputError(f"{path}: was learned for one scene; for any scene give what deepservo learn --method {PAIR} wrote")
+        raise InputError(
+            f"{path}: was learned for one scene; for any scene give what deepservo learn --method "
+            f"{PAIR} wrote"
+        )
     try:
         training = {**config["training"]}
         training |= {k: training[k] + 0 for k in TOLD}
@@ -54,8 +79,13 @@ def load_unseen(path: str | Path) -> UnseenModel:
             net = NETWORKS[method](**config["net"])
         version = str(config["version"])
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, InputError) as error:
-        raise InputError(f"{path}: its description lacks or garbles {error}; train the model anew") from None
-    weights = {k.removeprefix("net."): v.float() if v.dtype == torch.half else v for k, v in tensors.items()}
+        raise InputError(
+            f"{path}: its description lacks or garbles {error}; train the model anew"
+        ) from None
+    weights = {
+        k.removeprefix("net."): v.float() if v.dtype == torch.half else v
+        for k, v in tensors.items()
+    }
     checkpoint.load_weights(net, weights, path)
     return UnseenModel(net.eval(), training, method, version)
 

@@ -1,4 +1,6 @@
-"""One .safetensors file a model: weights, the learned picture, and how it was made, as JSON. Strict, and never executed."""
+"""One .safetensors file a model: weights, the learned picture, and how it was made, as JSON.
+Strict, and never executed.
+"""
 
 import json
 import struct
@@ -23,7 +25,9 @@ def save(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None
         try:
             save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata)
         except safetensors.SafetensorError as error:  # its word for a full disk too
-            raise InputError(f"{path}: cannot be written ({error}); free some space or choose another place") from None
+            raise InputError(
+                f"{path}: cannot be written ({error}); free some space or choose another place"
+            ) from None
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -33,7 +37,9 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such model; make one with: deepservo learn PICTURE --out {path}")
+        raise InputError(
+            f"{path}: no such model; make one with: deepservo learn PICTURE --out {path}"
+        )
     try:
         with safetensors.safe_open(path, "pt") as file:
             config = _configuration(file.metadata() or {}, path)
@@ -41,7 +47,9 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except InputError:
         raise
     except (safetensors.SafetensorError, OSError, struct.error, ValueError) as error:
-        raise InputError(f"{path}: is not a whole safetensors file ({error}); copy it again or train it anew") from None
+        raise InputError(
+            f"{path}: is not a whole safetensors file ({error}); copy it again or train it anew"
+        ) from None
     return tensors, config
 
 
@@ -52,16 +60,23 @@ def _configuration(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         if not isinstance(config.get("method", ""), str):
             raise TypeError("the method's name")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
-        raise InputError(f"{path}: was not made by deepservo; give a model that `deepservo learn` wrote") from None
+        raise InputError(
+            f"{path}: was not made by deepservo; give a model that `deepservo learn` wrote"
+        ) from None
     if version > FORMAT:
-        raise InputError(f"{path}: has format {version}, this deepservo reads up to {FORMAT}; install a newer deepservo")
+        raise InputError(
+            f"{path}: has format {version}, this deepservo reads up to {FORMAT}; install a newer "
+            "deepservo"
+        )
     return config
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Fill a network, strictly: InputError names the first tensor that is missing, too many, of another shape or not finite.
+    """Fill a network, strictly: InputError names the first tensor that is missing, too many, of
+    another shape or not finite.
 
-    A network on the meta device takes the tensors over, so that a file's claims cost no memory before they are checked.
+    A network on the meta device takes the tensors over, so that a file's claims cost no memory
+    before they are checked.
     """
     wanted = net.state_dict()
     for name, tensor in wanted.items():
@@ -69,7 +84,9 @@ def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: str | Path) -
             raise InputError(f"{path}: the weights {name} are missing; train the model anew")
         if (tensors[name].shape, tensors[name].dtype) != (tensor.shape, tensor.dtype):
             is_, should = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensors[name], tensor))
-            raise InputError(f"{path}: the weights {name} have shape {is_}, not {should}; train the model anew")
+            raise InputError(
+                f"{path}: the weights {name} have shape {is_}, not {should}; train the model anew"
+            )
         if tensors[name].is_floating_point() and not torch.isfinite(tensors[name]).all():
             raise InputError(f"{path}: the weights {name} are not finite; train the model anew")
     extra = sorted(set(tensors) - set(wanted))

@@ -23,8 +23,9 @@ TRAINED = tuple(NETS)
 class Model:
     """A network, the scene and the camera it was trained for, and how.
 
-    distance: the scene's unit of length, from the camera to the plane at the reference pose [m]. distortion: of the lens
-    whose pictures were rectified before training (OpenCV's order); pictures given later are rectified alike.
+    distance: the scene's unit of length, from the camera to the plane at the reference pose [m].
+    distortion: of the lens whose pictures were rectified before training (OpenCV's order); pictures
+    given later are rectified alike.
     """
 
     method: str
@@ -65,7 +66,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Unlearned:
-    """A scene that nothing was trained for, and a camera: enough for the methods that need no training there."""
+    """A scene that nothing was trained for, and a camera: enough for the methods that need no
+    training there.
+    """
 
     scene: PlanarScene
     camera: Camera
@@ -79,16 +82,28 @@ class Unlearned:
 def read_model(path: str | Path) -> Model | UnseenModel:
     """The model in a file, whichever kind it is of."""
     _, config = checkpoint.load(path)
-    return load_unseen(path) if config.get("method") in NETWORKS and "partial" not in config else load_model(path)
+    return (
+        load_unseen(path)
+        if config.get("method") in NETWORKS and "partial" not in config
+        else load_model(path)
+    )
 
 
 def load_model(path: str | Path) -> Model:
-    """The model in a file that `deepservo learn` wrote; InputError when it is not whole, not ours or of another version."""
+    """The model in a file that `deepservo learn` wrote; InputError when it is not whole, not ours
+    or of another version.
+    """
     tensors, config = checkpoint.load(path)
     if config.get("method") in NETWORKS:
-        raise InputError(f"{path}: was trained for no scene in particular; give a model that deepservo learn made of a picture")
+        raise InputError(
+            f"{path}: was trained for no scene in particular; give a model that deepservo learn "
+            "made of a picture"
+        )
     if "partial" in config:
-        raise InputError(f"{path}: is the checkpoint of a training that has not ended; end it with deepservo learn --resume")
+        raise InputError(
+            f"{path}: is the checkpoint of a training that has not ended; end it with deepservo "
+            "learn --resume"
+        )
     try:
         camera = Camera(**config["camera"])
         scene_config, distance = config["scene"], float(config["scene"]["distance"])
@@ -104,7 +119,9 @@ def load_model(path: str | Path) -> Model:
         training |= {k: training[k] + 0 for k in TOLD}
         training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
         if "rehearsed" in training:
-            training["rehearsed"] = {k: training["rehearsed"][k] + 0 for k in ("power", "home", "runs")}
+            training["rehearsed"] = {
+                k: training["rehearsed"][k] + 0 for k in ("power", "home", "runs")
+            }
         # Models of before had square texels about the origin, and say nothing of them.
         x, y = scene_config.get("centre", (0.0, 0.0))
         scene = PlanarScene(
@@ -121,14 +138,33 @@ def load_model(path: str | Path) -> Model:
         weights = {k.removeprefix("net."): v for k, v in tensors.items()}
         picture, version = str(config["picture"]), str(config["version"])
     except InputError as error:
-        raise InputError(f"{path}: its description is wrong ({error}); train the model anew") from None
+        raise InputError(
+            f"{path}: its description is wrong ({error}); train the model anew"
+        ) from None
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: its description lacks or garbles {error}; train the model anew") from None
+        raise InputError(
+            f"{path}: its description lacks or garbles {error}; train the model anew"
+        ) from None
     checkpoint.load_weights(net, weights, path)
-    return Model(config["method"], net.eval(), scene, camera, distance, picture, training, distortion, version)
+    return Model(
+        config["method"],
+        net.eval(),
+        scene,
+        camera,
+        distance,
+        picture,
+        training,
+        distortion,
+        version,
+    )
 
 
 def _texture(texture: torch.Tensor) -> torch.Tensor:
-    if texture.dtype != torch.float32 or texture.ndim != 3 or len(texture) not in (1, 3) or not ((texture >= 0) & (texture <= 1)).all():
+    if (
+        texture.dtype != torch.float32
+        or texture.ndim != 3
+        or len(texture) not in (1, 3)
+        or not ((texture >= 0) & (texture <= 1)).all()
+    ):
         raise ValueError(f"the learned picture, {tuple(texture.shape)} of {texture.dtype}")
     return texture

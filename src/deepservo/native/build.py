@@ -1,4 +1,5 @@
-"""Compiles the C of the inner loops (`*.c`): into the wheel, for several instruction sets, or at first use, for this processor.
+"""Compiles the C of the inner loops (`*.c`): into the wheel, for several instruction sets, or at
+first use, for this processor.
 
 Imports nothing but the standard library: `setup.py` reads this file before anything is installed.
 """
@@ -15,13 +16,21 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SOURCES, HEADERS = (tuple(sorted(HERE.glob(kind))) for kind in ("*.c", "*.h"))
-FLAGS = "-O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -ffinite-math-only -fopenmp-simd -fPIC".split()
-WIDE = "-mprefer-vector-width=512"  # compilers hold back from 512 bits, which is right for other programs
-# The instruction sets that a wheel has a library for, those that do most first: what each is compiled with, and what the processor must
-# have for it, in the words of /proc/cpuinfo. Linux alone says there; elsewhere, and for other processors, the last of the machine's.
+FLAGS = (
+    "-O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -ffinite-math-only "
+    "-fopenmp-simd -fPIC"
+).split()
+# compilers hold back from 512 bits, which is right for other programs
+WIDE = "-mprefer-vector-width=512"
+# The instruction sets that a wheel has a library for, those that do most first: what each is
+# compiled with, and what the processor must have for it, in the words of /proc/cpuinfo. Linux alone
+# says there; elsewhere, and for other processors, the last of the machine's.
 SETS: dict[str, dict[str, tuple[list[str], str]]] = {
     "x86_64": {
-        "v4": (["-march=x86-64-v4", WIDE], "avx512f avx512bw avx512cd avx512dq avx512vl avx2 fma bmi2"),
+        "v4": (
+            ["-march=x86-64-v4", WIDE],
+            "avx512f avx512bw avx512cd avx512dq avx512vl avx2 fma bmi2",
+        ),
         "v3": (["-march=x86-64-v3"], "avx2 fma bmi1 bmi2 f16c movbe abm"),
         "v2": (["-march=x86-64-v2"], "sse4_2 popcnt"),
     },
@@ -47,12 +56,16 @@ def processor() -> str:
 @functools.cache
 def digest() -> str:
     """Of the C: a library that was compiled from other sources is not used."""
-    return hashlib.sha256("\0".join(path.read_text() for path in (*SOURCES, *HEADERS)).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        "\0".join(path.read_text() for path in (*SOURCES, *HEADERS)).encode()
+    ).hexdigest()[:16]
 
 
 def compiler() -> str | None:
     """The C compiler's path, where there is one."""
-    return os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    return (
+        os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    )
 
 
 def compiled(by: str, flags: list[str], target: Path) -> None:
@@ -66,7 +79,9 @@ def compiled(by: str, flags: list[str], target: Path) -> None:
 
 
 def into_wheel(folder: Path) -> list[Path]:
-    """Compile a library for each of the machine's instruction sets into `folder`; none where no compiler is, or where it cannot."""
+    """Compile a library for each of the machine's instruction sets into `folder`; none where no
+    compiler is, or where it cannot.
+    """
     by, made = compiler(), list[Path]()
     if by is None or os.name != "posix":
         return made
@@ -75,7 +90,10 @@ def into_wheel(folder: Path) -> list[Path]:
         try:
             compiled(by, flags, target)
         except (OSError, subprocess.CalledProcessError) as error:
-            print(f"deepservo: no library for {name} ({getattr(error, 'stderr', None) or error})", file=sys.stderr)
+            print(
+                f"deepservo: no library for {name} ({getattr(error, 'stderr', None) or error})",
+                file=sys.stderr,
+            )
             continue
         made.append(target)
     return made
@@ -87,7 +105,9 @@ def _library(folder: Path, name: str) -> Path:
 
 
 def shipped() -> Path | None:
-    """The library of the wheel that does most on this processor and was compiled from these sources; None where there is none."""
+    """The library of the wheel that does most on this processor and was compiled from these
+    sources; None where there is none.
+    """
     able = set(processor().split())
     for name, (_, needed) in SETS.get(machine(), {}).items():
         path = _library(HERE, name)
@@ -97,7 +117,8 @@ def shipped() -> Path | None:
 
 
 def cached() -> Path:
-    """Where the library compiled at first use lies: in the user's cache, named by its sources, its flags and the processor.
+    """Where the library compiled at first use lies: in the user's cache, named by its sources, its
+    flags and the processor.
 
     A home that machines share never gives one of them another's instructions.
     """

@@ -9,8 +9,10 @@ static inline void rigid_exp(const double *twist, double R[3][3], double *p) {
     const double x = twist[3], y = twist[4], z = twist[5], t2 = x * x + y * y + z * z, t = sqrt(t2);
     const int small = t2 < 1e-3;
     const double a = small ? 1 - t2 / 6 * (1 - t2 / 20 * (1 - t2 / 42)) : sin(t) / t;
-    const double b = small ? 0.5 * (1 - t2 / 12 * (1 - t2 / 30 * (1 - t2 / 56))) : (1 - cos(t)) / t2;
-    const double c = small ? (1 - t2 / 20 * (1 - t2 / 42 * (1 - t2 / 72))) / 6 : (t - sin(t)) / (t2 * t);
+    const double b =
+        small ? 0.5 * (1 - t2 / 12 * (1 - t2 / 30 * (1 - t2 / 56))) : (1 - cos(t)) / t2;
+    const double c =
+        small ? (1 - t2 / 20 * (1 - t2 / 42 * (1 - t2 / 72))) / 6 : (t - sin(t)) / (t2 * t);
     const double k[3][3] = {{0, -z, y}, {z, 0, -x}, {-y, x, 0}}, w[3] = {x, y, z};
     memset(p, 0, 3 * sizeof(double));
     for (int i = 0; i < 3; i++)
@@ -21,13 +23,15 @@ static inline void rigid_exp(const double *twist, double R[3][3], double *p) {
         }
 }
 
-/* x with (H + diag(ridge)) x = g by Cholesky's factors, from the upper triangle of H (n, n); zero where there are none. */
+/* x with (H + diag(ridge)) x = g by Cholesky's factors, from the upper triangle of H (n, n); zero
+ * where there are none. */
 static inline void damped(const double *H, int n, const double *ridge, const double *g, double *x) {
     double F[MOST][MOST];
     for (int i = 0; i < n; i++)
         for (int j = 0; j <= i; j++) {
             double s = H[n * j + i] + (i == j) * ridge[i];
-            for (int k = 0; k < j; k++) s -= F[i][k] * F[j][k];
+            for (int k = 0; k < j; k++)
+                s -= F[i][k] * F[j][k];
             if (i == j && s <= 0) {
                 memset(x, 0, n * sizeof(double));
                 return;
@@ -36,12 +40,14 @@ static inline void damped(const double *H, int n, const double *ridge, const dou
         }
     for (int i = 0; i < n; i++) {
         double s = g[i];
-        for (int k = 0; k < i; k++) s -= F[i][k] * x[k];
+        for (int k = 0; k < i; k++)
+            s -= F[i][k] * x[k];
         x[i] = s / F[i][i];
     }
     for (int i = n - 1; i >= 0; i--) {
         double s = x[i];
-        for (int k = i + 1; k < n; k++) s -= F[k][i] * x[k];
+        for (int k = i + 1; k < n; k++)
+            s -= F[k][i] * x[k];
         x[i] = s / F[i][i];
     }
 }

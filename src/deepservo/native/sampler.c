@@ -1,15 +1,16 @@
 /* One pass over a planar view: homography, level of detail, two bilinear taps, antialiased edge.
  *
- * The arithmetic is that of `sample_reference` in sampler.py, its slow plain twin; the loops are split so that a compiler
- * vectorises each. Along a row the denominator is linear, so coordinates and level are monotone: what holds at both ends of a
- * span of pixels holds in it, so spans are cut to lie in one level, before the camera or behind it, and most lie inside the picture.
+ * The arithmetic is that of `sample_reference` in sampler.py, its slow plain twin; the loops are
+ * split so that a compiler vectorises each. Along a row the denominator is linear, so coordinates
+ * and level are monotone: what holds at both ends of a span of pixels holds in it, so spans are cut
+ * to lie in one level, before the camera or behind it, and most lie inside the picture.
  */
 #include "sampler.h"
 
 #include <math.h>
 #include <string.h>
 
-#define SPAN 128
+#define SPAN   128
 #define LEVELS 32 /* of a pyramid, at most */
 
 static inline float log2_positive(float x) { /* within 1e-6 of log2 for normal x > 0 */
@@ -19,9 +20,14 @@ static inline float log2_positive(float x) { /* within 1e-6 of log2 for normal x
     bits -= exponent << 23;
     float m;
     memcpy(&m, &bits, 4);
-    const float f = m - 1.0f; /* a polynomial needs no division; least squares at Chebyshev points */
-    return (float)exponent + f * (1.44270101f + f * (-0.721368399f + f * (0.480402304f + f * (-0.359203663f +
-                             f * (0.298261073f + f * (-0.270929628f + f * 0.165176996f))))));
+    const float f =
+        m - 1.0f; /* a polynomial needs no division; least squares at Chebyshev points */
+    return (float)exponent +
+           f * (1.44270101f +
+                f * (-0.721368399f +
+                     f * (0.480402304f +
+                          f * (-0.359203663f +
+                               f * (0.298261073f + f * (-0.270929628f + f * 0.165176996f))))));
 }
 
 static inline float clampf(float x, float lo, float hi) { return fminf(fmaxf(x, lo), hi); }
@@ -34,24 +40,31 @@ static inline float power_of_two(int32_t n) {
 }
 
 /* The level whose texels are as large as a pixel: det inv^3 texels. */
-static inline float level_of(float det, float inv, float most) { return clampf(0.5f * log2_positive(det * inv * inv * inv), 0.0f, most); }
+static inline float level_of(float det, float inv, float most) {
+    return clampf(0.5f * log2_positive(det * inv * inv * inv), 0.0f, most);
+}
 
-/* Where points of a level lie: the texel up and to the left of each, and how far beyond it the point is. */
+/* Where points of a level lie: the texel up and to the left of each, and how far beyond it the
+ * point is. */
 typedef struct {
     int32_t at[SPAN];
     float fu[SPAN], fv[SPAN];
 } Taps;
 
-/* One level of the pyramid: wl x hl texels, `scale` times as large as the first, beginning at `offset`. */
+/* One level of the pyramid: wl x hl texels, `scale` times as large as the first, beginning at
+ * `offset`. */
 typedef struct {
     int32_t wl, hl, offset;
     float scale;
 } Level;
 
-/* Of a point (u, v) of level 0. At the level's edges the last pair is wl - 2, wl - 1, whose second texel counts whole. */
+/* Of a point (u, v) of level 0. At the level's edges the last pair is wl - 2, wl - 1, whose second
+ * texel counts whole. */
 static inline void tap(Taps *t, int32_t i, float u, float v, Level l) {
-    const float ul = clampf((u + 0.5f) * l.scale - 0.5f, 0.0f, (float)(l.wl - 1)), vl = clampf((v + 0.5f) * l.scale - 0.5f, 0.0f, (float)(l.hl - 1));
-    const int32_t x0 = (int32_t)fminf(ul, (float)(l.wl - 2)), y0 = (int32_t)fminf(vl, (float)(l.hl - 2));
+    const float ul = clampf((u + 0.5f) * l.scale - 0.5f, 0.0f, (float)(l.wl - 1)),
+                vl = clampf((v + 0.5f) * l.scale - 0.5f, 0.0f, (float)(l.hl - 1));
+    const int32_t x0 = (int32_t)fminf(ul, (float)(l.wl - 2)),
+                  y0 = (int32_t)fminf(vl, (float)(l.hl - 2));
     t->fu[i] = ul - (float)x0;
     t->fv[i] = vl - (float)y0;
     t->at[i] = l.offset + y0 * l.wl + x0;
@@ -70,11 +83,11 @@ typedef float float4 __attribute__((vector_size(16)));
 typedef double double2 __attribute__((vector_size(16)));
 #ifdef __clang__
 #define EVEN(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
-#define ODD(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
+#define ODD(a, b)  __builtin_shufflevector(a, b, 1, 3, 5, 7)
 #else
 typedef int32_t lanes __attribute__((vector_size(16)));
 #define EVEN(a, b) __builtin_shuffle(a, b, (lanes){0, 2, 4, 6})
-#define ODD(a, b) __builtin_shuffle(a, b, (lanes){1, 3, 5, 7})
+#define ODD(a, b)  __builtin_shuffle(a, b, (lanes){1, 3, 5, 7})
 #endif
 
 /* Two pairs of neighbours, as one vector: pairs are loaded as doubles are, in one piece. */
@@ -87,20 +100,24 @@ static inline float4 two_pairs(const float *first, const float *second) {
     return (float4)both;
 }
 
-/* The bilinear values of n points, four at a time: a pair of neighbours is one load, where a gather makes two slow ones. Where there is a
- * `blend`, they take that share of `value`. */
-static inline void fetch(const Taps *t, const float *plane, int32_t wl, int32_t n, const float *blend, float *value) {
+/* The bilinear values of n points, four at a time: a pair of neighbours is one load, where a gather
+ * makes two slow ones. Where there is a `blend`, they take that share of `value`. */
+static inline void fetch(const Taps *t, const float *plane, int32_t wl, int32_t n,
+                         const float *blend, float *value) {
     const float *under = plane + wl;
     int32_t i = 0;
     for (; i + 4 <= n; i += 4) {
         const int32_t a = t->at[i], b = t->at[i + 1], c = t->at[i + 2], d = t->at[i + 3];
-        const float4 above = two_pairs(plane + a, plane + b), more_above = two_pairs(plane + c, plane + d);
-        const float4 below = two_pairs(under + a, under + b), more_below = two_pairs(under + c, under + d);
+        const float4 above = two_pairs(plane + a, plane + b),
+                     more_above = two_pairs(plane + c, plane + d);
+        const float4 below = two_pairs(under + a, under + b),
+                     more_below = two_pairs(under + c, under + d);
         const float4 top = EVEN(above, more_above), bottom = EVEN(below, more_below);
         float4 fu, fv, share, old;
         memcpy(&fu, t->fu + i, 16);
         memcpy(&fv, t->fv + i, 16);
-        const float4 upper = top + (ODD(above, more_above) - top) * fu, lower = bottom + (ODD(below, more_below) - bottom) * fu;
+        const float4 upper = top + (ODD(above, more_above) - top) * fu,
+                     lower = bottom + (ODD(below, more_below) - bottom) * fu;
         float4 found = upper + (lower - upper) * fv;
         if (blend) {
             memcpy(&share, blend + i, 16);
@@ -111,36 +128,46 @@ static inline void fetch(const Taps *t, const float *plane, int32_t wl, int32_t 
     }
     for (; i < n; i++) {
         const float *above = plane + t->at[i], *below = under + t->at[i];
-        const float upper = above[0] + (above[1] - above[0]) * t->fu[i], lower = below[0] + (below[1] - below[0]) * t->fu[i];
+        const float upper = above[0] + (above[1] - above[0]) * t->fu[i],
+                    lower = below[0] + (below[1] - below[0]) * t->fu[i];
         const float found = upper + (lower - upper) * t->fv[i];
         value[i] = blend ? value[i] + (found - value[i]) * blend[i] : found;
     }
 }
 
-/* Share of a pixel at (u, v), 1/k texels wide, that a picture of right + 0.5 by below + 0.5 texels fills. */
+/* Share of a pixel at (u, v), 1/k texels wide, that a picture of right + 0.5 by below + 0.5 texels
+ * fills. */
 static inline float covered(float u, float v, float k, float right, float below) {
-    return clampf((u + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((right - u) * k + 0.5f, 0.0f, 1.0f) * clampf((v + 0.5f) * k + 0.5f, 0.0f, 1.0f) *
-           clampf((below - v) * k + 0.5f, 0.0f, 1.0f);
+    return clampf((u + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((right - u) * k + 0.5f, 0.0f, 1.0f) *
+           clampf((v + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((below - v) * k + 0.5f, 0.0f, 1.0f);
 }
 
-/* A row's pixels from x = start on, at most SPAN of them, that lie in level `base`, before the camera or behind it with the first. Where
- * levels meet they agree, so a pixel more or less does no harm. limits[k]: the denominator at which level k begins. */
-static inline int32_t span(const float *limits, int32_t levels, int32_t base, float slope, float at_zero, int32_t start, int32_t w) {
+/* A row's pixels from x = start on, at most SPAN of them, that lie in level `base`, before the
+ * camera or behind it with the first. Where levels meet they agree, so a pixel more or less does no
+ * harm. limits[k]: the denominator at which level k begins. */
+static inline int32_t span(const float *limits, int32_t levels, int32_t base, float slope,
+                           float at_zero, int32_t start, int32_t w) {
     const float first = slope * (float)start + at_zero;
     const int32_t most = w - start < SPAN ? w - start : SPAN;
     float limit = 0.0f; /* the horizon */
-    if (slope == 0.0f || (first > 0.0f && slope > 0.0f && base == 0) || (first <= 0.0f && slope < 0.0f)) return most;
-    if (first > 0.0f && slope > 0.0f) limit = limits[base];
-    else if (first > 0.0f && base + 1 < levels) limit = limits[base + 1];
+    if (slope == 0.0f || (first > 0.0f && slope > 0.0f && base == 0) ||
+        (first <= 0.0f && slope < 0.0f))
+        return most;
+    if (first > 0.0f && slope > 0.0f)
+        limit = limits[base];
+    else if (first > 0.0f && base + 1 < levels)
+        limit = limits[base + 1];
     int32_t n = (int32_t)clampf(ceilf((limit - at_zero) / slope) - (float)start, 1.0f, (float)most);
-    while (n > 1 && (first > 0.0f) != (slope * (float)(start + n - 1) + at_zero > 0.0f)) n--;
+    while (n > 1 && (first > 0.0f) != (slope * (float)(start + n - 1) + at_zero > 0.0f))
+        n--;
     return n;
 }
 
 void sample_rows(const void *arguments, int64_t begin, int64_t end) {
     const Sampling *const a = arguments;
     const int32_t channels = a->channels, h = a->h, w = a->w, levels = a->levels;
-    const float most = (float)(levels - 1), right = (float)a->texture_w - 0.5f, below = (float)a->texture_h - 0.5f;
+    const float most = (float)(levels - 1), right = (float)a->texture_w - 0.5f,
+                below = (float)a->texture_h - 0.5f;
     float cover[SPAN], blend[SPAN], limits[LEVELS];
     Taps fine, next;
     int64_t of = -1;
@@ -149,33 +176,50 @@ void sample_rows(const void *arguments, int64_t begin, int64_t end) {
         const float y = (float)(r % h), *m = a->homographies + 9 * b, det = a->dets[b];
         const float um = m[1] * y + m[2], vm = m[4] * y + m[5], dm = m[7] * y + m[8];
         const float *texture = a->textures + b * a->texture_step;
-        for (int32_t k = 0; k < levels && b != of; k++) limits[k] = cbrtf(det * power_of_two(-2 * k));
+        for (int32_t k = 0; k < levels && b != of; k++)
+            limits[k] = cbrtf(det * power_of_two(-2 * k));
         of = b;
         for (int32_t start = 0, n; start < w; start += n) {
             const float d0 = m[6] * (float)start + dm;
             int32_t base = 0;
-            while (base + 1 < levels && d0 <= limits[base + 1]) base++;
+            while (base + 1 < levels && d0 <= limits[base + 1])
+                base++;
             const int32_t up = base + 1 < levels ? base + 1 : base;
             n = span(limits, levels, base, m[6], dm, start, w);
-            const float x0 = (float)start, x1 = (float)(start + n - 1), i0 = 1.0f / d0, i1 = 1.0f / (m[6] * x1 + dm);
-            const float u0 = (m[0] * x0 + um) * i0, u1 = (m[0] * x1 + um) * i1, v0 = (m[3] * x0 + vm) * i0, v1 = (m[3] * x1 + vm) * i1;
-            const float left_end = fminf(u0, u1), right_end = fmaxf(u0, u1), upper_end = fminf(v0, v1), lower_end = fmaxf(v0, v1);
-            const float longest = fmaxf(i0, i1), farthest = det * longest * longest * longest; /* texels a pixel */
-            const float room = 2.0f * sqrtf(fmaxf(farthest, 1.0f)); /* the coarser level's texel, and more than half of the widest pixel */
+            const float x0 = (float)start, x1 = (float)(start + n - 1), i0 = 1.0f / d0,
+                        i1 = 1.0f / (m[6] * x1 + dm);
+            const float u0 = (m[0] * x0 + um) * i0, u1 = (m[0] * x1 + um) * i1,
+                        v0 = (m[3] * x0 + vm) * i0, v1 = (m[3] * x1 + vm) * i1;
+            const float left_end = fminf(u0, u1), right_end = fmaxf(u0, u1),
+                        upper_end = fminf(v0, v1), lower_end = fmaxf(v0, v1);
+            const float longest = fmaxf(i0, i1),
+                        farthest = det * longest * longest * longest; /* texels a pixel */
+            const float room =
+                2.0f *
+                sqrtf(fmaxf(
+                    farthest,
+                    1.0f)); /* the coarser level's texel, and more than half of the widest pixel */
             float *const inside = a->inside ? a->inside + r * w + start : 0;
-            if (!(d0 > 0.0f) || (a->background && (right_end + 0.5f <= -room || left_end - right >= room || lower_end + 0.5f <= -room || upper_end - below >= room))) {
+            if (!(d0 > 0.0f) ||
+                (a->background && (right_end + 0.5f <= -room || left_end - right >= room ||
+                                   lower_end + 0.5f <= -room || upper_end - below >= room))) {
                 for (int32_t c = 0; c < channels; c++) {
                     const float grey = a->background ? a->background[b * channels + c] : 0.0f;
                     float *row = a->out + ((b * channels + c) * h + r % h) * (int64_t)w + start;
-                    for (int32_t i = 0; i < n; i++) row[i] = grey;
+                    for (int32_t i = 0; i < n; i++)
+                        row[i] = grey;
                 }
-                if (inside) memset(inside, 0, n * sizeof(float));
+                if (inside)
+                    memset(inside, 0, n * sizeof(float));
                 continue;
             }
-            const Level near = {a->padded_w >> base, a->padded_h >> base, a->offsets[base], power_of_two(-base)};
-            const Level far = {a->padded_w >> up, a->padded_h >> up, a->offsets[up], power_of_two(-up)};
+            const Level near = {a->padded_w >> base, a->padded_h >> base, a->offsets[base],
+                                power_of_two(-base)};
+            const Level far = {a->padded_w >> up, a->padded_h >> up, a->offsets[up],
+                               power_of_two(-up)};
             const int flat = levels == 1 || farthest <= 1.0f;
-            const int whole = left_end + 0.5f >= room && right - right_end >= room && upper_end + 0.5f >= room && below - lower_end >= room;
+            const int whole = left_end + 0.5f >= room && right - right_end >= room &&
+                              upper_end + 0.5f >= room && below - lower_end >= room;
             if (whole && flat)
                 for (int32_t i = 0; i < n; i++) {
                     const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm);
@@ -183,7 +227,8 @@ void sample_rows(const void *arguments, int64_t begin, int64_t end) {
                 }
             else if (whole)
                 for (int32_t i = 0; i < n; i++) {
-                    const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm), u = (m[0] * x + um) * inv, v = (m[3] * x + vm) * inv;
+                    const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm),
+                                u = (m[0] * x + um) * inv, v = (m[3] * x + vm) * inv;
                     blend[i] = level_of(det, inv, most) - (float)base;
                     tap_inside(&fine, i, u, v, near);
                     tap_inside(&next, i, u, v, far);
@@ -191,16 +236,19 @@ void sample_rows(const void *arguments, int64_t begin, int64_t end) {
             else if (flat)
                 for (int32_t i = 0; i < n; i++) {
                     const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm);
-                    const float u = clampf((m[0] * x + um) * inv, -1e6f, 1e6f), v = clampf((m[3] * x + vm) * inv, -1e6f, 1e6f);
+                    const float u = clampf((m[0] * x + um) * inv, -1e6f, 1e6f),
+                                v = clampf((m[3] * x + vm) * inv, -1e6f, 1e6f);
                     cover[i] = covered(u, v, 1.0f, right, below);
                     tap(&fine, i, u, v, near);
                 }
             else
                 for (int32_t i = 0; i < n; i++) {
                     const float x = (float)(start + i), inv = 1.0f / (m[6] * x + dm);
-                    const float u = clampf((m[0] * x + um) * inv, -1e6f, 1e6f), v = clampf((m[3] * x + vm) * inv, -1e6f, 1e6f);
+                    const float u = clampf((m[0] * x + um) * inv, -1e6f, 1e6f),
+                                v = clampf((m[3] * x + vm) * inv, -1e6f, 1e6f);
                     blend[i] = level_of(det, inv, most) - (float)base;
-                    /* the edge's width is linear within an octave: exact at powers of two, and no square root */
+                    /* the edge's width is linear within an octave: exact at powers of two, and no
+                     * square root */
                     cover[i] = covered(u, v, near.scale / (1.0f + blend[i]), right, below);
                     tap(&fine, i, u, v, near);
                     tap(&next, i, u, v, far);
@@ -209,12 +257,16 @@ void sample_rows(const void *arguments, int64_t begin, int64_t end) {
                 const float *plane = texture + c * a->stride;
                 float *row = a->out + ((b * channels + c) * h + r % h) * (int64_t)w + start;
                 fetch(&fine, plane, near.wl, n, 0, row);
-                if (!flat) fetch(&next, plane, far.wl, n, blend, row);
+                if (!flat)
+                    fetch(&next, plane, far.wl, n, blend, row);
                 if (a->background && !whole)
-                    for (int32_t i = 0; i < n; i++) row[i] = row[i] * cover[i] + a->background[b * channels + c] * (1.0f - cover[i]);
+                    for (int32_t i = 0; i < n; i++)
+                        row[i] =
+                            row[i] * cover[i] + a->background[b * channels + c] * (1.0f - cover[i]);
             }
             if (inside)
-                for (int32_t i = 0; i < n; i++) inside[i] = whole ? 1.0f : cover[i];
+                for (int32_t i = 0; i < n; i++)
+                    inside[i] = whole ? 1.0f : cover[i];
         }
     }
 }

@@ -1,7 +1,9 @@
-"""The networks that CNN-VS and Siame-se(3) build on, by name: a picture in, a list of numbers out. Definitions only.
+"""The networks that CNN-VS and Siame-se(3) build on, by name: a picture in, a list of numbers out.
+Definitions only.
 
-AlexNet (Krizhevsky 2012, as slimmed in 2014), VGG-16 (Simonyan 2015), ResNet (He 2016) and EfficientNet (Tan 2019), each without the layer
-that named ImageNet's classes, and one for two processor cores. Parameters have torchvision's names, so that weights saved from there fit
+AlexNet (Krizhevsky 2012, as slimmed in 2014), VGG-16 (Simonyan 2015), ResNet (He 2016) and
+EfficientNet (Tan 2019), each without the layer that named ImageNet's classes, and one for two
+processor cores. Parameters have torchvision's names, so that weights saved from there fit
 (`deepservo.models.weights`). A new backbone is one function and one line in BACKBONES.
 """
 
@@ -23,7 +25,8 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's 
 class Backbone(nn.Module):
     """(B, 3, size, size) pictures, `normalised`, -> (B, out).
 
-    last: torchvision's name of the layer that is left out; "" where torchvision has no such network.
+    last: torchvision's name of the layer that is left out; "" where torchvision has no such
+    network.
     """
 
     def __init__(self, out: int, last: str, size: int = 224) -> None:
@@ -42,9 +45,21 @@ class Backbone(nn.Module):
 class Stacked(Backbone):
     """Convolutions, a pool, and what of the classifier is kept."""
 
-    def __init__(self, features: nn.Sequential, pool: int, classifier: nn.Sequential, out: int, last: str, size: int = 224) -> None:
+    def __init__(
+        self,
+        features: nn.Sequential,
+        pool: int,
+        classifier: nn.Sequential,
+        out: int,
+        last: str,
+        size: int = 224,
+    ) -> None:
         super().__init__(out, last, size)
-        self.features, self.avgpool, self.classifier = features, nn.AdaptiveAvgPool2d(pool), classifier
+        self.features, self.avgpool, self.classifier = (
+            features,
+            nn.AdaptiveAvgPool2d(pool),
+            classifier,
+        )
         self._begin()
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
@@ -54,19 +69,28 @@ class Stacked(Backbone):
 
 def normalised(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h w"]:
     """Colour or grey pictures in [0, 1] as ImageNet's were given."""
-    mean, deviation = (torch.tensor(x, device=images.device)[:, None, None] for x in (MEAN, DEVIATION))
+    mean, deviation = (
+        torch.tensor(x, device=images.device)[:, None, None] for x in (MEAN, DEVIATION)
+    )
     return (images - mean) / deviation
 
 
 def alexnet() -> Backbone:
     """60 M parameters, 4096 numbers."""
     features = nn.Sequential(
-        nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU(), nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU(), nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(),
+        nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, 1, 2),
+        nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU(),
+        nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU(), nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(),
         nn.MaxPool2d(3, 2),
     )  # fmt: skip
-    linear = (nn.Dropout(), nn.Linear(256 * 36, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU())
+    linear = (
+        nn.Dropout(),
+        nn.Linear(256 * 36, 4096),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(4096, 4096),
+        nn.ReLU(),
+    )
     return Stacked(features, 6, nn.Sequential(*linear), 4096, "classifier.6")
 
 
@@ -79,12 +103,21 @@ def vgg16() -> Backbone:
             layers += [nn.Conv2d(c_in, channels, 3, 1, 1), nn.ReLU()]
             c_in = channels
         layers.append(nn.MaxPool2d(2))
-    linear = (nn.Linear(512 * 49, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout())
+    linear = (
+        nn.Linear(512 * 49, 4096),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(4096, 4096),
+        nn.ReLU(),
+        nn.Dropout(),
+    )
     return Stacked(nn.Sequential(*layers), 7, nn.Sequential(*linear), 4096, "classifier.6")
 
 
 class Residual(nn.Module):
-    """`relu(x + f(x))`: f two convolutions of 3 x 3, or, with `bottleneck`, 1 x 1, 3 x 3 and 1 x 1 to four times the channels."""
+    """`relu(x + f(x))`: f two convolutions of 3 x 3, or, with `bottleneck`, 1 x 1, 3 x 3 and 1 x 1
+    to four times the channels.
+    """
 
     def __init__(self, c_in: int, channels: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -96,7 +129,11 @@ class Residual(nn.Module):
             self.add_module(f"bn{k}", nn.BatchNorm2d(b))
         projected = stride != 1 or c_in != widths[-1]
         self.downsample = (
-            nn.Sequential(nn.Conv2d(c_in, widths[-1], 1, stride, bias=False), nn.BatchNorm2d(widths[-1])) if projected else None
+            nn.Sequential(
+                nn.Conv2d(c_in, widths[-1], 1, stride, bias=False), nn.BatchNorm2d(widths[-1])
+            )
+            if projected
+            else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,8 +183,13 @@ def resnet50() -> Backbone:
     return ResNet((3, 4, 6, 3), bottleneck=True)
 
 
-def _conv(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True) -> nn.Sequential:
-    layers = [nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(c_out)]
+def _conv(
+    c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True
+) -> nn.Sequential:
+    layers = [
+        nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(c_out),
+    ]
     return nn.Sequential(*layers, nn.SiLU()) if active else nn.Sequential(*layers)
 
 
@@ -164,17 +206,22 @@ class Excited(nn.Module):
 
 
 class Inverted(nn.Module):
-    """EfficientNet's block: widened, one filter a channel, excited, narrowed; added to what came in where the sizes agree.
+    """EfficientNet's block: widened, one filter a channel, excited, narrowed; added to what came in
+    where the sizes agree.
 
     drop: the share of pictures that pass unchanged while training (stochastic depth).
     """
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, wider: int, drop: float) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, wider: int, drop: float
+    ) -> None:
         super().__init__()
         width = c_in * wider
         widened = [_conv(c_in, width)] if wider > 1 else []
         filtered = _conv(width, width, kernel, stride, width)
-        self.block = nn.Sequential(*widened, filtered, Excited(width, max(1, c_in // 4)), _conv(width, c_out, active=False))
+        self.block = nn.Sequential(
+            *widened, filtered, Excited(width, max(1, c_in // 4)), _conv(width, c_out, active=False)
+        )
         self.added, self.drop = stride == 1 and c_in == c_out, drop
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,7 +235,15 @@ class Inverted(nn.Module):
         return x + y
 
 
-STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
 """Of EfficientNet-B0: how much wider within, kernel, stride, channels, blocks."""
 DROPPED = 0.2  # stochastic depth of the last block; less before it, evenly
 
@@ -206,7 +261,11 @@ def _efficientnet(width: float, depth: float) -> Backbone:
     for wider, kernel, stride, channels, count in STAGES:
         stage, c_out = list[nn.Module](), _eights(channels * width)
         for k in range(math.ceil(count * depth)):
-            stage.append(Inverted(c_in, c_out, kernel, stride if k == 0 else 1, wider, DROPPED * done / blocks))
+            stage.append(
+                Inverted(
+                    c_in, c_out, kernel, stride if k == 0 else 1, wider, DROPPED * done / blocks
+                )
+            )
             c_in, done = c_out, done + 1
         layers.append(nn.Sequential(*stage))
     layers.append(_conv(c_in, 4 * c_in))
@@ -234,11 +293,17 @@ def efficientnet_b3() -> Backbone:
 
 
 def compact() -> Backbone:
-    """Half a million parameters, 2048 numbers, pictures of 64 x 64: learns in minutes on two processor cores.
+    """Half a million parameters, 2048 numbers, pictures of 64 x 64: learns in minutes on two
+    processor cores.
 
-    It keeps where things are, on a 4 x 4 grid: a mean over the picture would leave that to depth, which it has not.
+    It keeps where things are, on a 4 x 4 grid: a mean over the picture would leave that to depth,
+    which it has not.
     """
-    residual = (Residual(64, 64, 1, False), Residual(64, 128, 2, False), Residual(128, 128, 1, False))
+    residual = (
+        Residual(64, 64, 1, False),
+        Residual(64, 128, 2, False),
+        Residual(128, 128, 1, False),
+    )
     features = nn.Sequential(*conv(3, 24, 5, 2), *conv(24, 64, 3, 2), *residual)
     return Stacked(features, 4, nn.Sequential(), 2048, "", size=64)
 
@@ -260,7 +325,9 @@ BACKBONES: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
 
 
 def backbone(name: str) -> Backbone:
-    """The backbone of that name, with weights by chance; InputError, with the nearest names, where there is none."""
+    """The backbone of that name, with weights by chance; InputError, with the nearest names, where
+    there is none.
+    """
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)
     return BACKBONES[name]()

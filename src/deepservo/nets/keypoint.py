@@ -1,4 +1,6 @@
-"""Keypoints that a network finds: how much of one a cell holds, where in it, and what it looks like (KeyPointNet, Tang et al. 2020)."""
+"""Keypoints that a network finds: how much of one a cell holds, where in it, and what it looks like
+(KeyPointNet, Tang et al. 2020).
+"""
 
 import math
 from collections.abc import Callable
@@ -15,7 +17,9 @@ from deepservo.nets.pair import CELL, WIDEST, cell_centres
 from deepservo.nets.pose import conv
 from deepservo.nets.resnet import Local
 
-CROSS = 2.0  # a point may lie this many half cells from its cell's middle, so that neighbours can agree on one between them
+# a point may lie this many half cells from its cell's middle, so that neighbours can agree on one
+# between them
+CROSS = 2.0
 SHARPNESS = 20.0  # of the likenesses of descriptors, before anything is learned
 
 
@@ -41,12 +45,15 @@ class Found:
         """Unit descriptors of these places, between the grid's."""
         h, w = self.dense.shape[-2:]
         grid = (2 * px + 1) / (px.new_tensor([w, h]) * (CELL // 2)) - 1
-        found = nn.functional.grid_sample(self.dense, grid[:, None].float(), padding_mode="border", align_corners=False)
+        found = nn.functional.grid_sample(
+            self.dense, grid[:, None].float(), padding_mode="border", align_corners=False
+        )
         return nn.functional.normalize(self.made(found[:, :, 0].mT), dim=-1)
 
 
 class KeypointNet(nn.Module):
-    """(B, 1, h, w) pictures, h and w multiples of CELL -> a point for each cell. A pixel counts by how far it is from those about it.
+    """(B, 1, h, w) pictures, h and w multiples of CELL -> a point for each cell. A pixel counts by
+    how far it is from those about it.
 
     width: channels of the first layer; numbers: of a descriptor.
     """
@@ -54,17 +61,31 @@ class KeypointNet(nn.Module):
     def __init__(self, width: int = 16, numbers: int = 256) -> None:
         super().__init__()
         if not 1 <= width <= WIDEST or not 1 <= numbers <= WIDEST:
-            raise InputError(f"a keypoint network of width {width}, {numbers} numbers a point; give 1 to {WIDEST} of each")
+            raise InputError(
+                f"a keypoint network of width {width}, {numbers} numbers a point; give 1 to "
+                f"{WIDEST} of each"
+            )
         self.width, self.numbers = width, numbers
         fine, coarse = 2 * width, 6 * width
         self.seen = nn.Sequential(nn.InstanceNorm2d(1), Local(CELL))
-        self.near = nn.Sequential(*conv(2, width, 5, 2), *conv(width, width), *conv(width, fine, 3, 2), Residual(fine, fine, 1, False))
-        self.far = nn.Sequential(*conv(fine, coarse, 3, 2), *(Residual(coarse, coarse, 1, False) for _ in range(3)))
+        self.near = nn.Sequential(
+            *conv(2, width, 5, 2),
+            *conv(width, width),
+            *conv(width, fine, 3, 2),
+            Residual(fine, fine, 1, False),
+        )
+        self.far = nn.Sequential(
+            *conv(fine, coarse, 3, 2), *(Residual(coarse, coarse, 1, False) for _ in range(3))
+        )
         self.score = nn.Sequential(*conv(coarse, coarse), nn.Conv2d(coarse, 1, 1))
         self.place = nn.Sequential(*conv(coarse, coarse), nn.Conv2d(coarse, 2, 1))
-        self.wide = nn.Sequential(*conv(coarse, coarse), nn.Upsample(scale_factor=2, mode="bilinear"))
+        self.wide = nn.Sequential(
+            *conv(coarse, coarse), nn.Upsample(scale_factor=2, mode="bilinear")
+        )
         self.dense = nn.Sequential(*conv(coarse + fine, coarse + fine))
-        self.descriptor = nn.Linear(coarse + fine, numbers)  # of points only: for all of the grid it would take most of the time
+        self.descriptor = nn.Linear(
+            coarse + fine, numbers
+        )  # of points only: for all of the grid it would take most of the time
         self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
 
     def config(self) -> dict[str, Any]:
@@ -78,13 +99,17 @@ class KeypointNet(nn.Module):
         dense = self.dense(torch.cat([self.wide(far), near], 1)).float()
         offset = (CROSS * CELL / 2) * self.place(far).float().tanh().flatten(2).mT
         centres = cell_centres(images.shape[-2], images.shape[-1]).to(offset)
-        return Found(self.score(far).float().sigmoid().flatten(1), centres + offset, dense, self.descriptor)
+        return Found(
+            self.score(far).float().sigmoid().flatten(1), centres + offset, dense, self.descriptor
+        )
 
 
 class OutlierNet(nn.Module):
-    """(B, n, 5) matches, as places in both pictures in [-1, 1] and how unlike they look -> (B, n): logits of being right.
+    """(B, n, 5) matches, as places in both pictures in [-1, 1] and how unlike they look -> (B, n):
+    logits of being right.
 
-    It only helps to train (Tang et al. 2020, section 3.3): what it can tell apart, descriptors learn to keep apart.
+    It only helps to train (Tang et al. 2020, section 3.3): what it can tell apart, descriptors
+    learn to keep apart.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -93,7 +118,9 @@ class OutlierNet(nn.Module):
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(4))
 
     def forward(self, matches: Float[Tensor, "b n 5"]) -> Float[Tensor, "b n"]:
-        """Each match is seen beside all others: their mean and deviation are taken away (context normalisation)."""
+        """Each match is seen beside all others: their mean and deviation are taken away (context
+        normalisation).
+        """
         x = self.first(matches)
         for block in self.blocks:
             y = block(x)

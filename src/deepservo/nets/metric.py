@@ -1,4 +1,6 @@
-"""Two encoders into one latent space, of pictures and of poses (MLVS): how far apart two of its points are says how far their poses are."""
+"""Two encoders into one latent space, of pictures and of poses (MLVS): how far apart two of its
+points are says how far their poses are.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,10 +21,13 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 class PoseEncoder(nn.Module):
     """phi: a pose relative to the reference, lengths over the scene's distance, to (B, latent).
 
-    It reads t and the first two columns of R, nine numbers, where MLVS has theta u: those have no jump at half a turn.
+    It reads t and the first two columns of R, nine numbers, where MLVS has theta u: those have no
+    jump at half a turn.
     """
 
-    def __init__(self, latent: int = 32, activation: str = "relu", hidden: Sequence[int] = HIDDEN) -> None:
+    def __init__(
+        self, latent: int = 32, activation: str = "relu", hidden: Sequence[int] = HIDDEN
+    ) -> None:
         super().__init__()
         sizes = (9, *hidden, latent)
         layers: list[nn.Module] = []
@@ -34,12 +39,23 @@ class PoseEncoder(nn.Module):
         """z_r of poses whose translation is in units of the scene's distance."""
         return self.layers(numbers(T_ref_cam).to(self._dtype()))
 
-    def measure(self, T_ref_cam: Float[Tensor, "*batch 4 4"]) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k 6"]]:
-        """z_r and its interaction matrix, for twists in the camera's frame with lengths in units of the scene's distance (Eq. 5)."""
+    def measure(
+        self, T_ref_cam: Float[Tensor, "*batch 4 4"]
+    ) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k 6"]]:
+        """z_r and its interaction matrix, for twists in the camera's frame with lengths in units of
+        the scene's distance (Eq. 5).
+        """
         R, o = T_ref_cam[..., :3, :3], torch.zeros_like(T_ref_cam[..., :3, :3])
-        turned = [-R @ se3.hat(torch.eye(3, dtype=R.dtype)[k]) for k in (0, 1)]  # R exp([w]x) changes column k by R [w]x e_k = -R [e_k]x w
-        of_numbers = torch.cat([torch.cat([R, o], -1), *(torch.cat([o, each], -1) for each in turned)], -2)
-        poses, tangents = (x.flatten(0, -k).to(self._dtype()) for x, k in ((numbers(T_ref_cam), 2), (of_numbers.mT, 3)))
+        turned = [
+            -R @ se3.hat(torch.eye(3, dtype=R.dtype)[k]) for k in (0, 1)
+        ]  # R exp([w]x) changes column k by R [w]x e_k = -R [e_k]x w
+        of_numbers = torch.cat(
+            [torch.cat([R, o], -1), *(torch.cat([o, each], -1) for each in turned)], -2
+        )
+        poses, tangents = (
+            x.flatten(0, -k).to(self._dtype())
+            for x, k in ((numbers(T_ref_cam), 2), (of_numbers.mT, 3))
+        )
         z, L = with_tangents(self.layers, poses, tangents)
         return z.view(*R.shape[:-2], -1), L.view(*R.shape[:-2], -1, 6)
 

@@ -1,9 +1,10 @@
-"""A small network that answers the camera's pose in one scene (the CNN-VS idea, sized for two CPU cores).
+"""A small network that answers the camera's pose in one scene (the CNN-VS idea, sized for two CPU
+cores).
 
-It does not regress six numbers. For each cell of an 8 x 8 grid over the picture it says which point of the scene's plane
-the cell looks at, and how sure it is; `solve` then finds the one pose that explains the 64 points. A cell is a local,
-shift-equivariant question, so the network learns from 64 answers a picture instead of one, and what covers a part of the
-picture spoils the cells it covers.
+It does not regress six numbers. For each cell of an 8 x 8 grid over the picture it says which point
+of the scene's plane the cell looks at, and how sure it is; `solve` then finds the one pose that
+explains the 64 points. A cell is a local, shift-equivariant question, so the network learns from 64
+answers a picture instead of one, and what covers a part of the picture spoils the cells it covers.
 """
 
 from typing import Any
@@ -19,14 +20,20 @@ GRID = 8
 WIDEST = 4096  # channels that a model file may ask for
 
 
-def conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> list[nn.Module]:
+def conv(
+    c_in: int, c_out: int, kernel: int = 3, stride: int = 1, relu: bool = True
+) -> list[nn.Module]:
     """A convolution that keeps the size (over the stride), batch norm, and a ReLU."""
-    layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(c_out)]
+    layers: list[nn.Module] = [
+        nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(c_out),
+    ]
     return [*layers, nn.ReLU(inplace=True)] if relu else layers
 
 
 class PoseNet(nn.Module):
-    """(B, 1, 64, 64) pictures of any brightness -> (B, 3, 8, 8): plane point (X, Y) of each cell's centre and log of its error.
+    """(B, 1, 64, 64) pictures of any brightness -> (B, 3, 8, 8): plane point (X, Y) of each cell's
+    centre and log of its error.
 
     Points are in units of the scene's `distance`. `width` is the number of channels of the trunk.
     """
@@ -38,10 +45,20 @@ class PoseNet(nn.Module):
         if not 2 <= width <= WIDEST:
             raise InputError(f"a pose network of width {width}; give 2 to {WIDEST} channels")
         self.width, half = width, width // 2
-        self.stem = nn.Sequential(*conv(2, 24, 5, 2), *conv(24, half, 3, 2), *conv(half, half), *conv(half, width, 3, 2, relu=False))
-        self.blocks = nn.ModuleList(nn.Sequential(nn.ReLU(), *conv(width, width), *conv(width, width, relu=False)) for _ in range(2))
+        self.stem = nn.Sequential(
+            *conv(2, 24, 5, 2),
+            *conv(24, half, 3, 2),
+            *conv(half, half),
+            *conv(half, width, 3, 2, relu=False),
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.ReLU(), *conv(width, width), *conv(width, width, relu=False))
+            for _ in range(2)
+        )
         self.whole = nn.Linear(4 * width, width)  # what the whole picture says, told to every cell
-        self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Conv2d(width, 3, 1))
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Conv2d(width, 3, 1)
+        )
 
     def config(self) -> dict[str, Any]:
         """What it was built from."""
@@ -51,15 +68,21 @@ class PoseNet(nn.Module):
         """See the class."""
         x = self.stem(normalise(images))
         x = x + self.blocks[0](x)
-        x = x + self.whole(nn.functional.adaptive_avg_pool2d(x.relu(), 2).flatten(1))[:, :, None, None]
+        x = (
+            x
+            + self.whole(nn.functional.adaptive_avg_pool2d(x.relu(), 2).flatten(1))[
+                :, :, None, None
+            ]
+        )
         return self.head(x + self.blocks[1](x))
 
 
 def normalise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
-    """The picture normalised twice: by mean and deviation, and by median and robust deviation, clipped to +-4.
+    """The picture normalised twice: by mean and deviation, and by median and robust deviation,
+    clipped to +-4.
 
-    The first is right where half of the view is background; the second where a black patch covers a faint picture, and would
-    make the rest of it fainter still. A flat image becomes zero.
+    The first is right where half of the view is background; the second where a black patch covers a
+    faint picture, and would make the rest of it fainter still. A flat image becomes zero.
     """
     deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
     centred = images - images.flatten(1).median(1).values[:, None, None, None]

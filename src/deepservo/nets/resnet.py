@@ -1,7 +1,8 @@
-"""Residual encoders of a picture into a few numbers, and their mirror image as a decoder (AEVS, MLVS).
+"""Residual encoders of a picture into a few numbers, and their mirror image as a decoder (AEVS,
+MLVS).
 
-As AEVS has it, weight norm stands for batch norm and a grouped convolution for the average pool; both can be had as in the original
-ResNet (He et al. 2016), to compare.
+As AEVS has it, weight norm stands for batch norm and a grouped convolution for the average pool;
+both can be had as in the original ResNet (He et al. 2016), to compare.
 """
 
 import copy
@@ -18,7 +19,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from deepservo.errors import InputError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-"""Residual blocks of each stage; a stage has half the resolution and twice the channels of the one before."""
+"""Residual blocks of each stage; a stage has half the resolution and twice the channels of the one
+before.
+"""
 FAINTEST = 0.1  # of a picture whose deviation is 1
 WIDEST = 4096  # channels, numbers or pixels that a model file may ask for
 Norm = Literal["weight", "batch"]
@@ -28,11 +31,14 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Shape:
-    """Of an encoder. layers: 18 or 34. width: channels of the first stage (64 in ResNet). size: of the square picture [px].
+    """Of an encoder. layers: 18 or 34. width: channels of the first stage (64 in ResNet). size: of
+    the square picture [px].
 
-    blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b). even: each picture first gets mean 0
-    and deviation 1, so that it does not matter how brightly or faintly a scene is lit. smooth: SiLU and a mean in place of ReLU and the
-    maximum, so that z trembles less as the picture moves from pixel to pixel. linear: beside the network a linear map of the picture.
+    blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b).
+    even: each picture first gets mean 0 and deviation 1, so that it does not matter how brightly or
+    faintly a scene is lit. smooth: SiLU and a mean in place of ReLU and the maximum, so that z
+    trembles less as the picture moves from pixel to pixel. linear: beside the network a linear map
+    of the picture.
     local: the network sees beside the picture what `Local` makes of it.
     """
 
@@ -50,19 +56,33 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.layers not in BLOCKS:
-            raise InputError(f"an encoder of {self.layers} layers is not known; choose one of {', '.join(map(str, BLOCKS))}")
+            raise InputError(
+                f"an encoder of {self.layers} layers is not known; choose one of "
+                f"{', '.join(map(str, BLOCKS))}"
+            )
         if not 1 <= self.width <= WIDEST or not 6 <= self.latent <= WIDEST:
-            raise InputError(f"width {self.width}, latent {self.latent}: give 1 to {WIDEST} channels, and 6 numbers or more for six axes")
+            raise InputError(
+                f"width {self.width}, latent {self.latent}: give 1 to {WIDEST} channels, and 6 "
+                "numbers or more for six axes"
+            )
         if not 32 <= self.size <= WIDEST or self.size % 32:
-            raise InputError(f"pictures of {self.size} pixels do not halve five times; give a multiple of 32")
+            raise InputError(
+                f"pictures of {self.size} pixels do not halve five times; give a multiple of 32"
+            )
         if self.norm not in get_args(Norm) or self.pool not in get_args(Pool):
             raise InputError(
-                f"norm {self.norm!r}, pool {self.pool!r}: choose of {', '.join(get_args(Norm))}; of {', '.join(get_args(Pool))}"
+                f"norm {self.norm!r}, pool {self.pool!r}: choose of {', '.join(get_args(Norm))}; "
+                f"of {', '.join(get_args(Pool))}"
             )
         if self.linear and self.local:
-            raise InputError("a linear encoder begins with the picture itself; give linear or local, not both")
+            raise InputError(
+                "a linear encoder begins with the picture itself; give linear or local, not both"
+            )
         if self.blocks is not None and not 1 <= self.blocks <= sum(BLOCKS[self.layers]):
-            raise InputError(f"ResNet-{self.layers} has {sum(BLOCKS[self.layers])} residual blocks; {self.blocks} cannot be kept")
+            raise InputError(
+                f"ResNet-{self.layers} has {sum(BLOCKS[self.layers])} residual blocks; "
+                f"{self.blocks} cannot be kept"
+            )
 
     def stages(self) -> list[tuple[int, int, int]]:
         """(channels in, channels out, stride) of each residual block that is kept."""
@@ -87,7 +107,9 @@ class Shape:
         return stages[-1][1], side
 
 
-def _conv(c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, gain: float = 1.0, groups: int = 1) -> list[nn.Module]:
+def _conv(
+    c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, gain: float = 1.0, groups: int = 1
+) -> list[nn.Module]:
     """A convolution that keeps the size (over the stride), normalised in one way or the other."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=norm == "weight")
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
@@ -101,9 +123,11 @@ def _conv(c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, gain: flo
 
 
 class Local(nn.Module):
-    """(B, 1, h, w) -> (B, 2, h, w): the picture, and how far each pixel is from the mean about it, in deviations there.
+    """(B, 1, h, w) -> (B, 2, h, w): the picture, and how far each pixel is from the mean about it,
+    in deviations there.
 
-    A faint texture in the middle of a bright surround is as plain there as a strong one. The window is a Gaussian of this deviation [px].
+    A faint texture in the middle of a bright surround is as plain there as a strong one. The window
+    is a Gaussian of this deviation [px].
     """
 
     def __init__(self, deviation: float) -> None:
@@ -116,7 +140,9 @@ class Local(nn.Module):
         return rows @ x @ columns.mT
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x less its mean, and its deviation, about each pixel; what varies less than FAINTEST is flat."""
+        """x less its mean, and its deviation, about each pixel; what varies less than FAINTEST is
+        flat.
+        """
         mean = self.about(x)
         return x - mean, (self.about(x * x) - mean * mean).clamp(min=0).add(FAINTEST**2).sqrt()
 
@@ -128,7 +154,9 @@ class Local(nn.Module):
 
 
 @cache
-def _window(size: int, deviation: float, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "s s"]:
+def _window(
+    size: int, deviation: float, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "s s"]:
     """Row k: the weights of a line of pixels about pixel k."""
     k = torch.arange(size, device=device)
     weights = torch.exp(-((k[:, None] - k) ** 2) / (2 * deviation**2))
@@ -136,7 +164,9 @@ def _window(size: int, deviation: float, dtype: torch.dtype, device: torch.devic
 
 
 class Halve(nn.Module):
-    """`AvgPool2d(3, 2, 1)` of an even number of pixels, whose backward pass took a sixth of a training step."""
+    """`AvgPool2d(3, 2, 1)` of an even number of pixels, whose backward pass took a sixth of a
+    training step.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -148,15 +178,22 @@ class Halve(nn.Module):
 
 
 class Block(nn.Module):
-    """`a(x + f(x))`, f two convolutions, a the shape's activation; at a stride or another width the x is projected."""
+    """`a(x + f(x))`, f two convolutions, a the shape's activation; at a stride or another width the
+    x is projected.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int, shape: Shape) -> None:
         super().__init__()
-        norm, gain = shape.norm, len(shape.stages()) ** -0.5  # without batch norm the residuals would add up
+        norm, gain = (
+            shape.norm,
+            len(shape.stages()) ** -0.5,
+        )  # without batch norm the residuals would add up
         first, second = _conv(c_in, c_out, 3, stride, norm), _conv(c_out, c_out, 3, 1, norm, gain)
         self.residual = nn.Sequential(*first, shape.activation(), *second)
         same = stride == 1 and c_in == c_out
-        self.skip = nn.Identity() if same else nn.Sequential(*_conv(c_in, c_out, 1, stride, norm, 0.5**0.5))
+        self.skip = (
+            nn.Identity() if same else nn.Sequential(*_conv(c_in, c_out, 1, stride, norm, 0.5**0.5))
+        )
         self.activation = shape.activation()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -210,8 +247,15 @@ class Encoder(nn.Sequential):
             nn.Linear(channels, shape.latent),
         ]
         if shape.linear:
-            layers = [Beside(nn.Sequential(nn.Flatten(), nn.Linear(shape.size**2, shape.latent)), nn.Sequential(*layers))]
-        super().__init__(nn.Sequential(even, Local(shape.size / 16)) if shape.local else even, *layers)
+            layers = [
+                Beside(
+                    nn.Sequential(nn.Flatten(), nn.Linear(shape.size**2, shape.latent)),
+                    nn.Sequential(*layers),
+                )
+            ]
+        super().__init__(
+            nn.Sequential(even, Local(shape.size / 16)) if shape.local else even, *layers
+        )
         self.shape = shape
 
     def mix(self, W: Float[Tensor, "k k"]) -> None:
@@ -230,7 +274,9 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """(B, latent) -> (B, 1, size, size): the encoder's stages flipped, with upsampling for strides; a linear map for its linear map."""
+    """(B, latent) -> (B, 1, size, size): the encoder's stages flipped, with upsampling for strides;
+    a linear map for its linear map.
+    """
 
     def __init__(self, shape: Shape) -> None:
         channels, side = shape.last()
@@ -244,18 +290,29 @@ class Decoder(nn.Sequential):
             if stride == 2:
                 layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
             layers.append(Block(c_in, c_out, 1, shape))
-        layers += [nn.Upsample(scale_factor=2, mode="nearest"), *_conv(shape.width, shape.width, 3, 1, shape.norm), shape.activation()]
-        layers += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(shape.width, 1, 3, padding=1)]
+        layers += [
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            *_conv(shape.width, shape.width, 3, 1, shape.norm),
+            shape.activation(),
+        ]
+        layers += [
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(shape.width, 1, 3, padding=1),
+        ]
         if shape.linear:
-            pixels = nn.Sequential(nn.Linear(shape.latent, shape.size**2), nn.Unflatten(1, (1, shape.size, shape.size)))
+            pixels = nn.Sequential(
+                nn.Linear(shape.latent, shape.size**2), nn.Unflatten(1, (1, shape.size, shape.size))
+            )
             layers = [Beside(pixels, nn.Sequential(*layers))]
         super().__init__(*layers)
 
 
 def folded(module: Module) -> Module:
-    """The same function for inference: weight norm multiplied out, batch norm drawn into the convolution before it.
+    """The same function for inference: weight norm multiplied out, batch norm drawn into the
+    convolution before it.
 
-    That is the one before it in a Sequential, or the `conv1` of a `bn1`. A copy, in evaluation mode.
+    That is the one before it in a Sequential, or the `conv1` of a `bn1`. A copy, in evaluation
+    mode.
     """
     module = copy.deepcopy(module).eval()
     for part in list(module.modules()):
@@ -276,7 +333,9 @@ def folded(module: Module) -> Module:
 
 
 def _plain(conv: nn.Conv2d) -> nn.Conv2d:
-    """One without parametrizations: torch's way of removing them takes them from all copies of the convolution, which share a class."""
+    """One without parametrizations: torch's way of removing them takes them from all copies of the
+    convolution, which share a class.
+    """
     sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
     plain = nn.Conv2d(*sizes, groups=conv.groups, bias=conv.bias is not None).to(conv.weight.dtype)  # type: ignore[arg-type]
     with torch.no_grad():
@@ -287,7 +346,9 @@ def _plain(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class AutoEncoder(nn.Module):
-    """An encoder and the decoder that it is trained with; answers the picture, within (0, 1) where the shape is not `linear`."""
+    """An encoder and the decoder that it is trained with; answers the picture, within (0, 1) where
+    the shape is not `linear`.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -302,8 +363,12 @@ class AutoEncoder(nn.Module):
         pictures = self.decoder(z).float()
         return pictures if self.encoder.shape.linear else pictures.sigmoid()
 
-    def begin(self, basis: Float[Tensor, "k p"], mean: Float[Tensor, " p"], deviation: float) -> None:
-        """As a linear shape may: z are the directions of `basis` (orthonormal) in units of `deviation`. The networks add nothing yet."""
+    def begin(
+        self, basis: Float[Tensor, "k p"], mean: Float[Tensor, " p"], deviation: float
+    ) -> None:
+        """As a linear shape may: z are the directions of `basis` (orthonormal) in units of
+        `deviation`. The networks add nothing yet.
+        """
         encoder, decoder = self.encoder[-1], self.decoder[-1]
         assert isinstance(encoder, Beside) and isinstance(decoder, Beside)
         encoder.begin(basis / deviation, -(basis @ mean) / deviation)

@@ -1,4 +1,6 @@
-"""The published regressors on a backbone: CNN-VS answers a pose from one picture, Siame-se(3) six numbers from two."""
+"""The published regressors on a backbone: CNN-VS answers a pose from one picture, Siame-se(3) six
+numbers from two.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,15 +14,23 @@ from deepservo.nets.backbones import backbone, normalised
 
 Loss = Literal["four", "two", "fixed"]
 GROUPS: Mapping[str, tuple[slice, ...]] = MappingProxyType(
-    {"four": (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 6)), "two": (slice(0, 3), slice(3, 6)), "fixed": ()}
+    {
+        "four": (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 6)),
+        "two": (slice(0, 3), slice(3, 6)),
+        "fixed": (),
+    }
 )
-"""Which of the six numbers share a weight: |v_xy|, |v_z|, |w_xy|, |w_z| (Siame-se(3) Eq. 6); translation, rotation (Eq. 5); none does."""
+"""Which of the six numbers share a weight: |v_xy|, |v_z|, |w_xy|, |w_z| (Siame-se(3) Eq. 6);
+translation, rotation (Eq. 5); none does.
+"""
 FASTER = 5.0  # the weights' learning rate over that of the network (V-A: 5e-4 over 1e-4)
 BETA = 0.01  # of CNN-VS Eq. 7
 
 
 class OnBackbone(nn.Module):
-    """A network that begins with a backbone and takes grey or colour pictures of size x size in [0, 1]."""
+    """A network that begins with a backbone and takes grey or colour pictures of size x size in [0,
+    1].
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -54,22 +64,29 @@ class RegressionNet(OnBackbone):
 class SiameseNet(OnBackbone):
     """Siame-se(3): `f(S(I) - S(I*))`, the same S for both pictures -> (B, 6).
 
-    What the numbers are is the task's affair (`data_siamese.LAWS`). bias: of the first two layers of f, as published. Without, f(0) = 0:
-    where the two pictures are the same the camera stands still, whatever was learned. colour: of the pictures that it learned.
+    What the numbers are is the task's affair (`data_siamese.LAWS`). bias: of the first two layers
+    of f, as published. Without, f(0) = 0: where the two pictures are the same the camera stands
+    still, whatever was learned. colour: of the pictures that it learned.
     """
 
     def __init__(self, backbone: str, bias: bool = True, colour: bool = False) -> None:
         super().__init__(backbone)
         self.bias, self.colour = bias, colour
         self.head = nn.Sequential(
-            nn.Linear(self.backbone.out, 1024, bias), nn.ReLU(), nn.Linear(1024, 256, bias), nn.ReLU(), nn.Linear(256, 6, bias=False)
+            nn.Linear(self.backbone.out, 1024, bias),
+            nn.ReLU(),
+            nn.Linear(1024, 256, bias),
+            nn.ReLU(),
+            nn.Linear(256, 6, bias=False),
         )
 
     def config(self) -> dict[str, Any]:
         """See OnBackbone."""
         return {**super().config(), "bias": self.bias, "colour": self.colour}
 
-    def answer(self, s: Float[Tensor, "b n"], s_goal: Float[Tensor, "#b n"]) -> Float[Tensor, "b 6"]:
+    def answer(
+        self, s: Float[Tensor, "b n"], s_goal: Float[Tensor, "#b n"]
+    ) -> Float[Tensor, "b 6"]:
         """From the features of what is seen, and of the goal."""
         return self.head(s - s_goal)
 
@@ -81,8 +98,8 @@ class Balanced(nn.Module):
         super().__init__()
         self.net, self.groups = net, GROUPS[loss]
         if self.groups:
-            # Adam's steps have the learning rate's length whatever the gradient's: a parameter that counts FASTER times as much is learned
-            # as many times faster.
+            # Adam's steps have the learning rate's length whatever the gradient's: a parameter that
+            # counts FASTER times as much is learned as many times faster.
             self.scaled = nn.Parameter(torch.zeros(len(self.groups)))
 
     @property
@@ -91,7 +108,9 @@ class Balanced(nn.Module):
         return FASTER * self.scaled
 
     def loss(self, error: Float[Tensor, "b 6"], distance: float) -> Tensor:
-        """`sum |error_s|^2 / (2 sigma_s^2) + log prod sigma_s` over the groups, the batch's mean (Eq. 6); without groups CNN-VS's."""
+        """`sum |error_s|^2 / (2 sigma_s^2) + log prod sigma_s` over the groups, the batch's mean
+        (Eq. 6); without groups CNN-VS's.
+        """
         if not self.groups:
             return metres_and_degrees(error, distance)
         squared = torch.stack([error[:, group].square().sum(1).mean() for group in self.groups])
@@ -99,6 +118,8 @@ class Balanced(nn.Module):
 
 
 def metres_and_degrees(error: Float[Tensor, "b 6"], distance: float) -> Tensor:
-    """`|t|^2 + beta |theta u|^2`, t [m], theta u [deg] (CNN-VS Eq. 7), of errors in the scene's distance and radians; the batch's mean."""
+    """`|t|^2 + beta |theta u|^2`, t [m], theta u [deg] (CNN-VS Eq. 7), of errors in the scene's
+    distance and radians; the batch's mean.
+    """
     t, thetau = distance * error[:, :3], error[:, 3:].rad2deg()
     return (t.square().sum(1) + BETA * thetau.square().sum(1)).mean()

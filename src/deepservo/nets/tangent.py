@@ -1,7 +1,9 @@
-"""Forward differentiation through a network: its answer and how that changes along given directions, in one pass (AEVS Eq. 11, 16, 17).
+"""Forward differentiation through a network: its answer and how that changes along given
+directions, in one pass (AEVS Eq. 11, 16, 17).
 
-Six tangent pictures travel with the picture as one batch. A convolution treats them as pictures, but without its bias; a ReLU or a
-maximum lets through of each tangent what it lets through of the picture. `torch.func.jvp` is the slow plain twin.
+Six tangent pictures travel with the picture as one batch. A convolution treats them as pictures,
+but without its bias; a ReLU or a maximum lets through of each tangent what it lets through of the
+picture. `torch.func.jvp` is the slow plain twin.
 """
 
 from collections.abc import Callable
@@ -18,12 +20,15 @@ Rule = Callable[[nn.Module, Tensor, int], Tensor]
 def with_tangents(
     net: nn.Module, images: Float[Tensor, "b c h w"], tangents: Float[Tensor, "b n c h w"]
 ) -> tuple[Float[Tensor, "b *k"], Float[Tensor, "b *k n"]]:
-    """The network's answer, and its derivative along each of the n tangents. The network is in evaluation mode, best `folded`.
+    """The network's answer, and its derivative along each of the n tangents. The network is in
+    evaluation mode, best `folded`.
 
     Raises TypeError, naming it, for a layer that has no rule in RULES.
     """
     B, n = tangents.shape[:2]
-    both = torch.cat([images[None], tangents.transpose(0, 1)]).flatten(0, 1)  # picture b, then its n tangents, each B apart
+    both = torch.cat([images[None], tangents.transpose(0, 1)]).flatten(
+        0, 1
+    )  # picture b, then its n tangents, each B apart
     out = _push(net, both, B).unflatten(0, (n + 1, B))
     return out[0], out[1:].movedim(0, -1)
 
@@ -36,7 +41,10 @@ def _push(module: nn.Module, both: Tensor, B: int) -> Tensor:
         for layer in module:
             both = _push(layer, both, B)
         return both
-    raise TypeError(f"{type(module).__name__} has no rule for tangents: add one to RULES of deepservo.nets.tangent")
+    raise TypeError(
+        f"{type(module).__name__} has no rule for tangents: add one to RULES of "
+        "deepservo.nets.tangent"
+    )
 
 
 def _linear(call: Callable[[nn.Module, Tensor], Tensor]) -> Rule:
@@ -58,11 +66,17 @@ def _matrix(module: nn.Module, both: Tensor) -> Tensor:
 
 def _conv(module: nn.Module, both: Tensor) -> Tensor:
     assert isinstance(module, nn.Conv2d)
-    return torch.nn.functional.conv2d(both, module.weight, None, module.stride, module.padding, module.dilation, module.groups)
+    return torch.nn.functional.conv2d(
+        both, module.weight, None, module.stride, module.padding, module.dilation, module.groups
+    )
 
 
 def _batch_norm(module: nn.Module, both: Tensor, B: int) -> Tensor:
-    assert isinstance(module, nn.BatchNorm2d) and module.running_var is not None and module.running_mean is not None
+    assert (
+        isinstance(module, nn.BatchNorm2d)
+        and module.running_var is not None
+        and module.running_mean is not None
+    )
     scale = module.weight / (module.running_var + module.eps).sqrt()
     out = both * scale[:, None, None]
     out[:B] += (module.bias - module.running_mean * scale)[:, None, None]
@@ -70,7 +84,11 @@ def _batch_norm(module: nn.Module, both: Tensor, B: int) -> Tensor:
 
 
 def _instance_norm(module: nn.Module, both: Tensor, B: int) -> Tensor:
-    assert isinstance(module, nn.InstanceNorm2d) and not module.affine and not module.track_running_stats
+    assert (
+        isinstance(module, nn.InstanceNorm2d)
+        and not module.affine
+        and not module.track_running_stats
+    )
     centred = both - both.mean((2, 3), keepdim=True)
     x, t = centred[:B], centred[B:].unflatten(0, (-1, B))
     variance = x.square().mean((2, 3), keepdim=True) + module.eps
@@ -103,7 +121,9 @@ def _silu(_: nn.Module, both: Tensor, B: int) -> Tensor:
 
 def _max_pool(module: nn.Module, both: Tensor, B: int) -> Tensor:
     assert isinstance(module, nn.MaxPool2d)
-    largest, where = torch.nn.functional.max_pool2d(both[:B], module.kernel_size, module.stride, module.padding, return_indices=True)
+    largest, where = torch.nn.functional.max_pool2d(
+        both[:B], module.kernel_size, module.stride, module.padding, return_indices=True
+    )
     index = where.flatten(2).repeat(len(both) // B - 1, 1, 1)
     carried = both[B:].flatten(2).gather(2, index).unflatten(2, largest.shape[2:])
     return torch.cat([largest, carried])
@@ -111,7 +131,9 @@ def _max_pool(module: nn.Module, both: Tensor, B: int) -> Tensor:
 
 def _block(module: nn.Module, both: Tensor, B: int) -> Tensor:
     assert isinstance(module, Block)
-    return _push(module.activation, _push(module.skip, both, B) + _push(module.residual, both, B), B)
+    return _push(
+        module.activation, _push(module.skip, both, B) + _push(module.residual, both, B), B
+    )
 
 
 def _beside(module: nn.Module, both: Tensor, B: int) -> Tensor:

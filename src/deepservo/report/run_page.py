@@ -1,6 +1,8 @@
-"""The report page: everything a run of `deepservo demo` or `deepservo servo` has to show, in one file that opens offline.
+"""The report page: everything a run of `deepservo demo` or `deepservo servo` has to show, in one
+file that opens offline.
 
-Here the numbers and pictures are chosen, rounded and packed; `run_page.html` beside this file lays them out, `run_page.js` draws them.
+Here the numbers and pictures are chosen, rounded and packed; `run_page.html` beside this file lays
+them out, `run_page.js` draws them.
 """
 
 import base64
@@ -35,12 +37,16 @@ LOST = 1.5  # which ends where it is so many times as far off as the farthest st
 LINES = 100  # runs drawn one by one on the whole page; medians and counts are always over all runs
 FRAMES = 40  # of an animation
 TILE = 176  # width of a small picture [px]
-Look = Callable[[Tensor], Tensor]  # poses T_world_cam (n, 4, 4) to what a camera sees there (n, c, h, w)
+Look = Callable[
+    [Tensor], Tensor
+]  # poses T_world_cam (n, 4, 4) to what a camera sees there (n, c, h, w)
 
 
 @dataclass(frozen=True)
 class RunSet:
-    """B runs that belong together: one method on one set of starts. Raises InputError where the parts do not fit."""
+    """B runs that belong together: one method on one set of starts. Raises InputError where the
+    parts do not fit.
+    """
 
     label: str
     """e.g. "cnn+dvs · lookat-rz · coffee"."""
@@ -48,7 +54,9 @@ class RunSet:
     goal: Float[Tensor, "b c h w"]
     """Goal picture(s) in [0, 1]: one, or one a run."""
     Ts_world_goal: Float[Tensor, "b 4 4"] | None
-    """One goal pose, or one a run; None when it is unknown: then the image error stands in for the pose error."""
+    """One goal pose, or one a run; None when it is unknown: then the image error stands in for the
+    pose error.
+    """
     converged: Bool[Tensor, " b"] | None
     """Which runs came home; None when unknown."""
 
@@ -62,7 +70,9 @@ class RunSet:
             ("converged", self.converged, (B,)),
         ):
             if value is not None and len(value) not in sizes:
-                raise InputError(f"report: '{self.label}' has {B} runs, but {name} has {len(value)} entries")
+                raise InputError(
+                    f"report: '{self.label}' has {B} runs, but {name} has {len(value)} entries"
+                )
 
 
 def write_report(
@@ -79,9 +89,10 @@ def write_report(
 ) -> None:
     """Write the page to `path`, all at once: a reader never finds half of it.
 
-    rows: rows of results.json. runs: what to draw, in the order of the menu; the sentence at the top is about the first.
-    Pictures are rendered again from the poses: as `look` sees them, or of the flat scene when it is not given. training: method,
-    steps, seconds, parameters, batch, seed, loss ([[step, loss], ...]), picture, minutes (or None); None when nothing was trained.
+    rows: rows of results.json. runs: what to draw, in the order of the menu; the sentence at the
+    top is about the first. Pictures are rendered again from the poses: as `look` sees them, or of
+    the flat scene when it is not given. training: method, steps, seconds, parameters, batch, seed,
+    loss ([[step, loss], ...]), picture, minutes (or None); None when nothing was trained.
     note: a sentence for below the first one.
     """
     if not runs:
@@ -92,16 +103,29 @@ def write_report(
         "rows": rows,
         "sets": [_pack(run, look, camera, lines, movies) for run in runs],
         "camera": asdict(camera),
-        "scene": {"width": scene.width, "height": scene.height, "centre": scene.centre, "picture": _webp(_small(scene.texture, 96))},
+        "scene": {
+            "width": scene.width,
+            "height": scene.height,
+            "centre": scene.centre,
+            "picture": _webp(_small(scene.texture, 96)),
+        },
         "training": training and {**training, "loss": _thin(training["loss"], 2 * POINTS)},
     }
-    top = re.sub(r"(\d) (mm|deg)\b", "\\1\N{NO-BREAK SPACE}\\2", sentence(runs[0]))  # a number and its unit stay in one line
-    words = {"title": title, "sentence": top if len(runs) == 1 else f"{runs[0].label}: {top}", "note": note}
+    top = re.sub(
+        r"(\d) (mm|deg)\b", "\\1\N{NO-BREAK SPACE}\\2", sentence(runs[0])
+    )  # a number and its unit stay in one line
+    words = {
+        "title": title,
+        "sentence": top if len(runs) == 1 else f"{runs[0].label}: {top}",
+        "note": note,
+    }
     write_page(path, "run_page", words, data)
 
 
 def write_page(path: Path, name: str, words: dict[str, str], data: dict) -> None:
-    """Write one of the pages of this folder, its text and data filled in, its style, scripts and plotly inside it."""
+    """Write one of the pages of this folder, its text and data filled in, its style, scripts and
+    plotly inside it.
+    """
     files = resources.files("deepservo.report")
     parts = {
         **{key: html.escape(text) for key, text in words.items()},
@@ -110,22 +134,30 @@ def write_page(path: Path, name: str, words: dict[str, str], data: dict) -> None
         "plotly": get_plotlyjs(),
         "script": (files / f"{name}.js").read_text("utf-8"),
         # "<" could end the script element, and JSON has no NaN
-        "data": json.dumps(_tidy(data), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "data": json.dumps(
+            _tidy(data), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        ).replace("<", "\\u003c"),
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], (files / f"{name}.html").read_text("utf-8"))
+    page = re.sub(
+        r"\{\{(\w+)\}\}", lambda match: parts[match[1]], (files / f"{name}.html").read_text("utf-8")
+    )
     with replacing(Path(path)) as beside:
         beside.write_text(page, "utf-8")
 
 
 def sentence(run: RunSet) -> str:
-    """The result in one sentence; the median is over the runs that came home, or over all when none did."""
+    """The result in one sentence; the median is over the runs that came home, or over all when none
+    did.
+    """
     errors, home, B = _errors(run), run.converged, len(run.trajectory.steps)
     among = home if home is not None and bool(home.any()) else torch.ones(B, dtype=torch.bool)
     if errors is not None:
         mm, deg = (_number(float(np.median(e[-1][among]))) for e in errors)
         end = f"{mm} mm and {deg} deg from the goal"
     else:
-        error = float(torch.from_numpy(_last(run.trajectory.image_error.numpy()))[among].nanmedian())
+        error = float(
+            torch.from_numpy(_last(run.trajectory.image_error.numpy()))[among].nanmedian()
+        )
         end = (
             f"at an image error of {_number(error)} (1 is black against white)"
             if math.isfinite(error)
@@ -141,18 +173,30 @@ def sentence(run: RunSet) -> str:
 
 
 def _number(x: float) -> str:
-    """Three significant digits, five decimals at most, without exponents; `num` of run_page.js does the same."""
+    """Three significant digits, five decimals at most, without exponents; `num` of run_page.js does
+    the same.
+    """
     if 0 < abs(x) < 1e-5:
         return "less than 0.00001"
-    return f"{x:.0f}" if abs(x) >= 1000 else f"{x:.5f}".rstrip("0") if 0 < abs(x) < 1e-3 else f"{x:.3g}"
+    return (
+        f"{x:.0f}"
+        if abs(x) >= 1000
+        else f"{x:.5f}".rstrip("0")
+        if 0 < abs(x) < 1e-3
+        else f"{x:.3g}"
+    )
 
 
 def _errors(run: RunSet, index: np.ndarray | slice = slice(None)) -> tuple[Tensor, Tensor] | None:
-    """Distance to the goal [mm, deg], (steps, B), at the steps of `index`; None when a pose is unknown."""
+    """Distance to the goal [mm, deg], (steps, B), at the steps of `index`; None when a pose is
+    unknown.
+    """
     Ts = run.trajectory.Ts_world_cam[index]
     if run.Ts_world_goal is None or not torch.isfinite(Ts).all():
         return None
-    metres, radians = se3.distance(run.Ts_world_goal.double().expand(Ts.shape[1], 4, 4), Ts.double())
+    metres, radians = se3.distance(
+        run.Ts_world_goal.double().expand(Ts.shape[1], 4, 4), Ts.double()
+    )
     return 1e3 * metres, torch.rad2deg(radians)
 
 
@@ -190,13 +234,15 @@ def _tidy(value: object) -> object:
 
 
 def _pack(run: RunSet, look: Look, camera: Camera, lines: int, movies: int) -> dict:
-    """Everything the page draws of one RunSet; poses that are unknown leave their parts out (None)."""
+    """Everything the page draws of one RunSet; poses that are unknown leave their parts out
+    (None).
+    """
     t = run.trajectory
     B, steps = len(t.steps), t.steps.numpy()
     errors = _errors(run)
     mm, deg = errors if errors else (torch.full((2, B), torch.nan),) * 2
     image = t.image_error.double().numpy()
-    fine = (t.stage > 0).numpy()
+    fine = (t.refining > 0).numpy()
     handover = np.where(fine.any(0), fine.argmax(0), -1)
     difficulty = (mm[0].numpy() if errors else np.nan_to_num(image[0])).argsort(kind="stable")
     roles = _roles(run, difficulty, _last(image) if not errors else mm[-1].numpy())
@@ -204,7 +250,9 @@ def _pack(run: RunSet, look: Look, camera: Camera, lines: int, movies: int) -> d
     seen = bool(torch.isfinite(t.Ts_world_cam).all())
     offset = torch.full((B, 3), torch.nan)
     if errors and run.Ts_world_goal is not None:
-        T_goal_cam = se3.inverse(run.Ts_world_goal.double().expand(B, 4, 4)) @ t.Ts_world_cam[0].double()
+        T_goal_cam = (
+            se3.inverse(run.Ts_world_goal.double().expand(B, 4, 4)) @ t.Ts_world_cam[0].double()
+        )
         offset = 1e3 * T_goal_cam[:, :3, 3]
     return {
         "label": run.label,
@@ -212,9 +260,15 @@ def _pack(run: RunSet, look: Look, camera: Camera, lines: int, movies: int) -> d
         "goal": _webp(_small(run.goal[0], 2 * TILE)),
         "poses": seen,
         "known": errors is not None,
-        "start_mm": mm[0], "start_deg": deg[0], "end_mm": mm[-1], "end_deg": deg[-1],
-        "start_image": image[0], "end_image": _last(image),
-        "x": offset[:, 0], "y": offset[:, 1], "z": offset[:, 2],
+        "start_mm": mm[0],
+        "start_deg": deg[0],
+        "end_mm": mm[-1],
+        "end_deg": deg[-1],
+        "start_image": image[0],
+        "end_image": _last(image),
+        "x": offset[:, 0],
+        "y": offset[:, 1],
+        "z": offset[:, 2],
         "steps": steps,
         "home": run.converged,
         "reason": t.reason,
@@ -223,17 +277,27 @@ def _pack(run: RunSet, look: Look, camera: Camera, lines: int, movies: int) -> d
         "drawn": drawn,
         "curves": _curves(run, drawn),
         "space": _space(run, camera, drawn) if seen else None,
-        "film": [_film(run, look, i, ", ".join(words)) for i, words in roles.items()][:6] if seen else [],
-        "movies": [_movie(run, look, i, handover[i]) for i in _movie_runs(run, difficulty)[:movies]] if seen else [],
-    }  # fmt: skip
+        "film": [_film(run, look, i, ", ".join(words)) for i, words in roles.items()][:6]
+        if seen
+        else [],
+        "movies": [_movie(run, look, i, handover[i]) for i in _movie_runs(run, difficulty)[:movies]]
+        if seen
+        else [],
+    }
 
 
 def _roles(run: RunSet, difficulty: np.ndarray, end: np.ndarray) -> dict[int, list[str]]:
     """The runs worth a picture, failures first, and why each is."""
     known = run.converged is not None
-    home = run.converged.numpy() if run.converged is not None else np.ones(len(difficulty), dtype=bool)
+    home = (
+        run.converged.numpy() if run.converged is not None else np.ones(len(difficulty), dtype=bool)
+    )
     first = [(int(i), "did not come home") for i in np.flatnonzero(~home)[:2]]
-    named = [(difficulty[0], "nearest start"), (difficulty[(len(difficulty) - 1) // 2], "median start"), (difficulty[-1], "farthest start")]
+    named = [
+        (difficulty[0], "nearest start"),
+        (difficulty[(len(difficulty) - 1) // 2], "median start"),
+        (difficulty[-1], "farthest start"),
+    ]
     steps = run.trajectory.steps.numpy()
     named += [(steps.argmax(), "slowest")] if steps.min() < steps.max() else []
     last = "home, but farthest off" if known else "ended least like its goal"
@@ -247,11 +311,14 @@ def _roles(run: RunSet, difficulty: np.ndarray, end: np.ndarray) -> dict[int, li
 def _movie_runs(run: RunSet, difficulty: np.ndarray) -> list[int]:
     """The median start, the first failure, the farthest start."""
     failed = [] if run.converged is None else (~run.converged).nonzero().flatten().tolist()[:1]
-    return list(dict.fromkeys([int(difficulty[(len(difficulty) - 1) // 2]), *failed, int(difficulty[-1])]))
+    return list(
+        dict.fromkeys([int(difficulty[(len(difficulty) - 1) // 2]), *failed, int(difficulty[-1])])
+    )
 
 
 def _curves(run: RunSet, drawn: np.ndarray) -> dict:
-    """Errors and speeds against the step: the median over all runs, and the runs `drawn` until they stop.
+    """Errors and speeds against the step: the median over all runs, and the runs `drawn` until they
+    stop.
 
     In the median a run that has stopped keeps its last errors and stands still.
     """
@@ -259,29 +326,46 @@ def _curves(run: RunSet, drawn: np.ndarray) -> dict:
     steps = t.steps.numpy()
     grid = _spread(len(t.Ts_world_cam), POINTS)
     before = grid[:-1]  # pictures and velocities are one fewer than poses
-    going = before[:, None] < steps
+    active = before[:, None] < steps
     v = t.v_cam[before].double()
-    image = np.where(going, t.image_error[before].double().numpy(), np.nan)
+    image = np.where(active, t.image_error[before].double().numpy(), np.nan)
     speed, turn = 1e3 * v[..., :3].norm(dim=-1).numpy(), np.degrees(v[..., 3:].norm(dim=-1).numpy())
-    kinds = {"image": (image, _held(image), steps), "speed": (speed, speed * going, steps), "turn": (turn, turn * going, steps)}
+    kinds = {
+        "image": (image, _held(image), steps),
+        "speed": (speed, speed * active, steps),
+        "turn": (turn, turn * active, steps),
+    }
     if errors := _errors(run, grid):
-        kinds |= {name: (e.numpy(), e.numpy(), steps + 1) for name, e in zip(("mm", "deg"), errors, strict=True)}
+        kinds |= {
+            name: (e.numpy(), e.numpy(), steps + 1)
+            for name, e in zip(("mm", "deg"), errors, strict=True)
+        }
     curves: dict[str, object] = {"step": grid}
     for name, (values, held, until) in kinds.items():
-        median = [float(np.median(seen)) if len(seen := row[np.isfinite(row)]) else math.nan for row in held]
-        curves[name] = {"median": [m or math.nan for m in median], "lines": [values[grid[: len(values)] < until[i], i] for i in drawn]}
+        median = [
+            float(np.median(seen)) if len(seen := row[np.isfinite(row)]) else math.nan
+            for row in held
+        ]
+        curves[name] = {
+            "median": [m or math.nan for m in median],
+            "lines": [values[grid[: len(values)] < until[i], i] for i in drawn],
+        }
     return curves
 
 
 def even(path: np.ndarray, points: int) -> np.ndarray:
-    """A path (n, 3) thinned to about `points` that lie evenly along it: runs slow down at its end."""
+    """A path (n, 3) thinned to about `points` that lie evenly along it: runs slow down at its
+    end.
+    """
     length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))]
     at = np.searchsorted(length, np.linspace(0, length[-1], points)).clip(max=len(path) - 1)
     return path[np.unique(np.r_[0, at, len(path) - 1])]
 
 
 def until_lost(path: np.ndarray, farthest: float) -> np.ndarray:
-    """A path (n, 3) about its goal as far as it is drawn: beside a camera that flies off all others would be one dot."""
+    """A path (n, 3) about its goal as far as it is drawn: beside a camera that flies off all others
+    would be one dot.
+    """
     lost = np.linalg.norm(path, axis=1) > LOST * farthest
     return path[: max(1, int(lost.argmax()))] if lost.any() else path
 
@@ -300,9 +384,26 @@ def _space(run: RunSet, camera: Camera, drawn: np.ndarray) -> dict:
     goals = []
     if run.Ts_world_goal is not None:
         w, h = camera.width - 0.5, camera.height - 0.5
-        corners = torch.tensor([[-0.5, -0.5, 1], [w, -0.5, 1], [w, h, 1], [-0.5, h, 1]], dtype=torch.float64) @ camera.K_inv.T
+        corners = (
+            torch.tensor(
+                [[-0.5, -0.5, 1], [w, -0.5, 1], [w, h, 1], [-0.5, h, 1]], dtype=torch.float64
+            )
+            @ camera.K_inv.T
+        )
         eye = torch.zeros(3, dtype=torch.float64)
-        outline = torch.stack([eye, *corners[:2], eye, *corners[2:], eye, corners[0], corners[3], corners[2], corners[1]])
+        outline = torch.stack(
+            [
+                eye,
+                *corners[:2],
+                eye,
+                *corners[2:],
+                eye,
+                corners[0],
+                corners[3],
+                corners[2],
+                corners[1],
+            ]
+        )
         for T in torch.unique(run.Ts_world_goal.double(), dim=0)[:12]:
             size = 0.12 * T[2, 3].abs()
             goals.append(outline * size @ T[:3, :3].T + T[:3, 3])
@@ -318,9 +419,13 @@ def _film(run: RunSet, look: Look, i: int, role: str) -> dict:
 
 
 def _movie(run: RunSet, look: Look, i: int, handover: int) -> dict:
-    """Sheets of what camera i sees and of the difference to its goal, at steps that thin out as the motion does."""
+    """Sheets of what camera i sees and of the difference to its goal, at steps that thin out as the
+    motion does.
+    """
     n = int(run.trajectory.steps[i])
-    steps = set(np.geomspace(1, n + 1, FRAMES).round().astype(int) - 1) | ({max(handover - 1, 0), handover} if handover >= 0 else set())
+    steps = set(np.geomspace(1, n + 1, FRAMES).round().astype(int) - 1) | (
+        {max(handover - 1, 0), handover} if handover >= 0 else set()
+    )
     at = sorted(int(s) for s in steps)
     goal = _small(run.goal[i if len(run.goal) > 1 else 0], TILE)
     views = [_small(view, TILE) for view in look(run.trajectory.Ts_world_cam[at, i])]
@@ -339,14 +444,20 @@ def _movie(run: RunSet, look: Look, i: int, handover: int) -> dict:
         "mm": errors[0][:, i] if errors else None,
         "deg": errors[1][:, i] if errors else None,
         "image": [t.image_error[s, i] if s < n else None for s in at],
-        "fine": [bool(t.stage[min(s, n - 1), i]) for s in at] if bool(t.stage.any()) else None,
+        "fine": [bool(t.refining[min(s, n - 1), i]) for s in at]
+        if bool(t.refining.any())
+        else None,
     }
 
 
-def _before_plane(scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n c h w"]:
+def _before_plane(
+    scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]
+) -> Float[Tensor, "n c h w"]:
     """What the camera sees from there; the plain background where it has gone through the plane."""
     Ts = Ts_world_cam.to(scene.texture.device).double()
-    views = torch.full((len(Ts), scene.texture.shape[0], camera.height, camera.width), scene.background)
+    views = torch.full(
+        (len(Ts), scene.texture.shape[0], camera.height, camera.width), scene.background
+    )
     front = Ts[:, 2, 3] < 0
     if front.any():
         views[front.cpu()] = scene.render(camera, Ts[front]).float().cpu()
@@ -355,22 +466,37 @@ def _before_plane(scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor
 
 def _small(picture: Float[Tensor, "c h w"], width: int) -> np.ndarray:
     """(h, w, 3) float32 RGB, at most `width` wide."""
-    array = picture.detach().float().cpu().expand(3, *picture.shape[1:]).permute(1, 2, 0).contiguous().numpy()
+    array = (
+        picture.detach()
+        .float()
+        .cpu()
+        .expand(3, *picture.shape[1:])
+        .permute(1, 2, 0)
+        .contiguous()
+        .numpy()
+    )
     scale = min(1.0, width / array.shape[1])
     size = (max(1, round(array.shape[1] * scale)), max(1, round(array.shape[0] * scale)))
     return cv2.resize(array, size, interpolation=cv2.INTER_AREA)
 
 
 def _difference(view: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Black where equal, orange where brighter than the goal, blue where darker; full at half the grey range."""
+    """Black where equal, orange where brighter than the goal, blue where darker; full at half the
+    grey range.
+    """
     d = 2 * (view.mean(2, keepdims=True) - goal.mean(2, keepdims=True))
-    return d.clip(0, 1) * np.array([1.0, 0.62, 0.12], np.float32) + (-d).clip(0, 1) * np.array([0.25, 0.62, 1.0], np.float32)
+    return d.clip(0, 1) * np.array([1.0, 0.62, 0.12], np.float32) + (-d).clip(0, 1) * np.array(
+        [0.25, 0.62, 1.0], np.float32
+    )
 
 
 def _sheet(pictures: list[np.ndarray], columns: int) -> np.ndarray:
     """Pictures of one size, row by row on one."""
     empty = [np.zeros_like(pictures[0])] * (-len(pictures) % columns)
-    rows = [np.concatenate((pictures + empty)[k : k + columns], 1) for k in range(0, len(pictures), columns)]
+    rows = [
+        np.concatenate((pictures + empty)[k : k + columns], 1)
+        for k in range(0, len(pictures), columns)
+    ]
     return np.concatenate(rows, 0)
 
 
@@ -379,5 +505,8 @@ def _webp(picture: np.ndarray) -> str:
     bytes_bgr = (255 * np.nan_to_num(picture[..., ::-1])).round().clip(0, 255).astype(np.uint8)
     ok, packed = cv2.imencode(".webp", bytes_bgr, [cv2.IMWRITE_WEBP_QUALITY, 75])
     if not ok:
-        raise InputError(f"report: a picture of {picture.shape[1]} x {picture.shape[0]} pixels could not be packed")
+        raise InputError(
+            f"report: a picture of {picture.shape[1]} x {picture.shape[0]} pixels could not be "
+            "packed"
+        )
     return "data:image/webp;base64," + base64.b64encode(packed.tobytes()).decode()

@@ -1,4 +1,5 @@
-"""What the world does to a picture: lights, occlusions, noise, brightness, erasing. (B, C, H, W) in, the same out, in [0, 1].
+"""What the world does to a picture: lights, occlusions, noise, brightness, erasing. (B, C, H, W)
+in, the same out, in [0, 1].
 
 Random numbers come from the generator given. Each function draws for the whole batch at once.
 """
@@ -21,12 +22,16 @@ def _rand(images: Tensor, generator: torch.Generator, low: float, high: float) -
     return low + (high - low) * torch.rand(len(images), 1, 1, 1, generator=generator)
 
 
-def brightness(images: Images, generator: torch.Generator, low: float = 0.4, high: float = 1.6) -> Images:
+def brightness(
+    images: Images, generator: torch.Generator, low: float = 0.4, high: float = 1.6
+) -> Images:
     """Multiply by a factor in [low, high]."""
     return (images * _rand(images, generator, low, high)).clamp(0, 1)
 
 
-def contrast(images: Images, generator: torch.Generator, low: float = 0.6, high: float = 1.4) -> Images:
+def contrast(
+    images: Images, generator: torch.Generator, low: float = 0.6, high: float = 1.4
+) -> Images:
     """Scale about the image's mean by a factor in [low, high]."""
     mean = images.mean((1, 2, 3), keepdim=True)
     return (mean + (images - mean) * _rand(images, generator, low, high)).clamp(0, 1)
@@ -38,7 +43,9 @@ def noise(images: Images, generator: torch.Generator, deviation: float | Tensor 
 
 
 def blur(images: Images, generator: torch.Generator, probability: float = 0.5) -> Images:
-    """Mix each image, with a probability, with the mean of every pixel and its eight neighbours, by a share of its own, twice."""
+    """Mix each image, with a probability, with the mean of every pixel and its eight neighbours, by
+    a share of its own, twice.
+    """
     share = _rand(images, generator, 0, 1) * (_rand(images, generator, 0, 1) < probability)
     for _ in range(2):
         images = images + share * (_mean_about(images) - images)
@@ -46,7 +53,9 @@ def blur(images: Images, generator: torch.Generator, probability: float = 0.5) -
 
 
 def _mean_about(images: Images) -> Images:
-    """Of each pixel and its neighbours that there are: `avg_pool2d(images, 3, 1, 1, count_include_pad=False)`, in a third of the time."""
+    """Of each pixel and its neighbours that there are: `avg_pool2d(images, 3, 1, 1,
+    count_include_pad=False)`, in a third of the time.
+    """
     for axis, size in ((2, images.shape[2]), (3, images.shape[3])):
         total, count = images.clone(), torch.full((size,), 3.0)
         total.narrow(axis, 0, size - 1).add_(images.narrow(axis, 1, size - 1))
@@ -57,9 +66,15 @@ def _mean_about(images: Images) -> Images:
     return images
 
 
-def defocus(images: Images, generator: torch.Generator, most: float, probability: float = 0.5) -> Images:
-    """Blur each image, with a probability, by a Gaussian of its own, of a deviation of up to `most` pixels, and a fifth of that or more."""
-    deviation = _rand(images, generator, most / 5, most) * (_rand(images, generator, 0, 1) < probability)
+def defocus(
+    images: Images, generator: torch.Generator, most: float, probability: float = 0.5
+) -> Images:
+    """Blur each image, with a probability, by a Gaussian of its own, of a deviation of up to `most`
+    pixels, and a fifth of that or more.
+    """
+    deviation = _rand(images, generator, most / 5, most) * (
+        _rand(images, generator, 0, 1) < probability
+    )
     for axis in (2, 3):
         k = torch.arange(float(images.shape[axis]))
         weights = torch.exp(-(k[:, None] - k).square() / (2 * deviation.square() + 1e-6))
@@ -68,13 +83,26 @@ def defocus(images: Images, generator: torch.Generator, most: float, probability
     return images
 
 
-def fewer_pixels(images: Images, generator: torch.Generator, fewest: float = 0.25, probability: float = 0.2) -> Images:
-    """Show each image, with a probability, as one of fewer pixels a side (down to `fewest` of its own) that was made larger again."""
-    level = (_rand(images, generator, 0, 1) / probability * COARSENESSES).long().clamp(max=COARSENESSES)[:, 0, 0, 0]
+def fewer_pixels(
+    images: Images, generator: torch.Generator, fewest: float = 0.25, probability: float = 0.2
+) -> Images:
+    """Show each image, with a probability, as one of fewer pixels a side (down to `fewest` of its
+    own) that was made larger again.
+    """
+    level = (
+        (_rand(images, generator, 0, 1) / probability * COARSENESSES)
+        .long()
+        .clamp(max=COARSENESSES)[:, 0, 0, 0]
+    )
     for axis in (2, 3):
         shown = torch.eye(images.shape[axis])[None]
         shares = [1 - (1 - fewest) * (k + 1) / COARSENESSES for k in range(COARSENESSES)]
-        down = [torch.nn.functional.interpolate(shown, max(2, round(share * shown.shape[1])), mode="area") for share in shares]
+        down = [
+            torch.nn.functional.interpolate(
+                shown, max(2, round(share * shown.shape[1])), mode="area"
+            )
+            for share in shares
+        ]
         up = [torch.nn.functional.interpolate(each, shown.shape[1], mode="linear") for each in down]
         weights = torch.cat([*up, shown]).mT[level][:, None]
         images = weights @ images if axis == 2 else images @ weights.mT
@@ -83,7 +111,9 @@ def fewer_pixels(images: Images, generator: torch.Generator, fewest: float = 0.2
 
 def exposure(images: Images, generator: torch.Generator, most: float = 3.3) -> Images:
     """Multiply by a factor between 1 / most and most: what is too bright saturates."""
-    return (images * torch.exp(_rand(images, generator, -math.log(most), math.log(most)))).clamp(0, 1)
+    return (images * torch.exp(_rand(images, generator, -math.log(most), math.log(most)))).clamp(
+        0, 1
+    )
 
 
 def shadow(images: Images, generator: torch.Generator, probability: float = 0.3) -> Images:
@@ -91,7 +121,12 @@ def shadow(images: Images, generator: torch.Generator, probability: float = 0.3)
     x, y = _about(images, generator)
     angle = _rand(images, generator, -math.pi, math.pi)
     dark = torch.sigmoid((angle.cos() * x + angle.sin() * y) / _rand(images, generator, 0.03, 0.18))
-    return images * (1 - dark * _rand(images, generator, 0.15, 0.85) * (_rand(images, generator, 0, 1) < probability))
+    return images * (
+        1
+        - dark
+        * _rand(images, generator, 0.15, 0.85)
+        * (_rand(images, generator, 0, 1) < probability)
+    )
 
 
 def highlight(images: Images, generator: torch.Generator, probability: float = 0.2) -> Images:
@@ -115,7 +150,9 @@ def erase(
     area: tuple[float, float] = (0.02, 0.33),
     fill: Tensor | float = 0.0,
 ) -> Images:
-    """Cover one rectangle (area a share of the image, ratio 0.3 to 3.3) of each image with `fill`, with a probability."""
+    """Cover one rectangle (area a share of the image, ratio 0.3 to 3.3) of each image with `fill`,
+    with a probability.
+    """
     _, _, H, W = images.shape
     a = _rand(images, generator, *area) * H * W
     ratio = torch.exp(_rand(images, generator, math.log(0.3), math.log(3.3)))
@@ -130,7 +167,9 @@ def erase(
 
 @dataclass(frozen=True)
 class Patch:
-    """A piece of another picture: the pixels (h, w) of its box, and which of them (h, w) are its own."""
+    """A piece of another picture: the pixels (h, w) of its box, and which of them (h, w) are its
+    own.
+    """
 
     pixels: Float[Tensor, "h w"]
     mask: Bool[Tensor, "h w"]
@@ -138,9 +177,13 @@ class Patch:
 
 def superpixels(picture: Float[Tensor, "1 h w"], count: int = 30) -> list[Patch]:
     """The picture cut into about `count` pieces along its edges, by SLIC (CNN-VS III-B)."""
-    from skimage.segmentation import slic  # its import takes half a second that a servoing need not pay
+    from skimage.segmentation import (
+        slic,
+    )  # its import takes half a second that a servoing need not pay
 
-    labels = torch.from_numpy(slic(picture[0].numpy(), count, compactness=0.1, channel_axis=None, start_label=0))
+    labels = torch.from_numpy(
+        slic(picture[0].numpy(), count, compactness=0.1, channel_axis=None, start_label=0)
+    )
     found = []
     for label in range(int(labels.max()) + 1):
         y, x = (labels == label).nonzero(as_tuple=True)
@@ -150,14 +193,20 @@ def superpixels(picture: Float[Tensor, "1 h w"], count: int = 30) -> list[Patch]
     return found
 
 
-def cover(images: Images, generator: torch.Generator, patches: Sequence[Patch], probability: float = 0.5) -> Images:
-    """Lay one of the patches over each image, with a probability, its middle anywhere in the image (CNN-VS III-B)."""
+def cover(
+    images: Images, generator: torch.Generator, patches: Sequence[Patch], probability: float = 0.5
+) -> Images:
+    """Lay one of the patches over each image, with a probability, its middle anywhere in the image
+    (CNN-VS III-B).
+    """
     H, W = images.shape[-2:]
     images = images.clone()
     hit = torch.rand(len(images), generator=generator) < probability
     which = torch.randint(len(patches), (len(images),), generator=generator)
     middle = (torch.rand(len(images), 2, generator=generator) * torch.tensor([H, W])).long()
-    for i, (covered, k, v, u) in enumerate(torch.column_stack([hit.long(), which, middle]).tolist()):  # a GPU is asked once
+    for i, (covered, k, v, u) in enumerate(
+        torch.column_stack([hit.long(), which, middle]).tolist()
+    ):  # a GPU is asked once
         if not covered:
             continue
         patch = patches[k]
@@ -169,10 +218,14 @@ def cover(images: Images, generator: torch.Generator, patches: Sequence[Patch], 
     return images
 
 
-def lights(images: Images, generator: torch.Generator, count: int = 3, strength: float = 0.6) -> Images:
-    """Multiply by 1 + a sum of 2D Gaussian spots, bright or dark (CNN-VS Eq. 8-9), random gain, centre and widths.
+def lights(
+    images: Images, generator: torch.Generator, count: int = 3, strength: float = 0.6
+) -> Images:
+    """Multiply by 1 + a sum of 2D Gaussian spots, bright or dark (CNN-VS Eq. 8-9), random gain,
+    centre and widths.
 
-    A spot is a column times a row, and their sum a product of matrices: a sixth of a training step was spent on exponentials.
+    A spot is a column times a row, and their sum a product of matrices: a sixth of a training step
+    was spent on exponentials.
     """
     B, _, H, W = images.shape
     gain, cx, cy = (torch.rand(3, B, count, 1, generator=generator) * 2 - 1).unbind(0)
@@ -183,6 +236,8 @@ def lights(images: Images, generator: torch.Generator, count: int = 3, strength:
 
 
 def as_mlvs(images: Images, generator: torch.Generator) -> Images:
-    """The perturbed goal of `lookat-rz-perturbed`: erased with p 0.5, brightness, contrast, noise 0.05, clipped."""
+    """The perturbed goal of `lookat-rz-perturbed`: erased with p 0.5, brightness, contrast, noise
+    0.05, clipped.
+    """
     images = erase(images, generator)
     return noise(contrast(brightness(images, generator), generator), generator)

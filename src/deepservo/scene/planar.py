@@ -1,4 +1,6 @@
-"""The textured plane z = 0, x right, y down, z away from the camera; the world's origin is its centre, or another point of it."""
+"""The textured plane z = 0, x right, y down, z away from the camera; the world's origin is its
+centre, or another point of it.
+"""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -17,9 +19,10 @@ from deepservo.images.sampler import Pyramid, build_pyramid, sample, sample_cove
 class PlanarScene:
     """A picture, `width` metres wide, on the plane z = 0; its height follows from its aspect.
 
-    texture: (C, H, W) float32 in [0, 1]. background: the grey level around it, white by default. antialias off samples
-    the texture bilinearly at full resolution, as most published simulators do. texel_aspect: how high a texel is on the plane, as a
-    multiple of its width. centre: where the picture's centre lies on the plane [m]. Both are a camera's, where the picture is its view.
+    texture: (C, H, W) float32 in [0, 1]. background: the grey level around it, white by default.
+    antialias off samples the texture bilinearly at full resolution, as most published simulators
+    do. texel_aspect: how high a texel is on the plane, as a multiple of its width. centre: where
+    the picture's centre lies on the plane [m]. Both are a camera's, where the picture is its view.
     """
 
     texture: Float[Tensor, "c h w"]
@@ -32,14 +35,28 @@ class PlanarScene:
 
     def __post_init__(self) -> None:
         if self.texture.ndim != 3 or min(self.texture.shape[1:]) < 2:
-            raise InputError(f"scene: the texture must be (C, H, W), at least 2 x 2, not {tuple(self.texture.shape)}")
+            raise InputError(
+                "scene: the texture must be (C, H, W), at least 2 x 2, not "
+                f"{tuple(self.texture.shape)}"
+            )
         if not torch.isfinite(self.texture).all():
             raise InputError("scene: the texture holds NaN or infinite values")
         if not 0 < self.width < float("inf"):
-            raise InputError(f"scene: the width must be a positive number of metres, not {self.width}")
-        if not (0 < self.texel_aspect < float("inf") and len(self.centre) == 2 and all(map(math.isfinite, self.centre))):
-            raise InputError(f"scene: texels {self.texel_aspect} times as high as wide about {self.centre} are none; give finite numbers")
-        object.__setattr__(self, "pyramid", build_pyramid(self.texture[None].float(), self.antialias))
+            raise InputError(
+                f"scene: the width must be a positive number of metres, not {self.width}"
+            )
+        if not (
+            0 < self.texel_aspect < float("inf")
+            and len(self.centre) == 2
+            and all(map(math.isfinite, self.centre))
+        ):
+            raise InputError(
+                f"scene: texels {self.texel_aspect} times as high as wide about {self.centre} are "
+                "none; give finite numbers"
+            )
+        object.__setattr__(
+            self, "pyramid", build_pyramid(self.texture[None].float(), self.antialias)
+        )
 
     @property
     def height(self) -> float:
@@ -48,33 +65,64 @@ class PlanarScene:
 
     def to(self, device: torch.device) -> "PlanarScene":
         """The scene on that device."""
-        return self if self.texture.device == device else replace(self, texture=self.texture.to(device))
+        return (
+            self
+            if self.texture.device == device
+            else replace(self, texture=self.texture.to(device))
+        )
 
-    def homography(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3 3"]:
-        """Takes camera pixels to texture pixels; float64, third coordinate 1/Z (positive in front) at each pixel."""
+    def homography(
+        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]
+    ) -> Float[Tensor, "b 3 3"]:
+        """Takes camera pixels to texture pixels; float64, third coordinate 1/Z (positive in front)
+        at each pixel.
+        """
         T = se3.inverse(T_world_cam.double())
-        plane = torch.stack([T[:, :3, 0], T[:, :3, 1], T[:, :3, 3]], -1)  # (X, Y, 1) on the plane -> camera frame
+        plane = torch.stack(
+            [T[:, :3, 0], T[:, :3, 1], T[:, :3, 3]], -1
+        )  # (X, Y, 1) on the plane -> camera frame
         h, w = self.texture.shape[1:]
         across = w / self.width
         down, (x, y) = across / self.texel_aspect, self.centre
-        to_texels = [[across, 0, w / 2 - 0.5 - across * x], [0, down, h / 2 - 0.5 - down * y], [0, 0, 1]]
+        to_texels = [
+            [across, 0, w / 2 - 0.5 - across * x],
+            [0, down, h / 2 - 0.5 - down * y],
+            [0, 0, 1],
+        ]
         texel = torch.tensor(to_texels, dtype=torch.float64, device=T.device)
         return texel @ torch.linalg.inv(plane) @ camera.K_inv.to(T.device)
 
     def render(
-        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
+        self,
+        camera: Camera,
+        T_world_cam: Float[Tensor, "b 4 4"],
+        background: Float[Tensor, "b c"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """Images in [0, 1].
 
-        The camera's centre must be at z < 0 (`check_poses`); `background` replaces the scene's own, one colour an image.
+        The camera's centre must be at z < 0 (`check_poses`); `background` replaces the scene's own,
+        one colour an image.
         """
-        return sample(self.pyramid, self.homography(camera, T_world_cam), (camera.height, camera.width), self._around(background))
+        return sample(
+            self.pyramid,
+            self.homography(camera, T_world_cam),
+            (camera.height, camera.width),
+            self._around(background),
+        )
 
     def render_covered(
-        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
+        self,
+        camera: Camera,
+        T_world_cam: Float[Tensor, "b 4 4"],
+        background: Float[Tensor, "b c"] | None = None,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
         """`render`, and per pixel the share that the picture (rather than the background) fills."""
-        return sample_covered(self.pyramid, self.homography(camera, T_world_cam), (camera.height, camera.width), self._around(background))
+        return sample_covered(
+            self.pyramid,
+            self.homography(camera, T_world_cam),
+            (camera.height, camera.width),
+            self._around(background),
+        )
 
     def _around(self, background: Tensor | None) -> Float[Tensor, "b c"]:
         """What is seen beside the picture."""
@@ -83,8 +131,13 @@ class PlanarScene:
         return torch.full((1, self.texture.shape[0]), self.background, device=self.texture.device)
 
     def depth(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b h w"]:
-        """Depth Z [m] of the plane at each pixel's centre; infinite where the pixel looks above the horizon."""
+        """Depth Z [m] of the plane at each pixel's centre; infinite where the pixel looks above the
+        horizon.
+        """
         x, y = camera.xy(torch.float64)
-        R, t = T_world_cam[:, 2, :3].double()[:, :, None, None], T_world_cam[:, 2, 3].double()[:, None, None]
+        R, t = (
+            T_world_cam[:, 2, :3].double()[:, :, None, None],
+            T_world_cam[:, 2, 3].double()[:, None, None],
+        )
         slope = R[:, 0] * x.to(R.device) + R[:, 1] * y.to(R.device) + R[:, 2]
         return torch.where(slope > 0, -t / slope, torch.inf)

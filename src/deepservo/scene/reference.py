@@ -1,4 +1,6 @@
-"""Poses of the camera relative to the reference one, which faces the plane z = 0 from `distance` [m] and sees its origin in the centre."""
+"""Poses of the camera relative to the reference one, which faces the plane z = 0 from `distance`
+[m] and sees its origin in the centre.
+"""
 
 from jaxtyping import Float
 from torch import Tensor

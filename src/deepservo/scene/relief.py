@@ -15,7 +15,9 @@ STEPS = 12  # of the search for where a ray meets the ground
 
 @dataclass(frozen=True)
 class ReliefScene(PlanarScene):
-    """Hills up to `relief` metres high, towards the camera; the same seed gives the same ones. Cameras must stay above them."""
+    """Hills up to `relief` metres high, towards the camera; the same seed gives the same ones.
+    Cameras must stay above them.
+    """
 
     relief: float = 0.1
     seed: int = 0
@@ -24,36 +26,61 @@ class ReliefScene(PlanarScene):
     def __post_init__(self) -> None:
         super().__post_init__()
         rows = max(2, round(HILLS * self.texture.shape[1] / self.texture.shape[2]))
-        coarse = torch.rand(1, 1, rows + 2, HILLS + 2, generator=torch.Generator().manual_seed(self.seed))
-        fine = torch.nn.functional.interpolate(coarse, (16 * rows, 16 * HILLS), mode="bicubic", align_corners=False).clamp(0, 1)
+        coarse = torch.rand(
+            1, 1, rows + 2, HILLS + 2, generator=torch.Generator().manual_seed(self.seed)
+        )
+        fine = torch.nn.functional.interpolate(
+            coarse, (16 * rows, 16 * HILLS), mode="bicubic", align_corners=False
+        ).clamp(0, 1)
         object.__setattr__(self, "heights", fine * self.relief)
 
-    def height_at(self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-        """Height of the ground [m] at plane coordinates [m]; it goes on beside the picture as at its edge."""
+    def height_at(
+        self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]
+    ) -> Float[Tensor, "b h w"]:
+        """Height of the ground [m] at plane coordinates [m]; it goes on beside the picture as at
+        its edge.
+        """
         grid = self._grid(x, y).float()
         hills = self.heights.expand(len(grid), -1, -1, -1)
-        return torch.nn.functional.grid_sample(hills, grid, padding_mode="border", align_corners=False)[:, 0]
+        return torch.nn.functional.grid_sample(
+            hills, grid, padding_mode="border", align_corners=False
+        )[:, 0]
 
-    def _grid(self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w 2"]:
+    def _grid(
+        self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]
+    ) -> Float[Tensor, "b h w 2"]:
         """Where on the picture plane coordinates [m] lie, its sides at -1 and 1."""
-        return torch.stack([(x - self.centre[0]) / (self.width / 2), (y - self.centre[1]) / (self.height / 2)], -1)
+        return torch.stack(
+            [(x - self.centre[0]) / (self.width / 2), (y - self.centre[1]) / (self.height / 2)], -1
+        )
 
     def render(
-        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
+        self,
+        camera: Camera,
+        T_world_cam: Float[Tensor, "b 4 4"],
+        background: Float[Tensor, "b c"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """`render_covered` without the coverage."""
         return self.render_covered(camera, T_world_cam, background)[0]
 
     def render_covered(
-        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], background: Float[Tensor, "b c"] | None = None
+        self,
+        camera: Camera,
+        T_world_cam: Float[Tensor, "b 4 4"],
+        background: Float[Tensor, "b c"] | None = None,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
-        """As the plane's, without antialiasing along the rays: where each ray meets the ground, found by bisection."""
+        """As the plane's, without antialiasing along the rays: where each ray meets the ground,
+        found by bisection.
+        """
         background = self._around(background)
         x, y = camera.xy()
         rays = torch.stack([x, y, torch.ones_like(x)], -1) @ T_world_cam[:, None, :3, :3].mT.float()
         centre = T_world_cam[:, None, None, :3, 3].float()
         down = rays[..., 2].clamp(min=1e-6)
-        near, far = (-self.relief - centre[..., 2]) / down, -centre[..., 2] / down  # where the ray enters the hills' layer, and leaves it
+        near, far = (
+            (-self.relief - centre[..., 2]) / down,
+            -centre[..., 2] / down,
+        )  # where the ray enters the hills' layer, and leaves it
         near = near.clamp(min=0)
         for _ in range(STEPS):
             middle = (near + far) / 2
@@ -64,5 +91,9 @@ class ReliefScene(PlanarScene):
         grid = self._grid(p[..., 0], p[..., 1])
         inside = ((grid.abs() <= 1).all(-1) & (rays[..., 2] > 0)).float()
         texture = self.texture[None].expand(len(grid), -1, -1, -1)
-        image = torch.nn.functional.grid_sample(texture, grid, padding_mode="border", align_corners=False)
-        return image * inside[:, None] + background[:, :, None, None] * (1 - inside[:, None]), inside
+        image = torch.nn.functional.grid_sample(
+            texture, grid, padding_mode="border", align_corners=False
+        )
+        return image * inside[:, None] + background[:, :, None, None] * (
+            1 - inside[:, None]
+        ), inside

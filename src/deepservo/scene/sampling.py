@@ -1,7 +1,8 @@
-"""Start and goal poses of the published experiments, `T_world_cam` (N, 4, 4) in float64, in front of the plane z = 0.
+"""Start and goal poses of the published experiments, `T_world_cam` (N, 4, 4) in float64, in front
+of the plane z = 0.
 
-All lengths are the papers', for a goal 0.6 m from the plane; `distance` scales them to another. Random numbers come from
-the generator given, so the same seed gives the same poses.
+All lengths are the papers', for a goal 0.6 m from the plane; `distance` scales them to another.
+Random numbers come from the generator given, so the same seed gives the same poses.
 """
 
 import math
@@ -21,12 +22,15 @@ def _uniform(generator: torch.Generator, *shape: int, half: float | Tensor = 1.0
 
 
 def look_at(
-    position: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], roll: Float[Tensor, "*batch"]
+    position: Float[Tensor, "*batch 3"],
+    target: Float[Tensor, "*batch 3"],
+    roll: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch 4 4"]:
-    """`T_world_cam` at `position`, optical axis through `target`, turned by `roll` [rad] about that axis.
+    """`T_world_cam` at `position`, optical axis through `target`, turned by `roll` [rad] about that
+    axis.
 
-    At roll 0 the camera is the fronto-parallel one turned by the smallest rotation. The target must not be straight
-    behind (in -z of) the camera.
+    At roll 0 the camera is the fronto-parallel one turned by the smallest rotation. The target must
+    not be straight behind (in -z of) the camera.
     """
     axis = torch.nn.functional.normalize(target - position, dim=-1)
     forward = torch.zeros_like(axis)
@@ -44,33 +48,55 @@ def fronto_parallel(distance: float, n: int = 1) -> Float[Tensor, "n 4 4"]:
     return T
 
 
-def _look_at_circles(generator: torch.Generator, n: int, radii: tuple[float, ...], roll: Tensor, distance: float) -> Tensor:
+def _look_at_circles(
+    generator: torch.Generator, n: int, radii: tuple[float, ...], roll: Tensor, distance: float
+) -> Tensor:
     scale = distance / PAPER_DISTANCE
-    offset = _uniform(generator, n, 3, half=torch.tensor([0.6, 0.6, 0.15], dtype=torch.float64)) * scale
+    offset = (
+        _uniform(generator, n, 3, half=torch.tensor([0.6, 0.6, 0.15], dtype=torch.float64)) * scale
+    )
     radius = torch.tensor(radii, dtype=torch.float64)[torch.arange(n) % len(radii)] * scale
     angle = _uniform(generator, n, half=math.pi)
-    target = torch.stack([radius * angle.cos(), radius * angle.sin(), torch.zeros(n, dtype=torch.float64)], -1)
+    target = torch.stack(
+        [radius * angle.cos(), radius * angle.sin(), torch.zeros(n, dtype=torch.float64)], -1
+    )
     position = offset + torch.tensor([0.0, 0.0, -distance], dtype=torch.float64)
     return look_at(position, target, roll)
 
 
-def lookat(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> tuple[Tensor, Tensor]:
-    """AEVS: starts and goals of `lookat`; circles of radius 2, 4, .. 10 cm, roll uniform in +-5 deg."""
+def lookat(
+    n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
+) -> tuple[Tensor, Tensor]:
+    """AEVS: starts and goals of `lookat`; circles of radius 2, 4, .. 10 cm, roll uniform in +-5
+    deg.
+    """
     roll = _uniform(generator, n, half=math.radians(5))
     Ts = _look_at_circles(generator, n, (0.02, 0.04, 0.06, 0.08, 0.10), roll, distance)
     return Ts, fronto_parallel(distance, n)
 
 
-def lookat_rz(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> tuple[Tensor, Tensor]:
-    """MLVS: starts and goals of `lookat-rz`; circles of 8, 16, 24, 32 cm, roll evenly in +-120 deg, in random order."""
-    even = torch.linspace(-1, 1, n, dtype=torch.float64) if n > 1 else torch.zeros(1, dtype=torch.float64)
+def lookat_rz(
+    n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
+) -> tuple[Tensor, Tensor]:
+    """MLVS: starts and goals of `lookat-rz`; circles of 8, 16, 24, 32 cm, roll evenly in +-120 deg,
+    in random order.
+    """
+    even = (
+        torch.linspace(-1, 1, n, dtype=torch.float64)
+        if n > 1
+        else torch.zeros(1, dtype=torch.float64)
+    )
     roll = math.radians(120) * even[torch.randperm(n, generator=generator)]
     Ts = _look_at_circles(generator, n, (0.08, 0.16, 0.24, 0.32), roll, distance)
     return Ts, fronto_parallel(distance, n)
 
 
-def screw(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> tuple[Tensor, Tensor]:
-    """AEVS: `screw`; each goal with 5 translations along and 10 rotations about its optical axis (n of 500, as many at each goal)."""
+def screw(
+    n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
+) -> tuple[Tensor, Tensor]:
+    """AEVS: `screw`; each goal with 5 translations along and 10 rotations about its optical axis (n
+    of 500, as many at each goal).
+    """
     scale = distance / PAPER_DISTANCE
     goals = fronto_parallel(distance, 10)
     goals[:, :2, 3] = _uniform(generator, 10, 2, half=0.2) * scale
@@ -84,29 +110,40 @@ def screw(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) 
     twist[..., 2], twist[..., 5] = tz[None, :, None], rz[None, None, :]
     Ts_goal = goals[:, None, None].expand(10, 5, 10, 4, 4).reshape(500, 4, 4)
     Ts_cam = Ts_goal @ se3.exp(twist.reshape(500, 6))
-    # The first ten of each goal have every rotation once and every translation twice, and so on: a regular stride would meet
-    # the same translation and rotation at every goal, and a draw favours some.
+    # The first ten of each goal have every rotation once and every translation twice, and so on: a
+    # regular stride would meet the same translation and rotation at every goal, and a draw favours
+    # some.
     j, order = torch.arange(50), []
     for goal in range(10):
-        shift, shuffled = torch.randint(5, (1,), generator=generator), torch.randperm(10, generator=generator)
+        shift, shuffled = (
+            torch.randint(5, (1,), generator=generator),
+            torch.randperm(10, generator=generator),
+        )
         order.append(50 * goal + (j + j // 10 + shift) % 5 * 10 + shuffled[j % 10])
     keep = torch.stack(order, 1).flatten()[torch.arange(n) % 500].sort().values
     return Ts_cam[keep], Ts_goal[keep]
 
 
 def _offsets(generator: torch.Generator, length: Tensor, angle: Tensor) -> Float[Tensor, "n 4 4"]:
-    """Rigid motions: these lengths [m] in random directions, these angles [rad] about random axes."""
-    direction, axis = torch.nn.functional.normalize(torch.randn(2, len(length), 3, generator=generator, dtype=torch.float64), dim=-1)
+    """Rigid motions: these lengths [m] in random directions, these angles [rad] about random
+    axes.
+    """
+    direction, axis = torch.nn.functional.normalize(
+        torch.randn(2, len(length), 3, generator=generator, dtype=torch.float64), dim=-1
+    )
     return se3.transform(se3.so3_exp(axis * angle[:, None]), direction * length[:, None])
 
 
 def about(
-    depth: Float[Tensor, " n"], orbit: Float[Tensor, "n 2"], along: Float[Tensor, " n"], turn: Float[Tensor, "n 3"]
+    depth: Float[Tensor, " n"],
+    orbit: Float[Tensor, "n 2"],
+    along: Float[Tensor, " n"],
+    turn: Float[Tensor, "n 3"],
 ) -> Float[Tensor, "n 4 4"]:
     """Motions of a camera, each by what it does to the picture.
 
-    First about the point it looks at, `depth` [m] away: orbits [rad] about its x and y axes, which hardly move the picture. Then along its
-    axis [m], and turns where it stands [rad].
+    First about the point it looks at, `depth` [m] away: orbits [rad] about its x and y axes, which
+    hardly move the picture. Then along its axis [m], and turns where it stands [rad].
     """
     there, about_point, where_it_stands = torch.zeros(3, len(depth), 6, dtype=torch.float64)
     there[:, 2], about_point[:, 3:5] = depth, orbit
@@ -114,11 +151,17 @@ def about(
     return se3.exp(there) @ se3.exp(about_point) @ se3.exp(-there) @ se3.exp(where_it_stands)
 
 
-def gaussian_goals(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> Float[Tensor, "n 4 4"]:
-    """Goals of `gaussian`: within +-5 cm of the reference along each axis, tilted by up to +-5 deg about x and y."""
+def gaussian_goals(
+    n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
+) -> Float[Tensor, "n 4 4"]:
+    """Goals of `gaussian`: within +-5 cm of the reference along each axis, tilted by up to +-5 deg
+    about x and y.
+    """
     T = fronto_parallel(distance, n)
     T[:, :3, 3] += _uniform(generator, n, 3, half=0.05) * (distance / PAPER_DISTANCE)
-    tilt = torch.cat([_uniform(generator, n, 2, half=math.radians(5)), torch.zeros(n, 1, dtype=torch.float64)], 1)
+    tilt = torch.cat(
+        [_uniform(generator, n, 2, half=math.radians(5)), torch.zeros(n, 1, dtype=torch.float64)], 1
+    )
     T[:, :3, :3] = se3.so3_exp(tilt)
     return T
 
@@ -126,44 +169,67 @@ def gaussian_goals(n: int, generator: torch.Generator, distance: float = PAPER_D
 def gaussian_starts(
     Ts_goal: Float[Tensor, "n 4 4"], generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> Float[Tensor, "n 4 4"]:
-    """Siame-se(3): the length of the way from each goal `abs N(12.5, 7.5)` cm, the angle `abs N(17.5, 12)` deg."""
+    """Siame-se(3): the length of the way from each goal `abs N(12.5, 7.5)` cm, the angle `abs
+    N(17.5, 12)` deg.
+    """
     normal = torch.randn(2, len(Ts_goal), generator=generator, dtype=torch.float64)
     length = (0.125 + 0.075 * normal[0]).abs() * (distance / PAPER_DISTANCE)
     return Ts_goal @ _offsets(generator, length, (17.5 + 12 * normal[1]).abs().deg2rad())
 
 
-def batch(n: int, generator: torch.Generator, distance: float = 0.25, step: float = 1.0) -> tuple[Tensor, Tensor]:
-    """CNN-VS Fig. 5: Gaussian offsets, deviations `step` (0 to 1) of (4, 4, 2 cm; 20, 20, 50 deg) for a distance of 0.25 m."""
-    deviation = torch.tensor([0.04, 0.04, 0.02, *(math.radians(d) for d in (20, 20, 50))], dtype=torch.float64)
+def batch(
+    n: int, generator: torch.Generator, distance: float = 0.25, step: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """CNN-VS Fig. 5: Gaussian offsets, deviations `step` (0 to 1) of (4, 4, 2 cm; 20, 20, 50 deg)
+    for a distance of 0.25 m.
+    """
+    deviation = torch.tensor(
+        [0.04, 0.04, 0.02, *(math.radians(d) for d in (20, 20, 50))], dtype=torch.float64
+    )
     deviation[:3] *= distance / 0.25
     twist = torch.randn(n, 6, generator=generator, dtype=torch.float64) * deviation * step
     Ts_goal = fronto_parallel(distance, n)
     return Ts_goal @ se3.transform(se3.so3_exp(twist[:, 3:]), twist[:, :3]), Ts_goal
 
 
-def spread(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE, deviation: float = 0.1) -> tuple[Tensor, Tensor]:
-    """AEVS Fig. 6: position N(0, `deviation` [m]), half of it in z, looking within +-0.1 m of the centre, roll within +-30 deg."""
+def spread(
+    n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE, deviation: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """AEVS Fig. 6: position N(0, `deviation` [m]), half of it in z, looking within +-0.1 m of the
+    centre, roll within +-30 deg.
+    """
     scale = distance / PAPER_DISTANCE
-    offset = torch.randn(n, 3, generator=generator, dtype=torch.float64) * torch.tensor([1, 1, 0.5], dtype=torch.float64) * deviation
+    offset = (
+        torch.randn(n, 3, generator=generator, dtype=torch.float64)
+        * torch.tensor([1, 1, 0.5], dtype=torch.float64)
+        * deviation
+    )
     offset[:, 2].clamp_(-0.45, 0.45)  # before the plane
-    target = torch.cat([_uniform(generator, n, 2, half=0.1), torch.zeros(n, 1, dtype=torch.float64)], 1)
+    target = torch.cat(
+        [_uniform(generator, n, 2, half=0.1), torch.zeros(n, 1, dtype=torch.float64)], 1
+    )
     position = offset + torch.tensor([0.0, 0.0, -PAPER_DISTANCE], dtype=torch.float64)
     roll = _uniform(generator, n, half=math.radians(30))
     return look_at(position * scale, target * scale, roll), fronto_parallel(distance, n)
 
 
-def offset(values: tuple[float, ...], distance: float) -> tuple[Float[Tensor, "1 4 4"], Float[Tensor, "1 4 4"]]:
+def offset(
+    values: tuple[float, ...], distance: float
+) -> tuple[Float[Tensor, "1 4 4"], Float[Tensor, "1 4 4"]]:
     """One start (x, y, z [cm], theta-u [deg]) from a goal at `distance` [m]."""
     t, w = torch.tensor(values, dtype=torch.float64).split(3)
     Ts_goal = fronto_parallel(distance)
     return Ts_goal @ se3.transform(se3.so3_exp(w.deg2rad())[None], t[None] / 100), Ts_goal
 
 
-def workspace(n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE) -> Float[Tensor, "n 4 4"]:
-    """Poses to train on: every place a run of the sets above passes through, and more of them where runs end.
+def workspace(
+    n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
+) -> Float[Tensor, "n 4 4"]:
+    """Poses to train on: every place a run of the sets above passes through, and more of them where
+    runs end.
 
-    Two thirds look from +-(0.68, 0.68, 0.3) m at a point within 0.36 m of the centre; one third from a half to an
-    eighth of that, closer to the goal, where accuracy counts. Any roll.
+    Two thirds look from +-(0.68, 0.68, 0.3) m at a point within 0.36 m of the centre; one third
+    from a half to an eighth of that, closer to the goal, where accuracy counts. Any roll.
     """
     scale = distance / PAPER_DISTANCE
     shrink = torch.where(
@@ -175,7 +241,16 @@ def workspace(n: int, generator: torch.Generator, distance: float = PAPER_DISTAN
     position = _uniform(generator, n, 3, half=half) * shrink
     angle = _uniform(generator, n, half=math.pi)
     radius = 0.36 * torch.rand(n, generator=generator, dtype=torch.float64).sqrt() * shrink[:, 0]
-    ahead = position * (1 - shrink.sqrt())  # near the goal the camera looks straight on, not at the centre
-    target = torch.stack([radius * angle.cos() + ahead[:, 0], radius * angle.sin() + ahead[:, 1], torch.zeros_like(angle)], -1)
+    ahead = position * (
+        1 - shrink.sqrt()
+    )  # near the goal the camera looks straight on, not at the centre
+    target = torch.stack(
+        [
+            radius * angle.cos() + ahead[:, 0],
+            radius * angle.sin() + ahead[:, 1],
+            torch.zeros_like(angle),
+        ],
+        -1,
+    )
     position = position + torch.tensor([0.0, 0.0, -PAPER_DISTANCE], dtype=torch.float64)
     return look_at(position * scale, target * scale, _uniform(generator, n, half=math.pi))

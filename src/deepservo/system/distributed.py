@@ -1,4 +1,6 @@
-"""Several processes, on one machine or many, that `torchrun` started: who is who, and what they must agree on."""
+"""Several processes, on one machine or many, that `torchrun` started: who is who, and what they
+must agree on.
+"""
 
 import importlib
 import os
@@ -19,15 +21,22 @@ def rank() -> tuple[int, int]:
     """This process's number, and how many there are; 0 of 1 without torchrun."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not dist.is_initialized():
-        # Read later, as the first step of an optimizer does, its functions' defaults would hold the group for ever: see `release`.
+        # Read later, as the first step of an optimizer does, its functions' defaults would hold the
+        # group for ever: see `release`.
         importlib.import_module("torch.distributed.nn")
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return (dist.get_rank(), world) if world > 1 else (0, 1)
 
 
 def on_device() -> AbstractContextManager[object]:
-    """In the block torch's default device is this process's GPU, where there is one. (Even naming the processor would slow every call.)"""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else nullcontext()
+    """In the block torch's default device is this process's GPU, where there is one. (Even naming
+    the processor would slow every call.)
+    """
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else nullcontext()
+    )
 
 
 def wait() -> None:
@@ -44,8 +53,9 @@ def first() -> bool:
 def release() -> None:
     """Leave the group of processes.
 
-    gloo's threads let go of the last tensors a little later than they answer. One that does so while the interpreter is being torn down
-    aborts the process; so they must end here, with the group.
+    gloo's threads let go of the last tensors a little later than they answer. One that does so
+    while the interpreter is being torn down aborts the process; so they must end here, with the
+    group.
     """
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -59,7 +69,9 @@ def share_threads() -> None:
 
 
 def decided(work: Callable[[], T]) -> T:
-    """What `work` gives in the first process, in all of them; an InputError too. The others do not do it."""
+    """What `work` gives in the first process, in all of them; an InputError too. The others do not
+    do it.
+    """
     number, world = rank()
     if world == 1:
         return work()
@@ -92,9 +104,11 @@ def same(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def mean(net: nn.Module, loss: Tensor | None, stop: bool) -> tuple[Tensor, bool]:
-    """Make the gradients of `net` the mean over all processes; the mean loss, and whether any of them asks to stop.
+    """Make the gradients of `net` the mean over all processes; the mean loss, and whether any of
+    them asks to stop.
 
-    Raises OutOfMemoryError in all of them where one had no loss, for want of memory: the others would wait for it.
+    Raises OutOfMemoryError in all of them where one had no loss, for want of memory: the others
+    would wait for it.
     """
     world = rank()[1]
     if world == 1:
@@ -106,7 +120,9 @@ def mean(net: nn.Module, loss: Tensor | None, stop: bool) -> tuple[Tensor, bool]
     if loss is not None:
         told[0] = loss
     # Of the same length in each: in one whose memory was full some have no gradient yet.
-    flat = torch.cat([told, *((p if p.grad is None else p.grad).detach().reshape(-1).float() for p in learned)])
+    flat = torch.cat(
+        [told, *((p if p.grad is None else p.grad).detach().reshape(-1).float() for p in learned)]
+    )
     dist.all_reduce(flat)
     flat /= world
     if flat[2] > 0:

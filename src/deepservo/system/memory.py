@@ -1,4 +1,6 @@
-"""How much memory this process may still take, and one sentence where that is too little: told before anything is allocated."""
+"""How much memory this process may still take, and one sentence where that is too little: told
+before anything is allocated.
+"""
 
 import contextlib
 import resource
@@ -8,11 +10,19 @@ from deepservo.errors import InputError
 
 GROUP = Path("/sys/fs/cgroup")
 LARGE = 2**28  # bytes; less is not asked about, which takes a moment
-OUT = ("can't allocate memory", "not enough memory", "Insufficient memory", "out of memory", "Failed to allocate")  # in libraries' words
+OUT = (
+    "can't allocate memory",
+    "not enough memory",
+    "Insufficient memory",
+    "out of memory",
+    "Failed to allocate",
+)  # in libraries' words
 
 
 def available() -> int:
-    """Bytes that this process may still take: the least of what is free, of its group's limit, and of its own (`ulimit -v`)."""
+    """Bytes that this process may still take: the least of what is free, of its group's limit, and
+    of its own (`ulimit -v`).
+    """
     left = [_free(), *_of_group()]
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
@@ -26,7 +36,10 @@ def check(needed: int, what: str, remedy: str) -> None:
         return
     there = available()
     if needed > there:
-        raise InputError(f"{what} needs {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free; {remedy}")
+        raise InputError(
+            f"{what} needs {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are free; "
+            f"{remedy}"
+        )
 
 
 def ran_out(error: BaseException) -> bool:
@@ -43,7 +56,9 @@ def _free() -> int:
 
 
 def _of_group() -> list[int]:
-    """What the control group leaves, where there is one with a limit; cached files do not count, for they give way."""
+    """What the control group leaves, where there is one with a limit; cached files do not count,
+    for they give way.
+    """
     for limit, used, stat in (
         ("memory.max", "memory.current", "memory.stat"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),

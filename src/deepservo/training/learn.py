@@ -29,33 +29,46 @@ from deepservo.training.tasks.latent import AutoEncoderTask, IsometryTask, Metri
 from deepservo.training.tasks.latent import Loss as AutoEncoderLoss
 from deepservo.training.tasks.pose import PoseTask
 from deepservo.training.tasks.siamese import Law, RegressionTask, SiameseTask
-from deepservo.training.train import Progress, deferred_interrupt, partial_of, planned, steps_in, train, with_batch
+from deepservo.training.train import (
+    Progress,
+    deferred_interrupt,
+    partial_of,
+    planned,
+    steps_in,
+    train,
+    with_batch,
+)
 from deepservo.version import __version__
 
-# 234 x 234, fx = fy = 300, centre (124, 114), its border of 5 pixels cropped: the published experiments' camera.
+# 234 x 234, fx = fy = 300, centre (124, 114), its border of 5 pixels cropped: the published
+# experiments' camera.
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a method trains, on what, and what of it the model file keeps.
 
-    net: made for a task and, where it has one, a backbone. minutes (on two cores) or steps: how long, where nobody asks for another length.
-    finish: changes what is kept, at the end, and tells what of it to record; given the task, the steps that the training took, and what
-    to call with its own step and of how many.
-    backbone: where nobody asks for another. losses: which the caller may choose from. many: whether it learns several scenes, and colours.
-    paced: the task, when it is known how many batches there will be.
+    net: made for a task and, where it has one, a backbone. minutes (on two cores) or steps: how
+    long, where nobody asks for another length.
+    finish: changes what is kept, at the end, and tells what of it to record; given the task, the
+    steps that the training took, and what to call with its own step and of how many.
+    backbone: where nobody asks for another. losses: which the caller may choose from. many: whether
+    it learns several scenes, and colours.
+    scheduled: the task, when it is known how many batches there will be.
     """
 
     net: Callable[..., nn.Module]
     task: Callable[..., Any]
     kept: Callable[[Any], Any] = lambda net: net
-    finish: Callable[[Any, Any, int, Callable[[int, int], None]], dict[str, Any]] = lambda kept, task, steps, show: {}
+    finish: Callable[[Any, Any, int, Callable[[int, int], None]], dict[str, Any]] = (
+        lambda kept, task, steps, show: {}
+    )
     minutes: float | None = None
     steps: int | None = None
     backbone: str | None = None
     losses: tuple[str, ...] = ()
     many: bool = False
-    paced: Callable[[Any, int], Any] = lambda task, batches: task
+    scheduled: Callable[[Any, int], Any] = lambda task, batches: task
 
 
 def _encoder(net: AutoEncoder) -> nn.Module:
@@ -79,11 +92,15 @@ class Options:
 
 
 def _siamese(law: Law, loss: Loss, preset: str) -> Recipe:
-    """Siame-se(3); the perturbations set in over the first 10 of 75 epochs for several scenes (V-C), in minutes over the first half."""
+    """Siame-se(3); the perturbations set in over the first 10 of 75 epochs for several scenes
+    (V-C), in minutes over the first half.
+    """
     published = preset == "paper"
     task = partial(SiameseTask, law=law, loss_of=loss)
     return Recipe(
-        lambda task, backbone: Balanced(SiameseNet(backbone, published, len(task.scene.texture) == 3), task.loss_of),
+        lambda task, backbone: Balanced(
+            SiameseNet(backbone, published, len(task.scene.texture) == 3), task.loss_of
+        ),
         partial(task, batch=25, goals=1, rate=1e-4) if published else task,
         lambda net: net.net,
         minutes=None if published else 20,
@@ -91,7 +108,9 @@ def _siamese(law: Law, loss: Loss, preset: str) -> Recipe:
         backbone="efficientnet_b3" if published else "compact",
         losses=tuple(GROUPS),
         many=True,
-        paced=lambda task, batches: replace(task, ramp=(batches * 10 // 75 if task.others else 0) if published else batches // 2),
+        scheduled=lambda task, batches: replace(
+            task, ramp=(batches * 10 // 75 if task.others else 0) if published else batches // 2
+        ),
     )
 
 
@@ -101,10 +120,19 @@ RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
     {
         ("cnn", "cpu"): Recipe(lambda task: PoseNet(), PoseTask, minutes=4.5),
         ("cnn", "paper"): Recipe(
-            lambda task, backbone: RegressionNet(backbone), RegressionTask, backbone="alexnet", steps=50 * 11_000 // 50
+            lambda task, backbone: RegressionNet(backbone),
+            RegressionTask,
+            backbone="alexnet",
+            steps=50 * 11_000 // 50,
         ),
         # Not longer: what detail z still has to learn of the pictures bends it.
-        ("aevs", "cpu"): Recipe(lambda task: begun(FEW, task.beginning(FEW.size)), STRAIGHT, _encoder, balance, steps=1000),
+        ("aevs", "cpu"): Recipe(
+            lambda task: begun(FEW, task.beginning(FEW.size)),
+            STRAIGHT,
+            _encoder,
+            balance,
+            steps=1000,
+        ),
         ("aevs", "paper"): Recipe(
             lambda task: AutoEncoder(Shape(18)),
             partial(AutoEncoderTask, batch=50, perturb=False),
@@ -113,7 +141,11 @@ RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
             losses=get_args(AutoEncoderLoss),
         ),
         ("mlvs", "cpu"): Recipe(
-            lambda task: MetricNet(Shape(18, 16, 32, 64, even=True, smooth=True, local=True), "silu"), IsometryTask, minutes=10
+            lambda task: MetricNet(
+                Shape(18, 16, 32, 64, even=True, smooth=True, local=True), "silu"
+            ),
+            IsometryTask,
+            minutes=10,
         ),
         ("mlvs", "paper"): Recipe(lambda task: MetricNet(Shape(34)), MetricTask, minutes=480),
         **{
@@ -153,12 +185,14 @@ def learn(
     resume: bool | None = False,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> Model:
-    """Train `method` on the scene, on torch's default device, and write the model to `out`; a checkpoint stands beside it until then.
+    """Train `method` on the scene, on torch's default device, and write the model to `out`; a
+    checkpoint stands beside it until then.
 
-    `steps` is exact. `minutes` becomes steps once, by timing; they are recorded, and the same call again, or `resume`, uses
-    the recorded number; with neither it takes as long as the recipe says. `resume` None goes on from the checkpoint if there is one with
-    these settings, and starts anew if not.
-    Raises InputError for impossible options, a checkpoint made with other settings, or when `out` is some other file.
+    `steps` is exact. `minutes` becomes steps once, by timing; they are recorded, and the same call
+    again, or `resume`, uses the recorded number; with neither it takes as long as the recipe says.
+    `resume` None goes on from the checkpoint if there is one with these settings, and starts anew
+    if not. Raises InputError for impossible options, a checkpoint made with other settings, or when
+    `out` is some other file.
     """
     chosen = recipe(method, preset)
     if minutes is not None and steps is not None:
@@ -171,16 +205,20 @@ def learn(
     partial = partial_of(out)
     device = torch.get_default_device()
     options = replace(options, others=tuple(other.to(device) for other in options.others))
-    task = _task(chosen, method, preset, options, len(picture) == 3)(scene.to(device), camera.camera, distance)
-    with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
+    task = _task(chosen, method, preset, options, len(picture) == 3)(
+        scene.to(device), camera.camera, distance
+    )
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
         net = _net(chosen, task, options).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept = chosen.kept(net)
     config = {
-        "method": method, "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest(), "camera": asdict(camera.camera),
-        "distortion": list(camera.distortion), "width": scene.width, "distance": distance, "seed": seed,
-        "batch": task.batch, "minutes": minutes, "net": kept.config(),
-        "steps asked": steps,
+        "method": method, "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest(),
+        "camera": asdict(camera.camera), "distortion": list(camera.distortion),
+        "width": scene.width, "distance": distance, "seed": seed, "batch": task.batch,
+        "minutes": minutes, "net": kept.config(), "steps asked": steps,
     }  # fmt: skip
     if preset != "cpu":
         config["preset"] = preset
@@ -190,23 +228,41 @@ def learn(
     processes = distributed.rank()[1]
     if processes > 1:
         config["processes"] = processes
-    resume, steps = planned(out, partial, config, steps, resume, lambda: steps_in(minutes or 0, net, task, seed))
-    task = chosen.paced(task, steps * processes)
+    resume, steps = planned(
+        out, partial, config, steps, resume, lambda: steps_in(minutes or 0, net, task, seed)
+    )
+    task = chosen.scheduled(task, steps * processes)
     progress = train(net, task, steps, seed, partial, config, resume, show)
     trained = time.perf_counter()
     try:
-        facts = chosen.finish(kept, task, steps, lambda step, of: show(replace(progress, step=step, steps=of, doing="rehearsing: ")))
+        facts = chosen.finish(
+            kept,
+            task,
+            steps,
+            lambda step, of: show(replace(progress, step=step, steps=of, doing="rehearsing: ")),
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{partial} keeps the training") from None
     progress.seconds += time.perf_counter() - trained
     training: dict[str, Any] = {
-        "method": method, "steps": steps, "seconds": round(progress.seconds, 1), "minutes": minutes, "batch": task.batch, "seed": seed,
-        "parameters": sum(p.numel() for p in kept.parameters()), "loss": progress.loss, "picture": name, "threads": torch.get_num_threads(),
+        "method": method, "steps": steps, "seconds": round(progress.seconds, 1), "minutes": minutes,
+        "batch": task.batch, "seed": seed, "parameters": sum(p.numel() for p in kept.parameters()),
+        "loss": progress.loss, "picture": name, "threads": torch.get_num_threads(),
         "settings": config, **facts,
     }  # fmt: skip
     if options.others:
         training["scenes"] = 1 + len(options.others)
-    model = Model(method, kept.cpu(), scene, camera.camera, distance, name, training, camera.distortion, __version__)
+    model = Model(
+        method,
+        kept.cpu(),
+        scene,
+        camera.camera,
+        distance,
+        name,
+        training,
+        camera.distortion,
+        __version__,
+    )
     if distributed.first():
         with deferred_interrupt():
             model.save(out)
@@ -214,22 +270,42 @@ def learn(
     return model
 
 
-def _task(chosen: Recipe, method: str, preset: str, options: Options, colour: bool) -> Callable[..., Any]:
-    """What makes the task, as the options have it; InputError where some are not for this recipe."""
+def _task(
+    chosen: Recipe, method: str, preset: str, options: Options, colour: bool
+) -> Callable[..., Any]:
+    """What makes the task, as the options have it; InputError where some are not for this
+    recipe.
+    """
     if chosen.backbone is None and (options.backbone or options.weights):
-        able = " or ".join(f"--method {m} --preset {p}" for (m, p), other in RECIPES.items() if other.backbone and p != "cpu")
-        raise InputError(f"{method}: has no backbone with --preset {preset}; leave --backbone and --weights away, or give {able}")
+        able = " or ".join(
+            f"--method {m} --preset {p}"
+            for (m, p), other in RECIPES.items()
+            if other.backbone and p != "cpu"
+        )
+        raise InputError(
+            f"{method}: has no backbone with --preset {preset}; leave --backbone and --weights "
+            f"away, or give {able}"
+        )
     if options.others and not chosen.many:
         able = ", ".join(m for (m, p), other in RECIPES.items() if other.many and p == preset)
         raise InputError(f"{method}: learns one picture; only {able} take a folder of pictures")
     if colour and not chosen.many:
         raise InputError(f"{method}: learns grey levels; leave --colour away")
     if options.loss is not None and not chosen.losses:
-        able = ", ".join(f"--method {m} --preset {p}" for (m, p), other in RECIPES.items() if other.losses)
-        raise InputError(f"{method}: has one loss with --preset {preset}; leave --loss away, or give one of {able}")
+        able = ", ".join(
+            f"--method {m} --preset {p}" for (m, p), other in RECIPES.items() if other.losses
+        )
+        raise InputError(
+            f"{method}: has one loss with --preset {preset}; leave --loss away, or give one of "
+            f"{able}"
+        )
     if options.loss is not None and options.loss not in chosen.losses:
         raise unknown(f"loss of {method}", options.loss, chosen.losses)
-    asked = {field: value for field, value in (("loss_of", options.loss), ("others", options.others)) if value}
+    asked = {
+        field: value
+        for field, value in (("loss_of", options.loss), ("others", options.others))
+        if value
+    }
 
     return lambda *scene: with_batch(chosen.task(*scene, **asked), options.halved)
 
@@ -255,5 +331,8 @@ def _told(options: Options) -> dict[str, Any]:
     if options.halved:
         told["halved"] = options.halved
     if options.others:
-        told["others"] = [hashlib.sha256(scene.texture.cpu().numpy().tobytes()).hexdigest() for scene in options.others]
+        told["others"] = [
+            hashlib.sha256(scene.texture.cpu().numpy().tobytes()).hexdigest()
+            for scene in options.others
+        ]
     return told

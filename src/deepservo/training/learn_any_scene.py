@@ -21,7 +21,15 @@ from deepservo.training.recipes.experiment import TWO_CORES, Scale
 from deepservo.training.tasks.keypoint import KeypointTask, Learner
 from deepservo.training.tasks.pair import TEXTURE, PairTask, Pictures, Textures
 from deepservo.training.tasks.stock import Stock, draw
-from deepservo.training.train import Progress, deferred_interrupt, partial_of, planned, steps_in, train, with_batch
+from deepservo.training.train import (
+    Progress,
+    deferred_interrupt,
+    partial_of,
+    planned,
+    steps_in,
+    train,
+    with_batch,
+)
 
 MINUTES = 20.0  # where nobody asks for another length
 
@@ -53,10 +61,12 @@ def learn_unseen(
     resume: bool | None = False,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> UnseenModel:
-    """Train one of KINDS on endless pictures made by code, or on those in `folder`; write it to `out`, and a checkpoint beside until then.
+    """Train one of KINDS on endless pictures made by code, or on those in `folder`; write it to
+    `out`, and a checkpoint beside until then.
 
-    On torch's default device. minutes, steps, resume: as `training.learn.learn` has them. halved: how many times the batch is. Raises
-    InputError for impossible options, a folder without pictures, a checkpoint made with other settings, or when `out` is some other file.
+    On torch's default device. minutes, steps, resume: as `training.learn.learn` has them. halved:
+    how many times the batch is. Raises InputError for impossible options, a folder without
+    pictures, a checkpoint made with other settings, or when `out` is some other file.
     """
     if minutes is not None and steps is not None:
         raise InputError("give either --minutes or --steps, not both")
@@ -66,28 +76,37 @@ def learn_unseen(
     partial, found = partial_of(out), None if folder is None else _pictures(folder)
     kind = KINDS[method]
     task = kind.task(_source(found, scale, seed, show))
-    task = with_batch(replace(task, batch=scale.batch or task.batch, rate=scale.rate or task.rate), halved)
+    task = with_batch(
+        replace(task, batch=scale.batch or task.batch, rate=scale.rate or task.rate), halved
+    )
     if isinstance(task.textures, Stock):
-        task = replace(task, textures=replace(task.textures, shown=math.gcd(task.batch, task.textures.shown)))
-    with torch.random.fork_rng(devices=[]):  # the same weights whatever ran before, and the caller's random numbers untouched
+        task = replace(
+            task, textures=replace(task.textures, shown=math.gcd(task.batch, task.textures.shown))
+        )
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the same weights whatever ran before, and the caller's random numbers untouched
         torch.manual_seed(seed)
         net = kind.net(**scale.net)
         taught = kind.taught(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = {
-        "method": method, "pictures": None if found is None else hashlib.sha256(found.numpy().tobytes()).hexdigest(),
-        "seed": seed, "batch": task.batch, "minutes": minutes, "net": net.config(), "steps asked": steps,
-        "processes": distributed.rank()[1],
+        "method": method,
+        "pictures": None if found is None else hashlib.sha256(found.numpy().tobytes()).hexdigest(),
+        "seed": seed, "batch": task.batch, "minutes": minutes, "net": net.config(),
+        "steps asked": steps, "processes": distributed.rank()[1],
     }  # fmt: skip
     if scale.stock:
         config["stock"] = scale.stock
     if halved:
         config["halved"] = halved
-    resume, steps = planned(out, partial, config, steps, resume, lambda: steps_in(minutes or 0, taught, task, seed))
+    resume, steps = planned(
+        out, partial, config, steps, resume, lambda: steps_in(minutes or 0, taught, task, seed)
+    )
     progress = train(taught, task, steps, seed, partial, config, resume, show)
     training = {
         "steps": steps, "seconds": round(progress.seconds, 1), "batch": task.batch, "seed": seed,
-        "parameters": sum(p.numel() for p in net.parameters()), "loss": progress.loss, "threads": torch.get_num_threads(),
-        "settings": config,
+        "parameters": sum(p.numel() for p in net.parameters()), "loss": progress.loss,
+        "threads": torch.get_num_threads(), "settings": config,
     }  # fmt: skip
     model = UnseenModel(net.cpu(), training, method)
     if distributed.first():
@@ -97,22 +116,36 @@ def learn_unseen(
     return model
 
 
-def _source(found: Tensor | None, scale: Scale, seed: int, show: Callable[[Progress], None]) -> Pictures:
-    """Where the pictures come from: a folder, a stock drawn now, or the hand that draws as it goes."""
+def _source(
+    found: Tensor | None, scale: Scale, seed: int, show: Callable[[Progress], None]
+) -> Pictures:
+    """Where the pictures come from: a folder, a stock drawn now, or the hand that draws as it
+    goes.
+    """
     if found is not None or not scale.stock:
         return Textures(found)
-    return Stock(draw(scale.stock, seed, lambda done: show(Progress(done, scale.stock, 0.0, doing="drawing pictures: "))))
+    return Stock(
+        draw(
+            scale.stock,
+            seed,
+            lambda done: show(Progress(done, scale.stock, 0.0, doing="drawing pictures: ")),
+        )
+    )
 
 
 def _pictures(folder: Path) -> Float[Tensor, "n 1 h w"]:
-    """Of a folder, each reduced to the size of those made by code; what is too long or too high is cut off on both sides alike."""
+    """Of a folder, each reduced to the size of those made by code; what is too long or too high is
+    cut off on both sides alike.
+    """
     found = []
     for file in pictures.files_in(folder):
         picture = pictures.read_picture(file)
         h, w = picture.shape[1:]
         scale = max(TEXTURE[0] / h, TEXTURE[1] / w)
         size = (max(TEXTURE[0], round(h * scale)), max(TEXTURE[1], round(w * scale)))
-        resized = torch.nn.functional.interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
+        resized = torch.nn.functional.interpolate(
+            picture[None], size, mode="bilinear", antialias=True
+        )[0]
         top, left = (size[0] - TEXTURE[0]) // 2, (size[1] - TEXTURE[1]) // 2
         found.append(resized[:, top : top + TEXTURE[0], left : left + TEXTURE[1]])
     return torch.stack(found)

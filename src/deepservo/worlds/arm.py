@@ -1,4 +1,6 @@
-"""The gantry's joints: where they must stand for a pose of the camera, and how fast they turn for a velocity of it."""
+"""The gantry's joints: where they must stand for a pose of the camera, and how fast they turn for a
+velocity of it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -53,34 +55,43 @@ class Arm:
         wrist = p - R @ self.offset
         return np.array([*wrist, rz, ry, rx])
 
-    def joints_at(self, T_world_cam: Float[np.ndarray, "4 4"], what: str = "the pose") -> Float[np.ndarray, "6"]:
+    def joints_at(
+        self, T_world_cam: Float[np.ndarray, "4 4"], what: str = "the pose"
+    ) -> Float[np.ndarray, "6"]:
         """Joint positions [m, rad] that put the camera there; InputError where a joint cannot."""
         q = self.joints_of(T_world_cam)
         for name, value, low, high in zip(JOINTS, q, self.low, self.high, strict=True):
             if not low <= value <= high:
                 unit, scale = ("m", 1.0) if name in ("x", "y", "z") else ("deg", 180 / np.pi)
                 raise InputError(
-                    f"{what} is out of the arm's reach: axis {name} would have to stand at {scale * value:.2f} {unit}, and goes from "
-                    f"{scale * low:.2f} to {scale * high:.2f}; choose a pose nearer to the middle of the table"
+                    f"{what} is out of the arm's reach: axis {name} would have to stand at "
+                    f"{scale * value:.2f} {unit}, and goes from "
+                    f"{scale * low:.2f} to {scale * high:.2f}; choose a pose nearer to the middle "
+                    "of the table"
                 )
         return q
 
     def steer(self, data: Any, v_cam: Float[np.ndarray, "6"]) -> None:
-        """Tell the motors how fast to turn for the next instant of physics, for this velocity of the camera."""
+        """Tell the motors how fast to turn for the next instant of physics, for this velocity of
+        the camera.
+        """
         J = self.jacobian(data)
         self.turn(data, J.T @ np.linalg.solve(J @ J.T + DAMPING**2 * np.eye(6), v_cam))
 
     def turn(self, data: Any, wanted: Float[np.ndarray, "6"]) -> None:
-        """Tell the motors to turn so fast [m/s, rad/s] for the next instant of physics, within all limits.
+        """Tell the motors to turn so fast [m/s, rad/s] for the next instant of physics, within all
+        limits.
 
-        Too fast, and all joints slow down alike, so that the camera keeps its direction; a joint that nears the end of its range brakes
-        alone.
+        Too fast, and all joints slow down alike, so that the camera keeps its direction; a joint
+        that nears the end of its range brakes alone.
         """
         now = data.ctrl[self.motor].copy()
         speed, acceleration = np.array(self.limits.speed), np.array(self.limits.acceleration)
         wanted = wanted / max(1.0, float(np.abs(wanted / speed).max()))
         q = data.qpos[self.q]
-        up, down = (np.sqrt(acceleration * np.maximum(way, 0)) for way in (self.high - q, q - self.low))  # half of what brakes in time
+        up, down = (
+            np.sqrt(acceleration * np.maximum(way, 0)) for way in (self.high - q, q - self.low)
+        )  # half of what brakes in time
         wanted = np.clip(wanted, -down, up)
         change = wanted - now
         change /= max(1.0, float(np.abs(change / (acceleration * self.model.opt.timestep)).max()))

@@ -1,4 +1,6 @@
-"""A world with joints: cameras carried by simulated gantries over a table, in MuJoCo, with lights, physics and a camera's delays."""
+"""A world with joints: cameras carried by simulated gantries over a table, in MuJoCo, with lights,
+physics and a camera's delays.
+"""
 
 import math
 from collections import deque
@@ -24,13 +26,18 @@ MODEL = Path(__file__).with_name("gantry.xml")
 FINER = 2  # see `Eye`
 RATE = 30.0  # pictures a second
 APPROACH = 5.0  # of the way left a second, where joints are driven by their sensors
-LAMPS = ((0.5, 0.35, 1.5), (-0.45, -0.3, 1.3))  # where they hang over the table, in MuJoCo's axes [m]
+LAMPS = (
+    (0.5, 0.35, 1.5),
+    (-0.45, -0.3, 1.3),
+)  # where they hang over the table, in MuJoCo's axes [m]
 SHINE = (0.8, 0.4)  # of the poster: how strong a lamp's mirror image is, and how small
 
 
 @dataclass(frozen=True)
 class Light:
-    """Two lamps over the table. Changing, each wanders on a circle and waxes and wanes, in a way that the run's seed tells."""
+    """Two lamps over the table. Changing, each wanders on a circle and waxes and wanes, in a way
+    that the run's seed tells.
+    """
 
     changing: bool = False
     ambient: float = 0.4
@@ -48,7 +55,12 @@ class Light:
         for k, (x, y, z) in enumerate(LAMPS):
             turn = 2 * math.pi * (t / (self.period * (1 + 0.6 * k)) + phase * (k + 1))
             swing = self.swing if self.changing else 0.0
-            found.append(((x + swing * math.cos(turn), y + swing * math.sin(turn), z), self.diffuse * (1 + swing * math.sin(1.7 * turn))))
+            found.append(
+                (
+                    (x + swing * math.cos(turn), y + swing * math.sin(turn), z),
+                    self.diffuse * (1 + swing * math.sin(1.7 * turn)),
+                )
+            )
         return found
 
 
@@ -64,23 +76,41 @@ class Sight:
 
 
 def poster(spec: Any, scene: PlanarScene) -> None:
-    """Lay a scene's picture on the table, face up; the table about it has the scene's background."""
+    """Lay a scene's picture on the table, face up; the table about it has the scene's
+    background.
+    """
     mj = mujoco()
-    add_texture(spec, "poster", (scene.texture * 255).round().to(torch.uint8).permute(1, 2, 0).expand(-1, -1, 3).numpy())
-    paper = spec.add_material(name="poster", specular=SHINE[0], shininess=SHINE[1], texrepeat=[1, 1], texuniform=False)
+    add_texture(
+        spec,
+        "poster",
+        (scene.texture * 255).round().to(torch.uint8).permute(1, 2, 0).expand(-1, -1, 3).numpy(),
+    )
+    paper = spec.add_material(
+        name="poster", specular=SHINE[0], shininess=SHINE[1], texrepeat=[1, 1], texuniform=False
+    )
     paper.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "poster"
     size, (x, y) = [scene.width / 2, scene.height / 2, 0.1], scene.centre
     where = {"size": size, "pos": AXES @ [x, y, 0]}
-    spec.worldbody.add_geom(name="poster", type=mj.mjtGeom.mjGEOM_PLANE, material="poster", rgba=[1, 1, 1, 1], **where)
+    spec.worldbody.add_geom(
+        name="poster", type=mj.mjtGeom.mjGEOM_PLANE, material="poster", rgba=[1, 1, 1, 1], **where
+    )
     table = {"size": [3, 3, 0.1], "pos": [0, 0, -0.001], "rgba": [*[scene.background] * 3, 1]}
     spec.worldbody.add_geom(name="table", type=mj.mjtGeom.mjGEOM_PLANE, **table)
-    touched = {"size": [3, 3, 0.1], "condim": 4, "contype": 1, "conaffinity": 1, "group": 3}  # a group that is not drawn
+    touched = {
+        "size": [3, 3, 0.1],
+        "condim": 4,
+        "contype": 1,
+        "conaffinity": 1,
+        "group": 3,
+    }  # a group that is not drawn
     spec.worldbody.add_geom(name="table top", type=mj.mjtGeom.mjGEOM_PLANE, **touched)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A part on the table, or a mesh that nothing moves: `T_world_object`, the object's z against ours."""
+    """A part on the table, or a mesh that nothing moves: `T_world_object`, the object's z against
+    ours.
+    """
 
     name: str
     part: Part | Mesh
@@ -93,12 +123,18 @@ def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = (
     spec = mj.MjSpec.from_file(str(MODEL))
     poster(spec, scene)
     sky = {"rgb1": [0.9, 0.9, 0.9], "rgb2": [0.9, 0.9, 0.9], "width": 32, "height": 32}
-    spec.add_texture(name="room", type=mj.mjtTexture.mjTEXTURE_SKYBOX, builtin=mj.mjtBuiltin.mjBUILTIN_FLAT, **sky)
+    spec.add_texture(
+        name="room",
+        type=mj.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mj.mjtBuiltin.mjBUILTIN_FLAT,
+        **sky,
+    )
     spec.visual.headlight.ambient = [light.ambient] * 3
     for k, position in enumerate(LAMPS):
         spec.worldbody.add_light(
-            name=f"lamp {k}", pos=position, dir=-np.array(position), cutoff=45, exponent=0, attenuation=[1, 0, 0], castshadow=True,
-            ambient=[0, 0, 0], diffuse=[light.diffuse] * 3, specular=[light.specular] * 3,
+            name=f"lamp {k}", pos=position, dir=-np.array(position), cutoff=45, exponent=0,
+            attenuation=[1, 0, 0], castshadow=True, ambient=[0, 0, 0], diffuse=[light.diffuse] * 3,
+            specular=[light.specular] * 3,
         )  # fmt: skip
     for each in parts:
         if isinstance(each.part, Part):
@@ -110,7 +146,9 @@ def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = (
 
 @dataclass
 class _Run:
-    """One gantry: its state, when its camera takes the next picture, and the pictures taken that are on their way."""
+    """One gantry: its state, when its camera takes the next picture, and the pictures taken that
+    are on their way.
+    """
 
     number: int
     data: Any
@@ -121,10 +159,12 @@ class _Run:
 
 
 class Gantry:
-    """B gantries over the same table, each moved by its own joints: a World like the free-flying simulator.
+    """B gantries over the same table, each moved by its own joints: a World like the free-flying
+    simulator.
 
-    Ts_world_cam: (B, 4, 4), where the cameras start; InputError where the arm cannot put one. runs: the numbers of these runs in the
-    whole set, which with the seed tell their noise and lights. parts: what stands on the table, free to be moved.
+    Ts_world_cam: (B, 4, 4), where the cameras start; InputError where the arm cannot put one. runs:
+    the numbers of these runs in the whole set, which with the seed tell their noise and lights.
+    parts: what stands on the table, free to be moved.
     """
 
     def __init__(
@@ -139,12 +179,20 @@ class Gantry:
         runs: Tensor | None = None,
         parts: Sequence[Standing] = (),
     ) -> None:
-        self.camera, self.light, self.sight, self.colour = camera, light, sight, scene.texture.shape[0] == 3
+        self.camera, self.light, self.sight, self.colour = (
+            camera,
+            light,
+            sight,
+            scene.texture.shape[0] == 3,
+        )
         self.model = gantry_model(scene, light, parts)
         self.arm, self.eye = Arm(self.model, limits), Eye(self.model, "eye", camera, FINER)
         self.drawn = mujoco().MjData(self.model)  # what is drawn: a state of the past
         numbers = range(len(Ts_world_cam)) if runs is None else runs.tolist()
-        self.runs = [self._placed(T, n, seed) for T, n in zip(Ts_world_cam.double().numpy(), numbers, strict=True)]
+        self.runs = [
+            self._placed(T, n, seed)
+            for T, n in zip(Ts_world_cam.double().numpy(), numbers, strict=True)
+        ]
 
     def _placed(self, T_world_cam: Float[np.ndarray, "4 4"], number: int, seed: int) -> _Run:
         data, random = mujoco().MjData(self.model), np.random.default_rng((seed, number))
@@ -169,28 +217,46 @@ class Gantry:
             run.shots.popleft()
         t, qpos = run.shots[0]
         image = self._drawn(qpos, t, run.phase)
-        return (image + torch.from_numpy(run.noise.normal(0, self.sight.noise, image.shape)).float()).clamp(0, 1)
+        return (
+            image + torch.from_numpy(run.noise.normal(0, self.sight.noise, image.shape)).float()
+        ).clamp(0, 1)
 
     def _drawn(self, qpos: np.ndarray, t: float, phase: float) -> Float[Tensor, "1 c h w"]:
         """What the camera sees of a state, without noise."""
         for k, (position, strength) in enumerate(self.light.at(t, phase)):
             self.model.light_pos[k], self.model.light_diffuse[k] = position, strength
-            self.model.light_dir[k] = -np.array(position) / np.linalg.norm(position)  # at the middle of the table
+            self.model.light_dir[k] = -np.array(position) / np.linalg.norm(
+                position
+            )  # at the middle of the table
         self.drawn.qpos[:] = qpos
         mujoco().mj_kinematics(self.model, self.drawn)
         mujoco().mj_camlight(self.model, self.drawn)
         image = torch.from_numpy(self.eye.picture(self.drawn).copy()).permute(2, 0, 1)[None] / 255
         return image if self.colour else pictures.grey(image)
 
-    def pictures_at(self, Ts_world_cam: Float[Tensor, "n 4 4"], light_at: float = 0.0) -> Float[Tensor, "n c h w"]:
-        """What the camera sees from these poses, standing still and without noise; InputError where the arm cannot go."""
-        return self._standing([self.arm.joints_at(T, f"goal {k}") for k, T in enumerate(Ts_world_cam.double().numpy())], light_at)
+    def pictures_at(
+        self, Ts_world_cam: Float[Tensor, "n 4 4"], light_at: float = 0.0
+    ) -> Float[Tensor, "n c h w"]:
+        """What the camera sees from these poses, standing still and without noise; InputError where
+        the arm cannot go.
+        """
+        return self._standing(
+            [
+                self.arm.joints_at(T, f"goal {k}")
+                for k, T in enumerate(Ts_world_cam.double().numpy())
+            ],
+            light_at,
+        )
 
     def pictures_from(self, Ts_world_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n c h w"]:
-        """As `pictures_at`, from where cameras have been: a joint may have gone a little over the end of its range."""
+        """As `pictures_at`, from where cameras have been: a joint may have gone a little over the
+        end of its range.
+        """
         return self._standing([self.arm.joints_of(T) for T in Ts_world_cam.double().numpy()], 0.0)
 
-    def _standing(self, joints: list[Float[np.ndarray, "6"]], light_at: float) -> Float[Tensor, "n c h w"]:
+    def _standing(
+        self, joints: list[Float[np.ndarray, "6"]], light_at: float
+    ) -> Float[Tensor, "n c h w"]:
         qpos, found = self.model.qpos0.copy(), []
         for each in joints:
             qpos[self.arm.q] = each
@@ -198,7 +264,9 @@ class Gantry:
         return torch.cat(found)
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
-        """Move on for dt seconds with this velocity of the camera, as well as the joints can; pictures are taken on the way."""
+        """Move on for dt seconds with this velocity of the camera, as well as the joints can;
+        pictures are taken on the way.
+        """
         for run, v in zip(self.runs, v_cam.double().numpy(), strict=True):
             self._moved(run, v, round(dt / self.model.opt.timestep))
 
@@ -212,8 +280,11 @@ class Gantry:
         mujoco().mj_kinematics(self.model, run.data)
         mujoco().mj_comPos(self.model, run.data)
 
-    def drive(self, run: int, T_world_cam: Float[np.ndarray, "4 4"], fingers: float, seconds: float) -> None:
-        """Bring one camera to a pose by the joints' own sensors, blind, and hold it there; InputError where the arm cannot.
+    def drive(
+        self, run: int, T_world_cam: Float[np.ndarray, "4 4"], fingers: float, seconds: float
+    ) -> None:
+        """Bring one camera to a pose by the joints' own sensors, blind, and hold it there;
+        InputError where the arm cannot.
 
         fingers: how far each is opened [m].
         """
@@ -225,6 +296,6 @@ class Gantry:
         mujoco().mj_kinematics(self.model, data)
         mujoco().mj_comPos(self.model, data)
 
-    def keep(self, index: Tensor) -> None:
+    def select_runs(self, index: Tensor) -> None:
         """Go on with these gantries alone."""
         self.runs = [self.runs[i] for i in index.tolist()]

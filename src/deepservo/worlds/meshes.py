@@ -41,11 +41,13 @@ class Mesh:
 
 
 def read_mesh(path: Path, unit: str | None = None) -> Mesh:
-    """A mesh from an OBJ, STL or PLY file, its numbers in `unit` (metres when not given); it need be neither closed nor textured.
+    """A mesh from an OBJ, STL or PLY file, its numbers in `unit` (metres when not given); it need
+    be neither closed nor textured.
 
-    Faces may be wound in any way: closed bodies are seen from outside, open surfaces from both sides. Raises InputError for a missing,
-    foreign or empty file, a texture that is missing, numbers that are not finite, vertices that there are not, or a size over LARGEST
-    metres without a unit or under LEAST metres.
+    Faces may be wound in any way: closed bodies are seen from outside, open surfaces from both
+    sides. Raises InputError for a missing, foreign or empty file, a texture that is missing,
+    numbers that are not finite, vertices that there are not, or a size over LARGEST metres without
+    a unit or under LEAST metres.
     """
     if unit is not None and unit not in UNITS:
         raise InputError(f"there is no unit {unit!r}; give {' or '.join(UNITS)}")
@@ -60,12 +62,22 @@ def read_mesh(path: Path, unit: str | None = None) -> Mesh:
     low, high = int(faces.min()), int(faces.max())
     if low < 0 or high >= len(vertices):
         odd = low if low < 0 else high
-        raise InputError(f"{path}: a face names vertex {odd}, and there are {len(vertices)}, from 0; export it again")
-    if not np.isfinite(vertices[faces]).all() or (surface.uv is not None and not np.isfinite(surface.uv).all()):
+        raise InputError(
+            f"{path}: a face names vertex {odd}, and there are {len(vertices)}, from 0; export it "
+            "again"
+        )
+    if not np.isfinite(vertices[faces]).all() or (
+        surface.uv is not None and not np.isfinite(surface.uv).all()
+    ):
         raise InputError(f"{path}: holds NaN or infinite coordinates; export it again")
     if np.abs(vertices[faces]).max() > FARTHEST:
-        raise InputError(f"{path}: has coordinates over {FARTHEST:g}; move it to its own origin, and export it again")
-    _check_size(path, UNITS[unit or "m"] * float(np.ptp(vertices[faces].reshape(-1, 3), axis=0).max()), unit)
+        raise InputError(
+            f"{path}: has coordinates over {FARTHEST:g}; move it to its own origin, and export it "
+            "again"
+        )
+    _check_size(
+        path, UNITS[unit or "m"] * float(np.ptp(vertices[faces].reshape(-1, 3), axis=0).max()), unit
+    )
     return _seen(path, surface, UNITS[unit or "m"])
 
 
@@ -74,20 +86,38 @@ def _check_size(path: Path, size: float, unit: str | None) -> None:
     if size <= 0:
         raise InputError(f"{path}: all its points are one; export it again")
     if unit is None and size > LARGEST:
-        raise InputError(f"{path}: is {size:.0f} m across if its numbers are metres; are they millimetres? say --unit mm, or --unit m")
+        raise InputError(
+            f"{path}: is {size:.0f} m across if its numbers are metres; are they millimetres? say "
+            "--unit mm, or --unit m"
+        )
     if size < LEAST:
-        other = "metres? say --unit m" if unit == "mm" else "another unit? export it in metres or millimetres"
+        other = (
+            "metres? say --unit m"
+            if unit == "mm"
+            else "another unit? export it in metres or millimetres"
+        )
         named = {"m": "metres", "mm": "millimetres"}[unit or "m"]
-        raise InputError(f"{path}: is {1e3 * size:.2g} mm across if its numbers are {named}; are they {other}")
+        raise InputError(
+            f"{path}: is {1e3 * size:.2g} mm across if its numbers are {named}; are they {other}"
+        )
 
 
 def _seen(path: Path, surface: Surface, metres: float) -> Mesh:
-    """Without faces that have no area, each closed body seen from outside and each open surface from both sides; looks in one picture."""
+    """Without faces that have no area, each closed body seen from outside and each open surface
+    from both sides; looks in one picture.
+    """
     corners = surface.vertices[surface.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    area = (
+        np.linalg.norm(
+            np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+        )
+        / 2
+    )
     real = area > 1e-14 * np.ptp(corners.reshape(-1, 3), axis=0).max() ** 2
     if not real.any():
-        raise InputError(f"{path}: none of its {len(real)} faces has an area; export a surface, not lines")
+        raise InputError(
+            f"{path}: none of its {len(real)} faces has an area; export a surface, not lines"
+        )
     used, faces = np.unique(surface.faces[real], return_inverse=True)
     vertices, faces = metres * surface.vertices[used], faces.reshape(-1, 3)
     uv = None if surface.uv is None else surface.uv[real]
@@ -95,7 +125,9 @@ def _seen(path: Path, surface: Surface, metres: float) -> Mesh:
     flip, is_open = outward(vertices, faces)
     faces = np.where(flip[:, None], faces[:, ::-1], faces)
     uv = uv if uv is None else np.where(flip[:, None, None], uv[:, ::-1], uv)
-    if is_open.any():  # behind each face of an open surface another one, turned over, with vertices of its own: light falls on both sides
+    # behind each face of an open surface another one, turned over, with vertices of its own: light
+    # falls on both sides
+    if is_open.any():
         behind = faces[is_open][:, ::-1]
         faces = np.concatenate([faces, behind + len(vertices)])
         vertices = np.concatenate([vertices, vertices])
@@ -105,7 +137,12 @@ def _seen(path: Path, surface: Surface, metres: float) -> Mesh:
 
 
 def _coloured(
-    path: Path, vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray | None, look: np.ndarray | None, looks: list[Look]
+    path: Path,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    uv: np.ndarray | None,
+    look: np.ndarray | None,
+    looks: list[Look],
 ) -> Mesh:
     """With one colour, or one picture: the file's own, or an atlas of all its looks."""
     shown = [] if look is None else [looks[k] for k in np.unique(look)]
@@ -118,47 +155,71 @@ def _coloured(
         picture = shown[0].picture
     else:
         picture, place = _atlas(path, place, which, shown)
-    flat, corner = np.unique(np.concatenate([faces.reshape(-1, 1), place.reshape(-1, 2)], 1), axis=0, return_inverse=True)
+    flat, corner = np.unique(
+        np.concatenate([faces.reshape(-1, 1), place.reshape(-1, 2)], 1), axis=0, return_inverse=True
+    )
     return Mesh(vertices[flat[:, 0].astype(int)], corner.reshape(-1, 3), flat[:, 1:], picture)
 
 
-def _atlas(path: Path, uv: np.ndarray, which: np.ndarray, looks: list[Look]) -> tuple[UInt8[np.ndarray, "h w 3"], np.ndarray]:
+def _atlas(
+    path: Path, uv: np.ndarray, which: np.ndarray, looks: list[Look]
+) -> tuple[UInt8[np.ndarray, "h w 3"], np.ndarray]:
     """Several looks one above the other in one picture, and the places of all corners in it."""
-    tiles = [np.full((2, 2, 3), look.colour, np.uint8) if look.picture is None else look.picture for look in looks]
+    tiles = [
+        np.full((2, 2, 3), look.colour, np.uint8) if look.picture is None else look.picture
+        for look in looks
+    ]
     textured = np.array([look.picture is not None for look in looks])[which]
     if textured.any() and (uv[textured].min() < -REPEATS or uv[textured].max() > 1 + REPEATS):
-        raise InputError(f"{path}: has {textured.sum()} faces with one of several textures, which repeat; bake them into one")
+        raise InputError(
+            f"{path}: has {textured.sum()} faces with one of several textures, which repeat; bake "
+            "them into one"
+        )
     wide, high = max(tile.shape[1] for tile in tiles), sum(tile.shape[0] for tile in tiles)
     picture, top, placed = np.zeros((high, wide, 3), np.uint8), 0, np.empty_like(uv)
     for k, tile in enumerate(tiles):
         h, w = tile.shape[:2]
         picture[top : top + h, :w] = tile
         mine, seen = which == k, np.full((3, 2), 0.5) if looks[k].picture is None else None
-        u, v = (uv[mine].clip(0, 1) if seen is None else np.broadcast_to(seen, uv[mine].shape)).transpose(2, 0, 1)
-        x, y = 0.5 + u * (w - 1), 0.5 + (1 - v) * (h - 1)  # from texel centre to texel centre: nothing of the next tile is seen
+        u, v = (
+            uv[mine].clip(0, 1) if seen is None else np.broadcast_to(seen, uv[mine].shape)
+        ).transpose(2, 0, 1)
+        x, y = (
+            0.5 + u * (w - 1),
+            0.5 + (1 - v) * (h - 1),
+        )  # from texel centre to texel centre: nothing of the next tile is seen
         placed[mine] = np.stack([x / wide, 1 - (top + y) / high], -1)
         top += h
     return picture, placed
 
 
 def compiled(spec: Any, what: str) -> Any:
-    """The model of a world; InputError, naming `what` was put into it, where MuJoCo takes it for none."""
+    """The model of a world; InputError, naming `what` was put into it, where MuJoCo takes it for
+    none.
+    """
     try:
         return spec.compile()
     except ValueError as error:
         why = " ".join(str(error).split())
-        raise InputError(f"{what}: MuJoCo cannot draw it ({why}); export it with its triangles checked and repaired") from None
+        raise InputError(
+            f"{what}: MuJoCo cannot draw it ({why}); export it with its triangles checked and "
+            "repaired"
+        ) from None
 
 
 def add_texture(spec: Any, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> None:
     """A picture for surfaces, by that name."""
     h, w = picture.shape[:2]
-    drawn = spec.add_texture(name=name, type=mujoco().mjtTexture.mjTEXTURE_2D, width=w, height=h, nchannel=3)
+    drawn = spec.add_texture(
+        name=name, type=mujoco().mjtTexture.mjTEXTURE_2D, width=w, height=h, nchannel=3
+    )
     drawn.data = np.ascontiguousarray(picture).tobytes()
 
 
 def add_mesh(spec: Any, name: str, mesh: Mesh, body: Any, **surface: Any) -> None:
-    """Put a mesh into a body, to be seen and not touched; `surface` is how it shines (of a MuJoCo material)."""
+    """Put a mesh into a body, to be seen and not touched; `surface` is how it shines (of a MuJoCo
+    material).
+    """
     mj = mujoco()
     known = spec.add_mesh(name=name, uservert=mesh.vertices.ravel(), userface=mesh.faces.ravel())
     known.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # a mesh with holes has no inside
@@ -171,4 +232,13 @@ def add_mesh(spec: Any, name: str, mesh: Mesh, body: Any, **surface: Any) -> Non
         material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = name
     else:
         colour = [*(c / 255 for c in mesh.colour), 1.0]
-    body.add_geom(name=name, type=mj.mjtGeom.mjGEOM_MESH, meshname=name, material=name, rgba=colour, contype=0, conaffinity=0, mass=0)
+    body.add_geom(
+        name=name,
+        type=mj.mjtGeom.mjGEOM_MESH,
+        meshname=name,
+        material=name,
+        rgba=colour,
+        contype=0,
+        conaffinity=0,
+        mass=0,
+    )

@@ -1,4 +1,6 @@
-"""Parts to grasp, of our own making: plates, ribs, bosses and pegs, as varied as printed parts, as meshes and as bodies that touch."""
+"""Parts to grasp, of our own making: plates, ribs, bosses and pegs, as varied as printed parts, as
+meshes and as bodies that touch.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ MM = 1e-3
 
 @dataclass(frozen=True)
 class Block:
-    """A box of these sides, or a cylinder of this diameter (twice) and height, standing at a place, turned about z [mm, deg]."""
+    """A box of these sides, or a cylinder of this diameter (twice) and height, standing at a place,
+    turned about z [mm, deg].
+    """
 
     size: tuple[float, float, float]
     at: tuple[float, float, float]
@@ -44,8 +48,17 @@ class Block:
             corners = np.concatenate(outline)
             polygons = [*sides, *caps]
         else:
-            corners = half * np.array([[x, y, z] for z in (-1, 1) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
-            polygons = [[0, 3, 2, 1], [4, 5, 6, 7], [0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7]]
+            corners = half * np.array(
+                [[x, y, z] for z in (-1, 1) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+            )
+            polygons = [
+                [0, 3, 2, 1],
+                [4, 5, 6, 7],
+                [0, 1, 5, 4],
+                [1, 2, 6, 5],
+                [2, 3, 7, 6],
+                [3, 0, 4, 7],
+            ]
         vertices: list[np.ndarray] = []
         faces: list[list[int]] = []
         for polygon in polygons:  # each with corners of its own: edges are sharp
@@ -58,7 +71,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Part:
-    """An object: z up from the face that it stands on, metres; the gripper closes along y about `grip`."""
+    """An object: z up from the face that it stands on, metres; the gripper closes along y about
+    `grip`.
+    """
 
     blocks: tuple[Block, ...]
     colour: tuple[int, int, int]
@@ -76,19 +91,29 @@ class Part:
         return Mesh(np.concatenate(vertices), np.concatenate(faces), colour=self.colour)
 
 
-def _pegs(places: tuple[tuple[float, float], ...], z: float, size: tuple[float, float, float] = (6, 6, 3)) -> tuple[Block, ...]:
+def _pegs(
+    places: tuple[tuple[float, float], ...], z: float, size: tuple[float, float, float] = (6, 6, 3)
+) -> tuple[Block, ...]:
     """Small things that stand on a face."""
-    return tuple(Block(size, (x, y, z), 17.0 * k, round=k % 3 == 2) for k, (x, y) in enumerate(places))
+    return tuple(
+        Block(size, (x, y, z), 17.0 * k, round=k % 3 == 2) for k, (x, y) in enumerate(places)
+    )
 
 
 PARTS: Mapping[str, Part] = MappingProxyType(
     {
         "bracket": Part(
             (
-                Block((110, 60, 8), (0, 0, 0)), Block((8, 60, 42), (-51, 0, 8)), Block((30, 5, 26), (-32, 24, 8)),
-                Block((30, 5, 26), (-32, -24, 8)), Block((24, 24, 14), (34, 8, 8), round=True), Block((12, 12, 22), (34, 8, 8), round=True),
+                Block((110, 60, 8), (0, 0, 0)),
+                Block((8, 60, 42), (-51, 0, 8)),
+                Block((30, 5, 26), (-32, 24, 8)),
+                Block((30, 5, 26), (-32, -24, 8)),
+                Block((24, 24, 14), (34, 8, 8), round=True),
+                Block((12, 12, 22), (34, 8, 8), round=True),
                 Block((44, 26, 30), (0, 0, 8)),
-                *_pegs(((-12, 18), (4, -20), (48, -22), (22, -24), (14, 24), (50, 24), (-20, -4)), 8),
+                *_pegs(
+                    ((-12, 18), (4, -20), (48, -22), (22, -24), (14, 24), (50, 24), (-20, -4)), 8
+                ),
                 *_pegs(((-12, 6), (10, -7), (2, 8), (16, 7)), 38, (5, 4, 2)),
             ),
             (214, 120, 60),
@@ -96,9 +121,20 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         ),
         "hub": Part(
             (
-                Block((92, 92, 10), (0, 0, 0), round=True), Block((64, 64, 6), (0, 0, 10), round=True),
-                Block((46, 30, 24), (0, 0, 16), 0), *(Block((10, 10, 12), (38 * c, 38 * s, 10), 30, round=False) for c, s in
-                ((1, 0), (0.5, 0.87), (-0.5, 0.87), (-1, 0), (-0.5, -0.87), (0.5, -0.87))),
+                Block((92, 92, 10), (0, 0, 0), round=True),
+                Block((64, 64, 6), (0, 0, 10), round=True),
+                Block((46, 30, 24), (0, 0, 16), 0),
+                *(
+                    Block((10, 10, 12), (38 * c, 38 * s, 10), 30, round=False)
+                    for c, s in (
+                        (1, 0),
+                        (0.5, 0.87),
+                        (-0.5, 0.87),
+                        (-1, 0),
+                        (-0.5, -0.87),
+                        (0.5, -0.87),
+                    )
+                ),
                 *_pegs(((26, 20), (-24, 21), (-25, -20), (24, -21), (3, 27)), 16, (7, 4, 3)),
                 *_pegs(((-15, 7), (-4, -8), (9, 8), (16, -6), (2, 1)), 40, (4, 5, 2)),
             ),
@@ -107,27 +143,38 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         ),
         "clip": Part(
             (
-                Block((120, 26, 12), (0, 0, 0)), Block((26, 70, 13), (42, 0, 0)), Block((26, 52, 14), (-44, 0, 0)),
-                Block((14, 14, 33), (42, 26, 13), 20), Block((16, 16, 19), (42, -26, 13), round=True), Block((10, 30, 16), (-50, 0, 14)),
-                Block((40, 22, 28), (-4, 0, 12)), *_pegs(((26, 5), (30, -8), (-28, 6), (-36, -18), (-38, 18), (52, 10)), 12, (5, 5, 5)),
+                Block((120, 26, 12), (0, 0, 0)),
+                Block((26, 70, 13), (42, 0, 0)),
+                Block((26, 52, 14), (-44, 0, 0)),
+                Block((14, 14, 33), (42, 26, 13), 20),
+                Block((16, 16, 19), (42, -26, 13), round=True),
+                Block((10, 30, 16), (-50, 0, 14)),
+                Block((40, 22, 28), (-4, 0, 12)),
+                *_pegs(
+                    ((26, 5), (30, -8), (-28, 6), (-36, -18), (-38, 18), (52, 10)), 12, (5, 5, 5)
+                ),
                 *_pegs(((-16, 5), (-6, -6), (6, 4), (10, -5)), 40, (4, 4, 2)),
             ),
             (150, 190, 110),
             (-0.004, 0.0, 0.026),
         ),
     }
-)  # fmt: skip
+)
 
 
 def add_body(spec: Any, name: str, T_world_object: Float[np.ndarray, "4 4"]) -> Any:
     """A body without anything, there."""
-    return spec.worldbody.add_body(name=name, pos=AXES @ T_world_object[:3, 3], quat=quaternion(AXES @ T_world_object[:3, :3]))
+    return spec.worldbody.add_body(
+        name=name, pos=AXES @ T_world_object[:3, 3], quat=quaternion(AXES @ T_world_object[:3, :3])
+    )
 
 
 def add_part(spec: Any, name: str, part: Part, T_world_object: Float[np.ndarray, "4 4"]) -> None:
-    """Stand a part in MuJoCo's world, free to move: what is seen is its mesh, what touches are its blocks.
+    """Stand a part in MuJoCo's world, free to move: what is seen is its mesh, what touches are its
+    blocks.
 
-    T_world_object: in our world's axes, z of which points into the table: a part that stands has its own z turned against it.
+    T_world_object: in our world's axes, z of which points into the table: a part that stands has
+    its own z turned against it.
     """
     mj, body = mujoco(), add_body(spec, name, T_world_object)
     body.add_freejoint(name=name)
@@ -135,8 +182,12 @@ def add_part(spec: Any, name: str, part: Part, T_world_object: Float[np.ndarray,
     for block in part.blocks:
         R, middle = block.pose()
         half = MM * np.array(block.size) / 2
-        kind, size = (mj.mjtGeom.mjGEOM_CYLINDER, [half[0], half[2], 0]) if block.round else (mj.mjtGeom.mjGEOM_BOX, half)
+        kind, size = (
+            (mj.mjtGeom.mjGEOM_CYLINDER, [half[0], half[2], 0])
+            if block.round
+            else (mj.mjtGeom.mjGEOM_BOX, half)
+        )
         body.add_geom(
-            type=kind, size=size, pos=middle, quat=quaternion(R), density=DENSITY, contype=1, conaffinity=1, condim=4,
-            friction=[1.0, 0.02, 0.001], group=3, solref=[0.004, 1],
+            type=kind, size=size, pos=middle, quat=quaternion(R), density=DENSITY, contype=1,
+            conaffinity=1, condim=4, friction=[1.0, 0.02, 0.001], group=3, solref=[0.004, 1],
         )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Polygons of a mesh file as triangles: a fan where all corners turn the same way, else cut ear by ear."""
+"""Polygons of a mesh file as triangles: a fan where all corners turn the same way, else cut ear by
+ear.
+"""
 
 from collections.abc import Sequence
 
@@ -9,8 +11,12 @@ Triples = list[tuple[int, int, int]]
 
 
 def cut(points: Float[np.ndarray, "n 3"], polygons: Sequence[Sequence[int]]) -> list[Triples]:
-    """Of each polygon, given as numbers of its `points`, the triangles as places in it; none where it has under three corners."""
-    found: list[Triples] = [[(0, k, k + 1) for k in range(1, len(polygon) - 1)] for polygon in polygons]
+    """Of each polygon, given as numbers of its `points`, the triangles as places in it; none where
+    it has under three corners.
+    """
+    found: list[Triples] = [
+        [(0, k, k + 1) for k in range(1, len(polygon) - 1)] for polygon in polygons
+    ]
     for size in {len(polygon) for polygon in polygons if len(polygon) > 3}:
         these = [k for k, polygon in enumerate(polygons) if len(polygon) == size]
         corners = points[np.array([polygons[k] for k in these])]
@@ -20,7 +26,9 @@ def cut(points: Float[np.ndarray, "n 3"], polygons: Sequence[Sequence[int]]) -> 
 
 
 def _turns(corners: Float[np.ndarray, "m n 3"]) -> Float[np.ndarray, "m n"]:
-    """How each corner turns about its polygon's normal (Newell's): positive where it points outward; what is nearly straight is 0."""
+    """How each corner turns about its polygon's normal (Newell's): positive where it points
+    outward; what is nearly straight is 0.
+    """
     after, before = np.roll(corners, -1, 1) - corners, corners - np.roll(corners, 1, 1)
     fan = corners - corners[:, :1]
     normal = np.cross(fan, np.roll(fan, -1, 1)).sum(1, keepdims=True)
@@ -29,7 +37,9 @@ def _turns(corners: Float[np.ndarray, "m n 3"]) -> Float[np.ndarray, "m n"]:
 
 
 def _ears(corners: Float[np.ndarray, "n 3"]) -> Triples:
-    """Ears, corners that turn outward with no other corner between their neighbours, are cut off until a triangle is left."""
+    """Ears, corners that turn outward with no other corner between their neighbours, are cut off
+    until a triangle is left.
+    """
     left, found = list(range(len(corners))), []
     normal = np.cross(corners - corners[0], np.roll(corners - corners[0], -1, 0)).sum(0)
     while len(left) > 3:
@@ -47,7 +57,11 @@ def _ears(corners: Float[np.ndarray, "n 3"]) -> Triples:
     return [*found, (left[0], left[1], left[2])]
 
 
-def _inside(three: Float[np.ndarray, "3 3"], points: Float[np.ndarray, "n 3"], normal: Float[np.ndarray, "3"]) -> Bool[np.ndarray, " n"]:
+def _inside(
+    three: Float[np.ndarray, "3 3"],
+    points: Float[np.ndarray, "n 3"],
+    normal: Float[np.ndarray, "3"],
+) -> Bool[np.ndarray, " n"]:
     """Which points lie in the triangle, seen along the normal; those at its corners do not."""
     sides = np.roll(three, -1, 0) - three
     away = np.cross(sides, points[:, None] - three) @ normal

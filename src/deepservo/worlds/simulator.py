@@ -11,7 +11,9 @@ from deepservo.scene import PlanarScene
 class Simulator:
     """B free-flying cameras before a scene: `T_world_cam <- T_world_cam exp(v_cam dt)`."""
 
-    def __init__(self, scene: PlanarScene, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> None:
+    def __init__(
+        self, scene: PlanarScene, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]
+    ) -> None:
         self.scene, self.camera, self.T_world_cam = scene, camera, T_world_cam.double()
 
     def observe(self) -> Float[Tensor, "b c h w"]:
@@ -22,6 +24,6 @@ class Simulator:
         """Move along the exponential of the twist."""
         self.T_world_cam = self.T_world_cam @ se3.exp(v_cam.double() * dt)
 
-    def keep(self, index: Tensor) -> None:
+    def select_runs(self, index: Tensor) -> None:
         """Go on with these cameras alone."""
         self.T_world_cam = self.T_world_cam[index]

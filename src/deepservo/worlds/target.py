@@ -1,4 +1,6 @@
-"""Rendered targets: what a camera would see of an object from where it shall be, with depth (Adrian 2022, section IV.A)."""
+"""Rendered targets: what a camera would see of an object from where it shall be, with depth (Adrian
+2022, section IV.A).
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +42,10 @@ class Target:
     def write(self, out: Path, camera: Camera, T_object_cam: Float[np.ndarray, "4 4"]) -> None:
         """FILES: the picture, its depth and mask, the camera, and where it was."""
         check_folder(out, FILES)
-        pictures = {"goal.png": self.picture[:, :, ::-1], "mask.png": 255 * self.mask.astype(np.uint8)}
+        pictures = {
+            "goal.png": self.picture[:, :, ::-1],
+            "mask.png": 255 * self.mask.astype(np.uint8),
+        }
         for name, picture in pictures.items():
             with replacing(out / name) as beside:
                 beside.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
@@ -52,35 +57,64 @@ class Target:
 
 
 def read_target(folder: Path) -> tuple[Target, Camera]:
-    """What `Target.write` wrote; InputError for a file that is missing, foreign, or of another size than the camera's."""
+    """What `Target.write` wrote; InputError for a file that is missing, foreign, or of another size
+    than the camera's.
+    """
     camera = read_camera(folder / "camera.yaml").camera
     picture, size = read_picture(folder / "goal.png", colour=True), (camera.height, camera.width)
     try:
         depth = np.load(folder / "depth.npy", allow_pickle=False)
     except FileNotFoundError:
-        raise InputError(f"{folder / 'depth.npy'}: no such file; make the folder with deepservo target") from None
+        raise InputError(
+            f"{folder / 'depth.npy'}: no such file; make the folder with deepservo target"
+        ) from None
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{folder / 'depth.npy'}: cannot be read as an array ({type(error).__name__}); render the goal again") from None
+        raise InputError(
+            f"{folder / 'depth.npy'}: cannot be read as an array ({type(error).__name__}); render "
+            "the goal again"
+        ) from None
     if depth.shape != size or not np.issubdtype(depth.dtype, np.floating):
-        raise InputError(f"{folder / 'depth.npy'}: is {depth.dtype} of shape {depth.shape}; the camera's pictures are {size}, of metres")
+        raise InputError(
+            f"{folder / 'depth.npy'}: is {depth.dtype} of shape {depth.shape}; the camera's "
+            f"pictures are {size}, of metres"
+        )
     if tuple(picture.shape[1:]) != size:
-        raise InputError(f"{folder / 'goal.png'}: is {picture.shape[2]} x {picture.shape[1]}, the camera's pictures {size[1]} x {size[0]}")
+        raise InputError(
+            f"{folder / 'goal.png'}: is {picture.shape[2]} x {picture.shape[1]}, the camera's "
+            f"pictures {size[1]} x {size[0]}"
+        )
     mask = np.isfinite(depth) & (depth > 0)
     if mask.sum() < FEWEST:
-        raise InputError(f"{folder / 'depth.npy'}: has {mask.sum()} pixels of an object; render the goal again, nearer")
-    return Target((picture * 255).round().byte().permute(1, 2, 0).numpy(), np.where(mask, depth, np.inf), mask), camera
+        raise InputError(
+            f"{folder / 'depth.npy'}: has {mask.sum()} pixels of an object; render the goal "
+            "again, nearer"
+        )
+    return Target(
+        (picture * 255).round().byte().permute(1, 2, 0).numpy(), np.where(mask, depth, np.inf), mask
+    ), camera
 
 
 def render_target(mesh: Mesh, camera: Camera, T_object_cam: Float[np.ndarray, "4 4"]) -> Target:
-    """The object alone, lit from the camera, before grey; InputError where the camera does not see it."""
+    """The object alone, lit from the camera, before grey; InputError where the camera does not see
+    it.
+    """
     mj = mujoco()
     spec = mj.MjSpec()
     spec.stat.extent = 1.0
     spec.visual.map.znear, spec.visual.map.zfar = 1e-3, 1e2
-    spec.visual.headlight.ambient, spec.visual.headlight.diffuse, spec.visual.headlight.specular = [0.4] * 3, [0.6] * 3, [0.1] * 3
+    spec.visual.headlight.ambient, spec.visual.headlight.diffuse, spec.visual.headlight.specular = (
+        [0.4] * 3,
+        [0.6] * 3,
+        [0.1] * 3,
+    )
     spec.visual.quality.offsamples = 8
     grey = {"rgb1": [BACKGROUND] * 3, "rgb2": [BACKGROUND] * 3, "width": 32, "height": 32}
-    spec.add_texture(name="nothing", type=mj.mjtTexture.mjTEXTURE_SKYBOX, builtin=mj.mjtBuiltin.mjBUILTIN_FLAT, **grey)
+    spec.add_texture(
+        name="nothing",
+        type=mj.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mj.mjtBuiltin.mjBUILTIN_FLAT,
+        **grey,
+    )
     body = spec.worldbody.add_body(name="object", quat=quaternion(AXES))
     add_mesh(spec, "object", mesh, body)
     position, rotation = pose_there(T_object_cam)
@@ -93,8 +127,10 @@ def render_target(mesh: Mesh, camera: Camera, T_object_cam: Float[np.ndarray, "4
     mask = depth < 0.99 * model.vis.map.zfar
     if mask.sum() < FEWEST:
         raise InputError(
-            f"the camera sees {mask.sum()} pixels of the object from that pose: the object is {mesh.size:.3g} m across and its middle "
-            f"{_away(mesh, T_object_cam):.3g} m away; give T_object_cam, the camera in the object's frame [m], z forward, that looks "
+            f"the camera sees {mask.sum()} pixels of the object from that pose: the object is "
+            f"{mesh.size:.3g} m across and its middle "
+            f"{_away(mesh, T_object_cam):.3g} m away; give T_object_cam, the camera in the "
+            "object's frame [m], z forward, that looks "
             "at it, and --unit of the mesh's numbers"
         )
     return Target(eye.picture(data), np.where(mask, depth, np.inf).astype(np.float32), mask)

@@ -1,4 +1,6 @@
-"""Which side of a triangle is the outside: mended where a mesh is closed, and where it is open both sides are there to be seen."""
+"""Which side of a triangle is the outside: mended where a mesh is closed, and where it is open both
+sides are there to be seen.
+"""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -6,8 +8,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 
-def outward(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
-    """Which faces must be turned over, so that closed bodies are seen from outside; and which belong to no closed body.
+def outward(
+    vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]
+) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
+    """Which faces must be turned over, so that closed bodies are seen from outside; and which
+    belong to no closed body.
 
     Corners at the same place are one, whatever their numbers.
     """
@@ -17,9 +22,13 @@ def outward(vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -
     forward = edges[:, 0] < edges[:, 1]
     low, high = np.sort(edges, 1).T
     _, edge, count = np.unique(low * len(vertices) + high, return_inverse=True, return_counts=True)
-    pairs = np.argsort(edge, kind="stable")[np.isin(np.sort(edge), np.flatnonzero(count == 2))].reshape(-1, 2)
+    pairs = np.argsort(edge, kind="stable")[
+        np.isin(np.sort(edge), np.flatnonzero(count == 2))
+    ].reshape(-1, 2)
     a, b = owner[pairs[:, 0]], owner[pairs[:, 1]]
-    against = forward[pairs[:, 0]] == forward[pairs[:, 1]]  # neighbours that are wound alike go along their edge in opposite ways
+    against = (
+        forward[pairs[:, 0]] == forward[pairs[:, 1]]
+    )  # neighbours that are wound alike go along their edge in opposite ways
     n = len(faces)
     body = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (n, n)), directed=False)[1]
     closed = np.ones(body.max() + 1, bool)
@@ -40,9 +49,17 @@ def _merged(vertices: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, " n"]:
     return found
 
 
-def _agreed(a: np.ndarray, b: np.ndarray, against: np.ndarray, body: np.ndarray, n: int) -> np.ndarray:
+def _agreed(
+    a: np.ndarray, b: np.ndarray, against: np.ndarray, body: np.ndarray, n: int
+) -> np.ndarray:
     """Which faces must be turned so that each agrees with the first of its body."""
-    both = coo_matrix((1.0 + np.concatenate([against, against]), (np.concatenate([a, b]), np.concatenate([b, a]))), (n, n)).tocsr()
+    both = coo_matrix(
+        (
+            1.0 + np.concatenate([against, against]),
+            (np.concatenate([a, b]), np.concatenate([b, a])),
+        ),
+        (n, n),
+    ).tocsr()
     flip = np.zeros(n, bool)
     if not against.any():
         return flip
@@ -56,6 +73,8 @@ def _agreed(a: np.ndarray, b: np.ndarray, against: np.ndarray, body: np.ndarray,
 
 
 def _volumes(corners: np.ndarray) -> np.ndarray:
-    """Of the tetrahedra from the middle of all, signed: positive where a face is seen from outside."""
+    """Of the tetrahedra from the middle of all, signed: positive where a face is seen from
+    outside.
+    """
     centred = corners - corners.mean((0, 1))
     return np.einsum("mi,mi->m", centred[:, 0], np.cross(centred[:, 1], centred[:, 2])) / 6

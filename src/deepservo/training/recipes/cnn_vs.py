@@ -1,4 +1,6 @@
-"""Bateux et al. 2018: one scene; and scenes never seen, by a network of ours that is asked for matches and not for the pose."""
+"""Bateux et al. 2018: one scene; and scenes never seen, by a network of ours that is asked for
+matches and not for the pose.
+"""
 
 from deepservo.images.pictures import BUNDLED
 from deepservo.training.recipes.experiment import Experiment, Scale

@@ -35,6 +35,8 @@ class Experiment:
     sets: Mapping[str, int]
     """on these sets, with so many runs of each part and scene."""
     scenes: tuple[str, ...] = ("coffee",)
-    """The first is learned and measured on, those after it are learned by the same network; of one for any scene: all are measured on."""
+    """The first is learned and measured on, those after it are learned by the same network; of one
+    for any scene: all are measured on.
+    """
     loss: str | None = None
     scale: Scale = TWO_CORES

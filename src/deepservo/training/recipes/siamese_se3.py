@@ -1,4 +1,6 @@
-"""Felton et al. 2021: EfficientNet-B3, one scene and several, and the variants of the published table."""
+"""Felton et al. 2021: EfficientNet-B3, one scene and several, and the variants of the published
+table.
+"""
 
 from dataclasses import replace
 
@@ -14,6 +16,20 @@ SE3 = Experiment(
 )
 _VARIANT = replace(SE3, methods=("siamese-se3",), sets={"gaussian": 1000})
 TWO_WEIGHTS = replace(_VARIANT, paper="Siame-se(3) (Felton 2021), Table I: two weights", loss="two")
-POSES = replace(_VARIANT, paper="Siame-se(3) (Felton 2021), Table I: poses of SE(3)", method="siamese-SE3", methods=("siamese-SE3",))
-POINTS = replace(_VARIANT, paper="Siame-se(3) (Felton 2021): the law of four points", method="siamese-ibvs", methods=("siamese-ibvs",))
-SEVERAL = replace(_VARIANT, paper="Siame-se(3) (Felton 2021), Fig. 3: one network of several scenes", scenes=BUNDLED)
+POSES = replace(
+    _VARIANT,
+    paper="Siame-se(3) (Felton 2021), Table I: poses of SE(3)",
+    method="siamese-SE3",
+    methods=("siamese-SE3",),
+)
+POINTS = replace(
+    _VARIANT,
+    paper="Siame-se(3) (Felton 2021): the law of four points",
+    method="siamese-ibvs",
+    methods=("siamese-ibvs",),
+)
+SEVERAL = replace(
+    _VARIANT,
+    paper="Siame-se(3) (Felton 2021), Fig. 3: one network of several scenes",
+    scenes=BUNDLED,
+)

@@ -1,4 +1,6 @@
-"""What a keypoint network learns from: two views of a picture on a plane, and the homography between them (Tang et al. 2020)."""
+"""What a keypoint network learns from: two views of a picture on a plane, and the homography
+between them (Tang et al. 2020).
+"""
 
 from dataclasses import dataclass, field
 
@@ -28,7 +30,9 @@ class Learner(nn.Module):
 
 @dataclass(frozen=True)
 class KeypointTask:
-    """Teaches a network to find the same points in two views and to know them again; all four losses of the paper."""
+    """Teaches a network to find the same points in two views and to know them again; all four
+    losses of the paper.
+    """
 
     textures: Pictures = field(default_factory=Textures)
     batch: int = 8
@@ -40,12 +44,18 @@ class KeypointTask:
         found = losses(learner, a, b, H, shown)
         return torch.stack([WEIGHTS[name] * value for name, value in found.items()]).sum()
 
-    def views(self, net: KeypointNet, seed: int, step: int) -> tuple[Found, Found, Float[Tensor, "b 3 3"], Float[Tensor, "b h w"]]:
-        """The points of both views, the homography from the first's pixels to the second's, and what of the second shows the picture."""
+    def views(
+        self, net: KeypointNet, seed: int, step: int
+    ) -> tuple[Found, Found, Float[Tensor, "b 3 3"], Float[Tensor, "b h w"]]:
+        """The points of both views, the homography from the first's pixels to the second's, and
+        what of the second shows the picture.
+        """
         g, n = generator(seed, step), self.batch
         goals, views = pairs(n, g, NEAREST)
         K = cameras(n, SIZE, g)
-        images, covered, of_plane = seen_as(self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), SIZE, g)
+        images, covered, of_plane = seen_as(
+            self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), SIZE, g
+        )
         images = spoiled(images, g)
         with half_precision():
             found = net(images)
@@ -60,8 +70,12 @@ def warped(H: Float[Tensor, "b 3 3"], px: Float[Tensor, "b n 2"]) -> Float[Tenso
     return torch.where(p[..., 2:] > 1e-6, p[..., :2] / p[..., 2:].clamp(min=1e-6), -1e4)
 
 
-def losses(learner: Learner, a: Found, b: Found, H: Float[Tensor, "b 3 3"], covered: Float[Tensor, "b h w"]) -> dict[str, Tensor]:
-    """Of place, score, descriptor and outlier, as Tang et al. 2020 have them; of descriptors the cross-entropy of which is which."""
+def losses(
+    learner: Learner, a: Found, b: Found, H: Float[Tensor, "b 3 3"], covered: Float[Tensor, "b h w"]
+) -> dict[str, Tensor]:
+    """Of place, score, descriptor and outlier, as Tang et al. 2020 have them; of descriptors the
+    cross-entropy of which is which.
+    """
     size = covered.shape[-1]
     there = warped(H, a.px)
     inside = _inside(there, covered)
@@ -71,7 +85,8 @@ def losses(learner: Learner, a: Found, b: Found, H: Float[Tensor, "b 3 3"], cove
     of_a, of_b = a.scores, b.scores.gather(1, which)
     near = nearest[paired]
     place = near.mean() if len(near) else nearest.sum() * 0
-    # A pair that lies nearer than the mean is to be surer than one that lies farther, and both views equally sure.
+    # A pair that lies nearer than the mean is to be surer than one that lies farther, and both
+    # views equally sure.
     usual = near.detach().mean() if len(near) else place
     score = _mean((of_a + of_b) / 2 * (nearest.detach() - usual) + (of_a - of_b).square(), paired)
     like = a.describe(a.px) @ b.describe(b.px).mT * learner.net.sharpness.exp()
@@ -81,7 +96,10 @@ def losses(learner: Learner, a: Found, b: Found, H: Float[Tensor, "b 3 3"], cove
     descriptor = _mean(logits.logsumexp(-1) - hit, paired)
     best, guess = like.max(-1)
     unlike = 1 - best / learner.net.sharpness.exp()
-    places = [2 * px / size - 1 for px in (a.px.detach(), b.px.detach().gather(1, guess[..., None].expand(-1, -1, 2)))]
+    places = [
+        2 * px / size - 1
+        for px in (a.px.detach(), b.px.detach().gather(1, guess[..., None].expand(-1, -1, 2)))
+    ]
     judged = learner.outliers(torch.cat([*places, unlike[..., None]], -1))
     correct = (apart.detach().gather(-1, guess[..., None])[..., 0] < NEAR).float()
     outlier = nn.functional.binary_cross_entropy_with_logits(judged, correct)

@@ -1,4 +1,6 @@
-"""What a network for scenes never seen learns from: endless pictures made by code, each seen from two places (CNN-VS section IV)."""
+"""What a network for scenes never seen learns from: endless pictures made by code, each seen from
+two places (CNN-VS section IV).
+"""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -17,8 +19,13 @@ from deepservo.scene.textures import texture
 from deepservo.training.tasks.pose import generator
 
 TEXTURE = (240, 320)  # pixels of a picture made by code
-SLOTS, LIFE = 8, 8  # pictures in a batch, and batches that each of them is in: one new picture a step
-ROLL = math.radians(25)  # most that the two differ by: wider rolls are tried one by one when servoing
+SLOTS, LIFE = (
+    8,
+    8,
+)  # pictures in a batch, and batches that each of them is in: one new picture a step
+ROLL = math.radians(
+    25
+)  # most that the two differ by: wider rolls are tried one by one when servoing
 FOCAL = 300 / 224  # of the published camera, in widths of its picture
 STEEPEST = 0.1  # cosine to the plane's normal under which a cell is not asked for
 PERTURBED = 0.8  # share of the pictures that are spoiled
@@ -26,8 +33,11 @@ UNSEEN = 0.3  # weight of a cell that the other picture does not show, which is 
 SURROUND = 0.02  # of a cell that shows the surround
 
 
-def pairs(n: int, g: torch.Generator, way: float = 1.0) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
-    """Goals about 1 before the plane and nearly facing it, of any roll, and views of what they see, from as far as the published starts.
+def pairs(
+    n: int, g: torch.Generator, way: float = 1.0
+) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
+    """Goals about 1 before the plane and nearly facing it, of any roll, and views of what they see,
+    from as far as the published starts.
 
     way: how far the views are, as a multiple of that.
     """
@@ -54,14 +64,20 @@ def pairs(n: int, g: torch.Generator, way: float = 1.0) -> tuple[Float[Tensor, "
 
 
 def spoiled(images: Float[Tensor, "b 1 h w"], g: torch.Generator) -> Float[Tensor, "b 1 h w"]:
-    """Most of them out of focus, of few pixels, lit by spots and shadows, too bright, too dark, faint, covered, noisy; some as they are."""
+    """Most of them out of focus, of few pixels, lit by spots and shadows, too bright, too dark,
+    faint, covered, noisy; some as they are.
+    """
     n = len(images)
     worse = perturb.fewer_pixels(perturb.defocus(images, g, 3.0), g)
     worse = perturb.highlight(perturb.shadow(worse, g), g)
-    lit = torch.where(torch.rand(n, 1, 1, 1, generator=g) < 0.5, perturb.lights(worse, g, strength=1.0), worse)
+    lit = torch.where(
+        torch.rand(n, 1, 1, 1, generator=g) < 0.5, perturb.lights(worse, g, strength=1.0), worse
+    )
     exposed = torch.where(torch.rand(n, 1, 1, 1, generator=g) < 0.6, perturb.exposure(lit, g), lit)
     grey = torch.rand(n, 1, 1, 1, generator=g) * (torch.rand(n, 1, 1, 1, generator=g) < 0.7)
-    worse = perturb.erase(perturb.contrast(exposed, g, 0.4, 1.4), g, 0.4, area=(0.02, 0.65), fill=grey)
+    worse = perturb.erase(
+        perturb.contrast(exposed, g, 0.4, 1.4), g, 0.4, area=(0.02, 0.65), fill=grey
+    )
     worse = perturb.erase(worse, g, 0.2, area=(0.02, 0.5), fill=images.roll(n // 4 + 1, 0))
     worse = perturb.noise(worse, g, 0.08 * torch.rand(n, 1, 1, 1, generator=g) ** 2)
     return torch.where(torch.rand(n, 1, 1, 1, generator=g) < PERTURBED, worse, images)
@@ -71,7 +87,9 @@ class Pictures(Protocol):
     """Where a step's pictures come from."""
 
     def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
-        """Of this step: a function of it and the seed, each in [0, 1]. The pairs are shared out among them."""
+        """Of this step: a function of it and the seed, each in [0, 1]. The pairs are shared out
+        among them.
+        """
         ...
 
 
@@ -101,49 +119,69 @@ class Textures:
 
 @dataclass(frozen=True)
 class PairTask:
-    """Teaches a PairNet which cells of two pictures show the same place, on torch's default device."""
+    """Teaches a PairNet which cells of two pictures show the same place, on torch's default
+    device.
+    """
 
     textures: Pictures = field(default_factory=Textures)
     batch: int = 32
     rate: float = 2e-3
 
     def loss(self, net: PairNet, seed: int, step: int) -> Tensor:
-        """Cross-entropy of the cell that shows what each cell shows, from either picture to the other; between cells, shared out."""
+        """Cross-entropy of the cell that shows what each cell shows, from either picture to the
+        other; between cells, shared out.
+        """
         g, n, cells = generator(seed, step), self.batch, net.size // CELL
         goals, views = pairs(n, g)
         K = cameras(n, net.size, g)
-        images, covered, _ = seen_as(self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), net.size, g)
+        images, covered, _ = seen_as(
+            self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), net.size, g
+        )
         images = spoiled(images, g)
         with half_precision():
             d = net(images)
         goal, view = d.flatten(2).chunk(2)
-        of_goal, of_view = torch.nn.functional.adaptive_avg_pool2d(covered, cells).flatten(1).chunk(2)
+        of_goal, of_view = (
+            torch.nn.functional.adaptive_avg_pool2d(covered, cells).flatten(1).chunk(2)
+        )
         forth = _missed(net.similar(goal, view), *there(K, goals, views, net.size), of_view, cells)
         back = _missed(net.similar(view, goal), *there(K, views, goals, net.size), of_goal, cells)
         return (forth + back) / 2
 
 
 def seen_as(
-    pictures: Float[Tensor, "s 1 h w"], K: Float[Tensor, "b 3 3"], Ts: Float[Tensor, "b 4 4"], size: int, g: torch.Generator
+    pictures: Float[Tensor, "s 1 h w"],
+    K: Float[Tensor, "b 3 3"],
+    Ts: Float[Tensor, "b 4 4"],
+    size: int,
+    g: torch.Generator,
 ) -> tuple[Float[Tensor, "b 1 size size"], Float[Tensor, "b size size"], Float[Tensor, "b 3 3"]]:
-    """The pictures, each on a plane of a width of its own before white or any grey, as cameras at Ts see them; and their coverage.
+    """The pictures, each on a plane of a width of its own before white or any grey, as cameras at
+    Ts see them; and their coverage.
 
-    The first half of the cameras and the second see the same. Third, what takes (X, Y, 1) on the plane to a camera's pixels.
+    The first half of the cameras and the second see the same. Third, what takes (X, Y, 1) on the
+    plane to a camera's pixels.
     """
     (h, w), n = pictures.shape[-2:], len(Ts) // 2
     pyramid = build_pyramid(pictures)
     flat = pyramid.flat.repeat_interleave(n // len(pictures), 0).repeat(2, 1, 1)
     texel = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
-    texel[:, 0, 0] = texel[:, 1, 1] = w / (1.1 + 1.1 * torch.rand(n, generator=g, dtype=torch.float64))
+    texel[:, 0, 0] = texel[:, 1, 1] = w / (
+        1.1 + 1.1 * torch.rand(n, generator=g, dtype=torch.float64)
+    )
     texel[:, :2, 2] = torch.tensor([w / 2 - 0.5, h / 2 - 0.5])
     to_pixels = K @ of_plane(Ts)
-    background = torch.where(torch.rand(2 * n, 1, generator=g) < 0.5, 1.0, torch.rand(2 * n, 1, generator=g))
+    background = torch.where(
+        torch.rand(2 * n, 1, generator=g) < 0.5, 1.0, torch.rand(2 * n, 1, generator=g)
+    )
     Hs = texel.repeat(2, 1, 1) @ torch.linalg.inv(to_pixels)
     return *sample_covered(replace(pyramid, flat=flat), Hs, (size, size), background), to_pixels
 
 
 def cameras(n: int, size: int, g: torch.Generator) -> Float[Tensor, "n 3 3"]:
-    """Intrinsics of cameras of this many pixels a side: their focal lengths and centres differ by as much as real ones'."""
+    """Intrinsics of cameras of this many pixels a side: their focal lengths and centres differ by
+    as much as real ones'.
+    """
     fx, x, y = torch.rand(3, n, generator=g, dtype=torch.float64)
     K = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
     K[:, 0, 0] = K[:, 1, 1] = FOCAL * size * 0.8 * 1.6**fx
@@ -160,17 +198,33 @@ def of_plane(Ts: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3 3"]:
 def there(
     K: Float[Tensor, "b 3 3"], Ts_a: Float[Tensor, "b 4 4"], Ts_b: Float[Tensor, "b 4 4"], size: int
 ) -> tuple[Float[Tensor, "b n 2"], Bool[Tensor, "b n"]]:
-    """Where picture a shows what each cell of picture b sees of the plane z = 0 [px]; whether both see it from before, not too flat."""
+    """Where picture a shows what each cell of picture b sees of the plane z = 0 [px]; whether both
+    see it from before, not too flat.
+    """
     px = cell_centres(size, size)
-    rays = torch.cat([px, torch.ones_like(px[:, :1])], 1) @ torch.linalg.inv(K).mT @ Ts_b[:, :3, :3].mT
+    rays = (
+        torch.cat([px, torch.ones_like(px[:, :1])], 1) @ torch.linalg.inv(K).mT @ Ts_b[:, :3, :3].mT
+    )
     along = -Ts_b[:, None, 2, 3] / rays[..., 2].clamp(min=STEEPEST / 2)
-    points = (Ts_b[:, None, :3, 3] + along[..., None] * rays - Ts_a[:, None, :3, 3]) @ Ts_a[:, :3, :3]
+    points = (Ts_b[:, None, :3, 3] + along[..., None] * rays - Ts_a[:, None, :3, 3]) @ Ts_a[
+        :, :3, :3
+    ]
     shown = torch.cat([points[..., :2], points[..., 2:].clamp(min=STEEPEST / 2)], -1) @ K.mT
-    return shown[..., :2] / shown[..., 2:], (rays[..., 2] > STEEPEST) & (points[..., 2] > STEEPEST / 2)
+    return shown[..., :2] / shown[..., 2:], (rays[..., 2] > STEEPEST) & (
+        points[..., 2] > STEEPEST / 2
+    )
 
 
-def _missed(logits: Tensor, px: Float[Tensor, "b n 2"], seen: Bool[Tensor, "b n"], covered: Float[Tensor, "b n"], cells: int) -> Tensor:
-    """Mean over the cells of -log p of the four cells about each place, by how near they are; of `none`, where it is not shown."""
+def _missed(
+    logits: Tensor,
+    px: Float[Tensor, "b n 2"],
+    seen: Bool[Tensor, "b n"],
+    covered: Float[Tensor, "b n"],
+    cells: int,
+) -> Tensor:
+    """Mean over the cells of -log p of the four cells about each place, by how near they are; of
+    `none`, where it is not shown.
+    """
     at = (px + 0.5) / CELL - 0.5
     shown = seen & (at > -0.5).all(-1) & (at < cells - 0.5).all(-1)
     at = at.clamp(0, cells - 1)

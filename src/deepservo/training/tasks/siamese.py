@@ -1,4 +1,6 @@
-"""What Siame-se(3) and CNN-VS learn from: pairs of pictures and a control law's velocity; pictures about a reference and their pose."""
+"""What Siame-se(3) and CNN-VS learn from: pairs of pictures and a control law's velocity; pictures
+about a reference and their pose.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,14 +25,22 @@ from deepservo.training.tasks.pair import there
 from deepservo.training.tasks.pose import PERTURBED, generator, perturbed
 
 Law = Literal["se3", "SE3", "ibvs"]
-OVERLAP = 0.05  # share of the goal's picture that its view must show: the paper filters, and does not say at how much
+# share of the goal's picture that its view must show: the paper filters, and does not say at how
+# much
+OVERLAP = 0.05
 NEAREST = 0.1  # of the distance: a view this near to the plane is drawn again
 SHORTEST, LONGEST = 1 / 8, 1.5  # of the published starts' ways
 SCENES = 8  # in a batch, where more were given
 GRID = 128  # pixels of a side of the picture whose 16 x 16 cells the overlap is counted by
-POINTS = ((-0.2, -0.2), (0.2, -0.2), (0.2, 0.2), (-0.2, 0.2))  # of the goal's picture, normalised, that the law `ibvs` looks at
+POINTS = (
+    (-0.2, -0.2),
+    (0.2, -0.2),
+    (0.2, 0.2),
+    (-0.2, 0.2),
+)  # of the goal's picture, normalised, that the law `ibvs` looks at
 BEHIND = 0.05  # of the distance: the least depth of such a point
-# CNN-VS III-A: deviations at a depth of 20 cm, here over it; how many poses, and how many more at a hundredth of that.
+# CNN-VS III-A: deviations at a depth of 20 cm, here over it; how many poses, and how many more at a
+# hundredth of that.
 WIDE = (0.05, 0.05, 0.05, math.radians(10), math.radians(10), math.radians(20))
 POSES, FINE, FINER = 10_000, 1_000, 0.01
 OCCLUDERS = 24  # pictures made by code whose superpixels cover others
@@ -39,22 +49,29 @@ OCCLUDERS = 24  # pictures made by code whose superpixels cover others
 def ways(n: int, g: torch.Generator) -> Float[Tensor, "n 4 4"]:
     """`T_goal_cam` on the way home from a published start (V-B), for a goal 1 before the plane.
 
-    On a run at constant gain every halving of the way takes as long: so the parts of the way that are left are drawn, and some longer ones.
+    On a run at constant gain every halving of the way takes as long: so the parts of the way that
+    are left are drawn, and some longer ones.
     """
     T = sampling.gaussian_starts(torch.eye(4, dtype=torch.float64).repeat(n, 1, 1), g, 1.0)
     part = SHORTEST * (LONGEST / SHORTEST) ** torch.rand(n, 1, generator=g, dtype=torch.float64)
     return se3.transform(se3.so3_exp(part * se3.so3_log(T[:, :3, :3])), part * T[:, :3, 3])
 
 
-def overlap(camera: Camera, goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]) -> Float[Tensor, " n"]:
+def overlap(
+    camera: Camera, goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
+) -> Float[Tensor, " n"]:
     """Share of the cells of the goal's picture whose place on the plane the view shows."""
     K = camera.resize(GRID, GRID).K.to(goals.device).expand(len(goals), 3, 3)
     px, seen = there(K, views, goals, GRID)
     return (seen & (px > -0.5).all(-1) & (px < GRID - 0.5).all(-1)).double().mean(1)
 
 
-def pairs(n: int, g: torch.Generator, camera: Camera) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
-    """Goals about 1 before the plane, as those of the published runs, and views that show enough of what they show."""
+def pairs(
+    n: int, g: torch.Generator, camera: Camera
+) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
+    """Goals about 1 before the plane, as those of the published runs, and views that show enough of
+    what they show.
+    """
     goals = sampling.gaussian_goals(n, g, 1.0)
     views = goals @ ways(n, g)
     while (poor := (overlap(camera, goals, views) < OVERLAP) | (views[:, 2, 3] > -NEAREST)).any():
@@ -62,19 +79,27 @@ def pairs(n: int, g: torch.Generator, camera: Camera) -> tuple[Float[Tensor, "n 
     return goals, views
 
 
-def pose_difference(goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 6"]:
+def pose_difference(
+    goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
+) -> Float[Tensor, "n 6"]:
     """t and theta u of `T_goal_cam` (Siame-se(3) Eq. 5)."""
     T = se3.inverse(goals) @ views
     return torch.cat([T[:, :3, 3], se3.so3_log(T[:, :3, :3])], -1)
 
 
-def pbvs_velocity(goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 6"]:
+def pbvs_velocity(
+    goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
+) -> Float[Tensor, "n 6"]:
     """The published label (Eq. 3), at gain 1."""
     return control.pbvs(se3.inverse(goals) @ views, 1.0)
 
 
-def ibvs_velocity(goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n 6"]:
-    """`-L^+ (s - s_goal)`, s where four points of the plane are seen, L that of the view, at gain 1 (Eq. 2)."""
+def ibvs_velocity(
+    goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
+) -> Float[Tensor, "n 6"]:
+    """`-L^+ (s - s_goal)`, s where four points of the plane are seen, L that of the view, at gain 1
+    (Eq. 2).
+    """
     s_goal = torch.tensor(POINTS, dtype=torch.float64)
     rays = torch.cat([s_goal, torch.ones(len(s_goal), 1, dtype=torch.float64)], 1)
     along = -goals[:, None, 2, 3] / (goals[:, None, 2, :3] * rays).sum(-1)
@@ -89,9 +114,11 @@ def ibvs_velocity(goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]) 
 LAWS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
     {"se3": pbvs_velocity, "SE3": pose_difference, "ibvs": ibvs_velocity}
 )
-"""What a pair of pictures is labelled with, from `T_world_goal` and `T_world_cam` in units of the scene's distance.
+"""What a pair of pictures is labelled with, from `T_world_goal` and `T_world_cam` in units of the
+scene's distance.
 
-In these units and not in metres: two pictures tell nothing of how large the scene is, and neither does what is learned.
+In these units and not in metres: two pictures tell nothing of how large the scene is, and neither
+does what is learned.
 """
 
 
@@ -99,9 +126,11 @@ In these units and not in metres: two pictures tell nothing of how large the sce
 class SiameseTask:
     """Teaches a SiameseNet what a law answers to two views of a scene, or of several.
 
-    The two pictures of a pair are spoiled apart. ramp: over so many first steps their share grows from nothing (the curriculum of V-C).
-    goals: how many of the batch's goals each view is paired with. Almost all of a step is spent on pictures, almost nothing on their pairs;
-    and one goal alone hardly tells a step aside from a turn, which move the picture alike.
+    The two pictures of a pair are spoiled apart. ramp: over so many first steps their share grows
+    from nothing (the curriculum of V-C).
+    goals: how many of the batch's goals each view is paired with. Almost all of a step is spent on
+    pictures, almost nothing on their pairs; and one goal alone hardly tells a step aside from a
+    turn, which move the picture alike.
     """
 
     scene: PlanarScene
@@ -119,22 +148,36 @@ class SiameseTask:
         """Of one batch (Eq. 6)."""
         g = generator(seed, step)
         goals, views = pairs(self.batch, g, self.camera)
-        images = perturbed(self.pictures(net.net.size, torch.cat([goals, views]), g), g, PERTURBED * self.spoiling(step))
+        images = perturbed(
+            self.pictures(net.net.size, torch.cat([goals, views]), g),
+            g,
+            PERTURBED * self.spoiling(step),
+        )
         with half_precision():
             s_goal, s = net.net.features(images).chunk(2)
             view, goal = self.paired(goals, views)
-            # The gradient of s[view] adds float numbers in whatever order threads come; that of index_select always in the same.
+            # The gradient of s[view] adds float numbers in whatever order threads come; that of
+            # index_select always in the same.
             found = net.net.answer(s.index_select(0, view), s_goal.index_select(0, goal))
-        return net.loss(found.float() - LAWS[self.law](goals[goal], views[view]).float(), self.distance)
+        return net.loss(
+            found.float() - LAWS[self.law](goals[goal], views[view]).float(), self.distance
+        )
 
     def spoiling(self, step: int) -> float:
         """How much of the perturbations there is at this step, up to 1."""
         return min(1.0, step / self.ramp) if self.ramp else 1.0
 
-    def paired(self, goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
-        """Numbers of the view and of the goal of each pair: its own, and others of the scene of which it shows enough."""
+    def paired(
+        self, goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
+    ) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
+        """Numbers of the view and of the goal of each pair: its own, and others of the scene of
+        which it shows enough.
+        """
         own = torch.arange(len(views))
-        view, goal = own.repeat(self.goals), torch.cat([own.roll(k * len(own) // self.goals) for k in range(self.goals)])
+        view, goal = (
+            own.repeat(self.goals),
+            torch.cat([own.roll(k * len(own) // self.goals) for k in range(self.goals)]),
+        )
         enough = overlap(self.camera, goals[goal], views[view]) >= OVERLAP
         good = enough & (self._scene_of(view) == self._scene_of(goal))
         return view[good], goal[good]
@@ -143,8 +186,12 @@ class SiameseTask:
         """Which of the scenes in the batch each pair of pictures shows."""
         return pair % min(SCENES, 1 + len(self.others))
 
-    def pictures(self, size: int, T: Float[Tensor, "n 4 4"], g: torch.Generator) -> Float[Tensor, "n c s s"]:
-        """Those of the goals, then of the views: each pair shows one scene, before its own surround or any grey."""
+    def pictures(
+        self, size: int, T: Float[Tensor, "n 4 4"], g: torch.Generator
+    ) -> Float[Tensor, "n c s s"]:
+        """Those of the goals, then of the views: each pair shows one scene, before its own surround
+        or any grey.
+        """
         known = (self.scene, *self.others)
         shown = [known[k] for k in torch.randperm(len(known), generator=g)[:SCENES].tolist()]
         camera, channels = self.camera.resize(size, size), len(self.scene.texture)
@@ -159,7 +206,9 @@ class SiameseTask:
 
 @dataclass(frozen=True)
 class RegressionTask:
-    """Teaches a RegressionNet one scene as CNN-VS does (III): the poses of a data set in a new order each epoch, spoiled anew each time."""
+    """Teaches a RegressionNet one scene as CNN-VS does (III): the poses of a data set in a new
+    order each epoch, spoiled anew each time.
+    """
 
     scene: PlanarScene
     camera: Camera
@@ -174,27 +223,39 @@ class RegressionTask:
         order = torch.randperm(len(poses), generator=generator(seed, -1 - epoch))
         r = poses[order[(first + torch.arange(self.batch)) % len(poses)]]
         T = to_world(se3.transform(se3.so3_exp(r[:, 3:]), r[:, :3]), self.distance)
-        images = self.scene.render(self.camera.resize(net.size, net.size), T, surround(self.scene, torch.rand(self.batch, 2, generator=g)))
+        images = self.scene.render(
+            self.camera.resize(net.size, net.size),
+            T,
+            surround(self.scene, torch.rand(self.batch, 2, generator=g)),
+        )
         with half_precision():
             found = net(lit_and_covered(images, g))
         return metres_and_degrees(found.float() - r.float(), self.distance)
 
 
 def two_widths(seed: int) -> Float[Tensor, "n 6"]:
-    """CNN-VS's data set: t [the scene's distance] and theta u [rad] of `T_ref_cam`, Gaussian, and some at a hundredth of the deviations."""
+    """CNN-VS's data set: t [the scene's distance] and theta u [rad] of `T_ref_cam`, Gaussian, and
+    some at a hundredth of the deviations.
+    """
     return _two_widths(seed, torch.get_default_device())
 
 
 @cache
 def _two_widths(seed: int, device: torch.device) -> Float[Tensor, "n 6"]:
     """For each device its own: what is kept of one is no use to another."""
-    normal = torch.randn(POSES + FINE, 6, generator=generator(seed, 0), dtype=torch.float64) * torch.tensor(WIDE, dtype=torch.float64)
+    normal = torch.randn(
+        POSES + FINE, 6, generator=generator(seed, 0), dtype=torch.float64
+    ) * torch.tensor(WIDE, dtype=torch.float64)
     normal[POSES:] *= FINER
     return normal
 
 
-def lit_and_covered(images: Float[Tensor, "b c s s"], g: torch.Generator) -> Float[Tensor, "b c s s"]:
-    """A share of the images under a change of brightness and contrast, Gaussian lights and superpixels of other pictures (III-B)."""
+def lit_and_covered(
+    images: Float[Tensor, "b c s s"], g: torch.Generator
+) -> Float[Tensor, "b c s s"]:
+    """A share of the images under a change of brightness and contrast, Gaussian lights and
+    superpixels of other pictures (III-B).
+    """
     worse = perturb.lights(perturb.contrast(perturb.brightness(images, g), g), g)
     worse = perturb.cover(worse, g, occluders(images.shape[-1]))
     return torch.where(torch.rand(len(images), 1, 1, 1, generator=g) < PERTURBED, worse, images)
@@ -210,7 +271,11 @@ def _occluders(size: int, device: torch.device) -> list[perturb.Patch]:
     """For each device its own."""
     with torch.device("cpu"):
         g = torch.Generator().manual_seed(0)
-        patches = [patch for _ in range(OCCLUDERS) for patch in perturb.superpixels(texture((size, size), g))]
+        patches = [
+            patch
+            for _ in range(OCCLUDERS)
+            for patch in perturb.superpixels(texture((size, size), g))
+        ]
     return [perturb.Patch(patch.pixels.to(device), patch.mask.to(device)) for patch in patches]
 
 
@@ -220,5 +285,9 @@ def scaled(T: Float[Tensor, "n 4 4"], distance: float) -> Float[Tensor, "n 4 4"]
 
 
 def surround(scene: PlanarScene, drawn: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
-    """What is seen beside a picture, by two numbers drawn from [0, 1]: its scene's own background, or any grey."""
-    return torch.where(drawn[:, :1] < 0.5, scene.background, drawn[:, 1:]).expand(-1, len(scene.texture))
+    """What is seen beside a picture, by two numbers drawn from [0, 1]: its scene's own background,
+    or any grey.
+    """
+    return torch.where(drawn[:, :1] < 0.5, scene.background, drawn[:, 1:]).expand(
+        -1, len(scene.texture)
+    )

@@ -1,6 +1,7 @@
 """Pictures made by code beforehand, by all cores at once, and kept where a network learns.
 
-A GPU learns from hundreds of pictures while a core draws one: `data_pair.Textures`, which draws as it goes, would keep it waiting.
+A GPU learns from hundreds of pictures while a core draws one: `data_pair.Textures`, which draws as
+it goes, would keep it waiting.
 """
 
 import multiprocessing
@@ -36,8 +37,12 @@ class Stock:
         return self.pictures[which].float() / 255
 
 
-def draw(n: int, seed: int, show: Callable[[int], None] = lambda done: None) -> UInt8[Tensor, "n 1 h w"]:
-    """n pictures, on the default device; picture k is a function of (seed, k). show: called with how many are drawn."""
+def draw(
+    n: int, seed: int, show: Callable[[int], None] = lambda done: None
+) -> UInt8[Tensor, "n 1 h w"]:
+    """n pictures, on the default device; picture k is a function of (seed, k). show: called with
+    how many are drawn.
+    """
     found = np.empty((n, 1, *TEXTURE), np.uint8)
     with ProcessPoolExecutor(_cores(), multiprocessing.get_context("spawn")) as pool:
         for k, picture in enumerate(pool.map(_picture, [seed] * n, range(n), chunksize=CHUNK)):
