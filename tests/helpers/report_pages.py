@@ -10,7 +10,7 @@ from deepservo.camera import Camera
 from deepservo.control import pbvs
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
-from deepservo.report.run_page import RunSet, write_report
+from deepservo.report.run_page import Report, RunSet, write_report
 from deepservo.scene import PlanarScene, sampling
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
@@ -82,15 +82,7 @@ def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> R
 
 
 def page(path: Path, *sets: RunSet, title: str = "demo", training: dict | None = None) -> str:
-    write_report(
-        path,
-        title=title,
-        rows=[ROW],
-        runs=list(sets),
-        scene=SCENE,
-        camera=CAMERA,
-        training=training,
-    )
+    write_report(path, Report(title, [ROW], list(sets), SCENE, CAMERA, training))
     return path.read_text("utf-8")
 
 

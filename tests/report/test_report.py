@@ -15,7 +15,7 @@ import torch
 from browser import measured, needs_browser, opened
 from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.report.run_page import write_report
+from deepservo.report.run_page import Report, write_report
 from report_pages import CAMERA, NASTY, ROW, SCENE, TRAINING, data, page, runs
 
 
@@ -57,16 +57,7 @@ def test_pictures_are_what_the_world_of_the_runs_shows(tmp_path: Path) -> None:
         )
 
     one = runs()
-    write_report(
-        tmp_path / "report.html",
-        title="",
-        rows=[ROW],
-        runs=[one],
-        scene=SCENE,
-        camera=CAMERA,
-        training=None,
-        look=look,
-    )
+    write_report(tmp_path / "report.html", Report("", [ROW], [one], SCENE, CAMERA, look=look))
     film = data((tmp_path / "report.html").read_text("utf-8"))["sets"][0]["film"][0]
     for name, k in (("start", 0), ("end", -1)):
         packed = np.frombuffer(base64.b64decode(film[name].split(",")[1]), np.uint8)
@@ -213,15 +204,9 @@ def test_nothing_runs_over_its_card(tmp_path: Path, width: int) -> None:
         "steps_median": 122.5,
     }
     path = tmp_path / "report.html"
-    write_report(
-        path,
-        title="cnn+dvs on coffee",
-        rows=[rates | figures | names | {"ms_per_step_p50": 1308.53, "ms_per_step_p99": 9999.9}],
-        runs=[runs(4, lost=1)],
-        scene=SCENE,
-        camera=CAMERA,
-        training=TRAINING,
-    )
+    row = rates | figures | names | {"ms_per_step_p50": 1308.53, "ms_per_step_p99": 9999.9}
+    title = "cnn+dvs on coffee"
+    write_report(path, Report(title, [row], [runs(4, lost=1)], SCENE, CAMERA, TRAINING))
     found = measured(path, width)
     assert found["width"] == str(width) and not found["wide"]
     assert (

@@ -28,7 +28,7 @@ from deepservo.loop import World
 from deepservo.methods import Controller, build, plug_in
 from deepservo.models.any_scene_model import UnseenModel
 from deepservo.models.scene_model import Model, Unlearned, read_model
-from deepservo.report.run_page import RunSet, write_report
+from deepservo.report.run_page import Report, RunSet, write_report
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import check_scene, make_scene, texture_of
 from deepservo.system.files import check_folder
@@ -248,10 +248,8 @@ def servo_and_show(
     with console.status("drawing the report"):
         title, camera = f"{method} on {scene_name}", controller.camera
         look = stage.pictures_from if isinstance(stage, Gantry) else None
-        write_report(
-            out / "report.html", title=title, rows=[row], runs=runs, scene=scene, camera=camera,
-            training=training, look=look, note=starts.note,
-        )  # fmt: skip
+        report = Report(title, [row], runs, scene, camera, training, look, starts.note)
+        write_report(out / "report.html", report)
     if not (trajectory.v_cam.any() or there.any()):
         raise InputError(
             f"{method}: the camera was not moved from any start ({trajectory.reason[0]}); give a "

@@ -75,32 +75,38 @@ class RunSet:
                 )
 
 
-def write_report(
-    path: Path,
-    *,
-    title: str,
-    rows: list[dict],
-    runs: list[RunSet],
-    scene: PlanarScene,
-    camera: Camera,
-    training: dict | None,
-    look: Look | None = None,
-    note: str = "",
-) -> None:
-    """Write the page to `path`, all at once: a reader never finds half of it.
+@dataclass(frozen=True)
+class Report:
+    """What the page of a run shows. Raises InputError where there are no runs."""
 
-    rows: rows of results.json. runs: what to draw, in the order of the menu; the sentence at the
-    top is about the first. Pictures are rendered again from the poses: as `look` sees them, or of
-    the flat scene when it is not given. training: method, steps, seconds, parameters, batch, seed,
-    loss ([[step, loss], ...]), picture, minutes (or None); None when nothing was trained.
-    note: a sentence for below the first one.
+    title: str
+    rows: list[dict]
+    """Rows of results.json."""
+    runs: list[RunSet]
+    """What is drawn, in the order of the menu; the sentence at the top is about the first."""
+    scene: PlanarScene
+    camera: Camera
+    training: dict | None = None
+    """Method, steps, seconds, parameters, batch, seed, loss ([[step, loss], ...]), picture and
+    minutes (or None) of the training; None when nothing was trained.
     """
-    if not runs:
-        raise InputError("report: there are no runs to show")
-    look = look or partial(_before_plane, scene, camera)
+    look: Look | None = None
+    """Renders the pictures again from the poses; None renders the flat scene."""
+    note: str = ""
+    """A sentence for below the first one."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise InputError("report: there are no runs to show")
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page to `path`, all at once: a reader never finds half of it."""
+    runs, scene, camera, training = report.runs, report.scene, report.camera, report.training
+    look = report.look or partial(_before_plane, scene, camera)
     lines, movies = max(20, LINES // len(runs)), 3 if len(runs) <= 2 else 1
     data = {
-        "rows": rows,
+        "rows": report.rows,
         "sets": [_pack(run, look, camera, lines, movies) for run in runs],
         "camera": asdict(camera),
         "scene": {
@@ -115,9 +121,9 @@ def write_report(
         r"(\d) (mm|deg)\b", "\\1\N{NO-BREAK SPACE}\\2", sentence(runs[0])
     )  # a number and its unit stay in one line
     words = {
-        "title": title,
+        "title": report.title,
         "sentence": top if len(runs) == 1 else f"{runs[0].label}: {top}",
-        "note": note,
+        "note": report.note,
     }
     write_page(path, "run_page", words, data)
 
