@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from deepservo.bench.tables import ALL, ends, figure, home, table, unique
+from measured import NOT_RUN, measured
 from objects import SETTLED_PX
 from rows import Row, pooled
 
@@ -25,7 +26,7 @@ VARIANTS = {
 
 
 def pictures(rows: list[Row]) -> str:
-    """Pooled, with the share home of each picture; then every row."""
+    """Pooled, with the share that converged on each picture; then every row."""
     sets, methods, scenes = (unique(row[k] for row in rows) for k in ("set", "method", "scene"))
     lines = []
     for name in sets:
@@ -38,20 +39,20 @@ def pictures(rows: list[Row]) -> str:
                 each = [f"{100 * mine[s]['converged']:.0f}" if s in mine else "-" for s in scenes]
                 lines.append([name, f"`{method}`", home(total), *each, *ends(total)])
     tail = ["end mm", "end deg", "length", "steps"]
-    first = table(["starts and goals", "method", "home % [95 %]", *scenes, *tail], lines, 2)
+    first = table(["starts and goals", "method", "converged % [95 %]", *scenes, *tail], lines, 2)
     order = sorted(
         rows,
         key=lambda r: (sets.index(r["set"]), scenes.index(r["scene"]), methods.index(r["method"])),
     )
     each = table(
-        ["starts and goals", "picture", "method", "home % [95 %]", *tail],
+        ["starts and goals", "picture", "method", "converged % [95 %]", *tail],
         ([r["set"], r["scene"], f"`{r['method']}`", home(r), *ends(r)] for r in order),
         3,
     )
     runs = unique(row["n"] for row in rows)
     note = (
-        f"{' or '.join(map(str, runs))} runs a picture and row. End errors and steps (until "
-        "home for good): medians over those home."
+        f"{' or '.join(map(str, runs))} runs on each picture in each row. End errors and steps are "
+        "medians over the runs that converged; steps count until a run stays within the rule."
     )
     return f"{first}\n\n{note}\n\n<details><summary>Every picture</summary>\n\n{each}\n\n</details>"
 
@@ -80,13 +81,13 @@ def first(rows: list[Row]) -> str:
 
 
 def keypoints(rows: list[Row]) -> str:
-    """A line a detector, on pictures as they are and spoiled."""
+    """A line a detector, on clean and on degraded pictures."""
     lines = []
     for row in rows:
         shares = [f"{100 * row[k]:.0f}" for k in ("within_1", "within_3", "within_5")]
         of = [f"{100 * row['repeated']:.0f}", f"{row['off_px']:.2f}", f"{100 * row['matched']:.0f}"]
         lines.append(
-            ["spoiled" if row["spoiled"] else "clean", NAMES[row["detector"]], *of, *shares]
+            ["degraded" if row["spoiled"] else "clean", NAMES[row["detector"]], *of, *shares]
         )
     heads = [
         "pictures",
@@ -138,7 +139,7 @@ def objects(rows: list[Row]) -> str:
             "keypoints",
             "table",
             "runs",
-            "home",
+            "converged",
             "AVG1 px",
             "AVG2 px",
             "end mm",
@@ -166,9 +167,11 @@ def grasps(rows: list[Row]) -> str:
                 if (row["method"], row["table"], row["cm"]) == (method, where, cm)
                 for one in row["taken"]
             ]
-            cells.append(f"{100 * sum(runs) / len(runs):.0f} of {len(runs)}" if runs else "not run")
+            cells.append(f"{100 * sum(runs) / len(runs):.0f} of {len(runs)}" if runs else NOT_RUN)
         lines.append([f"`{method}`", where, *cells])
-    return table(["method", "table", *(f"{cm} cm, % taken" for cm in far)], lines, 2)
+    head = ["method", "table", *(f"{cm} cm, % taken" for cm in far)]
+    how = "`python -m benchmarks grasps` measures it."
+    return measured(head, lines, 2, slice(2, None), how)
 
 
 def gantry(rows: list[Row]) -> str:
@@ -198,7 +201,7 @@ def gantry(rows: list[Row]) -> str:
             "picture",
             "method",
             "runs",
-            "home % [95 %]",
+            "converged % [95 %]",
             "end mm",
             "end deg",
             "length",
@@ -210,7 +213,7 @@ def gantry(rows: list[Row]) -> str:
 
 
 def relief(rows: list[Row]) -> str:
-    """A line a method: before a poster, and before what stands on it."""
+    """A line a method: before a flat picture, and before objects that stand on it."""
     lines = []
     for method in unique(row["method"] for row in rows):
         flat, high = (
@@ -220,15 +223,16 @@ def relief(rows: list[Row]) -> str:
         cells = [
             cell
             for found in (flat, high)
-            for cell in ([home(found[0]), *ends(found[0])[:2]] if found else ["not run", "-", "-"])
+            for cell in ([home(found[0]), *ends(found[0])[:2]] if found else [NOT_RUN, "-", "-"])
         ]
         lines.append([f"`{method}`", str((flat + high)[0]["n"]), *cells])
     heads = [
         f"{where}: {what}"
-        for where in ("poster", "things on it")
-        for what in ("home % [95 %]", "end mm", "end deg")
+        for where in ("flat picture", "with objects")
+        for what in ("converged % [95 %]", "end mm", "end deg")
     ]
-    return table(["method", "runs of each", *heads], lines, 1)
+    how = "`python -m benchmarks relief` measures it."
+    return measured(["method", "runs of each", *heads], lines, 1, slice(2, None), how)
 
 
 def mutants(rows: list[Row]) -> str:

@@ -14,6 +14,7 @@ from deepservo.bench.tables import ALL, figure, home, table
 from deepservo.evaluation.metrics import wilson
 from deepservo.models.any_scene_model import SHIPPED, load_unseen
 from deepservo.training.recipes import EXPERIMENTS
+from measured import MISSING, NOT_RUN, measured
 from rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +28,7 @@ TWO_CORES = (
     "six",
     "papers",
 )  # the first of these that has a row counts
-NOT_RUN = ["not run", "-", "-"]
+NO_CELLS = [NOT_RUN, "-", "-"]
 LEARNED = (
     ("lookat-rz", "cnn"),
     ("gaussian", "siamese-se3"),
@@ -55,9 +56,10 @@ def published(_: list[Row]) -> str:
     heads = [
         f"{where}: {what}"
         for where in ("full scale", "two cores")
-        for what in ("home % [95 %]", "end mm", "learned for")
+        for what in ("converged % [95 %]", "end mm", "learned for")
     ]
-    return table(["set", "method", "paper: home %", "end mm", *heads], lines, 2)
+    head = ["set", "method", "paper: converged %", "paper: end mm", *heads]
+    return measured(head, lines, 2, slice(4, None), MISSING)
 
 
 @functools.cache
@@ -98,7 +100,7 @@ def _of(rows: list[Row], name: str, method: str) -> list[Row]:
 def _cells(rows: list[Row]) -> list[str]:
     """Over all pictures; the end error is the mean of their medians."""
     if not rows:
-        return NOT_RUN
+        return NO_CELLS
     n = sum(row["n"] for row in rows)
     hits = round(sum(row["converged"] * row["n"] for row in rows))
     ends = [row["end_mm_median"] for row in rows if row["end_mm_median"] is not None]
@@ -112,7 +114,7 @@ def recipes(_: list[Row]) -> str:
     """A line a recipe."""
     lines, whole = [], _whole()
     for name, experiment in EXPERIMENTS.items():
-        cells = [*NOT_RUN, "-"]
+        cells = [*NO_CELLS, "-"]
         if name in whole:
             content = whole[name]
             training = content["training"]
@@ -125,25 +127,15 @@ def recipes(_: list[Row]) -> str:
                 gpu,
             ]
         lines.append([f"`{name}`", experiment.paper, str(experiment.steps), *cells])
-    return table(
-        [
-            "recipe",
-            "what was published",
-            "steps",
-            "minutes",
-            "samples a second",
-            "% rendering",
-            "hardware",
-        ],
-        lines,
-        2,
-    )
+    head = ["recipe", "what was published", "steps", "minutes", "samples a second", "% rendering"]
+    return measured([*head, "hardware"], lines, 2, slice(3, None), MISSING)
 
 
 def marks(_: list[Row]) -> str:
     """A line a mark that a GPU is to meet."""
     lines = [
-        [*_learned_for(name, method), f"`deepservo recipe {method}`"] for name, method in LEARNED
+        [_mark(name, method), _learned(name, method), f"`deepservo recipe {method}`"]
+        for name, method in LEARNED
     ]
     rows = [
         row for content in _whole().values() for row in content["rows"] if row["set"] == "lookat-rz"
@@ -151,45 +143,35 @@ def marks(_: list[Row]) -> str:
     slowest = max(
         ((row["time_s"] * 500 / row["n"] / 60, row["method"]) for row in rows), default=None
     )
-    cell = f"{slowest[0]:.1f} min, `{slowest[1]}`" if slowest else NOT_RUN[0]
-    lines.append(
-        ["500 runs of `lookat-rz`, the slowest method", "3 min", cell, "`deepservo recipe` of each"]
-    )
-    rows = _rows(RESULTS / "gpu.json")
+    cell = f"{slowest[0]:.1f} min, `{slowest[1]}`" if slowest else NOT_RUN
+    mark = "500 runs of `lookat-rz` by the slowest method in 3 min"
+    lines.append([mark, cell, "`deepservo recipe` of each"])
+    rows, by = _rows(RESULTS / "gpu.json"), "`python -m benchmarks gpu`"
     for method, net, most in (("aevs", "ResNet-18", 1.5), ("siamese-se3", "EfficientNet-B3", 3.0)):
         alone = [row["ms_p50"] for row in rows if (row["method"], row["runs"]) == (method, 1)]
-        cell = f"{alone[0]:.2f} ms" if alone else NOT_RUN[0]
-        lines.append(
-            [
-                f"one control step of `{method}`, {net}, 224 x 224",
-                f"{most:g} ms",
-                cell,
-                "`python -m benchmarks gpu`",
-            ]
-        )
+        cell = f"{alone[0]:.2f} ms" if alone else NOT_RUN
+        mark = f"one control step of `{method}`, {net}, 224 x 224, in {most:g} ms"
+        lines.append([mark, cell, by])
     ours = [row["steps_per_s"] or 0.0 for row in rows if row["method"] == "dvs-visp"]
     (visp,) = (row["theirs"] for row in _rows(RESULTS / "speed.json") if row["what"] == AS_VISP)
-    cell = f"{max(ours) / visp:.0f} times" if ours else NOT_RUN[0]
-    lines.append(
-        [
-            "steps of DVS a second in simulation, 320 x 240, beside ViSP's",
-            "1000 times",
-            cell,
-            "`python -m benchmarks gpu`",
-        ]
-    )
-    return table(["what", "mark", "measured", "by"], lines, 2)
+    cell = f"{max(ours) / visp:.0f} times" if ours else NOT_RUN
+    mark = "1000 times as many simulated steps of DVS a second as ViSP, 320 x 240"
+    lines.append([mark, cell, by])
+    how = f"{MISSING} {by} measures the speed."
+    return measured(["mark", "measured", "by"], lines, 1, slice(1, 2), how)
 
 
-def _learned_for(name: str, method: str) -> list[str]:
-    """Whether a method came to its published level, and how long it learned for that."""
-    asked, rows = PUBLISHED[name, method][0], _full(name, method)
-    cell = (
-        f"{100 * rows[0]['converged']:.1f} %, {rows[0]['trained_s'] / 60:.1f} min"
-        if rows
-        else NOT_RUN[0]
-    )
-    return [f"`{method}` learned, home on `{name}`", f"{asked:.1f} %, 10 min", cell]
+def _mark(name: str, method: str) -> str:
+    share = PUBLISHED[name, method][0]
+    return f"`{method}` learned to {share:.1f} % converged on `{name}` in 10 min"
+
+
+def _learned(name: str, method: str) -> str:
+    """The share that converged, and how long the method learned for it."""
+    rows = _full(name, method)
+    if not rows:
+        return NOT_RUN
+    return f"{100 * rows[0]['converged']:.1f} %, {rows[0]['trained_s'] / 60:.1f} min"
 
 
 def weights(_: list[Row]) -> str:
@@ -222,16 +204,16 @@ def weights(_: list[Row]) -> str:
     )
 
 
-def _pairs_home() -> str:
+def _pairs_converged() -> str:
     rows = [
         row
         for row in _rows(RESULTS / "unseen.json")
         if (row["method"], row["scene"]) == ("cnn-pair+dvs", ALL)
     ]
-    return f"`cnn-pair+dvs`, {_hits(rows)} home on `unseen`"
+    return f"`cnn-pair+dvs`, {_hits(rows)} converged on `unseen`"
 
 
-def _objects_home() -> str:
+def _objects_converged() -> str:
     wanted = ("dfbvs", "keypoints", "whole")
     rows = [
         row
@@ -239,7 +221,7 @@ def _objects_home() -> str:
         if (row["method"], row["detector"], row["variant"]) == wanted
     ]
     shares = [{"n": len(row["runs"]["steps"]), "converged": row["home"]} for row in rows]
-    return f"`dfbvs`, {_hits(shares)} home before objects"
+    return f"`dfbvs`, {_hits(shares)} converged before objects"
 
 
 def _hits(rows: list[Row]) -> str:
@@ -249,13 +231,13 @@ def _hits(rows: list[Row]) -> str:
     )
 
 
-SHOWN = {"cnn-pair": _pairs_home, "keypoints": _objects_home}
+SHOWN = {"cnn-pair": _pairs_converged, "keypoints": _objects_converged}
 """What came of each file that ships, where it steered."""
 
 
 def gpu(rows: list[Row]) -> str:
-    """A line a method and number of runs: trajectory-steps a second beside the floors, and how long
-    one call takes.
+    """A line a method and number of runs: steps of all runs a second beside the floors, and how
+    long one call takes.
     """
     lines = []
     for row in rows:
@@ -275,11 +257,12 @@ def gpu(rows: list[Row]) -> str:
     heads = [
         "method",
         "runs at once",
-        "trajectory-steps a second",
+        "steps of runs a second",
         "of the memory's floor",
         "of the arithmetic's",
         "ms a call, median",
         "p99",
         "compiled",
     ]
-    return table(heads, lines, 1)
+    how = "`python -m benchmarks gpu` measures it on a GPU."
+    return measured(heads, lines, 1, slice(2, None), how)

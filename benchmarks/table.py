@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def dvs(rows: list[Row]) -> str:
-    """The photometric stage alone, pooled, beside the published share."""
+    """Photometric methods alone, pooled, beside the published share."""
     lines = []
     for variant, name, method in unique(
         (row["variant"], row["set"], row["method"]) for row in rows
@@ -72,7 +72,7 @@ def dvs(rows: list[Row]) -> str:
         "method",
         "variant",
         "runs",
-        "home % [95 %]",
+        "converged % [95 %]",
         "published DVS %",
         ", ".join(unique(r["scene"] for r in rows)),
         "end mm",
@@ -82,7 +82,7 @@ def dvs(rows: list[Row]) -> str:
 
 
 def dvs_starts(rows: list[Row]) -> str:
-    """Where `dvs` as published comes home from: the share by how far the start is, pooled over the
+    """From where `dvs` as published converges: the share by how far the start is, pooled over the
     pictures.
     """
     bounds = {
@@ -116,12 +116,12 @@ def dvs_starts(rows: list[Row]) -> str:
             lines.append(
                 [name, f"{parameter} {edges[k - 1]} to {edges[k]}", str(len(good)), home(share)]
             )
-    return table(["set", "start", "runs", "home % [95 %]"], lines, 2)
+    return table(["set", "start", "runs", "converged % [95 %]"], lines, 2)
 
 
 def antialias(rows: list[Row]) -> str:
-    """Means over the pictures; of the ends, medians, because now and then one does not come
-    home.
+    """Means over the pictures; of the ends, medians, because now and then a run does not
+    converge.
     """
     lines = []
     for minification, pixels, renderer in unique(
@@ -160,11 +160,10 @@ def antialias(rows: list[Row]) -> str:
 
 
 def visp(rows: list[Row]) -> str:
-    """How far ours are from ViSP's."""
+    """How far our figures are from ViSP's."""
     (row,) = rows
-    return table(
-        ["", "ours against ViSP"], ([name, f"{value:.2g}"] for name, value in row.items()), 1
-    )
+    lines = ([name, f"{value:.2g}"] for name, value in row.items())
+    return table(["what is compared", "difference from ViSP"], lines, 1)
 
 
 def speed(rows: list[Row]) -> str:
@@ -180,7 +179,7 @@ def speed(rows: list[Row]) -> str:
         for row in rows
         if "theirs" in row
     ]
-    return table(["work", "against", "ours a second", "theirs", "ratio [range]"], lines, 2)
+    return table(["work", "against", "ours a second", "theirs a second", "ratio [range]"], lines, 2)
 
 
 def speed_growth(rows: list[Row]) -> str:
@@ -198,7 +197,9 @@ def speed_growth(rows: list[Row]) -> str:
         if "law" in row
     ]
     return table(
-        ["", "trajectory-steps a second", "ratio", "law %", "drawing %", "peak MB"], lines, 1
+        ["what varies", "steps of runs a second", "ratio", "law %", "drawing %", "peak MB"],
+        lines,
+        1,
     )
 
 
@@ -216,15 +217,15 @@ def classical(rows: list[Row]) -> str:
         if known and len(shares) > 1 and not row.get("trained_s"):
             between.append(min(shares) <= known[0] <= max(shares))
     note = (
-        f"Home: by the published rule. {sum(row['time_s'] for row in each) / 60:.0f} minutes "
-        "for all of it."
+        f"Converged: by the published rule. All runs took "
+        f"{sum(row['time_s'] for row in each) / 60:.0f} minutes."
     )
     if trained := [row["trained_s"] / 60 for row in each if row.get("trained_s")]:
         note += f" Learned in {min(trained):.0f} to {max(trained):.0f} minutes a scene on one core."
     if between:
         note += (
-            f" In {sum(between)} of {len(between)} rows the published share lies between our "
-            "pictures' least and most."
+            f" In {sum(between)} of {len(between)} rows of untrained methods the published share "
+            "lies between the least and the most of our pictures."
         )
     return f"{beside_published(each, whole)}\n\n{note}"
 
@@ -240,8 +241,8 @@ def hard(rows: list[Row]) -> str:
 
 
 def batches(rows: list[Row]) -> str:
-    """Of CNN-VS's batches: the share home of all starts, and of those that see enough of the goal,
-    over all scenes and on each.
+    """CNN-VS's batches: the share that converged of all starts, and of those that see enough of the
+    goal, over all scenes and on each.
     """
     each, whole = over_all(rows)
     scenes = unique(row["scene"] for row in each)
@@ -268,9 +269,9 @@ def batches(rows: list[Row]) -> str:
     heads = [
         "set",
         "runs",
-        "home % [95 %]",
+        "converged % [95 %]",
         "that share 5 % or more",
-        "home % of these",
+        "converged % of these",
         *scenes,
         "end mm",
         "end deg",
@@ -357,10 +358,22 @@ def taught(rows: list[Row]) -> str:
 def steps(rows: list[Row]) -> str:
     """How long a step takes."""
     lines = [
-        [row["what"], str(row["n"]), figure(row["ms_median"]), figure(row["ms_p90"])]
+        [_where(row["what"]), str(row["n"]), figure(row["ms_median"]), figure(row["ms_p90"])]
         for row in rows
     ]
-    return table(["step", "measured", "median ms", "nine of ten under, ms"], lines, 1)
+    return table(["step", "steps measured", "median ms", "90th percentile ms"], lines, 1)
+
+
+def _where(step: str) -> str:
+    """A step as the results name it, in the words of the pages."""
+    for old, new in (
+        (", home", ", at the goal"),
+        ("after that", "later steps"),
+        ("first look", "first step"),
+        ("nothing in common", "another scene"),
+    ):
+        step = step.replace(old, new)
+    return step
 
 
 def bound(rows: list[Row]) -> str:
@@ -374,7 +387,9 @@ def bound(rows: list[Row]) -> str:
         ]
         for r in rows
     ]
-    return table(["set", "goals", "no method's median is under, mm", "deg"], lines, 1)
+    return table(
+        ["set", "goals", "least possible median mm", "least possible median deg"], lines, 1
+    )
 
 
 def tangents(rows: list[Row]) -> str:
@@ -450,8 +465,8 @@ def bank(rows: list[Row]) -> str:
 
 
 def studies(rows: list[Row]) -> str:
-    """A line a study, variant, training and set, over scenes and seeds; of several networks how
-    many the worst and the best bring home.
+    """A line a study, variant, training and set, over scenes and seeds; of several networks the
+    shares with which the worst and the best converge.
     """
     lines = []
     keys = [
@@ -475,7 +490,7 @@ def studies(rows: list[Row]) -> str:
         length = "-" if total["length_ratio"] is None else f"{total['length_ratio']:.2f}"
         lines.append(
             [
-                study,
+                study.replace("spoiled", "degraded"),
                 method,
                 name,
                 each,
@@ -493,7 +508,7 @@ def studies(rows: list[Row]) -> str:
         "set",
         "networks, each %",
         "runs",
-        "home % [95 %]",
+        "converged % [95 %]",
         "end mm",
         "length",
     ]
@@ -520,7 +535,7 @@ def scenes(rows: list[Row]) -> str:
             "scenes",
             "pictures",
             "runs",
-            "home % [95 %]",
+            "converged % [95 %]",
             "end mm",
             "end deg",
             "steps learned",
@@ -580,14 +595,16 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "speed-growth": ("speed", speed_growth),
 }
 
+ON_A_GPU = ("gpu",)  # results that only a GPU can make: without them the table says so
+
 
 def made(name: str) -> str | None:
     """The table of that name, or None without its results."""
     file, draw = TABLES[name]
-    if not file:
-        return draw([])
     path = ROOT / "results" / f"{file}.json"
-    return draw(json.loads(path.read_text())["rows"]) if path.is_file() else None
+    if path.is_file():
+        return draw(json.loads(path.read_text())["rows"])
+    return draw([]) if not file or file in ON_A_GPU else None
 
 
 def filled(page: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 import published
 from deepservo.models.any_scene_model import SHIPPED
+from measured import measured
 
 MIB = 2**20
 
@@ -53,13 +54,41 @@ def line(table: str, *words: str) -> str:
     return found
 
 
-def test_what_was_not_run_is_said_to_be(results):
+def test_what_nothing_was_run_of_is_one_line_that_says_how(results):
     ran(results, "mlvs", False, ("mlvs", "lookat-rz", 1.0, 300.0))
-    assert line(published.published([]), "lookat-rz |", "`mlvs`").count("not run") == 2, (
-        "a part of an experiment is no result"
+    for text in (
+        published.published([]),  # a part of an experiment is no result
+        published.marks([]),
+        published.recipes([]),
+    ):
+        assert text.startswith("Not measured yet") and "\n" not in text and "not run" not in text
+        assert "`deepservo recipe --missing`" in text
+    assert published.marks([]).count("; ") == 7 and published.recipes([]).count("; ") == 10
+    assert published.gpu([]).count("\n") == 0 and "python -m benchmarks gpu" in published.gpu([])
+
+
+HEAD = ["method", "paper", "GPU", "GPU mm", "two cores"]
+PAPER, GPU, BOTH = (
+    ["`a`", "-", "not run", "-", "not run"],
+    ["`b`", "2", "1", "-", "not run"],
+    ["`c`", "3", "4", "0.5", "5"],
+)
+
+
+def test_rows_and_columns_in_which_nothing_has_run_are_not_shown():
+    def shown(*lines: list[str]) -> list[str]:
+        return measured(HEAD, lines, 1, slice(2, None), "Run it.").splitlines()
+
+    one = shown(GPU)
+    assert one == ["| method | paper | GPU |", "| --- | --: | --: |", "| `b` | 2 | 1 |"]
+    assert shown(PAPER, GPU) == [*one, "", "Not measured yet: `a`. Run it."]
+    both = shown(GPU, BOTH)
+    assert both[0] == f"| {' | '.join(HEAD)} |" and both[2] == "| `b` | 2 | 1 | - | not run |", (
+        "a cell stays where another of its row and another of its column have run"
     )
-    assert published.marks([]).count("not run") == 8
-    assert published.recipes([]).count("not run") == 11
+    assert len(both) == 4
+    assert shown(PAPER) == ["Not measured yet: `a`. Run it."]
+    assert shown() == ["Not measured yet. Run it."]
 
 
 def test_what_was_run_is_told(results):
@@ -72,10 +101,20 @@ def test_what_was_run_is_told(results):
         ("aevs", "lookat-rz", 0.4, 300.0),
     )
     table = published.published([])
-    assert "| 96.0 [93.9, 97.4] | 0.5 | 5.0 min | not run" in line(table, "lookat |", "`aevs`")
-    assert "| 50.0 [45.6, 54.4] | 0.5 | - | not run" in line(table, "lookat |", "`dvs`"), (
+    assert line(table, "lookat |", "`aevs`").endswith("| 96.0 [93.9, 97.4] | 0.5 | 5.0 min |")
+    assert line(table, "lookat |", "`dvs`").endswith("| 50.0 [45.6, 54.4] | 0.5 | - |"), (
         "what learns nothing has no time of learning"
     )
+    assert len([each for each in table.splitlines() if each.startswith("|")]) == 2 + 3
+    row = {"set": "screw", "method": "aevs", "scene": "coffee", "n": 10, "converged": 0.5}
+    content = {"rows": [row | {"end_mm_median": 0.25, "trained_s": 120.0}]}
+    (results / "aevs.json").write_text(json.dumps(content))
+    published._rows.cache_clear()
+    table = published.published([])
+    assert "| 96.0 [93.9, 97.4] | 0.5 | 5.0 min | not run | - | - |" in line(
+        table, "lookat |", "`aevs`"
+    )
+    assert "| not run | - | - | 50.0 [23.7, 76.3] | 0.25 | 2.0 min |" in line(table, "screw |")
     rows = [{"method": "aevs", "runs": 1, "ms_p50": 1.25, "steps_per_s": 700.0}]
     rows += [
         {"method": "dvs-visp", "runs": runs, "steps_per_s": each}

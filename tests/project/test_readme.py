@@ -78,6 +78,17 @@ def test_tables_are_those_of_the_results():
     assert "| `cnn+dvs` |" in README
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_table_has_a_column_or_a_figure_that_nothing_stands_for(page: Path):
+    """What has not been measured is a line that says how to measure it, and no empty column."""
+    for block in re.findall(r"(?:^\|.*\n)+", page.read_text(), re.MULTILINE):
+        head, _, *body = (re.split(r"(?<!\\)\|", row)[1:-1] for row in block.splitlines())
+        assert all(len(row) == len(head) for row in body), f"{head}: a row has other columns"
+        for name, *cells in zip(head, *body, strict=True):
+            empty = {cell.strip() for cell in cells} <= {"-", "not run", ""}
+            assert not empty, f"{page.name}: nothing has run in the column {name.strip()!r}"
+
+
 def test_every_file_has_its_line():
     listing = (ROOT / "docs" / "architecture.md").read_text().split("## Every file")[1]
     for folder in ("src", "benchmarks"):
