@@ -24,6 +24,7 @@ from hypothesis import settings
 
 from deepservo.camera import Camera
 from deepservo.cli import main
+from deepservo.geometry import se3
 from deepservo.methods import METHODS
 from deepservo.scene import PlanarScene
 from tiny import Refused, listing, make_files, sentence
@@ -84,6 +85,18 @@ def other_scene() -> PlanarScene:
 def generator() -> torch.Generator:
     """Random numbers, the same for every test."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def T_goal_cam() -> torch.Tensor:
+    """Four offsets of about 3 cm and 4 deg."""
+    generator = torch.Generator().manual_seed(4)
+    twist = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    return se3.exp(
+        twist
+        / twist.abs().amax(1, keepdim=True)
+        * torch.tensor([0.03, 0.03, 0.03, 0.07, 0.07, 0.07])
+    )
 
 
 @pytest.fixture(scope="session")
