@@ -1,0 +1,93 @@
+"""Coarse methods and registrations whose estimates are set by hand."""
+
+import pytest
+import torch
+
+from closed_loop import (
+    CAMERA,
+    NearTruth,
+)
+from deepservo import control
+from deepservo.camera import Camera
+from deepservo.features.registration import Evidence, Registration
+from deepservo.geometry import se3
+from deepservo.methods import Controller
+from deepservo.methods.coarse_to_fine import CoarseToFine
+from deepservo.scene import PlanarScene
+from deepservo.worlds.simulator import Simulator
+
+
+class Guide(Controller):
+    """A coarse method that is led by the truth, wrong by a few millimetres, and remembers what it
+    said.
+    """
+
+    def __init__(self, camera: Camera, world: Simulator, T_world_goal: torch.Tensor) -> None:
+        super().__init__(camera)
+        self.world, self.T_world_goal, self.said = world, T_world_goal, []
+
+    def _set_goal(self, goal: torch.Tensor) -> None: ...
+
+    def _velocity(self, image: torch.Tensor) -> torch.Tensor:
+        v_cam = control.pbvs(
+            se3.inverse(self.T_world_goal) @ self.world.T_world_cam @ se3.exp(NearTruth.ERROR),
+            self.gain,
+        )
+        self.said.append(v_cam)
+        return v_cam
+
+
+class Interrupted(Simulator):
+    """From step `begin` until step `end` something else stands before the camera."""
+
+    def __init__(
+        self,
+        scene: PlanarScene,
+        other: PlanarScene,
+        T_world_cam: torch.Tensor,
+        begin: int,
+        end: int,
+    ) -> None:
+        super().__init__(scene, CAMERA, T_world_cam)
+        self.other, self.begin, self.end, self.step = other, begin, end, 0
+
+    def observe(self) -> torch.Tensor:
+        self.step += 1
+        seen = self.other if self.begin <= self.step - 1 < self.end else self.scene
+        return seen.render(self.camera, self.T_world_cam)
+
+
+def agreeing(
+    agreements: list[float], monkeypatch: pytest.MonkeyPatch, witness: int = 0
+) -> list[bool]:
+    """Whether the photometric finish steers, step by step, where the pictures agree by so much in
+    each. The registration says nothing.
+
+    witness: what the coarse method says of every pose.
+    """
+    controller = CoarseToFine(Fixed(CAMERA))
+    controller.coarse.witness = witness
+    goal = torch.zeros(1, 1, 128, 128)
+    controller.set_goal(goal)
+    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
+    steers = []
+    for agreement in agreements:
+        found = Evidence(*torch.tensor([[agreement], [1.0], [1.0]]))
+        monkeypatch.setattr(Registration, "agreement", lambda *_, found=found: found)
+        controller.velocity(goal)
+        steers.append(bool(controller.is_refining(1)))
+    return steers
+
+
+class Fixed(Controller):
+    """Says the same at every step, of velocities and of poses."""
+
+    witness = 0
+
+    def _set_goal(self, goal: torch.Tensor) -> None: ...
+
+    def _velocity(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(image), 6), 1e-3, dtype=torch.float64)
+
+    def pose_consistency(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(runs),), self.witness)

@@ -1,0 +1,227 @@
+"""Photometric refinement starts, goes on and stops by the agreement and by the coarse method."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from closed_loop import (
+    CAMERA,
+    FAR,
+    assert_home,
+    offset_from,
+)
+from deepservo import control
+from deepservo.features.registration import Evidence, Registration
+from deepservo.geometry import se3
+from deepservo.loop import servo
+from deepservo.methods.coarse_to_fine import PATIENCE, CoarseToFine
+from deepservo.scene import PlanarScene, sampling
+from deepservo.worlds.simulator import Simulator
+from fixed_estimates import Fixed, Guide, Interrupted, agreeing
+
+
+@pytest.mark.parametrize("what", ["another scene", "a blank wall"])
+def test_a_refinement_that_loses_agreement_goes_back_and_recovers(what, scene, other_scene):
+    begin, end, T_goal = 20, 35, sampling.fronto_parallel(0.6)
+    other = (
+        other_scene
+        if what == "another scene"
+        else PlanarScene(torch.full((1, 30, 40), 0.3), background=0.3)
+    )
+    world = Interrupted(scene, other, offset_from(T_goal.expand(2, 4, 4), FAR), begin, end)
+    guide = Guide(CAMERA, world, T_goal)
+    controller = CoarseToFine(guide)
+    goal = scene.render(CAMERA, T_goal)
+    controller.set_goal(goal)
+    trajectory = servo(world, controller, goal, 80)
+    refining = trajectory.refining
+    assert (refining[begin - 5 : begin] == 1).all(), "the photometric refinement steered before"
+    assert (refining[begin + PATIENCE : end] == 0).all(), "it does not trust what it cannot see"
+    assert (refining[end + 3 : 60] == 1).all(), "and steers again when it sees the goal's scene"
+    lost = slice(begin + PATIENCE, end)
+    for v_cam in trajectory.v_cam[lost]:
+        assert any(torch.equal(v_cam, said) for said in guide.said), (
+            "the coarse method steers meanwhile"
+        )
+    assert_home(trajectory, T_goal, 0.3)
+    assert all("photometric finish" in reason for reason in trajectory.reason)
+
+
+def test_a_refinement_forgives_a_short_interruption(scene, other_scene):
+    begin, T_goal = 20, sampling.fronto_parallel(0.6)
+    world = Interrupted(scene, other_scene, offset_from(T_goal, FAR), begin, begin + PATIENCE - 1)
+    controller = CoarseToFine(Guide(CAMERA, world, T_goal))
+    goal = scene.render(CAMERA, T_goal)
+    controller.set_goal(goal)
+    trajectory = servo(world, controller, goal, 60)
+    assert (trajectory.refining[10:40] == 1).all()
+    assert_home(trajectory, T_goal, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("least", "holds"),
+    [(0.46, True), (0.5, True), (0.54, True), (0.44, False), (0.2, False), (0.0, False)],
+)
+def test_a_refinement_goes_on_at_an_agreement_of_045_and_stops_at_the_third_miss(
+    least, holds, monkeypatch
+):
+    steers = agreeing([0.9] + [least] * 12, monkeypatch)
+    assert steers == ([True] * 13 if holds else [True] * 3 + [False] * 10)
+
+
+@pytest.mark.parametrize(
+    ("first", "takes"), [(0.56, True), (0.9, True), (0.54, False), (0.46, False)]
+)
+def test_a_finish_takes_the_wheel_at_an_agreement_of_055(first, takes, monkeypatch):
+    assert agreeing([first] * 3, monkeypatch) == [takes] * 3
+
+
+@pytest.mark.parametrize(("least", "takes"), [(0.31, True), (0.29, False)])
+def test_where_the_coarse_method_speaks_for_the_pose_an_agreement_of_03_is_enough(
+    least, takes, monkeypatch
+):
+    assert agreeing([least] * 3, monkeypatch, witness=1) == [takes] * 3
+    assert agreeing([0.9] + [least] * 6, monkeypatch, witness=1) == [True] * 3 + [takes] * 4
+
+
+def test_misses_count_where_they_follow_each_other(monkeypatch):
+    assert all(agreeing([0.9, *[0.1, 0.1, 0.5] * 4], monkeypatch)), "two, and it agrees again"
+    assert agreeing([0.9, 0.1, 0.1, 0.1, 0.5, 0.9], monkeypatch)[-3:] == [False, False, True], (
+        "what is lost must agree as at first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "other", "goes_over"),
+    [
+        (0.79, 0.82, True),
+        (0.6, 0.63, True),
+        (0.6, 0.61, False),
+        (0.81, 0.99, False),
+        (0.5, 0.54, False),
+    ],
+)
+def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agrees_more(
+    now, other, goes_over, monkeypatch
+):
+    """Under an agreement of 0.8, for one of 0.02 more that would be trusted of itself."""
+    controller, goal = CoarseToFine(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128)
+    controller.set_goal(goal)
+    coarse = control.pose_of_pbvs(
+        torch.full((1, 6), 1e-3, dtype=torch.float64), controller.coarse.gain
+    )
+    first = [True]
+
+    def agreement(
+        self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor
+    ) -> Evidence:
+        of_coarse = torch.equal(T, coarse) and not first[0]
+        return Evidence(
+            *torch.tensor([[other if of_coarse else now if not first[0] else 0.9], [1.0], [1.0]])
+        )
+
+    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
+    monkeypatch.setattr(Registration, "agreement", agreement)
+    at_coarse = []
+    for _ in range(6):
+        controller.velocity(goal)
+        first[0] = False
+        at_coarse.append(torch.equal(controller.state["T_goal_cam"], coarse))
+    assert controller.is_refining(1).item() == 1
+    assert at_coarse == [True, False, False, False, goes_over, False], (
+        "it begins at the coarse method's pose, and steers on"
+    )
+
+
+def test_a_pose_that_the_coarse_method_refutes_is_let_go_and_must_agree_beyond_doubt_afterwards(
+    monkeypatch,
+):
+    """At the next look for a better one: by 0.8, where 0.55 was enough at first."""
+    controller, goal, now = CoarseToFine(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128), [0.7]
+    controller.set_goal(goal)
+    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
+    monkeypatch.setattr(
+        Registration, "agreement", lambda *_: Evidence(*torch.tensor([[now[0]], [1.0], [1.0]]))
+    )
+
+    def steers(pictures: int) -> list[bool]:
+        return [
+            bool(controller.velocity(goal).any() and controller.is_refining(1))
+            for _ in range(pictures)
+        ]
+
+    assert steers(4) == [True] * 4
+    controller.coarse.witness = -1
+    assert steers(3) == [False] * 3
+    controller.coarse.witness, now[0] = 0, 0.79
+    assert steers(2) == [False] * 2
+    now[0] = 0.81
+    assert steers(2) == [True] * 2
+
+
+def test_near_the_goal_the_finish_registers_at_full_size_too(monkeypatch):
+    """Nearer than five thousandths of the depth, which a turn does not count towards. Light is
+    judged at a quarter first.
+    """
+    controller, goal = CoarseToFine(Fixed(CAMERA), depth=0.6), torch.zeros(1, 1, 128, 128)
+    controller.set_goal(goal)
+    levels: dict[int, list[int]] = {}
+
+    def refine(
+        self: Registration, views: object, T: torch.Tensor, schedule: Any, runs: torch.Tensor
+    ) -> torch.Tensor:
+        levels.update(
+            {run: [level for level, iterations in schedule if iterations] for run in runs.tolist()}
+        )
+        assert schedule[0][0] == 2
+        return T.clone()
+
+    monkeypatch.setattr(
+        Registration, "agreement", lambda self, views, T, runs: Evidence(*torch.ones(3, len(runs)))
+    )
+    controller.velocity(goal.expand(4, -1, -1, -1))
+    monkeypatch.setattr(Registration, "refine", refine)
+    controller.state["v_cam"].zero_()
+    off = torch.tensor([0.0029, -0.0029, 0.0031, 0.02], dtype=torch.float64)
+    controller.state["T_goal_cam"] = se3.transform(
+        se3.so3_exp(10 * off[:, None] * torch.ones(3)), off[:, None] * torch.eye(3)[0]
+    )
+    controller.velocity(goal.expand(4, -1, -1, -1))
+    assert [levels[run] for run in range(4)] == [[1, 0], [1, 0], [2, 1], [2, 1]]
+
+
+class Witness(Guide):
+    """Knows which poses are right."""
+
+    def pose_consistency(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
+        metres, _ = se3.distance(
+            se3.inverse(self.T_world_goal) @ self.world.T_world_cam[runs], T_goal_cam
+        )
+        return 2 * (metres < 0.01).long() - 1
+
+
+@pytest.mark.parametrize("guide", [Guide, Witness])
+@pytest.mark.parametrize("registers", ["wrongly", "faintly"])
+def test_a_refinement_hears_what_the_coarse_method_knows(guide, registers, scene, monkeypatch):
+    """A wrong pose does not steer, however the pictures agree; a right one does, where they hardly
+    do.
+    """
+    T_goal = sampling.fronto_parallel(0.6)
+    world = Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), FAR))
+    controller, goal = CoarseToFine(guide(CAMERA, world, T_goal)), scene.render(CAMERA, T_goal)
+    controller.set_goal(goal)
+    agreement, refine = 0.7 if registers == "wrongly" else 0.4, Registration.refine
+    aside = se3.exp(torch.tensor([0.05, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+    if registers == "wrongly":
+        monkeypatch.setattr(Registration, "refine", lambda *args: refine(*args) @ aside)
+
+    def same(self, views, T, runs, level=0):
+        return Evidence(*(torch.full((len(runs),), each) for each in (agreement, 1.0, 1.0)))
+
+    monkeypatch.setattr(Registration, "agreement", same)
+    trajectory = servo(world, controller, goal, 60)
+    believed = (guide is Guide) == (registers == "wrongly")
+    assert (trajectory.refining[10:] == believed).all()
+    home = se3.distance(T_goal, trajectory.Ts_world_cam[-1])[0] < 0.01
+    assert home.all() if guide is Witness else registers == "faintly" or not home.any()
