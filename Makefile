@@ -33,10 +33,14 @@ check: $(READY)
 
 # What is read, drawn and steered, on the oldest versions that pyproject.toml allows: minutes, in an environment of its own.
 OLDEST := .venv-oldest
-OLDEST_TESTS := $(addprefix tests/, test_camera.py images/test_camera_file.py images/test_lens.py images/test_picture_files.py images/test_pictures.py \
-	system/test_memory.py worlds/test_mesh_files.py worlds/test_target.py cli/test_view.py features/test_unseen_pixels.py \
-	cli/test_command_words.py methods/test_misuse.py cli/test_cli.py worlds/test_gantry.py report/test_report.py \
-	features/test_registration.py images/test_sampler.py)
+OLDEST_TESTS := $(addprefix tests/, test_camera.py \
+	images/test_camera_file.py images/test_refused_camera_files.py images/test_rectify.py \
+	images/test_lens.py images/test_picture_files.py images/test_picture_layouts.py \
+	images/test_pictures.py images/test_sampler.py system/test_memory.py \
+	worlds/test_mesh_files.py worlds/test_mesh_textures.py worlds/test_mesh_drawing.py \
+	worlds/test_target.py worlds/test_gantry.py cli/test_view.py cli/test_command_words.py \
+	cli/test_cli.py methods/test_misuse.py report/test_report.py features/test_unseen_pixels.py \
+	features/test_registration.py features/test_registration_steps.py features/test_agreement.py)
 
 test-oldest: $(OLDEST)/.installed
 	OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n auto $(OLDEST_TESTS)
