@@ -49,6 +49,8 @@ from deepservo.nets.siamese import GROUPS
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.reference import to_reference
 from deepservo.training.learn import FEW, recipe
+from deepservo.training.plan import Plan
+from deepservo.training.progress import Checkpoint
 from deepservo.training.tasks.latent import (
     BEGINNING,
     AutoEncoderTask,
@@ -325,21 +327,17 @@ def learned(
         weights, config = checkpoint.load(path)
         net.load_state_dict(weights)
         return net.eval(), config["loss"], config["seconds"]
-    partial = path.with_suffix(".partial")
+    partial = Checkpoint(path.with_suffix(".partial"), {"study": str(path)})
     with training_bar(what) as show:
         progress = train(
             net,
             variant.scheduled(task, steps),
-            steps,
-            variant.seed,
-            partial,
-            {"study": str(path)},
-            partial.is_file(),
+            Plan(steps, variant.seed, partial, partial.path.is_file()),
             show,
         )
     loss = progress.loss[-1][1]
     checkpoint.save(path, net.state_dict(), {"loss": loss, "seconds": progress.seconds})
-    partial.unlink()
+    partial.path.unlink()
     return net, loss, progress.seconds
 
 

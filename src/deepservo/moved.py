@@ -26,7 +26,7 @@ MOVED = {
     "weights": "models.weights",
     "unseen": "training.learn_any_scene models.any_scene_model",
     "learn": "training.learn scene.build camera",
-    "train": "training.train",
+    "train": "training.train training.plan training.progress",
     "rehearsal": "training.rehearsal",
     "recipes": "training.recipes",
     "data": "training.tasks.pose nets.precision",

@@ -16,14 +16,13 @@ from deepservo.bench.full_scale import Plan, Watch, duration
 from deepservo.cli import main
 from deepservo.evaluation.sets import SETS
 from deepservo.methods import check_method, trained_as
-from deepservo.training import learn, rehearsal, train
+from deepservo.training import learn, plan, rehearsal
 from deepservo.training.learn import RECIPES
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.tasks.pair import TEXTURE
 from deepservo.training.tasks.siamese import SiameseTask
 from deepservo.training.tasks.stock import Stock, draw
-from deepservo.training.train import with_batch
 from tiny import interrupt_at
 
 
@@ -149,7 +148,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, inter
         json.loads((tmp_path / "results" / "siamese-se3.json").read_text())["training"]["batch"]
         == 16
     )
-    monkeypatch.setattr(train, "HALVINGS", 1)
+    monkeypatch.setattr(plan, "MAX_HALVINGS", 1)
     assert main([*glance("siamese-se3", tmp_path / "other"), "--steps", "3"]) == 2
     assert "the memory does not hold 0.5 of the batch" in capsys.readouterr().err
 

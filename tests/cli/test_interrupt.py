@@ -13,7 +13,7 @@ import deepservo
 from deepservo.cli import main
 from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.models.scene_model import Model
-from deepservo.training import train
+from deepservo.training import progress
 from tiny import Refused, interrupt_at, learn_args, listing, sentence, start
 
 # Ctrl-C
@@ -142,5 +142,5 @@ def test_ctrl_c_to_a_process(command: str, files: Path, tmp_path: Path) -> None:
         ["m.safetensors.partial"] if command == "learn" else []
     )
     if command == "learn":
-        settings, steps = train.peek(tmp_path / "m.safetensors.partial")
+        settings, steps = progress.peek(tmp_path / "m.safetensors.partial")
         assert (settings["method"], steps) == ("cnn", 100000)

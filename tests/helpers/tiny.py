@@ -114,16 +114,16 @@ def sentence(err: str, *words: str) -> None:
 
 
 def interrupt_at(
-    step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train._advance
+    step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train.Optimization.advance
 ) -> None:
     """Ctrl-C strikes in that step of the next trainings."""
 
-    def struck(*args: Any) -> float:
-        if args[4] == step:
+    def struck(optimization: train.Optimization, at: int, *args: Any) -> Any:
+        if at == step:
             os.kill(os.getpid(), signal.SIGINT)
-        return advance(*args)
+        return advance(optimization, at, *args)
 
-    monkeypatch.setattr(train, "_advance", struck)
+    monkeypatch.setattr(train.Optimization, "advance", struck)
 
 
 def small(**changes: object) -> Shape:

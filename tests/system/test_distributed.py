@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from deepservo import PlanarScene, load_model
 from deepservo.images import pictures
+from deepservo.training.plan import Plan
+from deepservo.training.progress import Checkpoint
 from deepservo.training.train import train
 
 STEPS, STOP = 9, 4
@@ -39,6 +41,10 @@ def network() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
 
 
+def plan(partial: Path, resume: bool = False) -> Plan:
+    return Plan(STEPS, 5, Checkpoint(partial, {}), resume)
+
+
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
@@ -46,7 +52,7 @@ sys.path.insert(0, {here!r})
 from safetensors.torch import save_file
 from deepservo.system import distributed
 from deepservo.training.train import train
-from test_distributed import STEPS, STOP, Fit, network
+from test_distributed import STOP, Fit, network, plan
 
 out, net = Path(sys.argv[1]), network()
 number, world = distributed.rank()
@@ -56,14 +62,14 @@ def strike(progress):
         os.kill(os.getpid(), signal.SIGINT)
 
 try:
-    train(net, Fit(), STEPS, 5, out / "partial", {{}}, False, strike)
+    train(net, Fit(), plan(out / "partial"), strike)
 except KeyboardInterrupt:
     print(f"process {{number}} stopped", flush=True)
 distributed.decided(lambda: None)  # both are here
 net = network()
 if number:
     net.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
-train(net, Fit(), STEPS, 5, out / "partial", {{}}, True, lambda progress: None)
+train(net, Fit(), plan(out / "partial", resume=True), lambda progress: None)
 save_file(net.state_dict(), out / f"net{{number}}.safetensors")
 distributed.release()
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]  # on Linux
@@ -104,7 +110,7 @@ def test_two_processes_learn_what_one_does_from_both_their_batches(tmp_path):
         "threads that outlive their group now and then abort the process at its end"
     )
     alone = network()
-    train(alone, Both(), STEPS, 5, tmp_path / "alone", {}, False, lambda progress: None)
+    train(alone, Both(), plan(tmp_path / "alone"), lambda progress: None)
     for number in (0, 1):
         for name, weights in load_file(tmp_path / f"net{number}.safetensors").items():
             torch.testing.assert_close(weights, alone.state_dict()[name], rtol=1e-5, atol=1e-6)

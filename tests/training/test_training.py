@@ -16,6 +16,8 @@ from deepservo.models.scene_model import load_model
 from deepservo.nets.pose import PoseNet
 from deepservo.scene.build import make_scene
 from deepservo.training import learn, rehearsal, train
+from deepservo.training.plan import Plan
+from deepservo.training.progress import Checkpoint, peek
 from deepservo.training.tasks.pose import PoseTask
 from tiny import STEPS, interrupt_at, learn_args, start, weights
 
@@ -63,8 +65,10 @@ def test_several_threads_give_the_same_weights_without_half_precision_too(
 
 KILLS = {
     "in a step": """
-train.CHECKPOINT_S, advance = 0, train._advance
-train._advance = lambda *a: os.kill(os.getpid(), signal.SIGKILL) if a[4] == 3 else advance(*a)
+train.CHECKPOINT_S, advance = 0, train.Optimization.advance
+def killed(optimization, step, *args):
+    return os.kill(os.getpid(), signal.SIGKILL) if step == 3 else advance(optimization, step, *args)
+train.Optimization.advance = killed
 """,
     "in a save": """
 train.CHECKPOINT_S, replace, saved = 0, os.replace, []
@@ -114,8 +118,8 @@ def test_minutes_are_timed_once(
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(2, patch)
         assert main(args) == 2
-    assert train.peek(partial)[1] == 5
-    assert train.peek(partial)[0]["minutes"] == 2
+    assert peek(partial)[1] == 5
+    assert peek(partial)[0]["minutes"] == 2
     assert main([*args, "--resume"]) == 0
     assert timed == [2]
     training = load_model(out).training
@@ -146,13 +150,17 @@ def test_demo_goes_on_where_it_was_stopped(
         assert main(args) == 2
     steps = []
     with pytest.MonkeyPatch.context() as patch:
-        advance = train._advance
-        patch.setattr(train, "_advance", lambda *a: steps.append(a[4]) or advance(*a))
+        advance = train.Optimization.advance
+        patch.setattr(train.Optimization, "advance", lambda *a: steps.append(a[1]) or advance(*a))
         assert main(args) == 0
     assert steps == [2, 3]
     (out / "model.safetensors").rename(tmp_path / "stopped.safetensors")
     assert main(args) == 0
     assert same(out / "model.safetensors", tmp_path / "stopped.safetensors")
+
+
+def plan(steps: int, partial: Path) -> Plan:
+    return Plan(steps, 0, Checkpoint(partial, {}))
 
 
 class Clock:
@@ -188,12 +196,10 @@ def test_minutes_are_honest(durations: tuple[float, ...], monkeypatch: pytest.Mo
 
 def test_little_is_lost_to_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, kept = Clock(0.4, 4.0), [0.0]
-    keep = train._keep
+    keep = Checkpoint.keep
     monkeypatch.setattr(train, "time", clock)
-    monkeypatch.setattr(train, "_keep", lambda *a: kept.append(clock.now) or keep(*a))
-    train.train(
-        torch.nn.Linear(2, 2), clock, 40, 0, tmp_path / "p", {}, False, lambda progress: None
-    )
+    monkeypatch.setattr(Checkpoint, "keep", lambda *a: kept.append(clock.now) or keep(*a))
+    train.train(torch.nn.Linear(2, 2), clock, plan(40, tmp_path / "p"), lambda progress: None)
     assert len(kept) > 4
     assert max(b - a for a, b in zip(kept, [*kept[1:], clock.now], strict=True)) <= 20
 
@@ -213,9 +219,7 @@ def test_divergence_is_said_and_the_checkpoint_before_it_kept(
             return net(torch.ones(1, 2)).square().sum() * (factor if step == 7 else 1)
 
     def go() -> None:
-        train.train(
-            torch.nn.Linear(2, 2), Task(), 9, 0, tmp_path / "p", {}, False, lambda progress: None
-        )
+        train.train(torch.nn.Linear(2, 2), Task(), plan(9, tmp_path / "p"), lambda progress: None)
 
     if not diverges:
         return go()
@@ -234,11 +238,7 @@ def test_loss_falls(files: Path, tmp_path: Path) -> None:
     progress = train.train(
         PoseNet(32),
         PoseTask(scene, camera, 0.6),
-        60,
-        0,
-        tmp_path / "p",
-        {},
-        False,
+        plan(60, tmp_path / "p"),
         lambda progress: None,
     )
     values = [loss for _, loss in progress.loss]

@@ -27,10 +27,11 @@ from deepservo.system.files import replacing
 from deepservo.training.learn import Options, learn
 from deepservo.training.learn import recipe as recipe_of
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
+from deepservo.training.plan import halving
+from deepservo.training.progress import Progress, partial_of
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.recipes.experiment import TWO_CORES, Experiment
 from deepservo.training.tasks import pair as data_pair
-from deepservo.training.train import Progress, halving, partial_of
 
 DISTANCE = 0.6  # of the reference pose [m]
 GLANCE_STEPS, GLANCE_RUNS, GLANCE_MAX_STEPS = (

@@ -15,7 +15,7 @@ from deepservo.scene.build import make_scene
 from deepservo.system import distributed
 from deepservo.training.learn import Options, learn
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
-from deepservo.training.train import halving
+from deepservo.training.plan import halving
 
 
 def run_learn(

@@ -24,20 +24,14 @@ from deepservo.nets.siamese import GROUPS, Balanced, Loss, RegressionNet, Siames
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import check_distance
 from deepservo.system import distributed
+from deepservo.training.plan import Training, planned, with_batch
+from deepservo.training.progress import Progress
 from deepservo.training.rehearsal import balance
 from deepservo.training.tasks.latent import AutoEncoderTask, IsometryTask, MetricTask, begun
 from deepservo.training.tasks.latent import Loss as AutoEncoderLoss
 from deepservo.training.tasks.pose import PoseTask
 from deepservo.training.tasks.siamese import Law, RegressionTask, SiameseTask
-from deepservo.training.train import (
-    Progress,
-    deferred_interrupt,
-    partial_of,
-    planned,
-    steps_in,
-    train,
-    with_batch,
-)
+from deepservo.training.train import deferred_interrupt, steps_in, train
 from deepservo.version import __version__
 
 # 234 x 234, fx = fy = 300, centre (124, 114), its border of 5 pixels cropped: the published
@@ -195,14 +189,10 @@ def learn(
     `out` is some other file.
     """
     chosen = recipe(method, preset)
-    if minutes is not None and steps is not None:
-        raise InputError("give either --minutes or --steps, not both")
-    if minutes is None and steps is None:
-        minutes, steps = chosen.minutes, chosen.steps
-    if not 0 < (minutes or steps or 0) < float("inf"):
-        raise InputError("training takes a positive number of minutes or steps")
+    training = Training(minutes, steps, seed, resume, options.halved).lasting(
+        chosen.minutes, chosen.steps
+    )
     check_distance(distance)
-    partial = partial_of(out)
     device = torch.get_default_device()
     options = replace(options, others=tuple(other.to(device) for other in options.others))
     task = _task(chosen, method, preset, options, len(picture) == 3)(
@@ -218,7 +208,7 @@ def learn(
         "method": method, "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest(),
         "camera": asdict(camera.camera), "distortion": list(camera.distortion),
         "width": scene.width, "distance": distance, "seed": seed, "batch": task.batch,
-        "minutes": minutes, "net": kept.config(), "steps asked": steps,
+        "minutes": training.minutes, "net": kept.config(), "steps asked": training.steps,
     }  # fmt: skip
     if preset != "cpu":
         config["preset"] = preset
@@ -228,30 +218,28 @@ def learn(
     processes = distributed.rank()[1]
     if processes > 1:
         config["processes"] = processes
-    resume, steps = planned(
-        out, partial, config, steps, resume, lambda: steps_in(minutes or 0, net, task, seed)
-    )
-    task = chosen.scheduled(task, steps * processes)
-    progress = train(net, task, steps, seed, partial, config, resume, show)
+    plan = planned(out, config, training, lambda: steps_in(training.minutes or 0, net, task, seed))
+    task = chosen.scheduled(task, plan.steps * processes)
+    progress = train(net, task, plan, show)
     trained = time.perf_counter()
     try:
         facts = chosen.finish(
             kept,
             task,
-            steps,
+            plan.steps,
             lambda step, of: show(replace(progress, step=step, steps=of, doing="rehearsing: ")),
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{partial} keeps the training") from None
+        raise KeyboardInterrupt(f"{plan.checkpoint.path} keeps the training") from None
     progress.seconds += time.perf_counter() - trained
-    training: dict[str, Any] = {
-        "method": method, "steps": steps, "seconds": round(progress.seconds, 1), "minutes": minutes,
-        "batch": task.batch, "seed": seed, "parameters": sum(p.numel() for p in kept.parameters()),
-        "loss": progress.loss, "picture": name, "threads": torch.get_num_threads(),
-        "settings": config, **facts,
+    record: dict[str, Any] = {
+        "method": method, "steps": plan.steps, "seconds": round(progress.seconds, 1),
+        "minutes": training.minutes, "batch": task.batch, "seed": seed,
+        "parameters": sum(p.numel() for p in kept.parameters()), "loss": progress.loss,
+        "picture": name, "threads": torch.get_num_threads(), "settings": config, **facts,
     }  # fmt: skip
     if options.others:
-        training["scenes"] = 1 + len(options.others)
+        record["scenes"] = 1 + len(options.others)
     model = Model(
         method,
         kept.cpu(),
@@ -259,14 +247,14 @@ def learn(
         camera.camera,
         distance,
         name,
-        training,
+        record,
         camera.distortion,
         __version__,
     )
     if distributed.first():
         with deferred_interrupt():
             model.save(out)
-            partial.unlink(missing_ok=True)
+            plan.checkpoint.path.unlink(missing_ok=True)
     return model
 
 

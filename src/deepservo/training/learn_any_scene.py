@@ -11,25 +11,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deepservo.errors import InputError
 from deepservo.images import pictures
 from deepservo.models.any_scene_model import KEYPOINTS, PAIR, UnseenModel
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
 from deepservo.system import distributed
+from deepservo.training.plan import Training, planned, with_batch
+from deepservo.training.progress import Progress
 from deepservo.training.recipes.experiment import TWO_CORES, Scale
 from deepservo.training.tasks.keypoint import KeypointTask, Learner
 from deepservo.training.tasks.pair import TEXTURE, PairTask, Pictures, Textures
 from deepservo.training.tasks.stock import Stock, draw
-from deepservo.training.train import (
-    Progress,
-    deferred_interrupt,
-    partial_of,
-    planned,
-    steps_in,
-    train,
-    with_batch,
-)
+from deepservo.training.train import deferred_interrupt, steps_in, train
 
 MINUTES = 20.0  # where nobody asks for another length
 
@@ -68,12 +61,8 @@ def learn_unseen(
     how many times the batch is. Raises InputError for impossible options, a folder without
     pictures, a checkpoint made with other settings, or when `out` is some other file.
     """
-    if minutes is not None and steps is not None:
-        raise InputError("give either --minutes or --steps, not both")
-    minutes = MINUTES if minutes is None and steps is None else minutes
-    if not 0 < (minutes or steps or 0) < float("inf"):
-        raise InputError("training takes a positive number of minutes or steps")
-    partial, found = partial_of(out), None if folder is None else _pictures(folder)
+    training = Training(minutes, steps, seed, resume, halved).lasting(MINUTES)
+    found = None if folder is None else _pictures(folder)
     kind = KINDS[method]
     task = kind.task(_source(found, scale, seed, show))
     task = with_batch(
@@ -92,27 +81,27 @@ def learn_unseen(
     config = {
         "method": method,
         "pictures": None if found is None else hashlib.sha256(found.numpy().tobytes()).hexdigest(),
-        "seed": seed, "batch": task.batch, "minutes": minutes, "net": net.config(),
-        "steps asked": steps, "processes": distributed.rank()[1],
+        "seed": seed, "batch": task.batch, "minutes": training.minutes, "net": net.config(),
+        "steps asked": training.steps, "processes": distributed.rank()[1],
     }  # fmt: skip
     if scale.stock:
         config["stock"] = scale.stock
     if halved:
         config["halved"] = halved
-    resume, steps = planned(
-        out, partial, config, steps, resume, lambda: steps_in(minutes or 0, taught, task, seed)
+    plan = planned(
+        out, config, training, lambda: steps_in(training.minutes or 0, taught, task, seed)
     )
-    progress = train(taught, task, steps, seed, partial, config, resume, show)
-    training = {
-        "steps": steps, "seconds": round(progress.seconds, 1), "batch": task.batch, "seed": seed,
-        "parameters": sum(p.numel() for p in net.parameters()), "loss": progress.loss,
-        "threads": torch.get_num_threads(), "settings": config,
+    progress = train(taught, task, plan, show)
+    record = {
+        "steps": plan.steps, "seconds": round(progress.seconds, 1), "batch": task.batch,
+        "seed": seed, "parameters": sum(p.numel() for p in net.parameters()),
+        "loss": progress.loss, "threads": torch.get_num_threads(), "settings": config,
     }  # fmt: skip
-    model = UnseenModel(net.cpu(), training, method)
+    model = UnseenModel(net.cpu(), record, method)
     if distributed.first():
         with deferred_interrupt():
             model.save(out)
-            partial.unlink(missing_ok=True)
+            plan.checkpoint.path.unlink(missing_ok=True)
     return model
 
 
