@@ -19,6 +19,7 @@ PAGES = {
     "docs/performance.md": ("speed",),
     "docs/results.md": ("gpu",),
     "docs/mutants.md": ("mutants",),
+    "docs/architecture.md": ("plan",),
     "all pages": ("table",),
     "no page": ("fuzz",),
 }

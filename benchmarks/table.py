@@ -34,6 +34,7 @@ from deepservo.evaluation.metrics import mcnemar, wilson
 from deepservo.evaluation.sets import SETS
 from deepservo.geometry import se3
 from parts import first, gantry, grasps, keypoints, mutants, objects, pictures, relief
+from plan import rooms
 from published import gpu, marks, published, recipes, weights
 from rows import Row, pooled
 
@@ -575,6 +576,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "siamese": ("siamese", studies),
     "one-scene": ("one-scene", hard),
     "batches": ("batches", batches),
+    "rooms": ("", lambda _: rooms()),
     "published": ("", published),
     "marks": ("", marks),
     "recipes": ("", recipes),

@@ -1,9 +1,9 @@
 """The one-way road: an import never runs back. And no file grows out of hand."""
 
-import ast
 from pathlib import Path
 
 import deepservo
+from plan import imports, modules, room
 
 ROOT = Path(deepservo.__file__).parent
 # From the ground up: a room may import those before it and its own files. A new file at the top, or
@@ -15,33 +15,6 @@ ROAD = (
 )  # fmt: skip
 MOST = 8  # modules that lie loose beside the rooms
 LONGEST = 400  # lines
-
-
-def modules() -> dict[str, Path]:
-    """Every module by its dotted name, `deepservo` itself among them."""
-    found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        parts = parts[:-1] if parts[-1] == "__init__" else parts
-        found[".".join(("deepservo", *parts))] = path
-    return found
-
-
-def imports(path: Path, names: dict[str, Path]) -> set[str]:
-    """The modules of this package that a file imports anywhere, inside functions too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import hides where it goes"
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (inner & names.keys()) or {node.module}
-    return {name for name in found if name.split(".")[0] == "deepservo"}
-
-
-def room(module: str) -> str:
-    return module.split(".")[1]
 
 
 def test_every_module_has_its_place_on_the_road():
