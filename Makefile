@@ -1,9 +1,14 @@
-# make demo | test | check | docs | table | fuzz | mutants. Each makes its own environment in .venv and needs python3 and the Python package index.
-# PYTHON=/path/to/python uses an existing environment as it is: nothing is made and nothing installed.
-# Another index: pip's own variables (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS) and configuration count as always.
+# make demo | test | test-oldest | check | docs | table | fuzz | mutants
+#
+# Each target makes the environment .venv that it runs in. That needs python3 and a Python package
+# index. Another index is set with pip's own variables (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL,
+# PIP_FIND_LINKS) or pip's configuration.
+# PYTHON=/path/to/python uses that environment instead. Then nothing is made and nothing installed.
 
 VENV := .venv
 STAMP := $(VENV)/.installed
+PIP_INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	-c constraints-cpu.txt -e
 
 ifdef PYTHON
 READY :=
@@ -22,7 +27,7 @@ export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
 demo: $(READY)
 	$(PYTHON) -m deepservo demo --out demo
 
-# Idle OpenMP threads that spin slow short tests down; a training is faster when they do.
+# PASSIVE lets idle OpenMP threads sleep: spinning threads slow short tests down.
 test: $(READY)
 	OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n auto
 
@@ -31,7 +36,8 @@ check: $(READY)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 
-# What is read, drawn and steered, on the oldest versions that pyproject.toml allows: minutes, in an environment of its own.
+# Reading, drawing and servoing are tested with the oldest versions that pyproject.toml allows.
+# It takes minutes, in an environment of its own.
 OLDEST := .venv-oldest
 OLDEST_TESTS := $(addprefix tests/, test_camera.py \
 	images/test_camera_file.py images/test_refused_camera_files.py images/test_rectify.py \
@@ -48,41 +54,44 @@ test-oldest: $(OLDEST)/.installed
 $(OLDEST)/.installed: pyproject.toml tests/oldest.py
 	@test -x $(OLDEST)/bin/python || python3 -m venv $(OLDEST)
 	@python3 tests/oldest.py > $(OLDEST)/oldest.txt
-	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(OLDEST)/oldest.txt hypothesis==6.170.15 pytest==9.2.0 pytest-xdist==3.8.0
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r $(OLDEST)/oldest.txt hypothesis==6.170.15 pytest==9.2.0 pytest-xdist==3.8.0
 	@touch $@
 
-# The site, in build/site; a link that leads nowhere or a name that is not there is an error.
+# The documentation's site is built in build/site. A broken link or an unknown name is an error.
 docs: $(READY) $(if $(READY),$(VENV)/.docs)
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict
 
 $(VENV)/.docs: $(STAMP)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[docs]'
+	@$(PIP_INSTALL) '.[docs]'
 	@touch $@
 
 table: $(READY)
 	$(PYTHON) -m benchmarks table --write
 
-# Twenty thousand mutated inputs in at most twenty minutes on two cores; SECONDS=120 tries as many as two minutes allow.
+# Twenty thousand mutated inputs are tried in at most twenty minutes on two cores.
+# SECONDS=120 tries as many as two minutes allow.
 SECONDS := 1200
 fuzz: $(READY) $(if $(READY),$(VENV)/.fuzz)
 	$(PYTHON) -m benchmarks fuzz --seconds $(SECONDS)
 
-# Where Atheris cannot be had the fuzzer goes without coverage, and says so.
+# Where Atheris cannot be installed the fuzzer runs without coverage, and says so.
 $(VENV)/.fuzz: $(STAMP)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[fuzz]' || true
+	@$(PIP_INSTALL) '.[fuzz]' || true
 	@touch $@
 
-# Faults put in by hand, one at a time: within two hours on two cores. Goes on where it was stopped.
+# Faults are put into the source one at a time, and the tests must find them. It takes up to two
+# hours on two cores, and continues where it was stopped.
 mutants: $(READY) $(TOOLS)
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(PYTHON) -m benchmarks mutants
 	$(PYTHON) -m benchmarks table --write
 
 $(VENV)/.mutants: $(STAMP)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[mutants]'
+	@$(PIP_INSTALL) '.[mutants]'
 	@touch $@
 
 $(STAMP): pyproject.toml constraints-cpu.txt
 	@echo "installing into $(VENV): a few minutes, once"
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-cpu.txt -e '.[dev]'
+	@$(PIP_INSTALL) '.[dev]'
 	@touch $@

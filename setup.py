@@ -1,4 +1,4 @@
-"""Compiles the C into a wheel, where a compiler is; all else stands in pyproject.toml."""
+"""Compiles the C code into a wheel, where there is a compiler. pyproject.toml holds all else."""
 
 import importlib.util
 from pathlib import Path
@@ -15,7 +15,7 @@ spec.loader.exec_module(native)
 
 
 class OfThisSystem(Distribution):
-    """A wheel with libraries is one system's; one without is for all."""
+    """A wheel with compiled libraries is for one system; a wheel without them is for any."""
 
     def has_ext_modules(self):
         """Whether the C will be compiled."""
@@ -23,8 +23,9 @@ class OfThisSystem(Distribution):
 
 
 class WithLibraries(build_py):
-    """Copies the modules, and compiles the libraries beside theirs; an editable install compiles at
-    first use instead.
+    """Copies the modules and compiles the libraries beside them.
+
+    An editable install compiles at first use instead.
     """
 
     def run(self):
@@ -35,10 +36,10 @@ class WithLibraries(build_py):
 
 
 class ForAnyPython(bdist_wheel):
-    """The libraries know nothing of Python, so its version does not matter."""
+    """A wheel for every Python version: the libraries do not use Python's binary interface."""
 
     def get_tag(self):
-        """Of the file's name: Python, its binary interface, the system."""
+        """Give the tags in the file's name: Python, its binary interface, the system."""
         return "py3", "none", super().get_tag()[2]
 
 

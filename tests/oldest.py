@@ -1,5 +1,6 @@
-"""Prints pip's requirements for the oldest versions that pyproject.toml allows, its MuJoCo extra
-too: `make test-oldest` installs them.
+"""Prints pip's requirements for the oldest versions that pyproject.toml allows.
+
+`make test-oldest` installs them. Those of the extra `mujoco` are among them.
 """
 
 from pathlib import Path
