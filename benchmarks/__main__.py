@@ -9,43 +9,42 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PAGES = {
-    "README.md": ("pictures", "film"),
-    "docs/measurements.md": ("models", "picture", "dvs", "antialias"),
-    "docs/bench.md": ("bound", "visp/judge"),
-    "docs/methods": ("tangents", "bank", "studies", "paths", "scenes", "steps", "figures"),
-    "docs/methods/dfbvs.md": ("keypoints", "objects", "grasps", "dfbvs_steps"),
-    "docs/gantry.md": ("relief",),
-    "docs/performance.md": ("speed",),
-    "docs/results.md": ("gpu",),
-    "docs/mutants.md": ("mutants",),
-    "docs/architecture.md": ("plan",),
-    "all pages": ("table",),
-    "no page": ("fuzz",),
-}
+
+
+def scripts() -> dict[str, Path]:
+    """The file of each benchmark, by name."""
+    files = sorted(path for path in HERE.glob("*/*.py") if "\ndef main(" in path.read_text())
+    return {path.stem: path for path in files}
+
+
+def about(path: Path) -> str:
+    """The first paragraph of a file's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def main() -> int:
     """Run the script of that name with the options behind it, or say which names there are."""
-    names = [name for scripts in PAGES.values() for name in scripts]
-    if len(sys.argv) > 1 and sys.argv[1] in names:
-        path = HERE / f"{sys.argv[1]}.py"
-        sys.argv[:2] = [str(path)]
-        sys.path[:0] = [str(path.parent), str(HERE)]
-        runpy.run_path(str(path), run_name="__main__")
+    found = scripts()
+    asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if path := found.get(asked.rpartition("/")[2]):
+        del sys.argv[1]
+        runpy.run_module(
+            f"benchmarks.{path.parent.name}.{path.stem}", run_name="__main__", alter_sys=True
+        )
         return 0
-    if len(sys.argv) > 1 and sys.argv[1] not in ("-h", "--help"):
+    if asked not in ("-h", "--help"):
         print(
-            f"there is no benchmark {sys.argv[1]!r}; choose one of {', '.join(names)}",
+            f"there is no benchmark {asked!r}; choose one of {', '.join(sorted(found))}",
             file=sys.stderr,
         )
         return 2
-    for page, scripts in PAGES.items():
-        print(f"{page}:")
-        for name in scripts:
-            text = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""
-            about = " ".join(text.partition("\n\n")[0].split())
-            print(f"    {name:12} {about}")
+    folder = None
+    for name, path in found.items():
+        if path.parent != folder:
+            folder = path.parent
+            print(about(folder / "__init__.py"))
+        print(f"    {name:12} {about(path)}")
     return 0
 
 

@@ -29,7 +29,7 @@ from deepservo.system.files import replacing
 from deepservo.worlds.simulator import Simulator
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = HERE.parents[1]
 CAMERA = Camera(96, 72, 120.0, 118.0, 46.5, 37.0)
 DEPTH, WIDTH = 0.6, 0.8
 SIZE = (150, 200)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import published
+from benchmarks.tables import published
+from benchmarks.tables.measured import measured
 from deepservo.models.any_scene_model import SHIPPED
-from measured import measured
 
 MIB = 2**20
 

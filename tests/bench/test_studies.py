@@ -5,7 +5,7 @@ network taught the same.
 import pytest
 import torch
 
-import studies
+from benchmarks.methods import studies
 from deepservo.bench.scenes import scene_of
 from deepservo.evaluation.sets import SETS
 

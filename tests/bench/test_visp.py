@@ -2,15 +2,14 @@
 wrote them down.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.visp import judge
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks" / "visp"))
-import judge  # noqa: E402
 
 
 @pytest.fixture(scope="module")

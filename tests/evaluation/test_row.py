@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-import rows
-import table
+from benchmarks.common import rows
+from benchmarks.tables import table
 from deepservo import METHODS
 from deepservo.evaluation import metrics
 from deepservo.evaluation.protocols import measure, sampled

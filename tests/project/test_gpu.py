@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-import gpu as speed
+from benchmarks.performance import gpu as speed
 from closed_loop import CAMERA, model_of, offset_from
 from deepservo.bench import full_scale, runs
 from deepservo.bench.full_scale import Plan

@@ -2,7 +2,7 @@
 
 import itertools
 
-import plan
+from benchmarks.architecture import plan
 
 
 def test_the_plan_is_up_to_date():

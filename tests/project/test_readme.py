@@ -70,8 +70,10 @@ def test_the_snippets_of_the_docs_run(page: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_tables_are_those_of_the_results():
-    command = [sys.executable, str(ROOT / "benchmarks" / "table.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "-m", "benchmarks", "table", "--check"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     if not (ROOT / "results" / "pictures.json").is_file():
         pytest.skip("results/pictures.json is not there yet: the README has no table to compare")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import deepservo
-from plan import imports, modules, room
+from benchmarks.architecture.plan import imports, modules, room
 
 ROOT = Path(deepservo.__file__).parent
 # From the ground up: a room may import those before it and its own files. A new file at the top, or

@@ -2,8 +2,8 @@
 neighbours are looked up.
 
 The bank is cut into cells of a k-means clustering, and only the cells nearest to a query are
-searched. `benchmarks/bank.py` compares this with searching all of it, and with finding the pose
-without a bank (`PoseSearch`).
+searched. `benchmarks/methods/bank.py` compares this with searching all of it, and with finding the
+pose without a bank (`PoseSearch`).
 """
 
 import math

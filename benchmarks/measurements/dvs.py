@@ -13,13 +13,13 @@ from typing import Any
 
 import tyro
 
+from benchmarks.common.rows import ResultsFile, per_run
 from deepservo import METHODS, PlanarScene
 from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.metrics import judge
 from deepservo.evaluation.protocols import measure, sampled
 from deepservo.images.pictures import BUNDLED, bundled
-from rows import ResultsFile, per_run
 
 DEPTH = 0.6
 # what is changed: options of the scene, options of `dvs`

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tyro
 
+from benchmarks.common.rows import ResultsFile, per_run
 from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar, training_bar
@@ -20,7 +21,6 @@ from deepservo.models.scene_model import Model, load_model
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import make_scene
 from deepservo.training.learn import Options, learn
-from rows import ResultsFile, per_run
 
 METHOD, SET, DISTANCE = "siamese-se3", "gaussian", 0.6
 

@@ -16,14 +16,14 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from benchmarks.common.rows import ResultsFile
+from benchmarks.objects.objects import CAMERA, TABLE, brought, gantry, goal_pose, standing
 from deepservo.evaluation.objects import in_view, reprojection
 from deepservo.geometry import se3
 from deepservo.methods import build
 from deepservo.worlds.grasp import grasp, grasp_pose, taken
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.target import Target, render_target
-from objects import CAMERA, TABLE, brought, gantry, goal_pose, standing
-from rows import ResultsFile
 
 TURNS = (
     (8, 6, 3),

@@ -5,10 +5,10 @@ tests were tried with.
 import json
 from pathlib import Path
 
+from benchmarks.common.rows import Row, pooled
+from benchmarks.objects.objects import SETTLED_PX
+from benchmarks.tables.measured import NOT_RUN, measured
 from deepservo.bench.tables import ALL, ends, figure, home, table, unique
-from measured import NOT_RUN, measured
-from objects import SETTLED_PX
-from rows import Row, pooled
 
 NAMES = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
 MORE = (
@@ -16,7 +16,7 @@ MORE = (
     "gantry-lights",
     "gantry-posters",
 )  # results files of the gantry beside its own
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 VARIANTS = {
     "whole": "",
     "untracked": "without tracking",

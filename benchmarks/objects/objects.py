@@ -18,6 +18,7 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from benchmarks.common.rows import ResultsFile
 from deepservo.camera import Camera
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.objects import reprojection, starts_about, tabletop
@@ -35,7 +36,6 @@ from deepservo.worlds.gantry import RATE, Gantry, Light, Standing
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.target import Target, render_target
 from deepservo.worlds.views import AXES
-from rows import ResultsFile
 
 CAMERA = Camera(320, 240, 520.0, 520.0, 160.0, 120.0)
 GOALS = {

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import tyro
 
+from benchmarks.performance.speed import paired, rate
 from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation import metrics
 from deepservo.features.latent import Latent
@@ -26,7 +27,6 @@ from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import Encoder, Shape, folded
 from deepservo.nets.tangent import with_tangents
 from deepservo.scene import PlanarScene, sampling
-from speed import paired, rate
 
 # [m, rad] to either side: a sixtieth of a pixel; fewer of the network's corners lie between
 STEP = 3e-5

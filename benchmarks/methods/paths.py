@@ -11,12 +11,12 @@ import torch
 import tyro
 from plotly.subplots import make_subplots
 
+from benchmarks.common.pages import write_page
 from deepservo.cli.console import servo_bar
 from deepservo.errors import InputError
 from deepservo.evaluation.protocols import measure, sampled
 from deepservo.methods import build
 from deepservo.models.scene_model import load_model
-from pages import write_page
 
 SHOWN = 60  # poses of a run
 

@@ -38,7 +38,7 @@ import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STORE, RESULTS = ROOT / "build" / "mutants", ROOT / "results" / "mutants.json"
 WHOLE = (
     STORE / "whole"
@@ -252,7 +252,10 @@ def start(tree: Path, log: Path, args: list[str], bytecode: bool = False) -> int
         "COVERAGE_FILE": f"{log}.coverage",
         "PYTHONDONTWRITEBYTECODE": "" if bytecode else "1",
     }
-    sys.path[:] = [str(tree / "src"), *(path for path in sys.path if Path(path) != ROOT / "src")]
+    ours = (ROOT, ROOT / "src")
+    sys.path[:] = [str(tree / "src"), *(path for path in sys.path if Path(path) not in ours)]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "benchmarks"]:
+        del sys.modules[name]  # the tests import those of the tree
     code = 1
     try:
         code = int(pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", *args]))

@@ -16,7 +16,7 @@ import tyro
 
 from deepservo.bench.tables import table
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "deepservo"
 PICTURE = ROOT / "docs" / "architecture.svg"
 

@@ -17,6 +17,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from benchmarks.robustness.fuzz_changes import PARTED
 from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.evaluation import poses
@@ -33,7 +34,6 @@ from deepservo.nets.resnet import Encoder, Shape
 from deepservo.scene import PlanarScene
 from deepservo.worlds.meshes import read_mesh
 from deepservo.worlds.target import render_target
-from fuzz_changes import PARTED
 
 ENDINGS = {
     "pictures": ("png", "jpg", "tif", "webp", "bmp"),

@@ -17,6 +17,8 @@ import torch
 import tyro
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.common.rows import ResultsFile, Row
+from benchmarks.performance.speed import VISP_CAMERA
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
 from deepservo.geometry import se3
@@ -32,8 +34,6 @@ from deepservo.nets.siamese import SiameseNet
 from deepservo.scene import PlanarScene, sampling
 from deepservo.system import distributed
 from deepservo.worlds.simulator import Simulator
-from rows import ResultsFile, Row
-from speed import VISP_CAMERA
 
 PUBLISHED: dict[str, Callable[[PlanarScene], Controller]] = {
     "dvs": lambda scene: PhotometricServo(PAPER_CAMERA),

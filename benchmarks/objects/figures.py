@@ -19,7 +19,8 @@ import tyro
 from matplotlib import pyplot as plt
 from torch import Tensor
 
-import relief as standing_up
+from benchmarks.objects import relief as standing_up
+from benchmarks.objects.objects import CAMERA, brought, gantry, goal_pose, standing
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.objects import starts_about
 from deepservo.features.detectors import Learned
@@ -31,7 +32,6 @@ from deepservo.models.any_scene_model import KEYPOINTS, shipped
 from deepservo.worlds.gantry import RATE
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.target import Target, render_target
-from objects import CAMERA, brought, gantry, goal_pose, standing
 
 Figure = Literal["runs", "grasps", "relief"]
 RED, BLUE, GREY = "#d9472b", "#0b6fb8", "#69707a"

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import tyro
 
+from benchmarks.visp import judge
 from deepservo.camera import PAPER_CAMERA, Camera
 from deepservo.evaluation import metrics
 from deepservo.images.pictures import bundled
@@ -26,7 +27,6 @@ from deepservo.loop import servo
 from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
-from visp import judge
 
 VISP_CAMERA = Camera(320, 240, 400.0, 400.0, 159.5, 119.5)
 BATCHES = (1, 8, 64, 512)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import tyro
 
+from benchmarks.common.rows import ResultsFile, per_run
+from benchmarks.measurements.models import learned
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar
@@ -18,8 +20,6 @@ from deepservo.evaluation.metrics import judge
 from deepservo.evaluation.protocols import measure, sampled
 from deepservo.images.pictures import BUNDLED
 from deepservo.methods import build
-from models import learned
-from rows import ResultsFile, per_run
 
 METHODS = ("auto", "cnn+dvs", "cnn", "sift", "sift+dvs")
 LEARNED = ("cnn+dvs", "cnn")

@@ -17,6 +17,7 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from benchmarks.common.rows import ResultsFile, per_run
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar, training_bar
@@ -31,7 +32,6 @@ from deepservo.training.learn import learn
 from deepservo.worlds.gantry import RATE, Gantry, Light, Standing
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.views import AXES
-from rows import ResultsFile, per_run
 
 DISTANCE, PICTURE = 0.6, "coffee"
 # deviation of the starts from the goal [m], as in the set `steps`: farther off a camera sees little

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 import tyro
 
+from benchmarks.methods.steps import row, timed
+from benchmarks.objects.objects import CAMERA, gantry, goal_pose, standing
 from deepservo.evaluation import metrics
 from deepservo.evaluation.objects import starts_about
 from deepservo.geometry import se3
 from deepservo.methods import build
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.target import render_target
-from objects import CAMERA, gantry, goal_pose, standing
-from steps import row, timed
 
 STARTS = 4
 LEFT = {"from the start": 1.0, "with 30 % of the way left": 0.3, "home": 0.0}

@@ -16,6 +16,19 @@ import numpy as np
 import torch
 import tyro
 
+from benchmarks.architecture.plan import rooms
+from benchmarks.common.rows import Row, pooled
+from benchmarks.tables.parts import (
+    first,
+    gantry,
+    grasps,
+    keypoints,
+    mutants,
+    objects,
+    pictures,
+    relief,
+)
+from benchmarks.tables.published import gpu, marks, published, recipes, weights
 from deepservo.bench.published import PUBLISHED
 from deepservo.bench.tables import (
     beside_published,
@@ -33,12 +46,8 @@ from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation.metrics import mcnemar, wilson
 from deepservo.evaluation.sets import SETS
 from deepservo.geometry import se3
-from parts import first, gantry, grasps, keypoints, mutants, objects, pictures, relief
-from plan import rooms
-from published import gpu, marks, published, recipes, weights
-from rows import Row, pooled
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def dvs(rows: list[Row]) -> str:

@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STORE, RESULTS = ROOT / "build" / "fuzz", ROOT / "results" / "fuzz.json"
 SHARES = {
     "pictures": 5000,
@@ -103,12 +103,14 @@ def _started(kind: str, n: int, seconds: int, seed: int) -> "subprocess.Popen[by
     env = os.environ | {
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src"))),
         "COLUMNS": "100",
     }
     command = [
         sys.executable,
-        __file__,
+        "-m",
+        "benchmarks",
+        "fuzz",
         "--worker",
         kind,
         "--n",
@@ -183,8 +185,7 @@ def _work(kind: str, runs: int, seconds: int, seed: int) -> None:
         import deepservo.cli.servo  # what the kinds below need
         import deepservo.cli.target  # noqa: F401
         from deepservo.errors import InputError
-    import fuzz_changes
-    import fuzz_kinds
+    from benchmarks.robustness import fuzz_changes, fuzz_kinds
 
     one, endings = fuzz_kinds.KINDS[kind], fuzz_kinds.ENDINGS.get(kind, ())
     seeds = fuzz_kinds.seeds(kind, scratch)

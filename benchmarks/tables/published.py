@@ -8,16 +8,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.rows import Row
+from benchmarks.tables.measured import MISSING, NOT_RUN, measured
 from deepservo.bench.full_scale import is_full
 from deepservo.bench.published import PUBLISHED
 from deepservo.bench.tables import ALL, figure, home, table
 from deepservo.evaluation.metrics import wilson
 from deepservo.models.any_scene_model import SHIPPED, load_unseen
 from deepservo.training.recipes import EXPERIMENTS
-from measured import MISSING, NOT_RUN, measured
-from rows import Row
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
 TWO_CORES = (
     "one-scene",

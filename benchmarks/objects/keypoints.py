@@ -14,6 +14,7 @@ import torch
 import tyro
 from jaxtyping import Float
 
+from benchmarks.common.rows import ResultsFile
 from deepservo.camera import Camera
 from deepservo.features import detectors, keypoints
 from deepservo.features.detectors import Detector
@@ -21,7 +22,6 @@ from deepservo.images import pictures
 from deepservo.models.any_scene_model import KEYPOINTS, load_unseen, shipped
 from deepservo.scene import PlanarScene
 from deepservo.training.tasks.pair import of_plane, pairs, spoiled
-from rows import ResultsFile
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 WITHIN = 3.0  # px: nearer, and two points are one

@@ -28,6 +28,8 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 from torch import Tensor, nn
 
+from benchmarks.common.pages import write_page
+from benchmarks.common.rows import ResultsFile, per_run, pooled
 from deepservo import control
 from deepservo.bench.runs import Bench, Job, Prepared, row
 from deepservo.bench.scenes import scene_of
@@ -63,8 +65,6 @@ from deepservo.training.tasks.latent import (
 from deepservo.training.tasks.pose import generator, perturbed
 from deepservo.training.tasks.siamese import Law, SiameseTask
 from deepservo.training.train import Task, train
-from pages import write_page
-from rows import ResultsFile, per_run, pooled
 
 Study = Literal[
     "losses",

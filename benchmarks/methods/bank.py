@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import tyro
 
+from benchmarks.performance.speed import paired, rate
 from deepservo.evaluation import metrics
 from deepservo.features.latent import Latent
 from deepservo.methods.bank import Bank
@@ -22,7 +23,6 @@ from deepservo.methods.mlvs import PoseSearch
 from deepservo.models.scene_model import load_model
 from deepservo.nets.resnet import folded
 from deepservo.scene import sampling
-from speed import paired, rate
 
 K, QUERIES = 50, 64
 

@@ -1,0 +1,1 @@
+"""docs/architecture.md: the plan of the rooms, drawn from the imports."""

@@ -1,0 +1,1 @@
+"""docs/measurements.md: methods on bundled pictures, and how the renderer samples."""

@@ -1,0 +1,1 @@
+"""docs/methods: networks, the bank of poses, least errors, and how long a step takes."""

@@ -1,0 +1,1 @@
+"""docs/methods/dfbvs.md and docs/gantry.md: runs before parts on the gantry."""

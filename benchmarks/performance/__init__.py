@@ -1,0 +1,1 @@
+"""docs/performance.md and docs/results.md: speed on processors and GPUs."""

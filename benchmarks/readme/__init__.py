@@ -1,0 +1,1 @@
+"""README.md: its table and its moving picture."""

@@ -1,0 +1,1 @@
+"""docs/mutants.md, and the fuzzer: changed inputs and changed code."""

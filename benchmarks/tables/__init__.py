@@ -1,0 +1,1 @@
+"""All pages: the tables that are made of `results/`."""

@@ -1,0 +1,1 @@
+"""docs/bench.md: ViSP's code on the same pictures and poses."""
