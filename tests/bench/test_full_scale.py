@@ -19,6 +19,7 @@ from deepservo.methods import check_method, trained_as
 from deepservo.training import learn, plan, rehearsal
 from deepservo.training.learn import RECIPES
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
+from deepservo.training.plan import with_batch
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.tasks.pair import TEXTURE
 from deepservo.training.tasks.siamese import SiameseTask
