@@ -40,7 +40,7 @@ def test_every_method_comes_home(name, scene):
     T_start = offset_from(
         T_goal.expand(3, 4, 4), NEAR if name in DIRECT else FARTHER if name == "cnn-pair" else FAR
     )
-    trajectory = run(name, scene, T_start, T_goal, STEPS.get(name, 60))
+    trajectory = run(name, scene, (T_start, T_goal), STEPS.get(name, 60))
     start, end = (
         metrics.errors(T, T_goal) for T in (trajectory.Ts_world_cam[0], trajectory.Ts_world_cam[-1])
     )
@@ -53,9 +53,9 @@ def test_a_batch_is_its_runs(name, scene):
     T_goal = goals(2)
     T_start = offset_from(T_goal, (0.001, 0.002))
     make = in_double if name.startswith("aevs") else controller_of
-    together = run(name, scene, T_start, T_goal, 75, make)
+    together = run(name, scene, (T_start, T_goal), 75, make)
     for i in range(2):
-        alone = run(name, scene, T_start[i : i + 1], T_goal[i : i + 1], 75, make)
+        alone = run(name, scene, (T_start[i : i + 1], T_goal[i : i + 1]), 75, make)
         metres, _ = se3.distance(alone.Ts_world_cam[-1, 0], together.Ts_world_cam[-1, i])
         assert metres < 1e-6, f"run {i} ends {1e3 * metres:.2g} mm from where it ends alone"
 
@@ -71,7 +71,7 @@ def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name
         T_start[1] = (
             T_goal[1] @ se3.exp(NearTruth.ERROR) @ se3.exp(NearTruth.ERROR)
         )  # where it believes to be home
-    trajectory = run(name, scene, T_start, T_goal, STEPS.get(name, 45))
+    trajectory = run(name, scene, (T_start, T_goal), STEPS.get(name, 45))
     assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
     if not name.startswith("cnn-pair") and (not has_poses(name) or "+dvs" not in name):
         assert trajectory.steps[1] < 25 < min(trajectory.steps[0], trajectory.steps[2])
@@ -96,7 +96,7 @@ def test_dvs_converges_with_each_law_and_each_interaction_matrix(law, interactio
 def test_true_pose_servoing_is_the_reference_trajectory(scene):
     T_goal = goals(4)
     T_start = offset_from(T_goal, (0.3, 0.8))
-    trajectory = run("pbvs", scene, T_start, T_goal, 40)
+    trajectory = run("pbvs", scene, (T_start, T_goal), 40)
     assert (trajectory.Ts_world_cam - metrics.reference(T_start, T_goal, 40)).abs().max() < 1e-12
 
 
@@ -175,7 +175,7 @@ def test_a_method_that_holds_still_is_waited_for_a_stated_time(scene):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_run_says_why_it_stopped(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
-    trajectory = run(name, scene, offset_from(T_goal.expand(2, 4, 4), NEAR), T_goal, 2)
+    trajectory = run(name, scene, (offset_from(T_goal.expand(2, 4, 4), NEAR), T_goal), 2)
     assert len(trajectory.reason) == 2 and all("2 steps" in reason for reason in trajectory.reason)
     assert trajectory.steps.tolist() == [2, 2] and set(trajectory.refining.flatten().tolist()) <= {
         0,

@@ -1,5 +1,7 @@
 """A step of registration is the same in C and in PyTorch, and follows the slope of the cost."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -11,10 +13,12 @@ from deepservo.scene import PlanarScene, perturb, sampling
 from tilted_planes import N, lamp, tilted_goals
 
 
-@pytest.mark.parametrize("goals", ["one for all", "one each"])
 @pytest.mark.parametrize("level", range(4))
-@pytest.mark.parametrize("perturbed", ["clean", "perturbed", "lit"])
-def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level, goals, perturbed):
+@pytest.mark.parametrize(
+    "case", product(["one for all", "one each"], ["clean", "perturbed", "lit"]), ids="-".join
+)
+def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level, case):
+    goals, perturbed = case
     ref = sampling.fronto_parallel(0.6)
     goal = scene.render(paper_camera, ref).expand(1 if goals == "one for all" else N, -1, -1, -1)
     images = scene.render(paper_camera, ref @ T_goal_cam)

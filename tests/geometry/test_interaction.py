@@ -1,6 +1,7 @@
 """Every interaction matrix against finite differences, by one checker."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -18,20 +19,19 @@ AXES = torch.eye(6, dtype=torch.float64)
 seeds = st.integers(0, 10_000)
 
 
-def check(
-    L: torch.Tensor,
-    s: Features,
-    T_f_cam: torch.Tensor,
-    *,
-    step: float,
-    tolerance: float,
-    share: float = 1.0,
-) -> None:
-    """`ds/dt = L v` for the camera's motion along each of the six axes of its own frame.
-
-    In each column the quantile `share` of the errors (1: the largest) is at most `tolerance` of the
-    same quantile of |L|.
+class Bound(NamedTuple):
+    """In each column the quantile of the errors (1: the largest) is at most `share` of the same
+    quantile of |L|.
     """
+
+    share: float
+    quantile: float = 1.0
+
+
+def check(
+    L: torch.Tensor, s: Features, T_f_cam: torch.Tensor, *, step: float, bound: Bound
+) -> None:
+    """`ds/dt = L v` for the camera's motion along each of the six axes of its own frame."""
     numeric = torch.stack(
         [
             (s(T_f_cam @ se3.exp(step * a)) - s(T_f_cam @ se3.exp(-step * a))) / (2 * step)
@@ -41,9 +41,9 @@ def check(
     )
     assert numeric.shape == L.shape
     error, size = (numeric - L).abs().flatten(0, -2).double(), L.abs().flatten(0, -2).double()
-    bound = tolerance * size.quantile(share, dim=0).clamp(min=1e-3)
-    off = error.quantile(share, dim=0)
-    assert (off <= bound).all(), f"errors {off.tolist()} above {bound.tolist()}"
+    allowed = bound.share * size.quantile(bound.quantile, dim=0).clamp(min=1e-3)
+    off = error.quantile(bound.quantile, dim=0)
+    assert (off <= allowed).all(), f"errors {off.tolist()} above {allowed.tolist()}"
 
 
 def random_pose(seed: int, angle: float | None = None) -> torch.Tensor:
@@ -71,7 +71,7 @@ def test_point(seed):
         return p[..., :2] / p[..., 2:]
 
     x, y = project(T).unbind(-1)
-    check(interaction.point(x, y, p_cam[..., 2]), project, T, step=1e-5, tolerance=1e-7)
+    check(interaction.point(x, y, p_cam[..., 2]), project, T, step=1e-5, bound=Bound(1e-7))
 
 
 @given(seeds, st.floats(0.01, 3.1))
@@ -80,7 +80,7 @@ def test_pose(seed, angle):
         return torch.cat([T_f_cam[:3, 3], se3.so3_log(T_f_cam[:3, :3])])
 
     T = random_pose(seed, angle)
-    check(interaction.pose(T), r, T, step=1e-6, tolerance=1e-6)
+    check(interaction.pose(T), r, T, step=1e-6, bound=Bound(1e-6))
 
 
 def test_poses_of_any_batch():
@@ -110,8 +110,7 @@ def test_luminance_against_the_rendered_picture(paper_camera):
             lambda T_world_cam: features.s(scene.render(paper_camera, T_world_cam[None]))[0],
             T,
             step=2e-3,
-            tolerance=0.01,
-            share=0.5,
+            bound=Bound(0.01, quantile=0.5),
         )
 
 
@@ -176,5 +175,5 @@ def test_points_met_on_the_plane(seed):
         lambda T_world_cam: pnp._residual(rays, T_world_cam[None], told)[0][0][smooth],
         T[0],
         step=1e-6,
-        tolerance=1e-5,
+        bound=Bound(1e-5),
     )

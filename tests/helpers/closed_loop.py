@@ -162,11 +162,12 @@ def in_double(*args: Any) -> Controller:
 def run(
     name: str,
     scene: PlanarScene,
-    T_start: torch.Tensor,
-    T_goal: torch.Tensor,
+    poses: tuple[torch.Tensor, torch.Tensor],
     max_steps: int,
     make: Callable[..., Controller] = controller_of,
 ) -> Trajectory:
+    """Runs of the method of that name; `poses` are those of the starts and of the goals."""
+    T_start, T_goal = poses
     world = Simulator(scene, CAMERA, T_start)
     return servo(world, make(name, scene, world, T_goal), scene.render(CAMERA, T_goal), max_steps)
 

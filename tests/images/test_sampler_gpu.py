@@ -26,12 +26,11 @@ def kernels(monkeypatch: pytest.MonkeyPatch, interpreted: bool) -> ModuleType:
 
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize(
-    ("shared", "channels", "texture", "size"),
+    "case",
     [(True, 1, (40, 61), (20, 33)), (False, 3, (17, 9), (5, 60))],
 )
-def test_the_kernel_equals_its_slow_twin(
-    shared, channels, texture, size, antialias, monkeypatch, generator
-):
+def test_the_kernel_equals_its_slow_twin(case, antialias, monkeypatch, generator):
+    shared, channels, texture, size = case
     write, n = kernels(monkeypatch, interpreted=True).write, 3
     pyramid = build_pyramid(
         torch.rand(1 if shared else n, channels, *texture, generator=generator), antialias

@@ -114,10 +114,11 @@ def asked(
 
 @pytest.mark.parametrize("attainable", [1.0, 0.6])
 @pytest.mark.parametrize("seen", [1.0, 0.3])
-@pytest.mark.parametrize(("more", "found"), [(0.01, True), (-0.01, False)])
+@pytest.mark.parametrize("case", [(0.01, True), (-0.01, False)])
 def test_a_goal_is_recognised_from_a_third_of_what_its_noise_leaves_and_more_where_it_shows_little(
-    more, found, seen, attainable, located, monkeypatch
+    case, seen, attainable, located, monkeypatch
 ):
+    more, found = case
     least = (0.33 + 2400 / (located.map_px * seen)) * attainable
     asked(located, least + more, seen, attainable, monkeypatch)
     assert located.state["found"].tolist() == [found]

@@ -246,7 +246,17 @@ def test_keypoints_are_learned_as_tang_has_them():
     )
     covered = torch.ones(2, size, size)
     covered[:, :, 40:] = 0
-    found = losses(learner, a, b, H, covered)
+    found, expected = losses(learner, a, b, H, covered), tangs_losses(learner, a, b, H, covered)
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(
+        expected, rel=1e-3, abs=1e-5
+    )
+
+
+def tangs_losses(
+    learner: Learner, a: Found, b: Found, H: torch.Tensor, covered: torch.Tensor
+) -> dict[str, float]:
+    """The plain twin of `losses`, point by point."""
+    n, size = a.px.shape[1], covered.shape[1]
     sharp = learner.net.sharpness.exp().item()
     like = [x.double().numpy() for x in (a.describe(a.px) @ b.describe(b.px).mT * sharp).detach()]
     place, entropy, pairs, matches, correct = [], [], [], [], []
@@ -270,26 +280,17 @@ def test_keypoints_are_learned_as_tang_has_them():
         ):
             place.append(away[j])
             pairs.append((float(a.scores[k, i]), float(b.scores[k, j]), away[j]))
-            told = [like[k][i][m] for m in range(n) if away[m] < 4 or away[m] > 8]
-            entropy.append(math.log(sum(map(math.exp, told))) - like[k][i][j])
+            counted = [like[k][i][m] for m in range(n) if away[m] < 4 or away[m] > 8]
+            entropy.append(math.log(sum(map(math.exp, counted))) - like[k][i][j])
     assert 3 < len(place) < 2 * n - 6, "some are paired, and some are not"
     usual = np.mean(place)
     score = np.mean([(p + q) / 2 * (away - usual) + (p - q) ** 2 for p, q, away in pairs])
-    judged = (
-        learner.outliers(torch.tensor(matches).float().view(2, n, 5))
-        .double()
-        .sigmoid()
-        .flatten()
-        .detach()
-        .numpy()
-    )
+    logits = learner.outliers(torch.tensor(matches).float().view(2, n, 5)).double()
+    judged = logits.sigmoid().flatten().detach().numpy()
     outlier = np.mean(
         [-math.log(p if right else 1 - p) for p, right in zip(judged, correct, strict=True)]
     )
-    expected = {"place": usual, "score": score, "descriptor": np.mean(entropy), "outlier": outlier}
-    assert {name: value.item() for name, value in found.items()} == pytest.approx(
-        expected, rel=1e-3, abs=1e-5
-    )
+    return {"place": usual, "score": score, "descriptor": np.mean(entropy), "outlier": outlier}
 
 
 def there_of(px: torch.Tensor, H: torch.Tensor) -> torch.Tensor:

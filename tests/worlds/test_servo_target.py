@@ -112,7 +112,7 @@ def test_what_cannot_be_asked_is_refused(folder, tmp_path, capfd, change, words)
 
 
 @pytest.mark.parametrize(
-    ("file", "spoil", "words"),
+    "case",
     [
         ("depth.npy", lambda path: path.unlink(), "no such file"),
         ("depth.npy", lambda path: path.write_bytes(b"none"), "cannot be read as an array"),
@@ -133,9 +133,10 @@ def test_what_cannot_be_asked_is_refused(folder, tmp_path, capfd, change, words)
         ("camera.yaml", lambda path: path.unlink(), "camera.yaml"),
     ],
 )
-def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path, capfd, file, spoil, words):
+def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path, capfd, case):
+    file, damage, words = case
     shutil.copytree(folder / "goal", tmp_path / "goal")
-    spoil(tmp_path / "goal" / file)
+    damage(tmp_path / "goal" / file)
     args = [
         "servo",
         "--goal",
