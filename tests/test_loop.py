@@ -29,7 +29,7 @@ from deepservo.evaluation import metrics
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods import Controller, build
-from deepservo.methods.direct import PhotometricServo
+from deepservo.methods.direct import Damping, PhotometricServo
 from deepservo.scene import sampling
 from deepservo.worlds.simulator import Simulator
 
@@ -77,12 +77,12 @@ def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name
         assert trajectory.steps[1] < 25 < min(trajectory.steps[0], trajectory.steps[2])
 
 
-@pytest.mark.parametrize("law", ["gn", "lm"])
+@pytest.mark.parametrize("damping", [None, Damping()], ids=["gn", "lm"])
 @pytest.mark.parametrize("interaction", ["current", "goal", "mean"])
-def test_dvs_converges_with_each_law_and_each_interaction_matrix(law, interaction, scene):
+def test_dvs_converges_with_each_law_and_each_interaction_matrix(damping, interaction, scene):
     T_goal = sampling.fronto_parallel(0.6)
     T_start = offset_from(T_goal.expand(3, 4, 4), NEAR)
-    controller = PhotometricServo(CAMERA, interaction=interaction, law=law)
+    controller = PhotometricServo(CAMERA, interaction=interaction, damping=damping)
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, 80)

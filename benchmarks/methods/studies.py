@@ -41,7 +41,7 @@ from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.methods.aevs import latent_servo
 from deepservo.methods.base import Controller
-from deepservo.methods.mlvs import MetricServo
+from deepservo.methods.mlvs import MetricServo, Neighbours
 from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.models import checkpoint
 from deepservo.nets.metric import numbers
@@ -287,22 +287,22 @@ def _metric(study: Study, preset: str) -> list[Variant]:
         }
         return [mlvs(label, sets, way) for label, way in ways.items()]
     if study == "bank":
-        laws: dict[str, dict[str, Any]] = {
-            "search on phi": {},
-            "K = 1": {"neighbours": 1},
-            "K = 50": {"neighbours": 50},
+        averages: dict[str, Neighbours | None] = {
+            "search on phi": None,
+            "K = 1": Neighbours(1),
+            "K = 50": Neighbours(50),
+            "K = 50, Eq. 13 as printed": Neighbours(50, "printed"),
         }
-        laws["K = 50, Eq. 13 as printed"] = {"neighbours": 50, "weights": "printed"}
         return [
             Variant(
                 label,
                 metric.net,
                 task,
-                lambda net, law=law: MetricServo(PAPER_CAMERA, net, DISTANCE, **law),
+                lambda net, over=over: MetricServo(PAPER_CAMERA, net, DISTANCE, neighbours=over),
                 ("lookat-rz",),
                 learned_as=METRIC,
             )
-            for label, law in laws.items()
+            for label, over in averages.items()
         ]
     sets = ("lookat-rz", "lookat-rz-perturbed")
     outright = Variant(

@@ -22,7 +22,7 @@ from deepservo.camera import Camera
 from deepservo.evaluation import metrics
 from deepservo.geometry import se3
 from deepservo.loop import servo
-from deepservo.methods.direct import PhotometricServo
+from deepservo.methods.direct import Damping, PhotometricServo
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.textures import texture
 from deepservo.system.files import replacing
@@ -188,7 +188,9 @@ def apart(golden: dict[str, np.ndarray]) -> dict[str, float]:
     )
     images = scene.render(camera, Ts)
     levels = ((images[:, 0] * 255).round().numpy() - golden["pictures"])[:, 1:-1, 1:-1]
-    servoing = PhotometricServo(camera, DEPTH, interaction="goal", gain=GAIN, mu=MU, hold=10**6)
+    servoing = PhotometricServo(
+        camera, DEPTH, interaction="goal", gain=GAIN, damping=Damping(mu=MU, hold=10**6)
+    )
     features, depth = servoing.features, torch.full((1, 1, 1), DEPTH)
     seen = torch.from_numpy(golden["pictures"]).float()[:, None] / 255
     goal = scene.render(camera, T_goal)

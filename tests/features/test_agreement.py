@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from deepservo.features import registration
-from deepservo.features.registration import ACQUIRE, AGREE, Registration, fronto
+from deepservo.features.registration import (
+    FIRST_GUESS_SCHEDULE,
+    SAME_PLACE_AGREEMENT,
+    Registration,
+    fronto,
+)
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.scene import PlanarScene, sampling
@@ -80,9 +85,9 @@ def test_two_different_scenes_do_not_agree(paper_camera, texture, T_goal_cam):
         torch.eye(4, dtype=torch.float64).repeat(N, 1, 1),
         torch.arange(N),
     )
-    T = found.refine(views, T, ACQUIRE, runs)  # what a method asks before it believes
-    agreement = found.agreement(views, T, runs).agreement
-    assert (agreement < AGREE).all(), agreement
+    T = found.refine(views, T, FIRST_GUESS_SCHEDULE, runs)  # what a method asks before it believes
+    agreement = found.compare(views, T, runs).agreement
+    assert (agreement < SAME_PLACE_AGREEMENT).all(), agreement
     assert torch.isfinite(T).all()
 
 
@@ -106,8 +111,8 @@ def test_a_far_wrong_pose_on_a_real_picture_is_not_believed(paper_camera, pictur
         torch.arange(len(WRONG)),
     )
     guess = torch.eye(4, dtype=torch.float64).repeat(len(WRONG), 1, 1)
-    T = found.refine(views, guess, ACQUIRE, runs)
+    T = found.refine(views, guess, FIRST_GUESS_SCHEDULE, runs)
     metres, _ = se3.distance(T, T_goal_cam)
     wrong = metres > 0.02
-    assert (found.agreement(views, T, runs)[0][wrong] < AGREE).all()
-    assert (found.agreement(views, guess, runs)[0] < AGREE).all()
+    assert (found.compare(views, T, runs)[0][wrong] < SAME_PLACE_AGREEMENT).all()
+    assert (found.compare(views, guess, runs)[0] < SAME_PLACE_AGREEMENT).all()

@@ -10,9 +10,9 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import detectors
 from deepservo.features.edges import (
-    APART,
-    FAINT,
-    FAR,
+    FIRST_GUESS_REACHES,
+    MIN_SLOPE,
+    SAMPLE_SPACING,
     Edges,
     Fit,
     Slopes,
@@ -99,12 +99,14 @@ def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
 
     for k in range(0, len(px), 40):
         ways = {}
-        for place in APART * np.arange(-8, 9):
+        for place in SAMPLE_SPACING * np.arange(-8, 9):
             before, middle, after = (
-                slope(px[k] + (place + s * APART) * n[k], n[k]) for s in (-1, 0, 1)
+                slope(px[k] + (place + s * SAMPLE_SPACING) * n[k], n[k]) for s in (-1, 0, 1)
             )
-            if middle >= before and middle > after and middle > FAINT:
-                ways[place] = place + APART * 0.5 * (before - after) / (before - 2 * middle + after)
+            if middle >= before and middle > after and middle > MIN_SLOPE:
+                ways[place] = place + SAMPLE_SPACING * 0.5 * (before - after) / (
+                    before - 2 * middle + after
+                )
         assert found[k] == bool(ways)
         assert not ways or d[k] == pytest.approx(ways[min(ways, key=abs)], abs=1e-3)
 
@@ -170,7 +172,7 @@ def steered(followed: list[float], looked_for: list[float]) -> list[str]:
     (edges,), told = controller.edges, []
     for follow, look in zip(followed, looked_for, strict=True):
         edges.register = lambda view, T, reaches, a=follow, b=look: Fit(
-            T.copy(), b if reaches == FAR else a
+            T.copy(), b if reaches == FIRST_GUESS_REACHES else a
         )
         controller.velocity(seen(HOME))
         found = np.array_equal(controller.state["T_goal_cam"][0], coarse)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deepservo.features.registration import AGREE, Registration, fronto
+from deepservo.features.registration import SAME_PLACE_AGREEMENT, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.scene import sampling
 from tilted_planes import N, lamp, plane_of, tilted_goals
@@ -19,7 +19,7 @@ def register(found: Registration, images: torch.Tensor) -> tuple[torch.Tensor, t
     T = found.refine(
         views, torch.eye(4, dtype=torch.float64).repeat(len(images), 1, 1), COARSE_TO_FINE, runs
     )
-    return T, found.agreement(views, T, runs)[0]
+    return T, found.compare(views, T, runs)[0]
 
 
 def assert_found(T: torch.Tensor, true: torch.Tensor, mm: float, deg: float) -> None:
@@ -63,7 +63,7 @@ def test_a_covered_picture(scene, paper_camera, T_goal_cam, what, share):
     goal, images = (covered(goal), images) if what == "goal" else (goal, covered(images))
     T, agreement = register(Registration(paper_camera, goal, fronto(0.6)), images)
     assert_found(T, T_goal_cam, 0.3, 0.03)
-    assert (agreement > AGREE).all()
+    assert (agreement > SAME_PLACE_AGREEMENT).all()
 
 
 @pytest.mark.parametrize("what", ["goal", "view"])
@@ -150,7 +150,7 @@ def test_a_blank_picture_is_no_match_and_no_error(scene, paper_camera, value):
     blank = torch.full((1, 1, 224, 224), value)
     for a, b in ((goal, blank), (blank, goal), (blank, blank)):
         T, agreement = register(Registration(paper_camera, a, fronto(0.6)), b)
-        assert torch.isfinite(T).all() and (agreement < AGREE).all()
+        assert torch.isfinite(T).all() and (agreement < SAME_PLACE_AGREEMENT).all()
 
 
 def test_a_batch_is_its_runs(scene, paper_camera, T_goal_cam):

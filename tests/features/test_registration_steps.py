@@ -5,8 +5,10 @@ from itertools import product
 import pytest
 import torch
 
-from deepservo.features import alignment
-from deepservo.features.registration import DAMPING, FLOOR, Registration, fronto
+from deepservo.features import registration_step
+from deepservo.features.alignment import align, align_reference
+from deepservo.features.plane_pairs import Pairs, homographies, warp
+from deepservo.features.registration import MIN_DAMPING, MIN_RESIDUAL_SCALE, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.scene import PlanarScene, perturb, sampling
@@ -33,16 +35,23 @@ def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level
         torch.arange(N),
     )
     views, picked = found.views(images), found.levels[level].pick(runs)
-    floor = FLOOR[level] * picked.spread
+    floor = MIN_RESIDUAL_SCALE[level] * picked.spread
     T = se3.exp(0.5 * se3.log(T_goal_cam))
-    Hs = alignment.homographies(T, fronto(0.6), found.cameras[level], picked.camera)
-    pairs = alignment.Pairs.of(
-        views.levels[level], views.noise / 2**level, picked, floor.expand(N, 1)
+    Hs = homographies(T, fronto(0.6), found.cameras[level], picked.camera)
+    pairs = Pairs.of(
+        views.levels[level],
+        found.cameras[level],
+        views.noise / 2**level,
+        picked,
+        floor.expand(N, 1),
     )
     args = (pairs, Hs, T[:, :3, 3], 2 * floor.expand(N, 1))
     gain_bias = None
     for _ in range(2):  # the first step judges the gain, the second goes on from it
-        fast, slow = alignment.step(*args, gain_bias), alignment.step_reference(*args, gain_bias)
+        fast, slow = (
+            registration_step.step(*args, gain_bias),
+            registration_step.step_reference(*args, gain_bias),
+        )
         for name in ("gain_bias", "cost", "scale", "next_cost", "H", "g"):
             a, b = (
                 getattr(fast, name).double().view(N, -1),
@@ -72,19 +81,19 @@ def test_steps_in_c_are_the_steps_in_torch(paper_camera, T_goal_cam, level, goal
         torch.arange(N),
     )
     views, picked = found.views(images), found.levels[level].pick(runs)
-    pairs = alignment.Pairs.of(
+    pairs = Pairs.of(
         views.levels[level],
+        found.cameras[level],
         views.noise / 2**level,
         picked,
-        (FLOOR[level] * picked.spread).expand(N, 1),
+        (MIN_RESIDUAL_SCALE[level] * picked.spread).expand(N, 1),
     )
-    args = (pairs, found.cameras[level], plane)
     T = se3.exp(0.3 * se3.log(T_goal_cam))
     for iterations, goes_on in ((0, False), (3, False), (4, True)):
         gain_bias = fast[1] if goes_on else None
         fast, slow = (
-            align(*args, T, iterations, DAMPING[level], gain_bias)
-            for align in (alignment.align, alignment.align_reference)
+            aligned(pairs, T, iterations, MIN_DAMPING[level], gain_bias)
+            for aligned in (align, align_reference)
         )
         assert (
             se3.distance(fast[0], slow[0])[0].max() < 1e-5
@@ -103,24 +112,20 @@ def test_a_step_that_raises_the_cost_is_taken_back(paper_camera):
     )
     far = se3.exp(torch.tensor([[0.2, 0.1, 0.05, 0.1, -0.1, 0.9]], dtype=torch.float64))
     views, goals = found.views(scene.render(paper_camera, ref @ far)), found.levels[0]
-    pairs = alignment.Pairs.of(
-        views.levels[0], views.noise, goals, (FLOOR[0] * goals.spread).expand(1, 1)
+    pairs = Pairs.of(
+        views.levels[0],
+        paper_camera,
+        views.noise,
+        goals,
+        (MIN_RESIDUAL_SCALE[0] * goals.spread).expand(1, 1),
     )
     fast, slow = (
-        align(
-            pairs,
-            paper_camera,
-            found.plane,
-            torch.eye(4, dtype=torch.float64)[None],
-            8,
-            DAMPING[0],
-            None,
-        )
-        for align in (alignment.align, alignment.align_reference)
+        aligned(pairs, torch.eye(4, dtype=torch.float64)[None], 8, MIN_DAMPING[0], None)
+        for aligned in (align, align_reference)
     )
     assert se3.distance(fast[0], slow[0])[0].max() < 1e-4
     before, after = (
-        found.agreement(views, T, runs).agreement
+        found.compare(views, T, runs).agreement
         for T in (torch.eye(4, dtype=torch.float64)[None], fast[0])
     )
     assert after > before - 0.05
@@ -142,16 +147,15 @@ def test_the_normal_equations_are_the_slope_of_the_residual(paper_camera, T_goal
     assert T[:, :3, 3].norm(dim=1).min() > 0.01, "the view's centre is not the goal's"
 
     def residual(twist: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        Hs = alignment.homographies(se3.exp(twist) @ T, fronto(0.6), found.cameras[1], goals.camera)
-        warped, valid = alignment.warp(view, Hs, goals)
+        Hs = homographies(se3.exp(twist) @ T, fronto(0.6), found.cameras[1], goals.camera)
+        warped, valid = warp(view, Hs, goals)
         return (warped - goals.image).double(), valid
 
     r, valid = residual(torch.zeros(6, dtype=torch.float64))
     warped, r = r.float() + goals.image, r * valid
     gain_bias, one = torch.tensor([[1.0, 0.0, 1.0]]).expand(N, 3), torch.ones(N, 1)
-    H, g = alignment._normal_equations(
-        goals, warped, T[:, :3, 3], gain_bias, 0 * one, r.flatten(1).float(), valid.flatten(1)
-    )
+    J = registration_step._jacobian(goals, warped, T[:, :3, 3], gain_bias, 0 * one)
+    H, g = registration_step._normal_equations(J, r.flatten(1).float(), valid.flatten(1))
     for k in range(6):
         step = torch.zeros(6, dtype=torch.float64)
         step[k] = 2e-3

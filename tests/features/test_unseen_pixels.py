@@ -19,8 +19,9 @@ from closed_loop import (
 )
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.features import alignment, keypoints
-from deepservo.features.registration import FLOOR, Registration, fronto
+from deepservo.features import keypoints, registration_step
+from deepservo.features.plane_pairs import Pairs, homographies
+from deepservo.features.registration import MIN_RESIDUAL_SCALE, Registration, fronto
 from deepservo.features.unseen_pixels import completed, continued, has_unseen, reached
 from deepservo.geometry import se3
 from deepservo.images.camera_file import CalibratedCamera
@@ -159,13 +160,15 @@ def test_a_step_in_c_is_the_step_in_torch(which, level, scene, paper_camera):
     view = without(view, "spot") if which != "goal" else view
     found = Registration(paper_camera, goal, fronto(0.6))
     views, goals = found.views(view), found.levels[level]
-    floor = FLOOR[level] * goals.spread
-    Hs = alignment.homographies(
+    floor = MIN_RESIDUAL_SCALE[level] * goals.spread
+    Hs = homographies(
         torch.eye(4, dtype=torch.float64)[None], fronto(0.6), found.cameras[level], goals.camera
     )
-    pairs = alignment.Pairs.of(views.levels[level], views.noise / 2**level, goals, floor)
+    pairs = Pairs.of(
+        views.levels[level], found.cameras[level], views.noise / 2**level, goals, floor
+    )
     args = (pairs, Hs, torch.zeros(1, 3, dtype=torch.float64), 2 * floor, None)
-    fast, slow = alignment.step(*args), alignment.step_reference(*args)
+    fast, slow = registration_step.step(*args), registration_step.step_reference(*args)
     for name in ("gain_bias", "cost", "scale", "next_cost", "H", "g"):
         a, b = getattr(fast, name).double(), getattr(slow, name).double()
         assert torch.isfinite(a).all() and (a - b).abs().max() < 1e-2 * b.abs().max(), (
@@ -184,10 +187,10 @@ def test_registration_does_not_count_unseen_pixels(scene, paper_camera):
         (whole, without(whole, "corner"), 1 / 9),
     ):
         found = Registration(paper_camera, goal, fronto(0.6))
-        evidence = found.agreement(found.views(view), T, runs)
+        evidence = found.compare(found.views(view), T, runs)
         assert evidence.agreement > 0.99
         clean = Registration(paper_camera, whole, fronto(0.6))
-        all_of_it = clean.agreement(clean.views(whole), T, runs).seen
+        all_of_it = clean.compare(clean.views(whole), T, runs).seen
         assert 0.8 * share < float(all_of_it - evidence.seen) < 1.5 * share
 
 

@@ -9,7 +9,7 @@ from closed_loop import (
 )
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.features.registration import Evidence, Registration
+from deepservo.features.registration import Comparison, Registration
 from deepservo.geometry import se3
 from deepservo.methods import Controller
 from deepservo.methods.coarse_to_fine import CoarseToFine
@@ -60,8 +60,8 @@ class Interrupted(Simulator):
 def agreeing(
     agreements: list[float], monkeypatch: pytest.MonkeyPatch, witness: int = 0
 ) -> list[bool]:
-    """Whether the photometric finish steers, step by step, where the pictures agree by so much in
-    each. The registration says nothing.
+    """Whether the photometric refinement steers, step by step, where the pictures agree by so much
+    in each. The registration says nothing.
 
     witness: what the coarse method says of every pose.
     """
@@ -72,8 +72,8 @@ def agreeing(
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
     steers = []
     for agreement in agreements:
-        found = Evidence(*torch.tensor([[agreement], [1.0], [1.0]]))
-        monkeypatch.setattr(Registration, "agreement", lambda *_, found=found: found)
+        found = Comparison(*torch.tensor([[agreement], [1.0], [1.0]]))
+        monkeypatch.setattr(Registration, "compare", lambda *_, found=found: found)
         controller.velocity(goal)
         steers.append(bool(controller.is_refining(1)))
     return steers

@@ -12,10 +12,11 @@ from closed_loop import (
     offset_from,
 )
 from deepservo import control
-from deepservo.features.registration import Evidence, Registration
+from deepservo.features.registration import Comparison, Registration
 from deepservo.geometry import se3
 from deepservo.loop import servo
-from deepservo.methods.coarse_to_fine import PATIENCE, CoarseToFine
+from deepservo.methods.base import MAX_MISSES
+from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
 from fixed_estimates import Fixed, Guide, Interrupted, agreeing
@@ -37,20 +38,20 @@ def test_a_refinement_that_loses_agreement_goes_back_and_recovers(what, scene, o
     trajectory = servo(world, controller, goal, 80)
     refining = trajectory.refining
     assert (refining[begin - 5 : begin] == 1).all(), "the photometric refinement steered before"
-    assert (refining[begin + PATIENCE : end] == 0).all(), "it does not trust what it cannot see"
+    assert (refining[begin + MAX_MISSES : end] == 0).all(), "it does not trust what it cannot see"
     assert (refining[end + 3 : 60] == 1).all(), "and steers again when it sees the goal's scene"
-    lost = slice(begin + PATIENCE, end)
+    lost = slice(begin + MAX_MISSES, end)
     for v_cam in trajectory.v_cam[lost]:
         assert any(torch.equal(v_cam, said) for said in guide.said), (
             "the coarse method steers meanwhile"
         )
     assert_home(trajectory, T_goal, 0.3)
-    assert all("photometric finish" in reason for reason in trajectory.reason)
+    assert all("photometric refinement" in reason for reason in trajectory.reason)
 
 
 def test_a_refinement_forgives_a_short_interruption(scene, other_scene):
     begin, T_goal = 20, sampling.fronto_parallel(0.6)
-    world = Interrupted(scene, other_scene, offset_from(T_goal, FAR), begin, begin + PATIENCE - 1)
+    world = Interrupted(scene, other_scene, offset_from(T_goal, FAR), begin, begin + MAX_MISSES - 1)
     controller = CoarseToFine(Guide(CAMERA, world, T_goal))
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
@@ -115,14 +116,14 @@ def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agr
 
     def agreement(
         self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor
-    ) -> Evidence:
+    ) -> Comparison:
         of_coarse = torch.equal(T, coarse) and not first[0]
-        return Evidence(
+        return Comparison(
             *torch.tensor([[other if of_coarse else now if not first[0] else 0.9], [1.0], [1.0]])
         )
 
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
-    monkeypatch.setattr(Registration, "agreement", agreement)
+    monkeypatch.setattr(Registration, "compare", agreement)
     at_coarse = []
     for _ in range(6):
         controller.velocity(goal)
@@ -142,7 +143,7 @@ def test_a_pose_that_the_coarse_method_refutes_is_let_go_and_must_agree_beyond_d
     controller.set_goal(goal)
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
     monkeypatch.setattr(
-        Registration, "agreement", lambda *_: Evidence(*torch.tensor([[now[0]], [1.0], [1.0]]))
+        Registration, "compare", lambda *_: Comparison(*torch.tensor([[now[0]], [1.0], [1.0]]))
     )
 
     def steers(pictures: int) -> list[bool]:
@@ -178,7 +179,7 @@ def test_near_the_goal_the_finish_registers_at_full_size_too(monkeypatch):
         return T.clone()
 
     monkeypatch.setattr(
-        Registration, "agreement", lambda self, views, T, runs: Evidence(*torch.ones(3, len(runs)))
+        Registration, "compare", lambda self, views, T, runs: Comparison(*torch.ones(3, len(runs)))
     )
     controller.velocity(goal.expand(4, -1, -1, -1))
     monkeypatch.setattr(Registration, "refine", refine)
@@ -217,9 +218,9 @@ def test_a_refinement_hears_what_the_coarse_method_knows(guide, registers, scene
         monkeypatch.setattr(Registration, "refine", lambda *args: refine(*args) @ aside)
 
     def same(self, views, T, runs, level=0):
-        return Evidence(*(torch.full((len(runs),), each) for each in (agreement, 1.0, 1.0)))
+        return Comparison(*(torch.full((len(runs),), each) for each in (agreement, 1.0, 1.0)))
 
-    monkeypatch.setattr(Registration, "agreement", same)
+    monkeypatch.setattr(Registration, "compare", same)
     trajectory = servo(world, controller, goal, 60)
     believed = (guide is Guide) == (registers == "wrongly")
     assert (trajectory.refining[10:] == believed).all()

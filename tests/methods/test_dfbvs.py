@@ -13,7 +13,7 @@ from deepservo.errors import InputError
 from deepservo.features import detectors
 from deepservo.geometry import interaction, se3
 from deepservo.loop import servo
-from deepservo.methods.dfbvs import FEWEST, FeatureServo, even, tracked_px
+from deepservo.methods.dfbvs import MIN_MATCHES, FeatureServo, even_light, tracked_px
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
@@ -132,7 +132,7 @@ def test_nothing_in_common_holds_still_and_says_so():
     controller = FeatureServo(CAMERA, detectors.sift, 0.6)
     controller.set_goal(seen(HOME))
     v = controller.velocity(PlanarScene(noise_texture(11)).render(CAMERA, HOME))
-    assert not v.any() and f"of the {FEWEST} needed" in controller.status(1)[0]
+    assert not v.any() and f"of the {MIN_MATCHES} needed" in controller.status(1)[0]
 
 
 def test_a_target_without_points_or_depth_is_refused():
@@ -170,8 +170,8 @@ def test_a_picture_is_evened_by_the_mean_and_contrast_about_each_pixel():
     )
     slowly = 128 + 42 * (picture - mean) / np.sqrt(np.maximum(square - mean**2, 0) + 0.02**2)
     inner = (slice(30, 90), slice(30, 130))
-    assert np.abs(even(picture)[inner].astype(float) - slowly.clip(0, 255)[inner]).max() < 1.5
-    faint = even(
+    assert np.abs(even_light(picture)[inner].astype(float) - slowly.clip(0, 255)[inner]).max() < 1.5
+    faint = even_light(
         (0.5 + 0.001 * np.random.default_rng(0).standard_normal((120, 160))).astype(np.float32)
     )
     assert faint.std() < 4
@@ -217,6 +217,9 @@ def test_a_tracked_match_is_put_where_the_view_looks_as_the_goal_does():
     ).numpy()
     lamp = np.linspace(0.5, 1.0, 160)[None] * view + 0.05
     found, good = tracked_px(
-        even(goal), even(lamp.astype(np.float32)), px, right + g.uniform(-1.2, 1.2, (60, 2))
+        even_light(goal),
+        even_light(lamp.astype(np.float32)),
+        px,
+        right + g.uniform(-1.2, 1.2, (60, 2)),
     )
     assert good.mean() > 0.9 and np.median(np.linalg.norm(found - right, axis=1)[good]) < 0.1

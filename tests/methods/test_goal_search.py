@@ -14,7 +14,7 @@ from deepservo.images.pictures import bundled
 from deepservo.methods import build
 from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.cnn_vs import PoseServo
-from deepservo.methods.located import CLEAN
+from deepservo.methods.located import CLEAN_AGREEMENT
 from deepservo.methods.mlvs import MetricServo
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet
@@ -58,7 +58,7 @@ def test_a_clean_goal_is_found_and_stays_what_it_is(
     controller.set_goal(goal)
     metres, radians = se3.distance(controller.state["T_world_goal"], T_world_goal)
     assert metres.max() < 1e-3 and radians.max() < 2e-3
-    assert (controller.state["agreement"] > CLEAN).all()
+    assert (controller.state["agreement"] > CLEAN_AGREEMENT).all()
     picture, plane = controller.reference_goal(goal)
     assert torch.equal(picture, goal)
     truth = torch.cat([T_world_goal[:, 2, :3], -T_world_goal[:, 2, 3:]], 1)
@@ -77,7 +77,9 @@ def test_a_lit_noisy_covered_goal_is_found_and_replaced(
     metres, _ = se3.distance(controller.state["T_world_goal"], T_world_goal)
     assert metres.max() < 6e-3
     picture, _ = controller.reference_goal(goal)
-    assert (controller.state["agreement"] < CLEAN).any() and controller.state["found"].all()
+    assert (controller.state["agreement"] < CLEAN_AGREEMENT).any() and controller.state[
+        "found"
+    ].all()
     better = (picture - clean).square().mean((1, 2, 3)).sqrt() / (goal - clean).square().mean(
         (1, 2, 3)
     ).sqrt()

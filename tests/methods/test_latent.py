@@ -16,7 +16,7 @@ from deepservo.errors import InputError
 from deepservo.features.latent import Latent, seen_by
 from deepservo.geometry import se3
 from deepservo.methods.bank import REACH, Bank
-from deepservo.methods.mlvs import MetricServo
+from deepservo.methods.mlvs import MetricServo, Neighbours
 from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
 from deepservo.nets.resnet import BLOCKS, FAINTEST, Decoder, Encoder, Halve, Local, Shape, folded
 from deepservo.nets.tangent import RULES, with_tangents
@@ -290,7 +290,7 @@ def test_L_of_the_bank_is_equation_13(weights, scene, paper_camera, monkeypatch)
     monkeypatch.setattr("deepservo.methods.mlvs.Bank", partial(Bank, grid=4))
     torch.manual_seed(0)
     net = MetricNet(small(size=32))
-    servo = MetricServo(paper_camera, net, 0.6, neighbours=7, weights=weights)
+    servo = MetricServo(paper_camera, net, 0.6, neighbours=Neighbours(7, weights))
     servo.set_goal(scene.render(paper_camera, sampling.fronto_parallel(0.6)))
     z = servo.state["z"] + 0.01
     exact, apart = servo.bank.exact(z, 7)

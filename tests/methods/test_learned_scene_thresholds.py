@@ -10,7 +10,7 @@ from conftest import noise_texture
 
 from deepservo.camera import Camera
 from deepservo.evaluation import metrics
-from deepservo.features.registration import Evidence, Registration
+from deepservo.features.registration import Comparison, Registration
 from deepservo.geometry import se3
 from deepservo.geometry.pnp import plane_points
 from deepservo.methods import bank
@@ -18,8 +18,8 @@ from deepservo.methods.aevs import Gallery
 from deepservo.methods.bank import Bank
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.coarse_to_fine import CoarseToFine, ZeroVelocity
-from deepservo.methods.located import strangeness
-from deepservo.methods.mlvs import MetricServo
+from deepservo.methods.located import unusual_embeddings
+from deepservo.methods.mlvs import MetricServo, Neighbours
 from deepservo.methods.particle import ParticleServo
 from deepservo.nets.metric import MetricNet
 from deepservo.nets.pose import PoseNet, cell_rays
@@ -69,13 +69,13 @@ def test_a_pose_is_registered_from_far_off_and_from_near_by_and_the_better_one_c
 
     def agreement(
         self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor
-    ) -> Evidence:
-        return Evidence(
+    ) -> Comparison:
+        return Comparison(
             *torch.tensor([[0.9 if torch.equal(T, ends[better]) else 0.6], [1.0], [1.0]])
         )
 
     monkeypatch.setattr(Registration, "refine", refine)
-    monkeypatch.setattr(Registration, "agreement", agreement)
+    monkeypatch.setattr(Registration, "compare", agreement)
     controller.velocity(goal)
     assert sorted(asked) == [[2], [3, 2]]
     assert torch.equal(controller.state["T_goal_cam"], ends[better]) and controller.state[
@@ -105,10 +105,10 @@ def asked(
 
     def told(
         self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor, level: int = 2
-    ) -> Evidence:
-        return Evidence(*(torch.full((len(T),), each) for each in (agreement, attainable, seen)))
+    ) -> Comparison:
+        return Comparison(*(torch.full((len(T),), each) for each in (agreement, attainable, seen)))
 
-    monkeypatch.setattr(Registration, "agreement", told)
+    monkeypatch.setattr(Registration, "compare", told)
     servo.set_goal(torch.full((1, 1, 120, 160), 0.5))
 
 
@@ -160,7 +160,7 @@ def test_cells_of_a_picture_count_by_how_sure_the_network_is_of_them():
 
 
 def test_what_is_farther_than_the_scenes_own_pictures_is_strange():
-    told = strangeness(torch.tensor([0.1, 0.49, 0.51]), torch.tensor([0.2, 0.5, 0.3]))
+    told = unusual_embeddings(torch.tensor([0.1, 0.49, 0.51]), torch.tensor([0.2, 0.5, 0.3]))
     assert (
         told[:2] == ["", ""]
         and "0.51 latent units from the nearest, the scene's own within 0.50" in told[2]
@@ -193,8 +193,7 @@ def test_neighbours_count_by_the_inverse_of_their_distance_or_as_equation_13_pri
         small_camera,
         MetricNet(small(size=32)),
         0.6,
-        neighbours=3,
-        **({"weights": weights} if weights else {}),
+        neighbours=Neighbours(3, weights) if weights else Neighbours(3),
     )
     Ls = torch.randn(3, 32, 6, generator=torch.Generator().manual_seed(0))
     servo.bank = SimpleNamespace(

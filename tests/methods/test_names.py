@@ -86,8 +86,8 @@ def test_edges_behind_a_method_that_takes_one_depth(scene: PlanarScene) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("auto+dvs", "auto refines on grey levels as it is; leave \\+dvs away"),
-        ("pbvs+edges", "pbvs knows the true pose"),
+        ("auto+dvs", "auto refines on grey levels already; leave \\+dvs away"),
+        ("pbvs+edges", "pbvs has the true pose"),
         ("sift-3", "sift takes no number; only dct, pca, mlvs do"),
         ("sift+dsv", "did you mean sift\\+dvs"),
         ("sfit", "did you mean sift"),

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.features.registration import AGREE, OVERLAP
+from deepservo.features.registration import MIN_OVERLAP, SAME_PLACE_AGREEMENT
 from deepservo.geometry import se3
 from deepservo.images.pictures import grey
 from deepservo.loop import Trajectory
 from deepservo.methods import METHODS
-from deepservo.methods.coarse_to_fine import WITNESSED, CoarseToFine
+from deepservo.methods.coarse_to_fine import AGREEMENT_IF_CONFIRMED, CoarseToFine
 from deepservo.scene import PlanarScene
 
 # of the distance: a pose so near is believed with less agreement, for much of a picture may be
@@ -107,12 +107,14 @@ def beside(
     Ts = auto.registration.refine(
         views, torch.cat([torch.eye(4, dtype=torch.float64)[None], guess]), FINELY, runs
     )
-    found = auto.registration.agreement(
+    found = auto.registration.compare(
         views, Ts, runs, level=1
     )  # coarser pictures of this many pixels agree by chance
     metres, radians = se3.distance(Ts, torch.eye(4, dtype=torch.float64))
     near = metres < NEAR * float(-T_world_goal[2, 3])
-    shown = (found.agreement > torch.where(near, WITNESSED, AGREE)) & (found.seen > OVERLAP)
+    shown = (found.agreement > torch.where(near, AGREEMENT_IF_CONFIRMED, SAME_PLACE_AGREEMENT)) & (
+        found.seen > MIN_OVERLAP
+    )
     best = int((found.agreement * shown).argmax())
     if not shown[best]:
         return (

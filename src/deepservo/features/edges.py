@@ -1,13 +1,12 @@
-"""Registration by the edges of a goal picture whose depth is known: model-based, and under whatever
-light.
+"""Registration by the edges of a goal picture whose depth is known: model-based, under any light.
 
     d = how far the view's edge is from pi(T_cam_goal X), along its normal n
     J = n^T L_point(x, Z)
     twist = (J^T W J)^-1 J^T W d
 
-Light moves no edge: lamps and shadows make new ones, and change how strong the old ones are. So of
-an edge only its place counts, and robust weights leave out what something else made (moving edges:
-Bouthemy 1989; Comport et al. 2006).
+Light moves no edge: lamps and shadows make new edges, and change how strong the others are. So only
+the place of an edge counts, and robust weights leave out edges that something else made (moving
+edges: Bouthemy 1989; Comport et al. 2006).
 """
 
 from dataclasses import dataclass
@@ -19,55 +18,56 @@ from jaxtyping import Bool, Float, Int
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.features.luminance import SHARP, gradient
+from deepservo.features.luminance import SHARP_DERIVATIVE, gradient
 from deepservo.features.unseen_pixels import continued, reached
 from deepservo.geometry import interaction, se3
 
-SMOOTH = 1.0  # px: deviation of the Gaussian before slopes are taken
-FAINT = 0.01  # of grey levels a pixel: a slope under this is noise
-APART = 0.5  # px between the places that are looked at along a normal
-FAR, NEAR = (
-    (6.0, 6.0, 4.0, 4.0, *(2.5,) * 8),
-    (2.5,) * 6,
-)  # px along the normal where an edge is looked for, iteration by iteration
-ALONE = 3.5  # px: an edge nearer than this to another, and...
-OTHER = 0.2  # ...that one not weaker than this part of it: smoothing has moved both
-CUT = 2.0  # robust deviations at which a distance counts for a quarter
-LEAST = 0.05  # px: the deviation is no less
-WITHIN = 1.0  # px: an edge as near as this agrees
-BORDER = 4  # px of the picture in which slopes are not trusted
-SEEN = 0.5  # of the edges: less in view tells nothing
-FEWEST = 40  # edge points
-STILL = 1e-7  # m, rad: a step so small is the last
-SETTLING = 3  # times that the goal's own points are measured
-MOST_ROWS = 2**15 - 2
-NOWHERE = 1e6  # m: beside the object
+SMOOTHING = 1.0  # px: deviation of the Gaussian before slopes are taken
+MIN_SLOPE = 0.01  # grey levels a pixel: a slope under this is noise
+SAMPLE_SPACING = 0.5  # px between samples along a normal
+# px to either side along the normal where an edge is searched for, iteration by iteration.
+FIRST_GUESS_REACHES = (6.0, 6.0, 4.0, 4.0, *(2.5,) * 8)
+TRACKING_REACHES = (2.5,) * 6
+# An edge is clear when no other one within this distance [px] has more than this share of its
+# slope: smoothing moves edges that are nearer to each other.
+CLEARANCE = 3.5
+RIVAL_STRENGTH = 0.2
+ROBUST_SCALE = 2.0  # robust deviations at which a residual's weight has fallen to a quarter
+MIN_DEVIATION = 0.05  # px: least robust deviation of the residuals
+AGREEMENT_DISTANCE = 1.0  # px: an edge nearer than this to its place agrees
+BORDER = 4  # px at the picture's border where slopes are left out
+MIN_SEEN_SHARE = 0.5  # share of the edges that must be in view
+MIN_POINTS = 40  # edge points that a goal and a view need
+LAST_STEP = 1e-7  # m, rad: the iterations end after a step this small
+GOAL_PASSES = 3  # times that the goal's own points are moved onto their edges
+REMAP_MAX_ROWS = 2**15 - 2  # OpenCV's remap takes no more rows at once
+BACKGROUND_DEPTH = 1e6  # m: stands for the depth beside the object
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What registration found."""
+    """A registered pose, and the share of the goal's edges in view that are in their places there.
+
+    The agreement is 0 where too few edges are in view.
+    """
 
     T_goal_cam: Float[np.ndarray, "4 4"]
     agreement: float
-    """Share of the goal's edges in view that are where they should be; 0 where too few are in
-    view.
-    """
 
 
 @dataclass(frozen=True)
 class Slopes:
-    """How grey levels change, per pixel, along x and y of a smoothed picture."""
+    """Derivatives of a smoothed picture's grey levels along x and y, per pixel."""
 
     xy: Float[np.ndarray, "h w 2"]
 
     @classmethod
     def of(cls, picture: Float[np.ndarray, "h w"]) -> "Slopes":
-        """Made from grey levels in [0, 1]; none at unseen pixels and as near to them as BORDER."""
+        """From grey levels in [0, 1]; 0 at unseen pixels (NaN) and within BORDER of them."""
         image = torch.from_numpy(picture.astype(np.float32))[None, None]
         whole = continued(image)
-        smooth = cv2.GaussianBlur(whole[0, 0].numpy(), (0, 0), SMOOTH)
-        slopes = torch.stack(gradient(torch.from_numpy(smooth)[None, None], SHARP), 3)
+        smooth = cv2.GaussianBlur(whole[0, 0].numpy(), (0, 0), SMOOTHING)
+        slopes = torch.stack(gradient(torch.from_numpy(smooth)[None, None], SHARP_DERIVATIVE), 3)
         if whole is not image:
             slopes[reached(image, BORDER)] = 0
         return cls(slopes[0].numpy())
@@ -85,11 +85,13 @@ class Slopes:
     def along(
         self, px: Float[np.ndarray, "n 2"], n: Float[np.ndarray, "n 2"], reach: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Places on each point's normal [px], and the size of the slope along it there (n,
-        places).
+        """Places along the normal [px] within `reach`, and the absolute slope along it at each of
+        them (n, places).
+
+        px: points. n: their unit normals.
         """
-        places = APART * np.arange(
-            -round(reach / APART), round(reach / APART) + 1, dtype=np.float32
+        places = SAMPLE_SPACING * np.arange(
+            -round(reach / SAMPLE_SPACING), round(reach / SAMPLE_SPACING) + 1, dtype=np.float32
         )
         nx, ny = n.astype(np.float32).T[..., None]
         u, v = (
@@ -101,10 +103,10 @@ class Slopes:
 
 
 class Edges:
-    """Points on the edges of a goal picture (h, w) of an object, depth Z [m] (h, w), not finite
-    beside it.
+    """Points on the edges of an object in a goal picture, (h, w) in [0, 1].
 
-    Raises InputError where there are fewer than FEWEST.
+    depth: Z [m] of each pixel, (h, w), not finite beside the object. Raises InputError where there
+    are fewer than MIN_POINTS clear edge points.
     """
 
     def __init__(
@@ -114,59 +116,65 @@ class Edges:
         self.camera, slopes = camera, Slopes.of(goal)
         px, n = edge_points(slopes, there)
         alone = np.zeros(len(px), bool)
-        for _ in range(
-            SETTLING if len(px) else 0
-        ):  # as exact as views will be measured, so that at home nothing is left
-            d, _, alone = nearest_edges(slopes, px, n, 2 * APART)
+        # Measured in the same way as views are, so that at the goal's pose no residual is left.
+        for _ in range(GOAL_PASSES if len(px) else 0):
+            d, _, alone = nearest_edges(slopes, px, n, 2 * SAMPLE_SPACING)
             px = px + d[:, None] * n
-        if alone.sum() < FEWEST:
+        if alone.sum() < MIN_POINTS:
             raise InputError(
                 f"the target picture has {alone.sum()} points on clear edges of the object, and "
-                f"{FEWEST} are needed; go nearer"
+                f"{MIN_POINTS} are needed; go nearer"
             )
         self.px, self.n = px[alone], n[alone]
         u, v = self.px.round().astype(int).T
-        front = cv2.erode(
-            np.where(there, depth, NOWHERE).astype(np.float32), np.ones((3, 3))
-        )  # what is in front makes the edge
+        # The nearest surface about a point makes its edge.
+        Z = np.where(there, depth, BACKGROUND_DEPTH).astype(np.float32)
+        front = cv2.erode(Z, np.ones((3, 3)))
         self.Z = front[v, u].astype(float)
 
     def register(
-        self, view: Slopes, T_goal_cam: Float[np.ndarray, "4 4"], reaches: tuple[float, ...] = FAR
+        self,
+        view: Slopes,
+        T_goal_cam: Float[np.ndarray, "4 4"],
+        reaches: tuple[float, ...] = FIRST_GUESS_REACHES,
     ) -> Fit:
-        """Where the view was taken from, starting from a guess that is a few pixels off, and the
+        """`T_goal_cam` of a view by weighted least squares, from a guess a few pixels off, and the
         agreement there.
+
+        reaches: how far along the normals edges are searched for [px], one number an iteration.
         """
         T = np.array(T_goal_cam, float)
         for reach in reaches:
             px, Z, n = self.seen_from(T)
             d, _, found = nearest_edges(view, px, n, reach)
-            if found.sum() < FEWEST:
+            if found.sum() < MIN_POINTS:
                 return Fit(T, 0.0)
             J = self.jacobian(px, Z, n)
             weighted = J * (found * _robust(d, found))[:, None]
             H = weighted.T @ J
             twist = np.linalg.solve(H + 1e-9 * np.trace(H) * np.eye(6), weighted.T @ d)
             T = T @ se3.exp(torch.from_numpy(twist)).numpy()
-            if np.abs(twist).max() < STILL:
+            if np.abs(twist).max() < LAST_STEP:
                 break
         return Fit(T, self.agreement(view, T))
 
     def agreement(self, view: Slopes, T_goal_cam: Float[np.ndarray, "4 4"]) -> float:
-        """See `Fit`."""
+        """Share of the edges in view that are in their places at this pose; see `Fit`."""
         px, _, n = self.seen_from(T_goal_cam)
         inside = (
             (px >= BORDER) & (px <= np.array([self.camera.width, self.camera.height]) - 1 - BORDER)
         ).all(1)
-        if inside.mean() < SEEN:
+        if inside.mean() < MIN_SEEN_SHARE:
             return 0.0
-        d, found, _ = nearest_edges(view, px[inside], n[inside], WITHIN + APART)
-        return float((found & (np.abs(d) < WITHIN)).mean())
+        d, found, _ = nearest_edges(
+            view, px[inside], n[inside], AGREEMENT_DISTANCE + SAMPLE_SPACING
+        )
+        return float((found & (np.abs(d) < AGREEMENT_DISTANCE)).mean())
 
     def seen_from(
         self, T_goal_cam: Float[np.ndarray, "4 4"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where a camera there sees the points (n, 2) [px], how deep (n,) [m], and their unit
+        """What a camera at this pose sees of the points: pixels (n, 2), depths (n,) [m], and unit
         normals (n, 2).
         """
         T = np.linalg.inv(T_goal_cam)
@@ -177,7 +185,7 @@ class Edges:
     def jacobian(
         self, px: Float[np.ndarray, "n 2"], Z: Float[np.ndarray, " n"], n: Float[np.ndarray, "n 2"]
     ) -> Float[np.ndarray, "n 6"]:
-        """How fast points go along their normals [px/s] as the camera moves."""
+        """J of `d(n^T px)/dt = J v_cam`: the points' speed along their normals [px/s]."""
         x, y = self._rays(px)[:, :2].T
         L = interaction.point(*(torch.from_numpy(each) for each in (x, y, Z))).numpy()
         return n[:, :1] * self.camera.fx * L[:, 0] + n[:, 1:] * self.camera.fy * L[:, 1]
@@ -196,13 +204,14 @@ class Edges:
 def edge_points(
     slopes: Slopes, there: Bool[np.ndarray, "h w"]
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
-    """Where the slope is greatest along itself, between the pixels, on the object and its outline
-    [px], and unit normals.
+    """Edge points [px] on the object and its outline, to a fraction of a pixel, and unit normals.
+
+    An edge point is a maximum of the slope along the slope's own direction (Canny 1986).
     """
     size = np.hypot(slopes.gx, slopes.gy)
     near = cv2.dilate(there.astype(np.uint8), np.ones((3, 3))) > 0
     near[:BORDER], near[-BORDER:], near[:, :BORDER], near[:, -BORDER:] = False, False, False, False
-    v, u = (near & (size > FAINT)).nonzero()
+    v, u = (near & (size > MIN_SLOPE)).nonzero()
     if not len(u):
         return np.zeros((0, 2)), np.zeros((0, 2))
     px = np.stack([u, v], 1).astype(float)
@@ -220,13 +229,15 @@ def _at(
     v: Float[np.ndarray, "n k"],
     border: int = cv2.BORDER_REFLECT_101,
 ) -> np.ndarray:
-    """An image between its pixels, bicubic, (n, k) or (n, k, channels). OpenCV takes fewer than
-    2^15 rows at once.
-    """
-    parts = range(0, max(1, len(u)), MOST_ROWS)
+    """The image at (u, v) [px], bicubic: (n, k) or (n, k, channels)."""
+    parts = range(0, max(1, len(u)), REMAP_MAX_ROWS)
     found = [
         cv2.remap(
-            image, u[i : i + MOST_ROWS], v[i : i + MOST_ROWS], cv2.INTER_CUBIC, borderMode=border
+            image,
+            u[i : i + REMAP_MAX_ROWS],
+            v[i : i + REMAP_MAX_ROWS],
+            cv2.INTER_CUBIC,
+            borderMode=border,
         )
         for i in parts
     ]
@@ -236,16 +247,16 @@ def _at(
 def nearest_edges(
     view: Slopes, px: Float[np.ndarray, "n 2"], n: Float[np.ndarray, "n 2"], reach: float
 ) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """How far along its normal from each point the nearest edge is, at most reach [px]; whether
-    there is one; and whether it is alone.
+    """The nearest edge along each point's normal: how far it is [px], whether there is one within
+    `reach` [px], and whether that one is clear of others (CLEARANCE).
     """
-    places, slope = view.along(px, n, reach + ALONE)
-    inner, peaks = places[1:-1], _peaks(slope) & (slope[:, 1:-1] > FAINT)
+    places, slope = view.along(px, n, reach + CLEARANCE)
+    inner, peaks = places[1:-1], _peaks(slope) & (slope[:, 1:-1] > MIN_SLOPE)
     off = np.where(peaks & (np.abs(inner) <= reach), np.abs(inner), np.inf)
     best, rows = off.argmin(1), np.arange(len(px))
     found, offset = (
         np.isfinite(off[rows, best]),
-        APART * _summit(*(slope[rows, best + k] for k in range(3))),
+        SAMPLE_SPACING * _summit(*(slope[rows, best + k] for k in range(3))),
     )
     alone = _alone(inner, peaks, slope[:, 1:-1], best)
     return np.where(found, inner[best] + offset, 0.0), found, found & alone
@@ -257,12 +268,15 @@ def _alone(
     slope: Float[np.ndarray, "n k"],
     which: Int[np.ndarray, " n"],
 ) -> Bool[np.ndarray, " n"]:
-    """Which edges, one on each normal, have no other near by."""
+    """Which edges, one on each normal, have no strong other one within CLEARANCE."""
     rows = np.arange(len(slope))
     away = np.abs(places - places[which][:, None])
-    return ~(peaks & (slope > OTHER * slope[rows, which, None]) & (away < ALONE) & (away > 1)).any(
-        1
-    )
+    return ~(
+        peaks
+        & (slope > RIVAL_STRENGTH * slope[rows, which, None])
+        & (away < CLEARANCE)
+        & (away > 1)
+    ).any(1)
 
 
 def _peaks(slope: Float[np.ndarray, "n k"]) -> Bool[np.ndarray, "n k_less_2"]:
@@ -270,11 +284,11 @@ def _peaks(slope: Float[np.ndarray, "n k"]) -> Bool[np.ndarray, "n k_less_2"]:
 
 
 def _summit(before: np.ndarray, middle: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Where the parabola through three neighbours is highest, from the middle one."""
+    """Where the parabola through three neighbours is highest, relative to the middle one."""
     return 0.5 * (before - after) / np.minimum(before - 2 * middle + after, -1e-9)
 
 
 def _robust(d: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Geman-McClure's weights."""
-    scale = max(LEAST, 1.4826 * float(np.median(np.abs(d[found]))))
-    return 1 / (1 + (d / (CUT * scale)) ** 2) ** 2
+    """Geman-McClure's weights of residuals d [px]; only those `found` count for the scale."""
+    scale = max(MIN_DEVIATION, 1.4826 * float(np.median(np.abs(d[found]))))
+    return 1 / (1 + (d / (ROBUST_SCALE * scale)) ** 2) ** 2

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.luminance import REACH, SHARP, Luminance
+from deepservo.features.luminance import DERIVATIVE_REACH, SHARP_DERIVATIVE, Luminance
 from deepservo.nets.pose import shrink
 from deepservo.nets.resnet import Encoder
 from deepservo.nets.tangent import with_tangents
@@ -17,10 +17,10 @@ WINDOWS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2), (0, 0), (0, 2), (2, 0), (2, 2
 
 
 def seen_by(camera: Camera, size: int) -> Camera:
-    """What of the camera's view an encoder for pictures of size x size sees: that without REACH
-    pixels and one of its own all around.
+    """What of the camera's view an encoder for pictures of size x size sees: that without
+    DERIVATIVE_REACH pixels and one of its own all around.
     """
-    return camera.crop(REACH).resize(size + 2, size + 2).crop(1)
+    return camera.crop(DERIVATIVE_REACH).resize(size + 2, size + 2).crop(1)
 
 
 class Latent:
@@ -33,7 +33,7 @@ class Latent:
     def __init__(self, camera: Camera, encoder: Encoder, windows: int = 5) -> None:
         # A network reads detail that ViSP's derivative smooths away: with the sharp one L_z is
         # nearer to what rendered motion says.
-        self.luminance = Luminance(camera, REACH, SHARP)
+        self.luminance = Luminance(camera, DERIVATIVE_REACH, SHARP_DERIVATIVE)
         self.encoder, self.size = encoder, encoder.shape.size
         self.windows = WINDOWS[: windows if encoder.shape.smooth else 1]
 

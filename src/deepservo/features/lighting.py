@@ -8,40 +8,40 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SUBSAMPLE = 4096  # pixels that estimate a scale
-WINDOWS = 10  # across the picture, for the first gain
-USED = 0.6  # share of a window that must be seen
-DRIFT = 1.5  # of the gain from its first value
-GRID = 5  # cells across the picture, of what is smooth about the residual
-SMALLEST = 8  # pixels across one: in fewer, what has moved looks like light
-DENSE = 12  # rows of one that are looked at
-FEWEST = 16  # pixels of them that tell
-TOGETHER = 0.9  # correlation of the pictures in a cell that has a say
-ROUGH = 3  # times as rough as usual, it has none
-LEAST = 0.002  # grey level that a lamp makes
-WHITE = 1 - 0.5 / 255  # grey level from which on a sensor tells no more
+from deepservo.features.robust import subsampled
 
-
-def subsampled(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
-    """An even sample of about SUBSAMPLE pixels, enough for a median."""
-    return values[..., :: max(1, values.shape[-1] // SUBSAMPLE)]
+WINDOWS_ACROSS = 10  # windows across the picture that judge the first gain
+MIN_WINDOW_SEEN = 0.6  # share of a window's pixels that must be seen
+MAX_GAIN_CHANGE = 1.5  # factor by which the gain may leave its first value
+LIGHT_CELLS = 5  # cells across the picture in which the residual's smooth part is measured
+MIN_CELL_SIDE = 8  # px: in smaller cells a displacement looks like light
+CELL_ROWS = 12  # rows of a cell that are read, evenly spaced
+MIN_CELL_PIXELS = 16  # informative pixels that a cell needs
+MIN_CELL_CORRELATION = 0.9  # of the two pictures in a cell that counts
+MAX_CELL_ROUGHNESS = 3  # times the median roughness of the cells, over which a cell does not count
+MIN_LIGHT = 0.002  # grey level under which the smooth part is taken for nothing
+SATURATED = 1 - 0.5 / 255  # grey level from which on a sensor is overexposed
 
 
 def first_gain_bias(
-    goal: Float[Tensor, "g h w"], goal_noise: Float[Tensor, "g 1"], warped: Float[Tensor, "b h w"],
-    valid: Float[Tensor, "b h w"], noise: Float[Tensor, "b 1"],
-) -> Float[Tensor, "b 3"]:  # fmt: skip
-    """Gain and bias between two pictures that need not be aligned yet nor wholly visible.
+    goal: Float[Tensor, "g h w"],
+    goal_noise: Float[Tensor, "g 1"],
+    warped: Float[Tensor, "b h w"],
+    valid: Float[Tensor, "b h w"],
+    noise: Float[Tensor, "b 1"],
+) -> Float[Tensor, "b 3"]:
+    """Gain, bias and again the gain between two pictures that are not aligned yet and may be partly
+    covered.
 
-    The median over windows of the ratio of their deviations, where the goal has structure, then the
-    median of what is left. A cover spoils its windows and no more.
+    The gain is the median over windows, where the goal has structure, of the ratio of their
+    deviations; the bias is the median of what is left. So a cover changes its own windows only.
     """
-    side = max(4, warped.shape[-1] // WINDOWS)
+    side = max(4, warped.shape[-1] // WINDOWS_ACROSS)
 
     def mean(values: Tensor) -> Tensor:
         return torch.nn.functional.avg_pool2d(values[:, None].double(), side)[:, 0].flatten(1)
 
-    seen, used = mean(valid).clamp(min=1e-6), mean(valid) > USED
+    seen, used = mean(valid).clamp(min=1e-6), mean(valid) > MIN_WINDOW_SEEN
     variance, other = (
         (
             mean(values.double().square() * valid) / seen - (mean(values * valid) / seen).square()
@@ -64,84 +64,89 @@ def first_gain_bias(
 
 
 def next_gain_bias(
-    goal: Tensor, values: Tensor, weights: Tensor, ratio: Tensor, first: Tensor
+    goal: Float[Tensor, "#b n"],
+    values: Float[Tensor, "b n"],
+    weights: Float[Tensor, "b n"],
+    ratio: Float[Tensor, "b 1"],
+    first: Float[Tensor, "b 1"],
 ) -> Float[Tensor, "b 3"]:
-    """Gain and bias that take the goal's grey levels to `values`, both noisy, `ratio` of their
-    noises' variances known.
+    """Gain and bias that take the goal's grey levels to `values`, and the first gain.
 
-    Deming's regression: plain least squares takes the noise of the goal for contrast, and finds too
-    small a gain. The gain stays near its first value: a flat picture explains whatever is covered,
-    given gain enough.
+    ratio: variance of the noise in `values` over that in `goal`. Both are noisy, so this is
+    Deming's regression: least squares would take the goal's noise for contrast, and find too small
+    a gain. The gain stays within MAX_GAIN_CHANGE of its first value: with gain enough a flat
+    picture explains any cover.
     """
     total = weights.sum(1, keepdim=True).clamp(min=1e-6)
-    mean_goal, mean = (
-        (weights * goal).sum(1, keepdim=True) / total,
-        (weights * values).sum(1, keepdim=True) / total,
-    )
+    mean_goal = (weights * goal).sum(1, keepdim=True) / total
+    mean = (weights * values).sum(1, keepdim=True) / total
     a, b = goal - mean_goal, values - mean
-    aa, bb, ab = (
-        (weights * a * a).sum(1, keepdim=True),
-        (weights * b * b).sum(1, keepdim=True),
-        (weights * a * b).sum(1, keepdim=True),
-    )
+    aa = (weights * a * a).sum(1, keepdim=True)
+    bb = (weights * b * b).sum(1, keepdim=True)
+    ab = (weights * a * b).sum(1, keepdim=True)
     q = bb - ratio * aa
     gain = (q + (q * q + 4 * ratio * ab * ab).sqrt()) / (2 * ab).clamp(min=1e-9)
-    gain = torch.clamp(torch.where(ab > 0, gain, 0.0), first / DRIFT, first * DRIFT)
+    gain = torch.where(ab > 0, gain, 0.0).clamp(first / MAX_GAIN_CHANGE, first * MAX_GAIN_CHANGE)
     return torch.cat([gain, mean - gain * mean_goal, first], 1)
 
 
 def difference(
-    goal: Tensor, values: Tensor, valid: Tensor, gain_bias: Tensor
-) -> tuple[Tensor, Tensor]:
-    """`(values - bias) / gain - goal`, where either may be overexposed, and 1 where it changes when
-    the camera moves.
+    goal: Float[Tensor, "#b n"],
+    values: Float[Tensor, "b n"],
+    valid: Float[Tensor, "b n"],
+    gain_bias: Float[Tensor, "b 3"],
+) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]:
+    """The residual `(values - bias) / gain - goal`, and 1 where it is informative: where it changes
+    when the camera moves.
 
-    What is brighter than white shows as white in the goal, and white in the view may be any
-    brighter. (Black is not treated so: things that cover are dark, and given bias enough all that
-    they hide would be darker still.)
+    Either picture may be overexposed. What is brighter than white is white in the goal, and white
+    in the view may be any brighter. (Black is not treated so: covers are dark, and with bias enough
+    all that they hide would be darker still.)
     """
     p = (values - gain_bias[:, 1:2]) / gain_bias[:, :1]
     r = p.clamp(max=1) - goal
-    hidden = (values >= WHITE) & (r < 0)
-    return torch.where(hidden, 0.0, r) * valid, ((p <= 1) & ~hidden) * valid
+    overexposed = (values >= SATURATED) & (r < 0)
+    return torch.where(overexposed, 0.0, r) * valid, ((p <= 1) & ~overexposed) * valid
 
 
 def smooth(
     goal: Float[Tensor, "#b h w"],
     warped: Float[Tensor, "b h w"],
     residual: Float[Tensor, "b h w"],
-    told: Float[Tensor, "b h w"],
+    informative: Float[Tensor, "b h w"],
 ) -> Float[Tensor, "b h w"]:
-    """What is smooth about the residual, as a lamp is: the mean of each of GRID x GRID cells,
-    bilinear between their middles.
+    """The smooth part of the residual, as a lamp makes it.
 
-    Cells in which the pictures do not go together, or much less than usual, as where one is
-    covered, have no say.
+    It is the mean of each of LIGHT_CELLS x LIGHT_CELLS cells, bilinear between their middles. Cells
+    in which the pictures hardly correlate, or differ much more roughly than usual, as where one is
+    covered, do not count.
     """
     B, h, w = warped.shape
-    level, rough = torch.full((B, GRID, GRID), torch.nan), torch.full((B, GRID, GRID), torch.nan)
-    apart = max(1, w // (GRID * DENSE))
-    for i in range(GRID):
-        for j in range(GRID):
+    level, rough = torch.full((2, B, LIGHT_CELLS, LIGHT_CELLS), torch.nan).unbind(0)
+    apart = max(1, w // (LIGHT_CELLS * CELL_ROWS))
+    for i in range(LIGHT_CELLS):
+        for j in range(LIGHT_CELLS):
             cell = (
                 ...,
-                slice(i * h // GRID, (i + 1) * h // GRID, apart),
-                slice(j * w // GRID, (j + 1) * w // GRID),
+                slice(i * h // LIGHT_CELLS, (i + 1) * h // LIGHT_CELLS, apart),
+                slice(j * w // LIGHT_CELLS, (j + 1) * w // LIGHT_CELLS),
             )
             a, b, r, m = (
-                each[cell].expand(B, -1, -1).flatten(1) for each in (goal, warped, residual, told)
+                each[cell].expand(B, -1, -1).flatten(1)
+                for each in (goal, warped, residual, informative)
             )
             n = m.sum(1, keepdim=True)
             a, b = (m * (each - (m * each).sum(1, keepdim=True) / n) for each in (a, b))
             rho = (a * b).sum(1) / ((a * a).sum(1) * (b * b).sum(1)).sqrt()
-            r = torch.where((m > 0) & (n >= FEWEST) & (rho > TOGETHER)[:, None], r, torch.nan)
+            counts = (n >= MIN_CELL_PIXELS) & (rho > MIN_CELL_CORRELATION)[:, None]
+            r = torch.where((m > 0) & counts, r, torch.nan)
             level[:, i, j] = r.nanmean(1)
             rough[:, i, j] = (r - level[:, i, j, None]).square().nanmean(1).sqrt()
-    sure = (rough <= ROUGH * rough.flatten(1).nanmedian(1).values[:, None, None]).float()
-    level = torch.where(sure > 0, level, 0.0)
-    level *= (level.abs().amax((1, 2), keepdim=True) >= LEAST).float()
-    both = torch.stack([level, sure], 1)
+    usual = rough.flatten(1).nanmedian(1).values[:, None, None]
+    used = (rough <= MAX_CELL_ROUGHNESS * usual).float()
+    level = torch.where(used > 0, level, 0.0)
+    level *= (level.abs().amax((1, 2), keepdim=True) >= MIN_LIGHT).float()
     value, share = torch.nn.functional.interpolate(
-        both, (h, w), mode="bilinear", align_corners=False
+        torch.stack([level, used], 1), (h, w), mode="bilinear", align_corners=False
     ).unbind(1)
     return value / share.clamp(min=1e-6)

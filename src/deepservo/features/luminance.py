@@ -12,14 +12,14 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import interaction
 
-# ViSP's derivative: seven taps, which smooth. And one that hardly does: right to the fourth order.
-DERIVATIVE = torch.tensor([-112.0, -913.0, -2047.0, 0.0, 2047.0, 913.0, 112.0]) / 8418.0
-SHARP = torch.tensor([0.0, 1.0, -8.0, 0.0, 8.0, -1.0, 0.0]) / 12.0
-REACH = 3
+# Taps of derivatives: ViSP's, which smooths, and one that is exact to the fourth order.
+SMOOTH_DERIVATIVE = torch.tensor([-112.0, -913.0, -2047.0, 0.0, 2047.0, 913.0, 112.0]) / 8418.0
+SHARP_DERIVATIVE = torch.tensor([0.0, 1.0, -8.0, 0.0, 8.0, -1.0, 0.0]) / 12.0
+DERIVATIVE_REACH = 3  # px to either side
 
 Where = Literal["current", "goal", "mean"]
-# How much of the current and of the goal's L the law takes; L is linear in the picture, so its mean
-# is that of the mean picture.
+# Weights of the current and of the goal's L in the law. L is linear in the picture, so the mean of
+# both is the L of the mean picture.
 SHARES: dict[Where, tuple[float, float]] = {
     "current": (1.0, 0.0),
     "goal": (0.0, 1.0),
@@ -28,10 +28,11 @@ SHARES: dict[Where, tuple[float, float]] = {
 
 
 def gradient(
-    images: Float[Tensor, "b 1 h w"], taps: Float[Tensor, "7"] = DERIVATIVE
+    images: Float[Tensor, "b 1 h w"], taps: Float[Tensor, "7"] = SMOOTH_DERIVATIVE
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
-    """Derivatives along x and y per pixel; wrong within 3 pixels of the border, where the edge is
-    repeated.
+    """Derivatives along x and y per pixel.
+
+    Within DERIVATIVE_REACH of the border they are wrong: there the outermost pixels are repeated.
     """
     taps = taps.to(images.device)
     gx = torch.nn.functional.conv2d(
@@ -44,19 +45,20 @@ def gradient(
 
 
 class Luminance:
-    """s = the grey levels inside a border of at least 3 pixels, L = their interaction matrix
-    (Collewet & Marchand 2011).
+    """s = the grey levels inside a border [px], L = their interaction matrix (Collewet & Marchand
+    2011).
 
-    taps: the derivative of the picture that L is made of.
+    taps: of the derivative of the picture that L is made of. Raises InputError where the border is
+    narrower than the derivative reaches, or leaves nothing of the picture.
     """
 
     def __init__(
-        self, camera: Camera, border: int = 10, taps: Float[Tensor, "7"] = DERIVATIVE
+        self, camera: Camera, border: int = 10, taps: Float[Tensor, "7"] = SMOOTH_DERIVATIVE
     ) -> None:
-        if border < REACH:
+        if border < DERIVATIVE_REACH:
             raise InputError(
-                f"luminance: the derivative reaches {REACH} pixels, so a border of {border} is "
-                "too narrow"
+                f"luminance: the derivative reaches {DERIVATIVE_REACH} pixels, so a border of "
+                f"{border} is too narrow"
             )
         if min(camera.width, camera.height) <= 2 * border + 8:
             raise InputError(
@@ -79,15 +81,13 @@ class Luminance:
     def L(
         self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
     ) -> Float[Tensor, "b k 6"]:
-        """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one
-        depth).
-        """
+        """Their interaction matrix for the depth Z [m] of each pixel, or (1, 1, 1): one for all."""
         return self.columns(images, depth).mT
 
     def measure(
         self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
-        """Both."""
+        """s and L."""
         return self.s(images), self.L(images, depth)
 
     def columns(
@@ -108,12 +108,12 @@ class Luminance:
 
 
 class Arguments(Structure):
-    """`Luminance` of luminance.c."""
+    """What `luminance_runs` of luminance.c reads and writes."""
 
     _fields_ = native.fields(
         "* images goals",
         "i64 goal_step",
-        "f32 now there",
+        "f32 current_share goal_share",
         "* camera",
         "i32 w h border",
         "* moments",
@@ -121,12 +121,12 @@ class Arguments(Structure):
 
 
 class NormalEquations:
-    """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, for one depth [m]: one pass
-    over the picture in C, without L in memory. The features' derivative is ViSP's.
+    """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, for one depth Z [m].
 
+    One pass over the picture in C, without L in memory; the derivative is SMOOTH_DERIVATIVE.
     Element j of a pixel's L is `gx a_j(x, y) + gy b_j(x, y)`, polynomials in its place
     (`interaction.luminance`). So H and g are linear in the sums of gx gx, gx gy, gy gy, gx e, gy e
-    times `x^k y^m`, and those are what the pass adds up.
+    times `x^k y^m`, and those moments are what the pass adds up.
     """
 
     def __init__(self, features: Luminance, depth: float) -> None:
@@ -141,7 +141,7 @@ class NormalEquations:
     def __call__(
         self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
     ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
-        """H and g, float64, with L at the current picture, at the goal's, or their mean (ESM)."""
+        """H and g, float64, with L of the current picture, of the goal's, or their mean (ESM)."""
         lib = native.library() if images.device.type == "cpu" else None
         if lib is None:
             return self._equations(self.moments(images, goals, where))
@@ -152,10 +152,10 @@ class NormalEquations:
             self.features.border,
         )
         moments = torch.empty(B, self.of_moments.shape[0], dtype=torch.float64)
-        now, there = SHARES[where]
+        of_current, of_goal = SHARES[where]
         arguments = Arguments(
             images=images.data_ptr(), goals=goals.data_ptr(),
-            goal_step=h * w if len(goals) > 1 else 0, now=now, there=there,
+            goal_step=h * w if len(goals) > 1 else 0, current_share=of_current, goal_share=of_goal,
             camera=self.intrinsics.data_ptr(), w=w, h=h, border=border, moments=moments.data_ptr(),
         )  # fmt: skip
         native.run(lib.luminance_runs, arguments, B)
@@ -164,11 +164,11 @@ class NormalEquations:
     def moments(
         self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
     ) -> Float[Tensor, "b 58"]:
-        """Those sums in torch, on any device: powers of x along the rows, then of y along the
+        """The moments in torch, on any device: powers of x along the rows, then of y along the
         columns.
         """
-        (now, there), f, camera = SHARES[where], self.features, self.features.camera
-        gx, gy = (f.inside(g) for g in gradient(now * images + there * goals, f.taps))
+        (of_current, of_goal), f, camera = SHARES[where], self.features, self.features.camera
+        gx, gy = (f.inside(g) for g in gradient(of_current * images + of_goal * goals, f.taps))
         gx, gy, e = gx * camera.fx, gy * camera.fy, f.inside((images - goals)[:, 0])
         x, y = (powers.to(e.device) for powers in self.powers)
         sums = []
@@ -186,19 +186,14 @@ class NormalEquations:
         return both[..., :6], both[..., 6]
 
 
-POWERS = (
-    (5, 3),
-    (4, 4),
-    (3, 5),
-    (3, 2),
-    (2, 3),
-)  # of x and of y, for gx gx, gx gy, gy gy, gx e, gy e
+# How many powers of x and of y there are of gx gx, gx gy, gy gy, gx e, gy e.
+POWERS = ((5, 3), (4, 4), (3, 5), (3, 2), (2, 3))
 Polynomial = dict[tuple[int, int], float]
-"""Factors by the powers of x and y."""
+"""Coefficients by the powers of x and y."""
 
 
 def _of_moments(iz: float) -> Float[Tensor, "58 42"]:
-    """Takes the moments of luminance.c to [H, g], (6, 7) flattened, at inverse depth iz [1/m]."""
+    """The matrix that takes the moments to [H, g], (6, 7) flattened, at inverse depth iz [1/m]."""
     a: list[Polynomial] = [
         {(0, 0): iz},
         {},
@@ -232,7 +227,7 @@ def _of_moments(iz: float) -> Float[Tensor, "58 42"]:
 
 
 def _add(into: Tensor, first: Polynomial, second: Polynomial) -> None:
-    """The product of two polynomials, added to its factors by powers."""
+    """Add the product of two polynomials to coefficients by the powers of x and y."""
     for (k, m), value in first.items():
         for (n, o), other in second.items():
             into[k + n, m + o] += value * other

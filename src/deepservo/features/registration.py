@@ -1,5 +1,5 @@
 """Photometric registration: from two pictures of a plane and a first guess, the pose between them,
-and the evidence for it.
+and how well the pictures agree there.
 
 The guess `T_goal_cam` warps the current picture onto the goal's, where both are compared pixel by
 pixel, lit alike by a gain and a bias:
@@ -7,11 +7,11 @@ pixel, lit alike by a gain and a bias:
     r = (I_warped - bias) / gain - I_goal,    r = L xi + what covers a part of either picture
 
 Weighted least squares give the twist xi, `T_goal_cam <- exp(xi) T_goal_cam`, coarse to fine. L
-comes from the gradients of both pictures, each counted as far as it can be trusted: alike where
+comes from the gradients of both pictures, each weighted by how little noise it has: alike where
 both are clean (then the step is of second order, as in ESM, Benhimane & Malis 2004), the goal's
 alone where the view is noisy, the view's alone where the goal is. (Noise in the gradient that one
 solves with makes every step wrong, along the axis most of all.) Weights are Geman-McClure's, so
-what covers a part of either picture has hardly any say.
+what covers a part of either picture has hardly any weight.
 """
 
 import math
@@ -19,50 +19,51 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.alignment import Goals, Pairs, align, homographies, marked, rows, warp
-from deepservo.features.lighting import SUBSAMPLE
+from deepservo.features.alignment import align
+from deepservo.features.plane_pairs import Goals, Pairs, homographies, marked, rows, warp
+from deepservo.features.robust import SAMPLE_SIZE
 
-AGREE = 0.55  # agreement above which two pictures, at a quarter of their size, show the same thing
-OVERLAP = 0.2  # share of the goal's pixels that must be seen for that
-# the level at which they are compared: fine enough to tell places apart, and coarse enough for
-# noise to average out
-EVIDENCE = 2
-WINDOW = 7  # pixels of that level that are compared with each other
-FLAT = 0.01  # of a picture's variance, and
-NOISY = 4  # of its noise's: what varies less is flat
-LEVELS = 4  # full size, then halved each time
-ACQUIRE = ((3, 12), (2, 6))  # (level, iterations) that refine a first guess
-FLOOR = (
-    0.05,
-    0.1,
-    0.2,
-    0.3,
-)  # least deviation of the residuals by level, in deviations of the goal's grey levels
-DAMPING = (
-    1e-9,
-    1e-4,
-    1e-3,
-    1e-2,
-)  # least by level: a turn and a shift that look alike at a coarse level are left to the finer ones
+# Two pictures show the same place where, at a quarter of their size, their agreement is above this
+# and a share of the goal's pixels above the second number is seen.
+SAME_PLACE_AGREEMENT = 0.55
+MIN_OVERLAP = 0.2
+# Pyramid level at which pictures are compared: fine enough to tell places apart, and coarse enough
+# for noise to average out.
+COMPARISON_LEVEL = 2
+WINDOW_SIDE = 7  # px of that level: side of the windows whose correlation is taken
+# A window is flat whose variance is not well over this share of the picture's variance plus this
+# multiple of its noise's.
+FLAT_VARIANCE_SHARE = 0.01
+FLAT_NOISE_FACTOR = 4
+MIN_WINDOW_SEEN = 0.6  # share of a window's pixels that must be seen
+LEVELS = 4  # of the pyramid: full size, then halved each time
+Schedule = tuple[tuple[int, int], ...]
+"""Pairs of a pyramid level (0: full size) and how many iterations are done there, in order."""
+FIRST_GUESS_SCHEDULE: Schedule = ((3, 12), (2, 6))  # refines the pose of a coarse method
+# By level: least deviation of the residuals, in deviations of the goal's grey levels.
+MIN_RESIDUAL_SCALE = (0.05, 0.1, 0.2, 0.3)
+# By level: least damping. A turn and a shift that look alike at a coarse level are left to the
+# finer ones.
+MIN_DAMPING = (1e-9, 1e-4, 1e-3, 1e-2)
 
 
 @dataclass(frozen=True)
 class Views:
-    """What the cameras see, at every level, and the deviation of its noise in grey levels (B,
-    1).
-    """
+    """Pictures at every level of the pyramid, and the deviation of their noise in grey levels."""
 
     levels: list[Float[Tensor, "b 1 _ _"]]
     noise: Float[Tensor, "b 1"]
 
 
-class Evidence(NamedTuple):
-    """How far a view and a goal show the same, 0 to 1; how far they could, for the view's noise;
-    the share of the goal that is seen.
+class Comparison(NamedTuple):
+    """How well views, warped to their goals, agree with them.
+
+    agreement: mean local correlation, up to 1. attainable: what the view's noise leaves of it at
+    the right pose. seen: share of the goal's pixels that the view shows.
     """
 
     agreement: Float[Tensor, " r"]
@@ -71,18 +72,18 @@ class Evidence(NamedTuple):
 
 
 def resize(images: Float[Tensor, "b c h w"], camera: Camera) -> Float[Tensor, "b c h2 w2"]:
-    """Area-resize images to the size of `camera`."""
+    """The pictures resized (area) to the size of `camera`; the same tensor where they have it."""
     if images.shape[-2:] == (camera.height, camera.width):
         return images
     return torch.nn.functional.interpolate(images, (camera.height, camera.width), mode="area")
 
 
 class Registration:
-    """Registers pictures of one camera to G goals (1 for all, or one each).
+    """Registers pictures of one camera to G goals (1 for all runs, or one each).
 
-    plane: (G, 4) [n, d] of the goal's plane in the goal's frame, `n . p = d` [m]; `fronto` gives
-    one facing the camera.
-    goal_camera: the camera of the goal pictures, where it is another than the one registered.
+    goal: grey levels in [0, 1], NaN where nothing is seen. plane: [n, d] of the goal's plane in the
+    goal's frame, `n . p = d` [m]; `fronto` gives one facing the camera. goal_camera: the camera of
+    the goal pictures, where it is another than the one registered.
     """
 
     def __init__(
@@ -92,81 +93,74 @@ class Registration:
         plane: Float[Tensor, "g 4"],
         goal_camera: Camera | None = None,
     ) -> None:
-        goal_camera = goal_camera or camera
-        self.plane, noise = plane.double(), _noise(goal)
+        plane, noise = plane.double(), _noise(goal)
         self.cameras = [_halved(camera, i) for i in range(LEVELS)]
-        goal_cameras = [_halved(goal_camera, i) for i in range(LEVELS)]
+        goal_cameras = [_halved(goal_camera or camera, i) for i in range(LEVELS)]
         self.levels = [
-            Goals.of(small, resize(goal, small), self.plane, noise / 2**i)
+            Goals.of(small, resize(goal, small), plane, noise / 2**i)
             for i, small in enumerate(goal_cameras)
         ]
 
-    def select_runs(self, index: Tensor) -> None:
-        """Go on with these goals alone (nothing to do where all runs share one)."""
+    @property
+    def plane(self) -> Float[Tensor, "g 4"]:
+        """[n, d] of each goal's plane in the goal's frame, float64."""
+        return self.levels[0].plane
+
+    def select_runs(self, index: Int64[Tensor, " r"]) -> None:
+        """Keep the goals of these runs alone; one goal that serves all runs stays."""
         self.levels = [level.pick(index) for level in self.levels]
-        if len(self.plane) > 1:
-            self.plane = self.plane[index]
 
     def views(self, images: Float[Tensor, "b 1 h w"]) -> Views:
-        """Pictures of the camera made ready for `refine` and `agreement`."""
+        """Pictures of the camera made ready for `refine` and `compare`."""
         return Views([marked(resize(images, camera)) for camera in self.cameras], _noise(images))
 
     def refine(
         self,
         views: Views,
         T_goal_cam: Float[Tensor, "r 4 4"],
-        schedule: tuple[tuple[int, int], ...],
-        runs: Tensor,
+        schedule: Schedule,
+        runs: Int64[Tensor, " r"],
     ) -> Float[Tensor, "r 4 4"]:
-        """Refine poses by (level, iterations) after (level, iterations); `runs` (r,) names the
-        view, and the goal, of each.
+        """Poses refined at each level of the schedule in turn; `runs` names the view, and the goal,
+        of each pose.
 
-        Gain and bias are first judged at the first level named: where there is noise, (2, 0) before
-        finer ones.
+        Gain and bias are first estimated at the first level: where there is noise, let (2, 0) come
+        before finer levels.
         """
         T, gain_bias = T_goal_cam.double(), None
         for level, iterations in schedule:
-            T, gain_bias = self._align(views, T, level, iterations, runs, gain_bias)
-            gain_bias = gain_bias[
-                :, [0, 1, 0]
-            ]  # by now the pictures are better aligned than when the gain was first judged
+            pairs = self._pairs(views, level, runs)
+            T, gain_bias = align(pairs, T, iterations, MIN_DAMPING[level], gain_bias)
+            # The gain found here takes the place of the first one: by now the pictures are better
+            # aligned.
+            gain_bias = gain_bias[:, [0, 1, 0]]
         return T
 
-    def agreement(
-        self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor, level: int = EVIDENCE
-    ) -> Evidence:
-        """How far the view, warped by each pose, and the goal show the same."""
-        goals = self.levels[level].pick(runs)
-        Hs = homographies(T_goal_cam, self._planes(runs), self.cameras[level], goals.camera)
-        warped, valid = warp(rows(views.levels[level], runs), Hs, goals)
-        noises = (goals.noise, views.noise[runs] / 2**level)
-        return Evidence(*_local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2)))
-
-    def _align(
+    def compare(
         self,
         views: Views,
-        T: Tensor,
-        level: int,
-        iterations: int,
-        runs: Tensor,
-        gain_bias: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """`align` at one level."""
+        T_goal_cam: Float[Tensor, "r 4 4"],
+        runs: Int64[Tensor, " r"],
+        level: int = COMPARISON_LEVEL,
+    ) -> Comparison:
+        """How well the views, warped by these poses, agree with the goals."""
         goals = self.levels[level].pick(runs)
-        floor = (FLOOR[level] * goals.spread).expand(len(T), 1)
-        pairs = Pairs.of(
-            rows(views.levels[level], runs), views.noise[runs] / 2**level, goals, floor
-        )
-        return align(
-            pairs, self.cameras[level], self._planes(runs), T, iterations, DAMPING[level], gain_bias
+        Hs = homographies(T_goal_cam, goals.plane, self.cameras[level], goals.camera)
+        warped, valid = warp(rows(views.levels[level], runs), Hs, goals)
+        noises = (goals.noise, views.noise[runs] / 2**level)
+        return Comparison(
+            *_local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2))
         )
 
-    def _planes(self, runs: Tensor) -> Float[Tensor, "#r 4"]:
-        return self.plane if len(self.plane) == 1 else self.plane[runs]
+    def _pairs(self, views: Views, level: int, runs: Int64[Tensor, " r"]) -> Pairs:
+        goals = self.levels[level].pick(runs)
+        floor = (MIN_RESIDUAL_SCALE[level] * goals.spread).expand(len(runs), 1)
+        images, noise = rows(views.levels[level], runs), views.noise[runs] / 2**level
+        return Pairs.of(images, self.cameras[level], noise, goals, floor)
 
 
 def fronto(depth: float) -> Float[Tensor, "1 4"]:
-    """The plane that faces the camera at `depth` [m]."""
+    """The plane [n, d] that faces the camera at `depth` [m]."""
     return torch.tensor([[0.0, 0.0, 1.0, depth]], dtype=torch.float64)
 
 
@@ -175,43 +169,43 @@ def _halved(camera: Camera, times: int) -> Camera:
 
 
 def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:
-    """Deviation of the noise, from what a plane through 3 x 3 pixels does not explain (after
-    Immerkaer 1996), by its median.
+    """Deviation of each picture's noise, by the median of what a plane through 3 x 3 pixels does
+    not explain (after Immerkaer 1996).
     """
-    apart = max(1, math.isqrt(images[0].numel() // SUBSAMPLE))
+    apart = max(1, math.isqrt(images[0].numel() // SAMPLE_SIZE))
     bent = images[..., :-2:apart, :] - 2 * images[..., 1:-1:apart, :] + images[..., 2::apart, :]
-    rough = (bent[..., :-2:apart] - 2 * bent[..., 1:-1:apart] + bent[..., 2::apart]).abs().flatten(
-        1
-    ) / 6
+    bent = bent[..., :-2:apart] - 2 * bent[..., 1:-1:apart] + bent[..., 2::apart]
+    rough = bent.abs().flatten(1) / 6
     return 1.4826 * rough.nanmedian(1, keepdim=True).values.clamp(min=1e-4)
 
 
 def _local_correlation(
-    goal: Tensor, warped: Tensor, valid: Tensor, noises: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Mean correlation of the pictures (b, h, w) over small windows, counted as far as one of the
-    two is not flat there.
+    goal: Float[Tensor, "#b h w"],
+    warped: Float[Tensor, "b h w"],
+    valid: Float[Tensor, "b h w"],
+    noises: tuple[Float[Tensor, "#b 1"], Float[Tensor, "b 1"]],
+) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    """Mean correlation of the two pictures over small windows, weighted by how little flat the less
+    flat of the two is; and what noise leaves of it between the second picture and its own truth.
 
-    And what it would be between the second and its own truth, without noise.
-
-    `noises` (b, 1) are the deviations of theirs. What covers a part spoils its windows and no more.
-    A correlation of the whole would believe any two pictures that are bright on the same side.
+    noises: deviations of the pictures' noise. A cover changes its own windows only. (One
+    correlation of the whole pictures would match any two that are bright on the same side.)
     """
 
     def flat(values: Tensor, noise: Tensor) -> Tensor:
         centre = values.sum((1, 2), keepdim=True) / total
+        variance = values.square().sum((1, 2), keepdim=True) / total - centre.square()
         return (
-            FLAT
-            * (values.square().sum((1, 2), keepdim=True) / total - centre.square()).clamp(min=1e-9)
-            + NOISY * noise.square()[:, :, None]
+            FLAT_VARIANCE_SHARE * variance.clamp(min=1e-9)
+            + FLAT_NOISE_FACTOR * noise.square()[:, :, None]
         )
 
     total = valid.sum((1, 2), keepdim=True).clamp(min=1)
     a, b = goal * valid, warped * valid
     share, *means = torch.nn.functional.avg_pool2d(
-        torch.stack([valid, a, b, a * a, b * b, a * b]), WINDOW, WINDOW // 2
+        torch.stack([valid, a, b, a * a, b * b, a * b]), WINDOW_SIDE, WINDOW_SIDE // 2
     )
-    used, share = (share > 0.6).float(), share.clamp(min=1e-6)
+    used, share = (share > MIN_WINDOW_SEEN).float(), share.clamp(min=1e-6)
     mean_a, mean_b, aa, bb, ab = (mean / share for mean in means)
     aa, bb, ab = aa - mean_a.square(), bb - mean_b.square(), ab - mean_a * mean_b
     flat_a, flat_b = flat(a, noises[0]), flat(b, noises[1])

@@ -1,12 +1,13 @@
 """Every method by name: `build("sift+dvs", camera, depth)` makes its controller.
 
-A name is `coarse[-k][+refinement]`: a coarse method of METHODS; how many numbers it takes, where it
-takes one (`dct-20`, `mlvs-50`); and a refinement of REFINEMENTS that takes over near the goal.
-`dvs` refines on grey levels, `edges` on the edges of a goal with depth.
+A name is `coarse[-k][+refinement]`. coarse: a method of METHODS. k: a number, for those that have
+one (`dct-20`: coefficients, `mlvs-50`: neighbours). refinement: one of REFINEMENTS, which takes
+over near the goal: `dvs` refines on grey levels, `edges` on the edges of a goal with depth.
 
-A new method is one file and one line here, or stays outside: an entry point of the group
-`deepservo.methods`, or `mine.py:Mine` where `servo` and `bench` take a name. It is called with the
-camera, and with those of `depth`, `model`, `k` and `refined` that it takes.
+A new method is one file and one line here, or is outside of this package: an entry point of the
+group `deepservo.methods`, or `mine.py:Mine` where `servo` and `bench` take a name. It is called
+with the camera, and with those of `depth`, `model`, `k` and `refined` that are among its
+parameters.
 """
 
 import functools
@@ -35,7 +36,7 @@ from deepservo.methods.coarse_to_fine import CoarseToFine, ZeroVelocity
 from deepservo.methods.dfbvs import FeatureServo, depth_map
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
 from deepservo.methods.keypoint import HomographyServo, PointServo
-from deepservo.methods.mlvs import MetricServo
+from deepservo.methods.mlvs import MetricServo, Neighbours
 from deepservo.methods.model_based import EdgeServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.methods.siamese_se3 import SiameseServo
@@ -50,11 +51,12 @@ __all__ = [
     "build", "check_method", "discover", "names", "parsed", "plug_in", "trained_as",
 ]  # fmt: skip
 Depth = float | Float[np.ndarray, "h w"]
+"""Z [m] from the camera to the goal's scene: one number, or of each pixel."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A method's name in its parts."""
+    """The parts of a method's name `coarse[-k][+refinement]`."""
 
     coarse: str
     k: int | None = None
@@ -102,7 +104,11 @@ def _aevs(
 
 def _mlvs(camera: Camera, model: Any = None, k: int | None = None) -> Controller:
     return MetricServo(
-        camera, _trained("mlvs", camera, model), model.distance, model.scene, neighbours=k
+        camera,
+        _trained("mlvs", camera, model),
+        model.distance,
+        model.scene,
+        neighbours=None if k is None else Neighbours(k),
     )
 
 
@@ -142,8 +148,9 @@ def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> 
 
 
 class _Methods(dict[str, Callable[..., Controller]]):
-    """By a composed or numbered name too, such as METHODS["sift+dvs"]; InputError where there is
-    none.
+    """Composed and numbered names are found too, such as METHODS["sift+dvs"].
+
+    Raises InputError, with the nearest names, where there is no such method.
     """
 
     def __missing__(self, name: str) -> Callable[..., Controller]:
@@ -180,15 +187,15 @@ REFINEMENTS: dict[str, Callable[[Controller, Any], Controller]] = {
     "edges": lambda coarse, depth: EdgeServo(coarse, depth_map(coarse.camera, depth)),
 }
 REFINED = {
-    "auto": "refines on grey levels as it is",
+    "auto": "refines on grey levels already",
     "photometric": "is a refinement itself",
-    "pbvs": "knows the true pose",
+    "pbvs": "has the true pose",
 }
 """Coarse methods that take no refinement, and why."""
 WHOLE_PICTURE = frozenset(
     {"dvs", "dct", "pca", "cnn", "aevs", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs"}
 )
-"""Those that torch alone computes, and so run wherever their scene and their network are."""
+"""Methods that torch alone computes, and that so run on the device of their scene and network."""
 _NAME = re.compile(r"(?P<coarse>.+?)(?:-(?P<k>\d+))?(?:\+(?P<refinement>\w+))?(?:-(?P<last>\d+))?")
 
 
@@ -208,8 +215,8 @@ def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> C
     `dfbvs` and `edges`. model: a `models.scene_model.Model` for the methods that are trained; for
     `pca` anything with a `scene`.
 
-    Raises InputError, with the names that there are, where there is none of that name, and where
-    model or camera do not go with it.
+    Raises InputError, with the nearest names, where there is no method of that name, and where the
+    model or the camera does not fit it.
     """
     if not isinstance(camera, Camera):
         raise InputError(
@@ -237,8 +244,9 @@ def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> C
 
 
 def check_method(name: str) -> Name:
-    """The parts of a name; InputError, with the nearest names, where there is no such method.
-    Brings in entry points where one has it.
+    """The parts of a method's name; entry points are loaded where it is none of METHODS.
+
+    Raises InputError, with the nearest names, where there is no such method.
     """
     parts = parsed(name)
     if parts.coarse not in METHODS:
@@ -258,7 +266,7 @@ def check_method(name: str) -> Name:
 
 
 def names() -> Iterator[str]:
-    """Of all methods, each alone and with each refinement that it takes."""
+    """The names of all methods, each alone and with each refinement that it takes."""
     for coarse in METHODS:
         yield coarse
         yield from (f"{coarse}+{refinement}" for refinement in REFINEMENTS if coarse not in REFINED)
@@ -269,19 +277,21 @@ def _numbered() -> list[str]:
 
 
 def trained_as(name: str) -> str | None:
-    """What a model must be trained as to serve this method: `mlvs` for `mlvs+dvs` and `mlvs-50`;
-    None where it needs no training.
+    """The method that a model must be trained for, to be used by this one; None where it needs
+    none.
+
+    For `mlvs+dvs` and `mlvs-50` it is `mlvs`.
     """
     coarse = parsed(name).coarse
     return coarse if coarse in NETS else None
 
 
 def plug_in(name: str) -> str:
-    """The name by which a method is known from now on: of `mine.py:Mine`, also with a refinement
-    behind, `Mine`; of others their own.
+    """Add a method of `mine.py:Mine` to METHODS, and return its name: `Mine`, `Mine+dvs` for
+    `mine.py:Mine+dvs`. Any other name is returned unchanged.
 
-    Runs the file. Raises InputError where there is no such file, or in it no such class or
-    function, or where `Mine` is a name already.
+    Runs the file. Raises InputError where there is no such file, where it fails, where it has no
+    such class or function, or where `Mine` is a method's name already.
     """
     found = re.fullmatch(r"(?P<file>.+\.py):(?P<thing>\w+)(?P<more>.*)", name)
     if found is None:
@@ -313,7 +323,7 @@ def plug_in(name: str) -> str:
 
 
 def discover() -> None:
-    """Methods of other installed packages; one that has a name already does not replace it."""
+    """Add the methods of other installed packages; a name that is there already stays."""
     for entry in entry_points(group="deepservo.methods"):
         if entry.name not in METHODS:
             METHODS[entry.name] = entry.load()

@@ -1,4 +1,6 @@
-"""What every method is: a Controller."""
+"""What every method is: a Controller, for one picture at a time a SingleController, or a
+Refinement of another method.
+"""
 
 import copy
 from typing import Any
@@ -13,21 +15,27 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError, check_positive
 from deepservo.images.pictures import as_images
 
+# Of both refinements, photometric and by edges:
+MAX_MISSES = 3  # pictures in a row without agreement, after which the coarse method steers again
+REVIEW_INTERVAL = 5  # steps from one search for a better pose to the next
+MIN_AGREEMENT_GAIN = 0.02  # agreement by which another pose must be better to replace a tracked one
+
 
 class Controller:
-    """Steers one camera, or B at once, home to a goal picture.
+    """Steers one camera, or B at once, to where a goal picture was taken.
 
     A method overrides `_set_goal` and `_velocity`; both get float32 images (B, 1, H, W) of
-    `camera`, or (B, 3, H, W) with `colour`. What it remembers of each run stands in `state`,
-    tensors whose first axis is the run (or of length 1, shared by all), so that finished runs can
-    be dropped by `select_runs`.
+    `camera` in [0, 1], or (B, 3, H, W) with `colour`, NaN where a pixel shows nothing. What it
+    remembers of each run is in `state`: tensors whose first axis is the run (or of length 1, shared
+    by all runs), so that `select_runs` can drop finished runs.
     """
 
     gain: float = 0.1
+    """Per second."""
     dt: float = 1.0
     """Seconds from one picture to the next; the loop sets it."""
     colour: bool = False
-    """Whether it looks at colours, and not at grey levels."""
+    """Whether the method takes pictures in colour, and not grey levels."""
     max_steps: int = 300
     """Steps a run may take by the published rules (benchmarks)."""
 
@@ -35,12 +43,11 @@ class Controller:
         self.camera = camera
         self.state: dict[str, Tensor] = {}
         self.goal_count = 0  # one for all runs, or one each; none before set_goal
-        self.gain_dt = 1.0  # seconds between the pictures that the gain is for
+        self.gain_dt = 1.0  # seconds from one picture to the next that the gain is scaled for
 
     @torch.no_grad()
     def set_goal(self, image: object) -> None:
-        """The picture to come home to: (B, C, H, W) or (1, C, H, W) in [0, 1], or (H, W[, C])
-        uint8.
+        """The goal picture: (B, C, H, W) or (1, C, H, W) in [0, 1], or (H, W[, C]) uint8.
 
         Raises InputError when its size is not the camera's or it is no picture.
         """
@@ -50,11 +57,11 @@ class Controller:
 
     @torch.no_grad()
     def velocity(self, image: object) -> Float[Tensor, "b 6"]:
-        """`v_cam` [m/s, rad/s] in the camera frame, float64, for what the camera sees now (formats
-        as in set_goal).
+        """`v_cam` [m/s, rad/s] in the camera frame, float64, for the camera's picture now.
 
-        Raises InputError before `set_goal`, where the method needs it; for a picture that does not
-        fit the camera or the number of goals; and where the gain is no positive number.
+        The picture's formats are those of `set_goal`. Raises InputError before `set_goal`, where
+        the method needs it; for a picture that does not fit the camera or the number of goals; and
+        where the gain is no positive number.
         """
         images = as_images(image, self.camera, "the camera's picture", self.colour)
         if self.goal_count not in (0, 1, len(images)):
@@ -65,10 +72,8 @@ class Controller:
         check_positive("the gain", self.gain, "per second")
         try:
             return self._velocity(images)
-        except (
-            AttributeError,
-            KeyError,
-        ) as error:  # what _set_goal remembers; a method that needs no goal goes on
+        except (AttributeError, KeyError) as error:
+            # What _set_goal would have remembered is missing; a method that needs no goal goes on.
             if self.goal_count:
                 raise
             raise InputError(
@@ -76,32 +81,32 @@ class Controller:
             ) from error
 
     def scale_gain(self, dt: float) -> None:
-        """Make the gain one a second for pictures dt seconds apart: the same share of the way from
-        one to the next as when dt was 1.
+        """Scale the gain for pictures dt seconds apart: each step then is the same share of the way
+        as with dt = 1 s.
 
-        Told the same dt again, it changes nothing. InputError where dt is no positive number.
+        A second call with the same dt changes nothing. InputError where dt is no positive number.
         """
         check_positive("dt", dt, "of seconds")
         self.gain *= self.gain_dt / dt
         self.gain_dt = dt
 
     def select_runs(self, index: Tensor) -> None:
-        """Go on with these runs alone."""
+        """Keep these runs alone: their numbers (r,) among those steered so far."""
         if self.goal_count > 1:
             self.goal_count = len(index)
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
 
     def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
-        """`velocity` for some of n runs, for what their cameras see now; the others' state is not
-        touched.
+        """`velocity` of the runs `index` (k,) among n, for their cameras' pictures (k, C, H, W).
+
+        The other runs' state is not touched.
         """
         part = copy.copy(self)
         part.select_runs(index)
         v_cam = part.velocity(image)
         for name, values in part.state.items():
-            if values is not self.state.get(
-                name
-            ):  # what is remembered for the first time is 0 for the others
+            if values is not self.state.get(name):
+                # What is remembered for the first time is 0 for the other runs.
                 before = self.state.get(name, torch.zeros_like(values[:1]))
                 self.state[name] = before.expand(n, *values.shape[1:]).clone()
                 self.state[name][index] = values
@@ -110,28 +115,29 @@ class Controller:
     def reference_goal(
         self, goal: Float[Tensor, "g 1 h w"]
     ) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
-        """What is at the goals' poses, as a method knows it that knows the scene: pictures no worse
-        than `goal`, and the plane.
+        """Better goal pictures, and the goals' planes, of a method that has learned the scene.
 
-        Planes [n, d] are in each goal's frame, `n . p = d` [m]. None where the method knows no more
-        than the caller.
+        Planes [n, d] are in each goal's frame, `n . p = d` [m]. None where the method has no model
+        of the scene.
         """
         return None
 
     def pose_consistency(
         self, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor
     ) -> Int[Tensor, " r"]:
-        """Whether what it saw last tells that these poses of `runs` (r,) are right: 1, that they
-        are wrong: -1, or neither: 0.
+        """Whether the last picture's measurements confirm these poses of `runs` (r,), 1, reject
+        them, -1, or decide neither, 0.
         """
         return torch.zeros(len(runs), dtype=torch.int64)
 
     def is_refining(self, n: int) -> Tensor:
-        """(n,) int8: 1 for runs in a photometric finish, 0 for the others."""
+        """(n,) int8: 1 for runs that a refinement steers, 0 for the others."""
         return torch.zeros(n, dtype=torch.int8)
 
     def status(self, n: int) -> list[str]:
-        """A few words a run on what the controller believes; empty when it has nothing to say."""
+        """A few words on each of n runs, such as how many matches agree; empty where there are
+        none.
+        """
         return [""] * n
 
     def __getattr__(self, name: str) -> Any:
@@ -145,11 +151,11 @@ class Controller:
 
 
 class SingleController(Controller):
-    """A method that looks at one picture at a time, for one camera, and remembers whatever it likes
-    in itself.
+    """A method for one camera and one picture at a time, which keeps its state in its own
+    attributes.
 
     A method overrides `start` and `step`. Where B cameras are steered at once, each run has a copy
-    of its own, made as the run begins; networks are shared.
+    of the controller, made as the run begins; networks and tensors are shared.
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -157,24 +163,23 @@ class SingleController(Controller):
         self._runs: list[SingleController] = []
 
     def start(self, goal: Float[np.ndarray, "h w *c"]) -> None:
-        """A run begins: its goal picture, (h, w) grey or, with `colour`, (h, w, 3), float32 in [0,
-        1], NaN where nothing is seen.
+        """Begin a run with its goal picture, (h, w) grey or, with `colour`, (h, w, 3).
+
+        It is float32 in [0, 1], NaN where nothing is seen.
         """
         raise NotImplementedError
 
     def step(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "6"]:
-        """`v_cam` [m/s, rad/s] for what the camera sees now, a picture as in `start`."""
+        """`v_cam` [m/s, rad/s] in the camera frame for the camera's picture now, as in `start`."""
         raise NotImplementedError
 
     def select_runs(self, index: Tensor) -> None:
-        """Go on with these runs alone."""
+        """Keep these runs alone."""
         super().select_runs(index)
         self._runs = [self._runs[i] for i in index.tolist()] if self._runs else []
 
     def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
-        """`velocity` for some of n runs, for what their cameras see now; the others' copies are not
-        touched.
-        """
+        """`velocity` of the runs `index` among n; the other runs' copies are not touched."""
         self._begin(n)
         some = copy.copy(self)
         some._runs = self._runs
@@ -199,7 +204,7 @@ class SingleController(Controller):
         return torch.stack(found)
 
     def _begin(self, n: int) -> None:
-        """A copy for each run, where there are none yet."""
+        """Make a copy for each of n runs, where there are none yet."""
         if self._runs:
             return
         shared = {
@@ -223,8 +228,8 @@ def _as_array(picture: Float[Tensor, "c h w"]) -> Float[np.ndarray, "h w *c"]:
 
 
 class Refinement(Controller):
-    """A method that takes over from a `coarse` one, run by run: `state["tracking"]` tells where its
-    own pose steers.
+    """A method that takes over from a `coarse` one, run by run: where `state["tracking"]` is set
+    its own pose steers.
     """
 
     def __init__(self, coarse: Controller, gain: float) -> None:
@@ -233,7 +238,7 @@ class Refinement(Controller):
 
     @property
     def gain(self) -> float:  # type: ignore[override]
-        """Of the refinement, per second. Set, it is the coarse method's too."""
+        """The refinement's, per second. Setting it sets the coarse method's too."""
         return self.own_gain
 
     @gain.setter
@@ -242,7 +247,7 @@ class Refinement(Controller):
 
     @property
     def dt(self) -> float:  # type: ignore[override]
-        """Seconds from one picture to the next, for both stages."""
+        """Seconds from one picture to the next, for both methods."""
         return self.coarse.dt
 
     @dt.setter
@@ -250,17 +255,17 @@ class Refinement(Controller):
         self.coarse.dt = value
 
     def scale_gain(self, dt: float) -> None:
-        """Each stage's own gain."""
+        """Scale the gain of either method for pictures dt seconds apart."""
         check_positive("dt", dt, "of seconds")
         self.own_gain *= self.gain_dt / dt
         self.gain_dt = dt
         self.coarse.scale_gain(dt)
 
     def select_runs(self, index: Tensor) -> None:
-        """Go on with these runs alone, here and in the coarse method."""
+        """Keep these runs alone, here and in the coarse method."""
         super().select_runs(index)
         self.coarse.select_runs(index)
 
     def is_refining(self, n: int) -> Tensor:
-        """1 where the finish steers."""
+        """(n,) int8: 1 where the refinement steers."""
         return self.state["tracking"].expand(n).to(torch.int8)

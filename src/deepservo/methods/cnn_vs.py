@@ -49,10 +49,10 @@ class PoseServo(Located):
 
     def _set_goal(self, goal: Tensor) -> None:
         super()._set_goal(goal)
-        self.state["goal"], self.gaps = goal, has_unseen(goal)
+        self.state["goal"], self.goal_has_unseen = goal, has_unseen(goal)
 
     def _velocity(self, image: Tensor) -> Tensor:
-        if self.map is None and (self.gaps or has_unseen(image)):
+        if self.map is None and (self.goal_has_unseen or has_unseen(image)):
             image, goal = completed(image, self.state["goal"])
             self.state["T_world_goal"] = self.predict_goal(goal)
         return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ self.locate(image), self.gain)

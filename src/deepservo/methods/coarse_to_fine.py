@@ -1,39 +1,55 @@
-"""Coarse to fine: a coarse method brings the camera near, photometric registration brings it home.
+"""Coarse to fine: a coarse method brings the camera near the goal, photometric registration
+refines.
 
-Evidence decides, run by run and step by step. What the coarse method believes (the pose that its
-velocity answers) is the guess that registration starts from; when the warped picture then agrees
-with the goal's, the pose is trusted and steers. While it agrees it follows from step to step; when
-it stops agreeing, the coarse method steers again.
+At every step, and for every run alone, the agreement of the two pictures decides which of the two
+steers. The pose that explains the coarse method's velocity is the guess that registration starts
+from. Where the picture, warped by the registered pose, agrees with the goal's, that pose steers and
+is tracked from step to step. When it stops agreeing, the coarse method steers again.
 """
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo import control
-from deepservo.features.registration import ACQUIRE, AGREE, OVERLAP, Registration, Views, fronto
+from deepservo.features.registration import (
+    FIRST_GUESS_SCHEDULE,
+    MIN_OVERLAP,
+    SAME_PLACE_AGREEMENT,
+    Registration,
+    Schedule,
+    Views,
+    fronto,
+)
 from deepservo.geometry import se3
 from deepservo.images.pictures import grey
-from deepservo.methods.base import Controller, Refinement
+from deepservo.methods.base import (
+    MAX_MISSES,
+    MIN_AGREEMENT_GAIN,
+    REVIEW_INTERVAL,
+    Controller,
+    Refinement,
+)
 from deepservo.methods.direct import one_depth
 
-HOLD = 0.45  # agreement above which a pose that is trusted goes on being trusted
-WITNESSED = 0.3  # the same for both where the coarse method speaks for the pose
-NEARBY = (
-    (2, 8),
-)  # (level, iterations): what ACQUIRE begins with is too coarse where much is covered
-SURE = 0.8  # agreement above which no other pose is looked for
-BETTER = 0.02  # agreement by which another pose must be better
-REVIEW = 5  # steps from one look for a better pose to the next
-PATIENCE = 3  # steps without agreement before the coarse method steers again
-NEAR = 0.005  # of the depth: when closer than this, register at full size too
+AGREEMENT_TO_KEEP_TRACKING = 0.45  # a tracked pose goes on steering above this agreement
+AGREEMENT_IF_CONFIRMED = 0.3  # in the place of both where the keypoints confirm the pose
+AGREEMENT_NOT_REVIEWED = 0.8  # above this agreement no better pose is looked for
+# Refines a guess that is near already, where FIRST_GUESS_SCHEDULE begins too coarse: where much of
+# a picture is covered.
+NEAR_GUESS_SCHEDULE: Schedule = ((2, 8),)
+TRACKING_SCHEDULE: Schedule = ((2, 3), (1, 3))
+FULL_SIZE_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
+FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is registered at full size
 
 
 class CoarseToFine(Refinement):
     """`coarse`, then photometric registration on a plane `depth` [m] before the goal; PBVS on the
     registered pose.
 
-    `coarse` is any controller; what it sees in colour, the registration sees in grey. Where it
-    knows the goal's plane and a cleaner picture of it (`reference_goal`), those are used.
+    `coarse` is any controller; what it sees in colour, the registration sees in grey. The goal's
+    plane, and a cleaner picture of it, are the coarse method's where it has them
+    (`reference_goal`). Raises InputError where depth is no positive number.
     """
 
     def __init__(self, coarse: Controller, depth: float = 0.6, gain: float = 0.1) -> None:
@@ -42,10 +58,8 @@ class CoarseToFine(Refinement):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
-        picture, plane = self.coarse.reference_goal(goal) or (
-            grey(goal),
-            fronto(self.depth).expand(len(goal), 4),
-        )
+        facing = fronto(self.depth).expand(len(goal), 4)
+        picture, plane = self.coarse.reference_goal(goal) or (grey(goal), facing)
         self.registration = Registration(self.camera, picture, plane)
 
     def _start(self, n: int) -> None:
@@ -61,38 +75,40 @@ class CoarseToFine(Refinement):
         }
 
     def select_runs(self, index: Tensor) -> None:
-        """Go on with these runs alone, here, in the coarse method and in the registration."""
+        """Keep these runs alone, here, in the coarse method and in the registration."""
         super().select_runs(index)
         self.registration.select_runs(index)
 
     def status(self, n: int) -> list[str]:
-        """Which stage steers, the agreement that it goes by, and what the coarse method says."""
+        """Which of the two methods steers, the agreement of the pictures, and the coarse method's
+        status.
+        """
         state = zip(
             self.state["tracking"].tolist(),
             self.state["agreement"].tolist(),
             self.coarse.status(n),
             strict=True,
         )
-        stages = ("steered by the coarse method", "in the photometric finish")
+        names = ("coarse method", "photometric refinement")
         return [
-            f"{stages[trusted]}, agreement {agreement:.2f}{', ' * bool(more)}{more}"
-            for trusted, agreement, more in state
+            f"{names[tracking]}, agreement {agreement:.2f}{', ' * bool(more)}{more}"
+            for tracking, agreement, more in state
         ]
 
     def _velocity(self, image: Tensor) -> Tensor:
         if not self.state:
             self._start(len(image))
         state, views = self.state, self.registration.views(grey(image))
-        guess = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
+        predicted = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
         if state["tracking"].any():
-            self._follow(views, guess, state["tracking"].nonzero().flatten())
+            self._track(views, predicted, state["tracking"].nonzero().flatten())
         self.step += 1
-        doubted = ~state["tracking"]
-        if self.step % REVIEW == 0:
-            doubted |= state["agreement"] < SURE
+        reviewed = ~state["tracking"]
+        if self.step % REVIEW_INTERVAL == 0:
+            reviewed |= state["agreement"] < AGREEMENT_NOT_REVIEWED
         v_coarse = state["v_cam"].clone()
-        if doubted.any():
-            runs = doubted.nonzero().flatten()
+        if reviewed.any():
+            runs = reviewed.nonzero().flatten()
             v_coarse[runs] = self.coarse.velocity_of(image[runs], runs, len(image))
             self._acquire(views, control.pose_of_pbvs(v_coarse[runs], self.coarse.gain), runs)
         v_cam = torch.where(
@@ -101,71 +117,86 @@ class CoarseToFine(Refinement):
         state["v_cam"] = v_cam
         return v_cam
 
-    def _follow(self, views: Views, guess: Tensor, runs: Tensor) -> None:
-        """Refine the trusted runs from where they should be by now; a few misses are forgiven, at
-        the predicted pose.
+    def _track(
+        self, views: Views, predicted: Float[Tensor, "b 4 4"], runs: Int64[Tensor, " r"]
+    ) -> None:
+        """Refine the tracked runs from their predicted poses.
+
+        Where the pictures do not agree, the predicted pose steers on, for MAX_MISSES steps at most.
         """
-        state, T = self.state, guess[runs]
-        near = (
-            T[:, :3, 3].norm(dim=1) < NEAR * self.registration.plane[:, 3].expand(len(guess))[runs]
-        )
-        for part, schedule in ((near, ((2, 0), (1, 2), (0, 1))), (~near, ((2, 3), (1, 3)))):
+        state, T = self.state, predicted[runs]
+        depth = self.registration.plane[:, 3].expand(len(predicted))[runs]
+        near = T[:, :3, 3].norm(dim=1) < FULL_SIZE_DISTANCE * depth
+        for part, schedule in ((near, FULL_SIZE_SCHEDULE), (~near, TRACKING_SCHEDULE)):
             if part.any():
                 T[part] = self.registration.refine(views, T[part], schedule, runs[part])
-        agreement, agree = self._agree(
-            views, T, runs, torch.where(state["keypoints_confirm"][runs], WITNESSED, HOLD)
+        least = torch.where(
+            state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
         )
-        state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, guess[runs])
+        agreement, agree = self._agree(views, T, runs, least)
+        state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, predicted[runs])
         state["agreement"][runs] = agreement
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
-        state["tracking"][runs] = state["misses"][runs] < PATIENCE
+        state["tracking"][runs] = state["misses"][runs] < MAX_MISSES
 
-    def _acquire(self, views: Views, coarse: Tensor, runs: Tensor) -> None:
-        """Try to register runs from the coarse method's pose; a run that is trusted already goes
-        over to a better match.
+    def _acquire(
+        self, views: Views, guess: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]
+    ) -> None:
+        """Register runs from the coarse method's poses, and track those that agree.
 
-        One whose pose the coarse method knows to be wrong is trusted no longer, unless the pictures
-        agree beyond doubt.
+        A run that is tracked already goes over to a pose that agrees more. Where the coarse
+        method's keypoints reject its pose, it stays tracked only if the pictures agree by more than
+        AGREEMENT_NOT_REVIEWED.
         """
         state = self.state
-        T = self._registered(views, coarse, runs)
-        witness = self.coarse.pose_consistency(T, runs)
-        held = state["tracking"][runs]
-        state["keypoints_reject"][runs] |= held & (
+        T = self._registered(views, guess, runs)
+        consistency = self.coarse.pose_consistency(T, runs)
+        tracked = state["tracking"][runs]
+        state["keypoints_reject"][runs] |= tracked & (
             self.coarse.pose_consistency(state["T_goal_cam"][runs], runs) < 0
         )
-        refuted = state["keypoints_reject"][runs]
-        agreement, agree = self._agree(
-            views, T, runs, torch.where(refuted, SURE, torch.where(witness > 0, WITNESSED, AGREE))
-        )
-        agree &= witness >= 0
-        take = ~held | refuted | (agree & (agreement > state["agreement"][runs] + BETTER))
-        runs = runs[take]
-        state["T_goal_cam"][runs], state["agreement"][runs] = T[take], agreement[take]
-        state["tracking"][runs], state["misses"][runs] = agree[take], 0
-        state["keypoints_confirm"][runs] = witness[take] > 0
+        rejected = state["keypoints_reject"][runs]
+        least = torch.where(consistency > 0, AGREEMENT_IF_CONFIRMED, SAME_PLACE_AGREEMENT)
+        least = torch.where(rejected, AGREEMENT_NOT_REVIEWED, least)
+        agreement, agree = self._agree(views, T, runs, least)
+        agree &= consistency >= 0
+        better = agree & (agreement > state["agreement"][runs] + MIN_AGREEMENT_GAIN)
+        taken = ~tracked | rejected | better
+        runs = runs[taken]
+        state["T_goal_cam"][runs], state["agreement"][runs] = T[taken], agreement[taken]
+        state["tracking"][runs], state["misses"][runs] = agree[taken], 0
+        state["keypoints_confirm"][runs] = consistency[taken] > 0
 
-    def _registered(self, views: Views, coarse: Tensor, runs: Tensor) -> Tensor:
-        """Poses refined from the coarse method's: from as far off as it may be, or from near by,
-        whichever agrees more.
-        """
+    def _registered(
+        self, views: Views, guess: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]
+    ) -> Float[Tensor, "r 4 4"]:
+        """The guesses refined in two ways, as far ones and as near ones: whichever agrees more."""
         far, near = (
-            self.registration.refine(views, coarse, schedule, runs)
-            for schedule in (ACQUIRE, NEARBY)
+            self.registration.refine(views, guess, schedule, runs)
+            for schedule in (FIRST_GUESS_SCHEDULE, NEAR_GUESS_SCHEDULE)
         )
         better = (
-            self.registration.agreement(views, near, runs).agreement
-            > self.registration.agreement(views, far, runs).agreement
+            self.registration.compare(views, near, runs).agreement
+            > self.registration.compare(views, far, runs).agreement
         )
         return torch.where(better[:, None, None], near, far)
 
-    def _agree(self, views: Views, T: Tensor, runs: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.registration.agreement(views, T, runs)
-        return found.agreement, (found.agreement > least) & (found.seen > OVERLAP)
+    def _agree(
+        self,
+        views: Views,
+        T_goal_cam: Float[Tensor, "r 4 4"],
+        runs: Int64[Tensor, " r"],
+        least: Float[Tensor, " r"],
+    ) -> tuple[Float[Tensor, " r"], Bool[Tensor, " r"]]:
+        """The agreement of the pictures at these poses, and whether it is over `least`, of enough
+        pixels.
+        """
+        found = self.registration.compare(views, T_goal_cam, runs)
+        return found.agreement, (found.agreement > least) & (found.seen > MIN_OVERLAP)
 
 
 class ZeroVelocity(Controller):
-    """Does not move: the coarse method of the photometric stage alone, which then starts from the
+    """Answers zero: the coarse method of `photometric`, whose registration so starts from the
     goal's own pose.
     """
 

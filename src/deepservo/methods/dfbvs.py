@@ -1,5 +1,5 @@
-"""DFBVS (Adrian et al., 2022): keypoints of a target picture, matched to the view's in each cycle,
-and image-based servoing on them.
+"""DFBVS (Adrian et al., 2022): keypoints of the goal picture are matched to the view's at every
+step, and image-based servoing moves the camera by the matches.
 """
 
 from dataclasses import dataclass
@@ -19,42 +19,34 @@ from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import interaction
 from deepservo.methods.base import Controller
 
-FEWEST = 8  # matches that must agree
-WITHIN = 2.0  # px: a match agrees with a pose when it is no farther off
-# px of mean error under which matches are tracked: those of a cycle were among those of the cycle
-# before
-TRACKED = 4.0
-WINDOW, MOVED = (
-    15,
-    3.0,
-    # px: what is compared about a tracked point, and how far it may be from where the detector has
-    # it
-)
-ABOUT, FAINT = (
-    6.0,
-    0.02,
-)  # px over which light is evened out before that; grey level: less contrast is noise
-BLURRED = WINDOW // 2 + round(
-    ABOUT
-)  # px: what is compared about a point is not as near as this to an unseen pixel
-EDGE = 2  # pixels inside the object's outline: on it, a point's depth may be the background's
+MIN_MATCHES = 8  # matches that must agree with one pose of the camera
+INLIER_DISTANCE = 2.0  # px: a match agrees with a pose when it is no farther from its place
+TRACKING_ERROR = 4.0  # px of mean error under which matches are tracked from step to step
+TRACKING_WINDOW = 15  # px: side of the window that is compared about a tracked point
+MAX_TRACKING_MOVE = 3.0  # px: a tracked point is dropped that is farther from the detector's place
+LIGHT_DEVIATION = 6.0  # px: deviation of the Gaussian over which light is evened out before that
+MIN_CONTRAST = 0.02  # grey level: less contrast is noise
+# px: no point is taken so near to an unseen pixel, whose surroundings are compared with the goal's.
+UNSEEN_MARGIN = TRACKING_WINDOW // 2 + round(LIGHT_DEVIATION)
+OUTLINE_MARGIN = 2  # px inside the object's outline, where a point's depth may be the background's
 
 
 @dataclass(frozen=True)
 class TargetPoints:
-    """Keypoints of a target picture: (n, 2) [px], their descriptors, how deep they lie (n,) [m],
-    and the picture, its light evened out.
+    """Keypoints of a goal picture [px], their descriptors and depths [m], and the picture, its
+    light evened out.
     """
 
-    px: np.ndarray
+    px: Float[np.ndarray, "n 2"]
     descriptors: np.ndarray
-    Z: np.ndarray
+    Z: Float[np.ndarray, " n"]
     picture: UInt8[np.ndarray, "h w"]
 
 
 def depth_map(camera: Camera, depth: float | Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Z [m] of each pixel of the goal picture; InputError where it is no map of the camera's size,
-    or nowhere a positive number.
+    """Z [m] of each pixel of the goal picture, from one number or a map.
+
+    Raises InputError where it is no map of the camera's size, or nowhere a positive number.
     """
     try:
         Z = np.asarray(depth, float)
@@ -74,18 +66,19 @@ def depth_map(camera: Camera, depth: float | Float[np.ndarray, "h w"]) -> Float[
 
 
 class FeatureServo(Controller):
-    """`v = -gain L*^+ (s - s*)`, `L* = L(s*, Z*)` of the target (Eq. 4), on matches that one pose
-    of the camera explains.
+    """`v = -gain L*^+ (s - s*)`, `L* = L(s*, Z*)` of the goal (Eq. 4), on matches that one pose of
+    the camera explains.
 
-    depth: Z [m] of the target picture, one for all or (h, w), not finite where there is no object:
-    only points on it are matched.
-    robust: reject outliers. track: near the goal, matches must have been matches in the cycle
-    before, as long as FEWEST are left, and are put where the view looks as the goal does about
-    them, to a fraction of a pixel (Lucas & Kanade): a detector is not that exact.
+    depth: Z [m] of the goal picture, one for all or (h, w), not finite where there is no object:
+    only points on it are matched. robust: reject outliers. track: near the goal only those points
+    are matched that were matched at the step before, as long as MIN_MATCHES are left, and each is
+    moved to where the view looks most like the goal, to a fraction of a pixel (Lucas & Kanade): a
+    detector is not that exact. `set_goal` raises InputError where too few keypoints are on the
+    object.
 
-    The paper rejects outliers by RANSAC, of what it does not say. Here: by MAGSAC, of the camera's
-    pose. With the target's depth known that excludes more than an epipolar constraint would, and
-    holds for flat objects too.
+    The paper rejects outliers by RANSAC, and does not say of which model. Here it is MAGSAC of the
+    camera's pose: with depth given, that excludes more than an epipolar constraint would, and works
+    with flat objects too.
     """
 
     def __init__(
@@ -94,30 +87,27 @@ class FeatureServo(Controller):
         detector: Detector,
         depth: float | Float[np.ndarray, "h w"] = 0.6,
         gain: float = 0.1,
+        *,
         robust: bool = True,
         track: bool = True,
     ) -> None:
         super().__init__(camera)
         self.detector, self.gain, self.robust, self.track = detector, gain, robust, track
         self.Z = depth_map(camera, depth)
-        there = np.isfinite(self.Z) & (self.Z > 0)
-        self.on_object = (
-            cv2.erode(
-                np.pad(there.astype(np.uint8), EDGE, mode="edge"), np.ones((2 * EDGE + 1,) * 2)
-            )[EDGE:-EDGE, EDGE:-EDGE]
-            > 0
-        )
+        object_px = (np.isfinite(self.Z) & (self.Z > 0)).astype(np.uint8)
+        m = OUTLINE_MARGIN
+        inner = cv2.erode(np.pad(object_px, m, mode="edge"), np.ones((2 * m + 1,) * 2))
+        self.on_object = inner[m:-m, m:-m] > 0
 
     def status(self, n: int) -> list[str]:
-        """How many matches agreed at the last picture, and how far off they were."""
-        counts, errors = (
-            self.state["agree"].expand(n).tolist(),
-            self.state["error_px"].expand(n).tolist(),
-        )
-        too_few = f"of the {FEWEST} needed; the camera holds still"
+        """How many matches agreed in the last picture, and their mean error."""
+        counts = self.state["agree"].expand(n).tolist()
+        errors = self.state["error_px"].expand(n).tolist()
         return [
-            f"{k} matches agree, {e:.2f} px off" if k >= FEWEST else f"{k} matches agree {too_few}"
-            for k, e in zip(counts, errors, strict=True)
+            f"{k} matches agree, {error:.2f} px off"
+            if k >= MIN_MATCHES
+            else f"{k} matches agree of the {MIN_MATCHES} needed; the camera holds still"
+            for k, error in zip(counts, errors, strict=True)
         ]
 
     def _set_goal(self, goal: Tensor) -> None:
@@ -125,9 +115,7 @@ class FeatureServo(Controller):
         most, n = max(len(target.px) for target in self.targets), len(goal)
         self.state = {
             "goal": torch.arange(n),
-            "matched": torch.ones(
-                n, most, dtype=torch.bool
-            ),  # of the target's points, in the cycle before
+            "matched": torch.ones(n, most, dtype=torch.bool),  # which of the goal's points
             "tracking": torch.zeros(n, dtype=torch.bool),
             "agree": torch.zeros(n, dtype=torch.int64),
             "error_px": torch.full((n,), torch.nan),
@@ -137,14 +125,13 @@ class FeatureServo(Controller):
         px, descriptors = self._found(picture)
         u, v = px.round().astype(int).T if len(px) else np.zeros((2, 0), int)
         on = self.on_object[v, u]
-        if on.sum() < FEWEST:
+        if on.sum() < MIN_MATCHES:
             raise InputError(
-                f"the target picture has {on.sum()} keypoints on the object, and {FEWEST} are "
+                f"the target picture has {on.sum()} keypoints on the object, and {MIN_MATCHES} are "
                 "needed; light it, or go nearer"
             )
-        return TargetPoints(
-            px[on], descriptors[on], self.Z[v, u][on], even(_whole(picture).numpy())
-        )
+        evened = even_light(_whole(picture).numpy())
+        return TargetPoints(px[on], descriptors[on], self.Z[v, u][on], evened)
 
     def _velocity(self, image: Tensor) -> Tensor:
         n = len(image)
@@ -154,40 +141,41 @@ class FeatureServo(Controller):
         pool = native.pool(torch.get_num_threads())
         found = [pool.submit(self._found, picture[0]) for picture in image]
         return torch.stack(
-            [self._steered(i, each.result(), image[i, 0]) for i, each in enumerate(found)]
+            [self._velocity_of_run(i, view.result(), image[i, 0]) for i, view in enumerate(found)]
         )
 
     def _found(self, picture: Float[Tensor, "h w"]) -> Features:
-        """What the detector finds, without what it finds at unseen pixels."""
+        """The detector's keypoints, without those near unseen pixels."""
         px, descriptors = self.detector(_whole(picture))
         if not has_unseen(picture[None, None]) or not len(px):
             return px, descriptors
         u, v = px.round().astype(int).T
-        seen = ~reached(picture[None, None], BLURRED)[0].numpy()[v, u]
+        seen = ~reached(picture[None, None], UNSEEN_MARGIN)[0].numpy()[v, u]
         return px[seen], descriptors[seen]
 
-    def _steered(self, i: int, view: Features, picture: Float[Tensor, "h w"]) -> Float[Tensor, "6"]:
-        """The velocity of run i, which sees these points in this picture."""
+    def _velocity_of_run(
+        self, i: int, view: Features, picture: Float[Tensor, "h w"]
+    ) -> Float[Tensor, "6"]:
+        """`v_cam` of run i from the view's keypoints and its picture."""
         state, target = self.state, self.targets[int(self.state["goal"][i])]
         n = len(target.px)
         every, near = np.ones(n, bool), self.track and bool(state["tracking"][i])
         tracked = state["matched"][i, :n].numpy() if near else every
         a, px = self._matches(target, view, tracked, picture if near else None)
-        if len(a) < FEWEST and not tracked.all():  # what was tracked is lost: look at all again
+        if len(a) < MIN_MATCHES and not tracked.all():  # tracking is lost: match all points
             a, px = self._matches(target, view, every, None)
         state["agree"][i] = len(a)
-        if len(a) < FEWEST:
+        if len(a) < MIN_MATCHES:
             state["error_px"][i], state["tracking"][i] = torch.nan, False
             return torch.zeros(6, dtype=torch.float64)
         state["matched"][i] = False
         state["matched"][i, a] = True
-        off = float(np.linalg.norm(px - target.px[a], axis=1).mean())
-        state["error_px"][i], state["tracking"][i] = off, off < TRACKED
+        error = float(np.linalg.norm(px - target.px[a], axis=1).mean())
+        state["error_px"][i], state["tracking"][i] = error, error < TRACKING_ERROR
         s, s_goal = self._normalised(px), self._normalised(target.px[a])
-        L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(target.Z[a])).flatten(
-            0, 1
-        )
-        return control.gauss_newton(*control.normal_equations(L, (s - s_goal).flatten()), self.gain)
+        L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(target.Z[a]))
+        H, g = control.normal_equations(L.flatten(0, 1), (s - s_goal).flatten())
+        return control.gauss_newton(H, g, self.gain)
 
     def _matches(
         self,
@@ -196,16 +184,19 @@ class FeatureServo(Controller):
         allowed: Bool[np.ndarray, " n"],
         picture: Float[Tensor, "h w"] | None,
     ) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:
-        """Indices of the target's points that match and that one pose explains, and where the view
-        has them; exactly, with a picture.
+        """Indices of the goal's points that match and that one pose explains, and their pixels in
+        the view.
+
+        allowed: which of the points may match. With a picture, the pixels are refined by tracking.
         """
         index = allowed.nonzero()[0]
         a, b = match(target.descriptors[index], view[1])
         a, px = index[a], view[0][b]
         if picture is not None and len(a):
-            px, good = tracked_px(target.picture, even(_whole(picture).numpy()), target.px[a], px)
+            evened = even_light(_whole(picture).numpy())
+            px, good = tracked_px(target.picture, evened, target.px[a], px)
             a, px = a[good], px[good]
-        if not self.robust or len(a) < FEWEST:
+        if not self.robust or len(a) < MIN_MATCHES:
             return a, px
         agree = self.explained(target.px[a], target.Z[a], px)
         return a[agree], px[agree]
@@ -217,27 +208,23 @@ class FeatureServo(Controller):
         px: Float[np.ndarray, "n 2"],
     ) -> np.ndarray:
         """Indices of the matches that one pose of the camera explains, by MAGSAC; none where no
-        pose explains FEWEST of them.
+        pose explains MIN_MATCHES of them.
+
+        goal_px, Z: the goal's points and their depths [m]. px: their pixels in the view.
         """
         K = self.camera.K.numpy()
         points = np.column_stack([goal_px, np.ones(len(goal_px))]) @ np.linalg.inv(K).T * Z[:, None]
-        how = cv2.UsacParams()
-        how.threshold, how.maxIterations, how.confidence, how.score = (
-            WITHIN,
-            2000,
-            0.9999,
-            cv2.SCORE_METHOD_MAGSAC,
-        )
-        how.randomGeneratorState = 0
+        params = cv2.UsacParams()
+        params.threshold, params.score = INLIER_DISTANCE, cv2.SCORE_METHOD_MAGSAC
+        params.maxIterations, params.confidence = 2000, 0.9999
+        params.randomGeneratorState = 0
+        none = np.zeros(0, int)
         try:
-            good, _, _, _, inliers = cv2.solvePnPRansac(points, px, K, np.zeros(4), params=how)
+            good, _, _, _, inliers = cv2.solvePnPRansac(points, px, K, np.zeros(4), params=params)
         except cv2.error:  # no sample gave a pose
-            return np.zeros(0, int)
-        return (
-            inliers[:, 0]
-            if good and inliers is not None and len(inliers) >= FEWEST
-            else np.zeros(0, int)
-        )
+            return none
+        enough = good and inliers is not None and len(inliers) >= MIN_MATCHES
+        return inliers[:, 0] if enough else none
 
     def _normalised(self, px: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
         camera = self.camera
@@ -245,16 +232,16 @@ class FeatureServo(Controller):
 
 
 def _whole(picture: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-    """With unseen pixels continued from those about them."""
+    """The picture with unseen pixels continued from those about them."""
     return continued(picture[None, None])[0, 0]
 
 
-def even(picture: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """A picture whose local mean and contrast are the same everywhere: what is left when the light
-    is.
-    """
-    mean, square = (cv2.GaussianBlur(each, (0, 0), ABOUT) for each in (picture, picture * picture))
-    level = (picture - mean) / np.sqrt(np.maximum(square - mean * mean, 0) + FAINT**2)
+def even_light(picture: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """The picture with the same local mean and contrast everywhere, so that light hardly shows."""
+    mean, square = (
+        cv2.GaussianBlur(each, (0, 0), LIGHT_DEVIATION) for each in (picture, picture * picture)
+    )
+    level = (picture - mean) / np.sqrt(np.maximum(square - mean * mean, 0) + MIN_CONTRAST**2)
     return (128 + 42 * level).clip(0, 255).round().astype(np.uint8)
 
 
@@ -264,14 +251,17 @@ def tracked_px(
     goal_px: Float[np.ndarray, "n 2"],
     px: Float[np.ndarray, "n 2"],
 ) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
-    """Where the view looks as the goal does about its points, from where they are about; and for
-    which that is told.
+    """Pixels of the view where it looks most like the goal does about its points, and which points
+    were tracked.
+
+    goal, view: pictures of `even_light`. px: where the points are about in the view.
     """
     first, second = (each.astype(np.float32).reshape(-1, 1, 2) for each in (goal_px, px))
     found, status, _ = cv2.calcOpticalFlowPyrLK(
-        goal, view, first, second, winSize=(WINDOW, WINDOW), maxLevel=0,
+        goal, view, first, second, winSize=(TRACKING_WINDOW,) * 2, maxLevel=0,
         criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.003),
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )  # fmt: skip
-    there = found[:, 0].astype(float)
-    return there, (status[:, 0] > 0) & (np.linalg.norm(there - px, axis=1) < MOVED)
+    tracked = found[:, 0].astype(float)
+    near = np.linalg.norm(tracked - px, axis=1) < MAX_TRACKING_MOVE
+    return tracked, (status[:, 0] > 0) & near

@@ -1,8 +1,10 @@
-"""Direct servoing: features of the whole picture and a law. DVS takes the grey levels; DCT-VS and
-PCA-VS a few numbers of them.
+"""Direct servoing: features of the whole picture and a law.
+
+DVS takes the grey levels, DCT-VS and PCA-VS project them on a few pictures.
 """
 
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,31 +21,43 @@ from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import workspace
 
-PICTURES = 1000  # that a basis is learned from
+PCA_PICTURES = 1000  # pictures of the scene that the basis is learned from
 
 
 class Features(Protocol):
     """What is measured in an image, and how it moves with the camera."""
 
     def s(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k"]:
-        """The features alone."""
+        """The features alone, k of each picture."""
         ...
 
     def measure(
         self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
-        """The features and their interaction matrix, for the depth [m] of each pixel (a map, or (1,
-        1, 1) for one depth).
+        """The features and their interaction matrix for the depth Z [m] of each pixel, or (1, 1,
+        1): one for all.
         """
         ...
 
 
-class FeatureServo(Controller):
-    """Features and a law, Gauss-Newton or Levenberg-Marquardt.
+@dataclass(frozen=True)
+class Damping:
+    """Levenberg-Marquardt's mu (AEVS Eq. 18): constant for `hold` steps, then decaying."""
 
-    depth: of the whole scene [m]. interaction: L at the current picture, at the goal's, or their
-    mean (ESM). With Levenberg-Marquardt mu is held for `hold` steps and then multiplied by `decay`
-    each step (AEVS's code).
+    mu: float = 0.01
+    hold: int = 500
+    decay: float = 0.995
+
+    def at(self, step: int) -> float:
+        """mu of a step, counted from 1."""
+        return self.mu * self.decay ** max(0, step - self.hold)
+
+
+class FeatureServo(Controller):
+    """Features and a law: Levenberg-Marquardt, or Gauss-Newton where damping is None.
+
+    depth: of the whole scene [m]; InputError where it is no positive number. interaction: L of the
+    current picture, of the goal's, or their mean (ESM). gain: per second.
     """
 
     max_steps = 1500
@@ -53,35 +67,28 @@ class FeatureServo(Controller):
         camera: Camera,
         features: Features,
         depth: float = 0.6,
+        *,
         interaction: Where = "mean",
-        law: Literal["gn", "lm"] = "lm",
         gain: float = 0.5,
-        mu: float = 0.01,
-        hold: int = 500,
-        decay: float = 0.995,
+        damping: Damping | None = Damping(),
     ) -> None:
         super().__init__(camera)
         self.features, self.depth = features, depth_map(depth)
-        self.interaction, self.law, self.gain = interaction, law, gain
-        self.mu, self.hold, self.decay = mu, hold, decay
+        self.interaction, self.gain, self.damping = interaction, gain, damping
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state, self.step, self.gaps = (
-            {"goal": goal, **self._measure_goal(continued(goal))},
-            0,
-            has_unseen(goal),
-        )
+        self.state = {"goal": goal, **self._measure_goal(continued(goal))}
+        self.step, self.goal_has_unseen = 0, has_unseen(goal)
 
     def _velocity(self, image: Tensor) -> Tensor:
-        if self.gaps or has_unseen(image):
+        if self.goal_has_unseen or has_unseen(image):
             image, goal = completed(image, self.state["goal"])
             self.state |= self._measure_goal(goal)
         H, g = self._normal_equations(image)
         self.step += 1
-        if self.law == "gn":
+        if self.damping is None:
             return control.gauss_newton(H, g, self.gain)
-        mu = self.mu * self.decay ** max(0, self.step - self.hold)
-        return control.levenberg_marquardt(H, g, self.gain, mu)
+        return control.levenberg_marquardt(H, g, self.gain, self.damping.at(self.step))
 
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
         s, L = self.features.measure(goal, self.depth)
@@ -91,25 +98,37 @@ class FeatureServo(Controller):
         self, image: Tensor
     ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
         """`H = L^T L` and `g = L^T (s - s_goal)`."""
-        now, there = SHARES[self.interaction]
+        of_current, of_goal = SHARES[self.interaction]
         s, L = (
             self.features.measure(image, self.depth)
-            if now
+            if of_current
             else (self.features.s(image), torch.zeros(1))
         )
-        L = (now * L + there * self.state["L"]).double()
+        L = (of_current * L + of_goal * self.state["L"]).double()
         e = (s - self.state["s"]).double()
         return control.normal_equations(L, e)
 
 
 class PhotometricServo(FeatureServo):
-    """DVS: the grey levels are the features (Collewet & Marchand 2011); L never stands in memory.
-    `law` as in FeatureServo.
+    """DVS: the grey levels inside a border [px] are the features (Collewet & Marchand 2011).
+
+    H and g are summed without L in memory. The law's arguments are those of FeatureServo.
     """
 
-    def __init__(self, camera: Camera, depth: float = 0.6, border: int = 10, **law: Any) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        depth: float = 0.6,
+        border: int = 10,
+        *,
+        interaction: Where = "mean",
+        gain: float = 0.5,
+        damping: Damping | None = Damping(),
+    ) -> None:
         features = Luminance(camera, border)
-        super().__init__(camera, features, depth, **law)
+        super().__init__(
+            camera, features, depth, interaction=interaction, gain=gain, damping=damping
+        )
         self.equations = NormalEquations(features, depth)
 
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
@@ -120,7 +139,7 @@ class PhotometricServo(FeatureServo):
 
 
 def depth_map(depth: float) -> Float[Tensor, "1 1 1"]:
-    """One depth [m] for all pixels; InputError where it is none."""
+    """One depth [m] for all pixels; InputError where it is no positive number."""
     return torch.full((1, 1, 1), one_depth(depth))
 
 
@@ -141,7 +160,7 @@ def one_depth(depth: object) -> float:
 
 
 def dct_servo(camera: Camera, depth: float = 0.6, k: int = 32, border: int = 10) -> FeatureServo:
-    """DCT-VS (Marchand 2020): the first k coefficients in zigzag order."""
+    """DCT-VS (Marchand 2020): the first k coefficients in zigzag order, inside a border [px]."""
     luminance = Luminance(camera, border)
     height, width = luminance.x.shape
     return FeatureServo(camera, Projection(luminance, dct_basis(k, height, width)), depth)
@@ -152,13 +171,15 @@ def pca_servo(
     scene: PlanarScene,
     depth: float = 0.6,
     k: int = 32,
+    *,
     border: int = 10,
     seed: int = 0,
 ) -> FeatureServo:
-    """PCA-VS (Marchand 2019): the k directions in which PICTURES pictures of the scene vary most,
-    taken all over the workspace.
+    """PCA-VS (Marchand 2019): the k directions in which pictures of the scene vary most.
+
+    There are PCA_PICTURES of them, from random poses all over the workspace.
     """
     luminance = Luminance(camera, border)
-    poses = workspace(PICTURES, torch.Generator().manual_seed(seed), one_depth(depth))
+    poses = workspace(PCA_PICTURES, torch.Generator().manual_seed(seed), one_depth(depth))
     grey = torch.cat([luminance.s(scene.render(camera, part)) for part in poses.split(100)])
     return FeatureServo(camera, Projection(luminance, *pca_basis(grey, k)), depth)

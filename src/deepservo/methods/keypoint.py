@@ -9,7 +9,7 @@ from torch import Tensor
 from deepservo import control
 from deepservo.camera import Camera
 from deepservo.features import keypoints
-from deepservo.features.alignment import homographies
+from deepservo.features.plane_pairs import homographies
 from deepservo.features.registration import fronto
 from deepservo.geometry import interaction
 from deepservo.methods.base import Controller

@@ -1,5 +1,5 @@
-"""The finish for goals with depth: keypoints bring the camera near, the object's edges bring it
-home.
+"""The refinement for goals with depth: a coarse method brings the camera near, and the edges of the
+object refine its pose.
 """
 
 from collections.abc import Iterable
@@ -11,23 +11,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import control, native
-from deepservo.features.edges import FAR, NEAR, Edges, Fit, Slopes
+from deepservo.features.edges import FIRST_GUESS_REACHES, TRACKING_REACHES, Edges, Fit, Slopes
 from deepservo.geometry import se3
-from deepservo.methods.base import Controller, Refinement
+from deepservo.methods.base import (
+    MAX_MISSES,
+    MIN_AGREEMENT_GAIN,
+    REVIEW_INTERVAL,
+    Controller,
+    Refinement,
+)
 
-AGREE = 0.6  # share of the edges in their places above which a pose is trusted
-HOLD = 0.5  # and goes on being trusted
-PATIENCE = 3  # pictures without agreement before the coarse method steers again
-SURE = 0.85  # agreement above which no other pose is looked for
-REVIEW = 5  # pictures from one look for a better pose to the next
-BETTER = 0.02  # agreement by which it must be better
+# Agreement is the share of the goal's edges that are seen in their places.
+AGREEMENT_TO_TRACK = 0.6  # above this agreement a pose is tracked,
+AGREEMENT_TO_KEEP_TRACKING = 0.5  # and above this one it goes on being tracked
+AGREEMENT_NOT_REVIEWED = 0.85  # above this agreement no better pose is looked for
 
 
 class EdgeServo(Refinement):
-    """`coarse`, until the edges that the goal has are seen where its pose has them; then PBVS on
-    the pose that they give.
+    """`coarse`, until enough of the goal's edges are seen in their places; then PBVS on the pose
+    that the edges give.
 
-    depth: Z [m] of the goal picture, (h, w), not finite where there is no object.
+    depth: Z [m] of the goal picture, (h, w), not finite where there is no object. `set_goal` raises
+    InputError where the goal picture has too few edges.
     """
 
     def __init__(
@@ -50,17 +55,19 @@ class EdgeServo(Refinement):
         }
 
     def status(self, n: int) -> list[str]:
-        """Which stage steers, how many of the edges agree, and what the coarse method says."""
+        """Which of the two methods steers, the share of the edges in their places, and the coarse
+        method's status.
+        """
         state = zip(
             self.state["tracking"].expand(n).tolist(),
             self.state["agreement"].expand(n).tolist(),
+            self.coarse.status(n),
             strict=True,
         )
-        told = zip(state, self.coarse.status(n), strict=True)
-        stages = ("steered by the coarse method", "steered by edges")
+        names = ("coarse method", "edge refinement")
         return [
-            f"{stages[trusted]}, {100 * agree:.0f} % of them agree{', ' * bool(more)}{more}"
-            for (trusted, agree), more in told
+            f"{names[tracking]}, {100 * share:.0f} % of the edges agree{', ' * bool(more)}{more}"
+            for tracking, share, more in state
         ]
 
     def _velocity(self, image: Tensor) -> Tensor:
@@ -68,27 +75,26 @@ class EdgeServo(Refinement):
         self.state = {
             name: values.expand(n, *values.shape[1:]).clone() for name, values in self.state.items()
         }
-        state, views = (
-            self.state,
-            list(_pool().map(lambda picture: Slopes.of(picture[0].numpy()), image)),
-        )
-        guess = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
-        for i, fit in self._fits(
-            state["tracking"].nonzero().flatten().tolist(), views, guess, NEAR
-        ):
-            self._judge(i, fit, HOLD, guess[i])
+        state = self.state
+        views = list(_pool().map(lambda picture: Slopes.of(picture[0].numpy()), image))
+        predicted = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
+        tracked = state["tracking"].nonzero().flatten().tolist()
+        for i, fit in self._fits(tracked, views, predicted, TRACKING_REACHES):
+            self._judge(i, fit, AGREEMENT_TO_KEEP_TRACKING, predicted[i])
         self.step += 1
-        unsure = ~state["tracking"] | (self.step % REVIEW == 0) & (state["agreement"] < SURE)
-        v_coarse, doubted = state["v_cam"].clone(), unsure.nonzero().flatten()
-        if len(doubted):
-            v_coarse[doubted] = self.coarse.velocity_of(image[doubted], doubted, n)
-            believed = control.pose_of_pbvs(v_coarse, self.coarse.gain)
-            moving = [
-                i for i in doubted.tolist() if v_coarse[i].any()
-            ]  # a method that holds still knows no pose
-            for i, fit in self._fits(moving, views, believed, FAR):
-                if not state["tracking"][i] or fit.agreement > state["agreement"][i] + BETTER:
-                    self._judge(i, fit, AGREE, believed[i])
+        reviewed = ~state["tracking"]
+        if self.step % REVIEW_INTERVAL == 0:
+            reviewed |= state["agreement"] < AGREEMENT_NOT_REVIEWED
+        v_coarse, runs = state["v_cam"].clone(), reviewed.nonzero().flatten()
+        if len(runs):
+            v_coarse[runs] = self.coarse.velocity_of(image[runs], runs, n)
+            guess = control.pose_of_pbvs(v_coarse, self.coarse.gain)
+            # Velocity zero is no pose: the coarse method holds still where it has found none.
+            moving = [i for i in runs.tolist() if v_coarse[i].any()]
+            for i, fit in self._fits(moving, views, guess, FIRST_GUESS_REACHES):
+                better = fit.agreement > state["agreement"][i] + MIN_AGREEMENT_GAIN
+                if not state["tracking"][i] or better:
+                    self._judge(i, fit, AGREEMENT_TO_TRACK, guess[i])
         state["v_cam"] = torch.where(
             state["tracking"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse
         )
@@ -101,7 +107,7 @@ class EdgeServo(Refinement):
         T_goal_cam: Float[Tensor, "n 4 4"],
         reaches: tuple[float, ...],
     ) -> Iterable[tuple[int, Fit]]:
-        """Each of these runs, and its pose registered from where it is believed to be."""
+        """Each of these runs with its pose registered from the guess `T_goal_cam`."""
 
         def fit(i: int) -> Fit:
             return self.edges[int(self.state["goal"][i])].register(
@@ -111,14 +117,15 @@ class EdgeServo(Refinement):
         return zip(runs, _pool().map(fit, runs), strict=True)
 
     def _judge(self, i: int, fit: Fit, least: float, guess: Float[Tensor, "4 4"]) -> None:
-        """Trust the pose of run i where enough edges agree. To a run that is trusted a few misses
-        are forgiven, at its guess.
+        """Track run i at the fitted pose where more than `least` of the edges agree.
+
+        Where they do not, a tracked run goes on at its guess, for MAX_MISSES pictures at most.
         """
         state, agrees = self.state, fit.agreement > least
         state["agreement"][i] = fit.agreement
         state["misses"][i] = 0 if agrees else state["misses"][i] + 1
         state["tracking"][i] = agrees or (
-            bool(state["tracking"][i]) and int(state["misses"][i]) < PATIENCE
+            bool(state["tracking"][i]) and int(state["misses"][i]) < MAX_MISSES
         )
         state["T_goal_cam"][i] = torch.from_numpy(fit.T_goal_cam) if agrees else guess
 

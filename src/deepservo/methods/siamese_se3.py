@@ -44,13 +44,13 @@ class SiameseServo(Controller):
         return self.net.features(shrink(images, self.net.size))
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state, self.gaps = (
+        self.state, self.goal_has_unseen = (
             {"goal": goal, "s_goal": self._features(continued(goal))},
             has_unseen(goal),
         )
 
     def _velocity(self, image: Tensor) -> Tensor:
-        if self.gaps or has_unseen(image):
+        if self.goal_has_unseen or has_unseen(image):
             image, goal = completed(image, self.state["goal"])
             self.state["s_goal"] = self._features(goal)
         answer = self.net.answer(self._features(image), self.state["s_goal"]).double()

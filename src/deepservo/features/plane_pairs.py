@@ -1,0 +1,186 @@
+"""Views and goals of a plane at one picture size: what photometric registration compares, and the
+warp that takes a view to the goal's pixels.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.features.luminance import gradient
+from deepservo.features.robust import picture_spread
+from deepservo.features.unseen_pixels import continued, has_unseen, reached
+from deepservo.geometry import se3
+from deepservo.images.sampler import build_pyramid, sample_covered
+
+GRADIENT_MARGIN = 3  # px: nearer to the border the gradient's taps reach over it
+# The C code has no NaN: this grey level marks an unseen pixel. A warped pixel that mixes in a
+# share of it is recognised by a grey level below the second number.
+UNSEEN = -1e4
+UNSEEN_BELOW = -0.01
+
+
+@dataclass(frozen=True)
+class Goals:
+    """G goal pictures of one size, made ready for registration: one for all runs, or one each.
+
+    image: grey levels in [0, 1], UNSEEN where nothing is seen. gx, gy: their derivatives per
+    normalised unit. plane: [n, d] in each goal's frame, `n . p = d` [m], float64. depth: n / d
+    [1/m], float32, so that `1 / Z = a x + b y + c`. noise: deviation of the picture's noise.
+    spread: robust deviation of its grey levels.
+    """
+
+    camera: Camera
+    image: Float[Tensor, "g h w"]
+    gx: Float[Tensor, "g h w"]
+    gy: Float[Tensor, "g h w"]
+    plane: Float[Tensor, "g 4"]
+    depth: Float[Tensor, "g 3"]
+    noise: Float[Tensor, "g 1"]
+    spread: Float[Tensor, "g 1"]
+
+    @classmethod
+    def of(
+        cls,
+        camera: Camera,
+        image: Float[Tensor, "g 1 h w"],
+        plane: Float[Tensor, "g 4"],
+        noise: Float[Tensor, "g 1"],
+    ) -> "Goals":
+        """From pictures of `camera` (NaN: unseen), their planes, and their noise's deviation."""
+        inside = _inside(camera) > 0
+        unseen = reached(image, GRADIENT_MARGIN) if has_unseen(image) else None
+        image = continued(image)
+        gx, gy = gradient(image)
+        if unseen is not None:
+            inside, image = inside & ~unseen, image.masked_fill(unseen[:, None], UNSEEN)
+        return cls(
+            camera=camera,
+            image=image[:, 0].contiguous(),
+            gx=(gx * camera.fx).contiguous(),
+            gy=(gy * camera.fy).contiguous(),
+            plane=plane,
+            depth=(plane[:, :3] / plane[:, 3:]).float(),
+            noise=noise,
+            spread=picture_spread(image.flatten(1), inside.flatten(-2)),
+        )
+
+    def pick(self, index: Int64[Tensor, " r"]) -> "Goals":
+        """The goals of these runs; one goal that serves all runs stays one."""
+        if len(self.image) == 1:
+            return self
+        parts: dict[str, Any] = {
+            name: rows(getattr(self, name), index)
+            for name in ("image", "gx", "gy", "plane", "depth", "noise", "spread")
+        }
+        return replace(self, **parts)
+
+    def inverse_depth(self) -> Float[Tensor, "g h w"]:
+        """1 / Z [1/m] of every pixel."""
+        x, y = self.camera.xy()
+        a, b, c = self.depth[:, :, None, None].unbind(1)
+        return a * x + b * y + c
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """B views and their goals at one size: what stays the same from step to step, contiguous and
+    float32 as the C code reads it.
+
+    camera: of the views. depth: as in `Goals`. noise, goal_noise: deviations of the pictures'
+    noise. floor: least deviation of the residuals. intrinsics: fx, fy, cx, cy of the goals.
+    """
+
+    goals: Goals
+    views: Float[Tensor, "b 1 _ _"]
+    camera: Camera
+    depth: Float[Tensor, "b 3"]
+    noise: Float[Tensor, "b 1"]
+    goal_noise: Float[Tensor, "b 1"]
+    floor: Float[Tensor, "b 1"]
+    intrinsics: Float[Tensor, "4"]
+
+    @classmethod
+    def of(
+        cls,
+        views: Float[Tensor, "b 1 _ _"],
+        camera: Camera,
+        noise: Float[Tensor, "b 1"],
+        goals: Goals,
+        floor: Float[Tensor, "b 1"],
+    ) -> "Pairs":
+        """Views of `camera`, UNSEEN where nothing is seen, with one goal for all or one each."""
+        depth, noise, goal_noise, floor = (
+            values.float().expand(len(views), -1).contiguous()
+            for values in (goals.depth, noise, goals.noise, floor)
+        )
+        return cls(
+            goals=goals,
+            views=views.float().contiguous(),
+            camera=camera,
+            depth=depth,
+            noise=noise,
+            goal_noise=goal_noise,
+            floor=floor,
+            intrinsics=goals.camera.intrinsics,
+        )
+
+
+def marked(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """The pictures with UNSEEN in the place of NaN; the same tensor where no pixel is NaN."""
+    return images.nan_to_num(UNSEEN) if has_unseen(images) else images
+
+
+def rows(values: Float[Tensor, "n *_"], index: Int64[Tensor, " r"]) -> Float[Tensor, "r *_"]:
+    """`values[index]`, without a copy where the index is 0, 1, .. n - 1."""
+    every = len(index) == len(values) and torch.equal(index, torch.arange(len(values)))
+    return values if every else values[index]
+
+
+def homographies(
+    T_goal_cam: Float[Tensor, "b 4 4"],
+    plane: Float[Tensor, "#b 4"],
+    camera: Camera,
+    goal_camera: Camera,
+) -> Float[Tensor, "b 3 3"]:
+    """From goal pixels to view pixels: `K (R + t n^T / d) K_goal^-1` with (R, t) = T_cam_goal.
+
+    plane: [n, d] in the goal's frame, `n . p = d` [m]. camera: of the views.
+    """
+    T = se3.inverse(T_goal_cam)
+    H = T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None])
+    return camera.K @ H @ goal_camera.K_inv
+
+
+def warp(
+    views: Float[Tensor, "b 1 _ _"], Hs: Float[Tensor, "b 3 3"], goals: Goals
+) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+    """The views on the goals' pixels, and 1 where a pixel counts, 0 elsewhere.
+
+    A pixel counts where it and its neighbours are seen, in front of both cameras, and not at the
+    border. Where the view sees nothing the goal's grey level is put: the gradient beside it is then
+    as right as the two pictures are alike.
+    """
+    camera = goals.camera
+    warped, coverage = sample_covered(
+        build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), None
+    )
+    unseen = warped[:, 0] < UNSEEN_BELOW
+    lacking = ((coverage < 0.999) | unseen).float()[:, None]
+    whole = 1 - torch.nn.functional.max_pool2d(lacking, 3, 1, 1)[:, 0]
+    in_front = (goals.inverse_depth() > 0) & (goals.image >= UNSEEN_BELOW)
+    return (
+        torch.where(unseen, goals.image.clamp(min=0), warped[:, 0]),
+        whole * _inside(camera) * in_front,
+    )
+
+
+def _inside(camera: Camera) -> Float[Tensor, "h w"]:
+    """1 where the gradient does not reach over the border."""
+    m = GRADIENT_MARGIN
+    inside = torch.zeros(camera.height, camera.width)
+    inside[m:-m, m:-m] = 1
+    return inside

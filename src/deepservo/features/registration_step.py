@@ -1,0 +1,200 @@
+"""One Gauss-Newton step of photometric registration at one picture size.
+
+    r = (I_warped - bias) / gain - I_goal,    J = [L, I, 1],    H = J^T W J,    g = J^T W r
+
+On a CPU `step` is done by `registration.c`, run after run, so that a run's pictures never leave the
+cache. `step_reference` is the same arithmetic in torch, for other devices, for machines without a
+compiler, and for the tests.
+"""
+
+from ctypes import Structure
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import native
+from deepservo.features import robust
+from deepservo.features.lighting import (
+    LIGHT_CELLS,
+    MIN_CELL_SIDE,
+    difference,
+    first_gain_bias,
+    next_gain_bias,
+    smooth,
+)
+from deepservo.features.luminance import gradient
+from deepservo.features.plane_pairs import Goals, Pairs, warp
+
+# The view's centre counts as no nearer to the plane than this share of the goal's distance to it.
+MIN_PLANE_DISTANCE = 0.05
+
+
+class StepArguments(Structure):
+    """What `registration_runs` of registration.c reads and writes."""
+
+    _fields_ = native.fields(
+        "* views homographies dets goal_image goal_gx goal_gy", "i64 goal_step",
+        "* planes centres camera goal_noises noises floors", "* scales fits costs H g",
+        "i32 view_w view_h w h first",
+    )  # fmt: skip
+
+
+class Places(NamedTuple):
+    """Where the views are warped from, float32 and contiguous."""
+
+    homographies: Float[Tensor, "b 9"]
+    determinants: Float[Tensor, " b"]
+    centres: Float[Tensor, "b 3"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step finds at a pose.
+
+    gain_bias: gain, bias and the first gain. cost: by the scale given; next_cost: by the new
+    `scale`, the robust deviation of the residuals. H, g: float64, of the twist [m, rad], then of
+    what is left of gain and bias.
+    """
+
+    gain_bias: Float[Tensor, "b 3"]
+    cost: Float[Tensor, " b"]
+    scale: Float[Tensor, "b 1"]
+    next_cost: Float[Tensor, " b"]
+    H: Float[Tensor, "b 8 8"]
+    g: Float[Tensor, "b 8"]
+
+
+def step(
+    pairs: Pairs,
+    Hs: Float[Tensor, "b 3 3"],
+    centre: Float[Tensor, "b 3"],
+    scale: Float[Tensor, "b 1"],
+    gain_bias: Float[Tensor, "b 3"] | None,
+) -> Step:
+    """One step for each run.
+
+    Hs: from goal pixels to view pixels. centre: the view's, in the goal's frame [m]. scale: robust
+    deviation of the residuals so far. gain_bias: gain, bias and first gain so far; None at the
+    first step.
+    """
+    lib = native.library() if Hs.device.type == "cpu" else None
+    if lib is None:
+        return step_reference(pairs, Hs, centre, scale, gain_bias)
+    centres = _scaled(centre, pairs.goals).expand(len(Hs), 3)
+    places = Places(
+        *(values.float().contiguous() for values in (Hs, torch.linalg.det(Hs).abs(), centres))
+    )
+    arguments, found = step_arguments(pairs, places, scale, gain_bias)
+    native.run(lib.registration_runs, arguments, len(Hs))
+    return found
+
+
+def step_arguments(
+    pairs: Pairs,
+    places: Places,
+    scale: Float[Tensor, "b 1"],
+    gain_bias: Float[Tensor, "b 3"] | None,
+) -> tuple[StepArguments, Step]:
+    """What the C code reads, and the Step that it will write.
+
+    The arguments point into `pairs`, `places` and the Step, which must outlive them.
+    """
+    goals, views, B = pairs.goals, pairs.views, len(pairs.views)
+    (view_h, view_w), (h, w) = views.shape[-2:], goals.image.shape[-2:]
+    scales = scale.float().expand(B, 1).clone(memory_format=torch.contiguous_format)
+    fits = torch.zeros(B, 3) if gain_bias is None else gain_bias.clone()
+    costs = torch.zeros(B, 2)
+    H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
+    arguments = StepArguments(
+        views=views.data_ptr(), homographies=places.homographies.data_ptr(),
+        dets=places.determinants.data_ptr(), goal_image=goals.image.data_ptr(),
+        goal_gx=goals.gx.data_ptr(), goal_gy=goals.gy.data_ptr(),
+        goal_step=h * w if len(goals.image) > 1 else 0, planes=pairs.depth.data_ptr(),
+        centres=places.centres.data_ptr(), camera=pairs.intrinsics.data_ptr(),
+        goal_noises=pairs.goal_noise.data_ptr(), noises=pairs.noise.data_ptr(),
+        floors=pairs.floor.data_ptr(), scales=scales.data_ptr(), fits=fits.data_ptr(),
+        costs=costs.data_ptr(), H=H.data_ptr(), g=g.data_ptr(), view_w=view_w, view_h=view_h, w=w,
+        h=h, first=gain_bias is None,
+    )  # fmt: skip
+    return arguments, Step(fits, costs[:, 0], scales, costs[:, 1], H, g)
+
+
+def step_reference(
+    pairs: Pairs,
+    Hs: Float[Tensor, "b 3 3"],
+    centre: Float[Tensor, "b 3"],
+    scale: Float[Tensor, "b 1"],
+    gain_bias: Float[Tensor, "b 3"] | None,
+) -> Step:
+    """`step` in plain torch."""
+    goals, noise = pairs.goals, pairs.noise
+    warped, valid_map = warp(pairs.views, Hs, goals)
+    image, values, valid = goals.image.flatten(1), warped.flatten(1), valid_map.flatten(1)
+    ratio = (noise / goals.noise).square().clamp(1e-4, 1e4)
+    if gain_bias is None:
+        gain_bias = first_gain_bias(goals.image, goals.noise, warped, valid_map, noise)
+    for _ in range(2):
+        residual, informative = difference(image, values, valid, gain_bias)
+        weights = informative * robust.weight(residual, scale)
+        gain_bias = next_gain_bias(image, values, weights, ratio, gain_bias[:, 2:])
+    residual, informative = difference(image, values, valid, gain_bias)
+    if warped.shape[-1] >= LIGHT_CELLS * MIN_CELL_SIDE:
+        light = smooth(goals.image, warped, residual.view_as(warped), informative.view_as(warped))
+        residual = residual - valid * light.flatten(1)
+    new_scale = torch.maximum(robust.residual_scale(residual, informative), pairs.floor)
+    # The goal's share in the gradient: the view's noise is ratio / gain^2 of the goal's.
+    share = ratio / (ratio + gain_bias[:, :1].square())
+    H, g = _normal_equations(
+        _jacobian(goals, warped, centre, gain_bias, share),
+        residual,
+        informative * robust.weight(residual, new_scale),
+    )
+    cost, next_cost = (robust.cost(residual, valid, each) for each in (scale, new_scale))
+    return Step(gain_bias, cost, new_scale, next_cost, H, g)
+
+
+def _jacobian(
+    goals: Goals,
+    warped: Float[Tensor, "b h w"],
+    centre: Float[Tensor, "b 3"],
+    gain_bias: Float[Tensor, "b 3"],
+    share: Float[Tensor, "b 1"],
+) -> Float[Tensor, "b n 8"]:
+    """J = [L, I, 1] of every pixel, float64: what is left of gain and bias is solved along with the
+    twist.
+
+    share: of the goal's gradient, the view's has the rest. L is that of `interaction.luminance`,
+    `L = [q, X x q]` with q the slope of the grey level along the point X, but of a point that stays
+    on the plane as the *view* sees it: moved by dX it is seen where `dX + c (n . dX) / (d - n . c)`
+    is, from the view's centre c. Without that a step is right near the goal alone.
+    """
+    gain, bias, share = gain_bias[:, :1, None], gain_bias[:, 1:2, None], share[:, :, None]
+    gx, gy = gradient(warped[:, None])
+    gx = share * goals.gx + (1 - share) / gain * goals.camera.fx * gx
+    gy = share * goals.gy + (1 - share) / gain * goals.camera.fy * gy
+    image = share * goals.image + (1 - share) / gain * (warped - bias)
+    x, y = goals.camera.xy()
+    iz, m = goals.inverse_depth().clamp(min=1e-6), goals.depth[:, None, None]
+    X = torch.stack(torch.broadcast_tensors(x / iz, y / iz, 1 / iz), -1)
+    q = torch.stack([gx, gy, -(gx * x + gy * y)], -1) * iz[..., None]
+    q = q + (q * _scaled(centre, goals)[:, None, None].float()).sum(-1, keepdim=True) * m
+    L = torch.cat([q, torch.linalg.cross(X.expand_as(q), q)], -1)
+    J = torch.cat([L, image[..., None], torch.ones_like(image)[..., None]], -1)
+    return J.flatten(1, 2).double()
+
+
+def _normal_equations(
+    J: Float[Tensor, "b n 8"], residual: Float[Tensor, "b n"], weights: Float[Tensor, "b n"]
+) -> tuple[Float[Tensor, "b 8 8"], Float[Tensor, "b 8"]]:
+    """`J^T W J` and `J^T W r`, float64."""
+    weighted = (J * weights[..., None]).mT
+    return weighted @ J, (weighted @ residual[..., None].double())[..., 0]
+
+
+def _scaled(centre: Float[Tensor, "b 3"], goals: Goals) -> Float[Tensor, "b 3"]:
+    """c / (1 - n . c / d) of the view's centre c: about c far from the plane, longer near it."""
+    nearness = 1 - (goals.depth * centre).sum(1, keepdim=True)
+    return centre / nearness.clamp(min=MIN_PLANE_DISTANCE)
