@@ -16,7 +16,8 @@ from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import PlanarScene, sampling
-from deepservo.scene.textures import CLOUD_EXPONENTS, TEXTURES, texture
+from deepservo.scene.texture_kinds import CLOUD_EXPONENTS
+from deepservo.scene.textures import TEXTURES, texture
 from deepservo.worlds.simulator import Simulator
 
 SEEDS = 20
