@@ -19,7 +19,7 @@ from deepservo.methods import check_method, trained_as
 from deepservo.training import learn, plan, rehearsal
 from deepservo.training.learn import RECIPES
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
-from deepservo.training.plan import with_batch
+from deepservo.training.plan import Training, with_batch
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.tasks.pair import TEXTURE
 from deepservo.training.tasks.siamese import SiameseTask
@@ -265,10 +265,10 @@ def test_a_stock_is_drawn_by_several_processes_and_a_function_of_the_seed():
 
 def test_a_network_of_another_size_learns_from_a_stock(tmp_path):
     scale = replace(EXPERIMENTS["unseen"].scale, batch=12, stock=9)
-    model = learn_unseen("cnn-pair", tmp_path / "m", steps=2, scale=scale)
+    model = learn_unseen("cnn-pair", tmp_path / "m", Training(steps=2), scale=scale)
     assert model.net.config() == {"width": 32, "numbers": 96} and model.training["batch"] == 12
     assert model.training["settings"]["stock"] == 9
-    half = learn_unseen("cnn-pair", tmp_path / "half", steps=1, scale=scale, halved=1)
+    half = learn_unseen("cnn-pair", tmp_path / "half", Training(steps=1, halved=1), scale=scale)
     assert half.training["batch"] == 6
 
 

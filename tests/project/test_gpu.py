@@ -113,7 +113,7 @@ def test_a_network_for_any_scene_learns_from_a_stock_there(name):
     with pretended_gpu() as gpu:
         kind = KINDS[name]
         task = replace(kind.task(Stock(pictures.to(GPU), 2)), batch=4)
-        net = kind.taught(kind.net())
+        net = kind.trained(kind.net())
         loss = task.loss(net, 0, 0)
         assert loss.device == GPU and gpu.asked < 20
         loss.backward()

@@ -27,7 +27,7 @@ from deepservo.system.files import replacing
 from deepservo.training.learn import Options, learn
 from deepservo.training.learn import recipe as recipe_of
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
-from deepservo.training.plan import halving
+from deepservo.training.plan import Training, halving
 from deepservo.training.progress import Progress, partial_of
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.recipes.experiment import TWO_CORES, Experiment
@@ -180,7 +180,7 @@ def train(
         return read_model(path)
     watch = Watch()
 
-    def attempt(halved: int, resume: bool) -> Model | UnseenModel:
+    def attempt(training: Training) -> Model | UnseenModel:
         nonlocal watch
         watch = Watch()
         metrics.reset_peak()
@@ -191,9 +191,9 @@ def train(
             show(progress)
 
         with watch.watching():
-            return learned(plan, path, halved, resume, watched)
+            return learned(plan, path, training.halved, bool(training.resume), watched)
 
-    model = halving(attempt, path, begun, say)
+    model = halving(attempt, path, Training(resume=begun), say)
     model = replace(
         model, training=distributed.decided(lambda: model.training)
     )  # each has timed itself
@@ -235,11 +235,8 @@ def learned(
             return learn_unseen(
                 experiment.method,
                 path,
-                steps=steps,
-                seed=plan.seed,
+                Training(steps=steps, seed=plan.seed, resume=resume, halved=halved),
                 scale=scale,
-                halved=halved,
-                resume=resume,
                 show=show,
             )
     first, *others = (scene_of(name) for name in experiment.scenes)

@@ -15,7 +15,7 @@ from deepservo.scene.build import make_scene
 from deepservo.system import distributed
 from deepservo.training.learn import Options, learn
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
-from deepservo.training.plan import halving
+from deepservo.training.plan import Training, halving
 
 
 def run_learn(
@@ -66,14 +66,15 @@ def run_learn(
         distributed.on_device() if preset == "paper" else nullcontext(),
     ):
 
-        def attempt(halved: int, resume: bool) -> Model:
+        def attempt(training: Training) -> Model:
             return learn(
                 found[0], scenes[0], camera, out, name=image.name, distance=distance, method=method,
                 preset=preset, minutes=minutes, steps=steps, seed=seed,
-                options=replace(options, halved=halved), resume=resume, show=show,
+                options=replace(options, halved=training.halved), resume=training.resume,
+                show=show,
             )  # fmt: skip
 
-        model = halving(attempt, out, resume, console.print)
+        model = halving(attempt, out, Training(resume=resume), console.print)
     if distributed.first():
         console.print(
             f"{out}: learned {image.name} in {model.training['steps']} steps, "
@@ -100,16 +101,8 @@ def _learn_unseen(
         )
     distributed.share_threads()
     with training_bar("learning what pictures have in common") as show:
-        model = learn_unseen(
-            method,
-            out,
-            folder=folder,
-            minutes=minutes,
-            steps=steps,
-            seed=seed,
-            resume=resume,
-            show=show,
-        )
+        training = Training(minutes, steps, seed, resume)
+        model = learn_unseen(method, out, training, folder=folder, show=show)
     if distributed.first():
         console.print(
             f"{out}: learned in {model.training['steps']} steps, {model.training['seconds']:.0f} s"

@@ -24,18 +24,18 @@ from deepservo.training.tasks.pair import TEXTURE, PairTask, Pictures, Textures
 from deepservo.training.tasks.stock import Stock, draw
 from deepservo.training.train import deferred_interrupt, steps_in, train
 
-MINUTES = 20.0  # where nobody asks for another length
+MINUTES = 20.0  # of a training that is given no length
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A network for any scene, and what teaches it."""
+    """A network for any scene, and the task that it learns."""
 
     net: Callable[..., Any]
     """From its `config()`."""
     task: Callable[[Pictures], Any]
-    taught: Callable[[Any], nn.Module] = lambda net: net
-    """What is trained: the network, or it and what only helps."""
+    trained: Callable[[Any], nn.Module] = lambda net: net
+    """What is trained: the network, or the network and a part that only the training needs."""
 
 
 KINDS = {PAIR: Kind(PairNet, PairTask), KEYPOINTS: Kind(KeypointNet, KeypointTask, Learner)}
@@ -44,58 +44,45 @@ KINDS = {PAIR: Kind(PairNet, PairTask), KEYPOINTS: Kind(KeypointNet, KeypointTas
 def learn_unseen(
     method: str,
     out: Path,
+    training: Training,
     *,
     folder: Path | None = None,
-    minutes: float | None = None,
-    steps: int | None = None,
-    seed: int = 0,
     scale: Scale = TWO_CORES,
-    halved: int = 0,
-    resume: bool | None = False,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> UnseenModel:
-    """Train one of KINDS on endless pictures made by code, or on those in `folder`; write it to
-    `out`, and a checkpoint beside until then.
+    """Train one of KINDS on endless pictures made by code, or on those in `folder`; write the model
+    to `out`, and a checkpoint beside it until then.
 
-    On torch's default device. minutes, steps, resume: as `training.learn.learn` has them. halved:
-    how many times the batch is. Raises InputError for impossible options, a folder without
-    pictures, a checkpoint made with other settings, or when `out` is some other file.
+    On torch's default device. Raises InputError for impossible options, a folder without pictures,
+    a checkpoint made with other settings, or when `out` is some other file.
     """
-    training = Training(minutes, steps, seed, resume, halved).lasting(MINUTES)
+    training = training.lasting(MINUTES)
     found = None if folder is None else _pictures(folder)
-    kind = KINDS[method]
-    task = kind.task(_source(found, scale, seed, show))
-    task = with_batch(
-        replace(task, batch=scale.batch or task.batch, rate=scale.rate or task.rate), halved
-    )
-    if isinstance(task.textures, Stock):
-        task = replace(
-            task, textures=replace(task.textures, shown=math.gcd(task.batch, task.textures.shown))
-        )
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the same weights whatever ran before, and the caller's random numbers untouched
+    kind, seed = KINDS[method], training.seed
+    task = _task(kind, scale, training, _source(found, scale, seed, show))
+    # The same weights whatever ran before, and the caller's random numbers untouched.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = kind.net(**scale.net)
-        taught = kind.taught(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    config = {
+        trained = kind.trained(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settings = {
         "method": method,
         "pictures": None if found is None else hashlib.sha256(found.numpy().tobytes()).hexdigest(),
         "seed": seed, "batch": task.batch, "minutes": training.minutes, "net": net.config(),
         "steps asked": training.steps, "processes": distributed.rank()[1],
     }  # fmt: skip
     if scale.stock:
-        config["stock"] = scale.stock
-    if halved:
-        config["halved"] = halved
+        settings["stock"] = scale.stock
+    if training.halved:
+        settings["halved"] = training.halved
     plan = planned(
-        out, config, training, lambda: steps_in(training.minutes or 0, taught, task, seed)
+        out, settings, training, lambda: steps_in(training.minutes or 0, trained, task, seed)
     )
-    progress = train(taught, task, plan, show)
+    progress = train(trained, task, plan, show)
     record = {
         "steps": plan.steps, "seconds": round(progress.seconds, 1), "batch": task.batch,
         "seed": seed, "parameters": sum(p.numel() for p in net.parameters()),
-        "loss": progress.loss, "threads": torch.get_num_threads(), "settings": config,
+        "loss": progress.loss, "threads": torch.get_num_threads(), "settings": settings,
     }  # fmt: skip
     model = UnseenModel(net.cpu(), record, method)
     if distributed.first():
@@ -105,12 +92,21 @@ def learn_unseen(
     return model
 
 
+def _task(kind: Kind, scale: Scale, training: Training, textures: Pictures) -> Any:
+    """What the network learns, with the batch and the learning rate of the scale."""
+    task = kind.task(textures)
+    task = replace(task, batch=scale.batch or task.batch, rate=scale.rate or task.rate)
+    task = with_batch(task, training.halved)
+    if isinstance(textures, Stock):
+        shown = math.gcd(task.batch, textures.shown)
+        task = replace(task, textures=replace(textures, shown=shown))
+    return task
+
+
 def _source(
     found: Tensor | None, scale: Scale, seed: int, show: Callable[[Progress], None]
 ) -> Pictures:
-    """Where the pictures come from: a folder, a stock drawn now, or the hand that draws as it
-    goes.
-    """
+    """The pictures to learn from: of a folder, a stock drawn now, or drawn anew each step."""
     if found is not None or not scale.stock:
         return Textures(found)
     return Stock(
@@ -123,8 +119,8 @@ def _source(
 
 
 def _pictures(folder: Path) -> Float[Tensor, "n 1 h w"]:
-    """Of a folder, each reduced to the size of those made by code; what is too long or too high is
-    cut off on both sides alike.
+    """The pictures of a folder, each reduced to the size of those made by code and cropped about
+    its centre.
     """
     found = []
     for file in pictures.files_in(folder):

@@ -123,30 +123,32 @@ def _stopped(partial: Checkpoint) -> int | None:
 
 
 def halving(
-    learn: Callable[[int, bool], T], out: Path, resume: bool, say: Callable[[str], None]
+    learn: Callable[[Training], T], out: Path, training: Training, say: Callable[[str], None]
 ) -> T:
-    """What `learn(halved, resume)` gives: halved, how many times the batch is. Out of memory it
-    begins again with half the batch, and `say` is called with a sentence that says so.
+    """What `learn` gives, which writes `out`. Out of memory it begins again with half the batch,
+    and `say` is called with a sentence that says so.
 
     A resumed training keeps the batch of its checkpoint. Raises InputError where MAX_HALVINGS do
     not suffice.
     """
     partial = partial_of(out)
-    halved = distributed.decided(
-        lambda: int(peek(partial)[0].get("halved", 0)) if resume and partial.is_file() else 0
-    )
+    if training.resume:
+        halved = distributed.decided(
+            lambda: int(peek(partial)[0].get("halved", 0)) if partial.is_file() else training.halved
+        )
+        training = replace(training, halved=halved)
     while True:
+        share = 1 / 2**training.halved
         try:
-            return learn(halved, resume)
+            return learn(training)
         except torch.cuda.OutOfMemoryError:
-            if halved == MAX_HALVINGS:
+            if training.halved == MAX_HALVINGS:
                 raise InputError(
-                    f"the memory does not hold {1 / 2**halved:g} of the batch; learn on a larger "
-                    "GPU"
+                    f"the memory does not hold {share:g} of the batch; learn on a larger GPU"
                 ) from None
-            halved, resume = halved + 1, False
+            training = replace(training, halved=training.halved + 1, resume=False)
             if distributed.first():
-                say(f"out of memory; it begins again with {1 / 2**halved:g} of the batch")
+                say(f"out of memory; it begins again with {share / 2:g} of the batch")
 
 
 def with_batch(task: Any, halved: int) -> Any:
