@@ -33,7 +33,7 @@ def test_pbvs_moves_along_the_straight_line_and_the_geodesic(shape, seed):
     )
 
 
-def test_pbvs_all_the_way():
+def test_pbvs_converges():
     T, dt = random_pose((5,), 3), 0.02
     start, path = T[:, :3, 3], []
     axis = torch.nn.functional.normalize(se3.so3_log(T[:, :3, :3]), dim=-1)

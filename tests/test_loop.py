@@ -7,13 +7,13 @@ from closed_loop import (
     CAMERA,
     DIRECT,
     END_MM,
-    FAR,
-    FARTHER,
+    LARGE_OFFSET,
+    LARGER_OFFSET,
     NAMES,
-    NEAR,
+    SMALL_OFFSET,
     STEPS,
     NearTruth,
-    assert_home,
+    assert_converged,
     controller_of,
     goals,
     has_poses,
@@ -35,17 +35,18 @@ from deepservo.worlds.simulator import Simulator
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_method_comes_home(name, scene):
+def test_every_method_converges(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
     T_start = offset_from(
-        T_goal.expand(3, 4, 4), NEAR if name in DIRECT else FARTHER if name == "cnn-pair" else FAR
+        T_goal.expand(3, 4, 4),
+        SMALL_OFFSET if name in DIRECT else LARGER_OFFSET if name == "cnn-pair" else LARGE_OFFSET,
     )
     trajectory = run(name, scene, (T_start, T_goal), STEPS.get(name, 60))
     start, end = (
         metrics.errors(T, T_goal) for T in (trajectory.Ts_world_cam[0], trajectory.Ts_world_cam[-1])
     )
     assert metrics.converged(start, end).all()
-    assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
+    assert_converged(trajectory, T_goal, END_MM.get(name, 0.3))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,18 +62,18 @@ def test_a_batch_is_its_runs(name, scene):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name, scene):
+def test_converged_runs_are_dropped_and_the_others_keep_their_own_goals(name, scene):
     T_goal = goals(3)
     T_start = offset_from(
-        T_goal, (0.004, 0.01) if name.startswith("aevs") else NEAR
+        T_goal, (0.004, 0.01) if name.startswith("aevs") else SMALL_OFFSET
     )  # nobody taught the encoder
     T_start[1] = T_goal[1]
     if has_poses(name):
         T_start[1] = (
             T_goal[1] @ se3.exp(NearTruth.ERROR) @ se3.exp(NearTruth.ERROR)
-        )  # where it believes to be home
+        )  # where its estimate is at the goal
     trajectory = run(name, scene, (T_start, T_goal), STEPS.get(name, 45))
-    assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
+    assert_converged(trajectory, T_goal, END_MM.get(name, 0.3))
     if not name.startswith("cnn-pair") and (not has_poses(name) or "+dvs" not in name):
         assert trajectory.steps[1] < 25 < min(trajectory.steps[0], trajectory.steps[2])
 
@@ -81,12 +82,12 @@ def test_runs_that_are_home_are_dropped_and_the_others_keep_their_own_goals(name
 @pytest.mark.parametrize("interaction", ["current", "goal", "mean"])
 def test_dvs_converges_with_each_law_and_each_interaction_matrix(damping, interaction, scene):
     T_goal = sampling.fronto_parallel(0.6)
-    T_start = offset_from(T_goal.expand(3, 4, 4), NEAR)
+    T_start = offset_from(T_goal.expand(3, 4, 4), SMALL_OFFSET)
     controller = PhotometricServo(CAMERA, interaction=interaction, damping=damping)
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, 80)
-    assert_home(trajectory, T_goal, 1.0)
+    assert_converged(trajectory, T_goal, 1.0)
     assert (
         trajectory.image_error[0].min() > 0.03
         and trajectory.image_error[15].nan_to_num(0).max() < 0.03
@@ -100,8 +101,8 @@ def test_true_pose_servoing_is_the_reference_trajectory(scene):
     assert (trajectory.Ts_world_cam - metrics.reference(T_start, T_goal, 40)).abs().max() < 1e-12
 
 
-def test_what_a_trajectory_promises(scene):
-    """One run starts at home and stops early; one settles; one takes max_steps."""
+def test_a_trajectory_is_complete_and_consistent(scene):
+    """One run starts at the goal and stops early; one settles; one takes max_steps."""
     T_goal = goals(3)
     T_start = T_goal @ se3.exp(
         torch.tensor([[0.0] * 6, [1e-5] * 6, [0.1] * 6], dtype=torch.float64)
@@ -150,7 +151,7 @@ def test_what_a_trajectory_promises(scene):
     )
 
 
-def test_a_method_that_holds_still_is_waited_for_a_stated_time(scene):
+def test_a_method_with_zero_velocity_is_stopped_after_a_stated_time(scene):
     """At 30 pictures a second: one sees something once, after 50 of them, and one never."""
 
     class Blinded(Controller):
@@ -175,7 +176,7 @@ def test_a_method_that_holds_still_is_waited_for_a_stated_time(scene):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_run_says_why_it_stopped(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
-    trajectory = run(name, scene, (offset_from(T_goal.expand(2, 4, 4), NEAR), T_goal), 2)
+    trajectory = run(name, scene, (offset_from(T_goal.expand(2, 4, 4), SMALL_OFFSET), T_goal), 2)
     assert len(trajectory.reason) == 2 and all("2 steps" in reason for reason in trajectory.reason)
     assert trajectory.steps.tolist() == [2, 2] and set(trajectory.refining.flatten().tolist()) <= {
         0,
@@ -186,7 +187,7 @@ def test_every_run_says_why_it_stopped(name, scene):
 def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
     """Gains are per second."""
     T_goal = sampling.fronto_parallel(0.6)
-    T_start = offset_from(T_goal, FAR)
+    T_start = offset_from(T_goal, LARGE_OFFSET)
     ends = []
     for dt, steps in ((1.0, 20), (0.25, 80)):
         world = Simulator(scene, CAMERA, T_start)
@@ -195,13 +196,13 @@ def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
             servo(world, controller, scene.render(CAMERA, T_goal), steps, dt).Ts_world_cam[-1]
         )
     metres = [float(metrics.errors(T, T_goal)[0]) for T in ends]
-    assert metres[0] == pytest.approx(FAR[0] * 0.9**20, rel=0.02) and metres[1] == pytest.approx(
-        FAR[0] * 0.975**80, rel=0.02
-    )
+    assert metres[0] == pytest.approx(LARGE_OFFSET[0] * 0.9**20, rel=0.02) and metres[
+        1
+    ] == pytest.approx(LARGE_OFFSET[0] * 0.975**80, rel=0.02)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if has_poses(name)])
-def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
+def test_an_untrained_network_raises_no_error(name, scene):
     torch.manual_seed(0)
     model = model_of(name, scene)
     controller = build(name, CAMERA, model=model)
@@ -209,7 +210,10 @@ def test_an_untrained_network_is_wrong_and_nothing_worse(name, scene):
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(
-        Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), NEAR)), controller, goal, 3
+        Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), SMALL_OFFSET)),
+        controller,
+        goal,
+        3,
     )
     coarse = getattr(controller, "coarse", controller)
     used = coarse.features.encoder if hasattr(coarse, "features") else coarse.net
@@ -231,7 +235,7 @@ def test_a_camera_in_whole_numbers_is_the_same_camera(name, scene):
     assert whole == real and torch.equal(*answers) and answers[0].abs().max() > 1e-4
 
 
-def test_methods_that_cannot_be_built_say_so(scene, small_camera):
+def test_methods_that_cannot_be_built_are_named(scene, small_camera):
     with pytest.raises(InputError, match="choose one of dvs"):
         build("nonsense", CAMERA)
     with pytest.raises(InputError, match="deepservo learn"):
@@ -273,7 +277,7 @@ class Measured(Controller):
     ("noise", "drift", "stops"),
     [(2e-5, 0.0, True), (2e-4, 0.0, True), (2e-5, 2e-5, True), (0.01, 0.0, False)],
 )
-def test_a_run_that_only_trembles_has_settled(noise, drift, stops, scene):
+def test_a_run_that_only_oscillates_has_settled(noise, drift, stops, scene):
     """With a drift it stands still beside the goal, where its pull is as strong. Steps of over 0.1
     mm are no rest.
     """

@@ -31,14 +31,14 @@ def test_runs_do_not_depend_on_how_they_are_cut(name):
 
 
 @pytest.mark.parametrize("method", ["pca-4", "sift+dvs", "particle", "pbvs"])
-def test_a_controller_remembers_nothing_of_the_runs_before(method):
+def test_a_controller_is_reset_between_runs(method):
     prepared = Prepared(Job(method, "lookat", "", "coffee", 4), small())
     first = prepared.run(range(2)).runs
     prepared.run(range(2, 4))
     assert same(prepared.run(range(2)).runs, first)
 
 
-def test_what_is_asked_for_is_run_and_a_published_start_once():
+def test_selected_runs_are_run_and_a_published_start_once():
     assert [job.n for job in jobs(("dvs",), ("lookat", "published-starts"), small(), 3)] == [3] + [
         1
     ] * 7
@@ -47,7 +47,7 @@ def test_what_is_asked_for_is_run_and_a_published_start_once():
     )
 
 
-def test_a_chunk_comes_back_from_its_file_and_no_other_file_is_one(tmp_path):
+def test_a_chunk_is_read_back_from_its_file_and_no_other_file_is_accepted(tmp_path):
     chunk = Prepared(Job("dvs", "lookat", "", "coffee", 2), small(max_steps=2)).run(range(2))
     chunk.save(tmp_path / "a.npz")
     assert (
@@ -166,7 +166,7 @@ def test_everything_is_written(tmp_path):
 
 @needs_browser
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_draws_everything_and_nothing_runs_over_its_card(tmp_path, width):
+def test_the_page_draws_everything_and_nothing_overflows_its_card(tmp_path, width):
     bench = small(("coffee", "moon"), max_steps=3)
     work = jobs(("dvs", "sift+dvs"), ("lookat-rz-perturbed", "hard-size"), bench, 2)
     open_folder(tmp_path / "out", bench, resume=False)

@@ -40,7 +40,7 @@ def test_what_cannot_be_asked_is_refused(args, words, tmp_path, monkeypatch, cap
     assert words in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
-def test_poses_of_a_file_are_all_there_is(tmp_path, capfd):
+def test_poses_of_a_file_are_all_run(tmp_path, capfd):
     """Every picture takes all of them, whatever --n asks for."""
     T = np.eye(4)
     T[2, 3] = -0.6

@@ -27,7 +27,7 @@ from deepservo.training.tasks.stock import Stock, draw
 from tiny import interrupt_at
 
 
-def glance(name: str, folder: Path, *more: str) -> list[str]:
+def quick_run(name: str, folder: Path, *more: str) -> list[str]:
     return [
         "recipe",
         name,
@@ -43,7 +43,7 @@ def glance(name: str, folder: Path, *more: str) -> list[str]:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_recipe_trains_is_measured_and_written(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(rehearsal, "RUNS", 2)
-    assert main(glance(name, tmp_path)) == 0
+    assert main(quick_run(name, tmp_path)) == 0
     found = json.loads((tmp_path / "results" / f"{name}.json").read_text())
     experiment, training = EXPERIMENTS[name], found["training"]
     assert (found["recipe"], found["paper"], found["full"]) == (name, experiment.paper, False)
@@ -64,7 +64,7 @@ def test_every_recipe_trains_is_measured_and_written(name, tmp_path, monkeypatch
         assert row["trained_steps"] == 20
     capsys.readouterr()
     assert main(["recipe", "--missing", "--results", str(tmp_path / "results")]) == 0
-    assert f" {name} " in capsys.readouterr().out, "a glance is no full-scale result"
+    assert f" {name} " in capsys.readouterr().out, "a quick run is no full-scale result"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -81,7 +81,7 @@ def test_every_recipe_can_be_run_whole(name):
         assert len(experiment.scenes) == 1 or RECIPES[experiment.method, "paper"].many
 
 
-def test_what_is_missing_is_told_in_order_of_value(tmp_path, capsys):
+def test_missing_experiments_are_listed_in_order_of_value(tmp_path, capsys):
     (tmp_path / "mlvs.json").write_text('{"full": true}')
     (tmp_path / "aevs.json").write_text('{"full": false}')
     assert full_scale.missing(tmp_path) == [name for name in EXPERIMENTS if name != "mlvs"]
@@ -93,7 +93,7 @@ def test_what_is_missing_is_told_in_order_of_value(tmp_path, capsys):
 def test_stopped_in_the_training_and_in_the_runs_it_goes_on(
     tmp_path, monkeypatch, interruptible, capsys
 ):
-    args = [*glance("siamese-se3", tmp_path), "--steps", "3"]
+    args = [*quick_run("siamese-se3", tmp_path), "--steps", "3"]
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(1, patch)
         assert main(args) == 2
@@ -134,14 +134,14 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, interruptible, capsys):
     sizes = short_of_memory(monkeypatch)
-    args = [*glance("siamese-se3", tmp_path), "--steps", "3"]
+    args = [*quick_run("siamese-se3", tmp_path), "--steps", "3"]
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(1, patch)
         assert main(args) == 2
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
-        "out of memory; it begins again with 0.5 of the batch" in told
-        and "with 0.25 of the batch" in told
+        "out of memory; it begins again with 0.5 of the batch" in printed
+        and "with 0.25 of the batch" in printed
     )
     assert main([*args, "--resume"]) == 0
     assert sizes == [64, 32, 16, 16, 16], "what did not fit is not tried again"
@@ -150,7 +150,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, monkeypatch, inter
         == 16
     )
     monkeypatch.setattr(plan, "MAX_HALVINGS", 1)
-    assert main([*glance("siamese-se3", tmp_path / "other"), "--steps", "3"]) == 2
+    assert main([*quick_run("siamese-se3", tmp_path / "other"), "--steps", "3"]) == 2
     assert "the memory does not hold 0.5 of the batch" in capsys.readouterr().err
 
 
@@ -223,7 +223,7 @@ def test_what_cannot_be_used_is_refused(tmp_path, refused):
         (60, "2.5 days"),
     ],
 )
-def test_durations_are_read_at_a_glance(hours, words):
+def test_durations_are_written_in_words(hours, words):
     assert duration(hours) == words
 
 
@@ -244,14 +244,14 @@ def test_the_share_of_rendering_is_that_of_the_steps_that_are_watched(monkeypatc
 
 
 def test_a_stock_is_drawn_by_several_processes_and_a_function_of_the_seed():
-    told: list[int] = []
-    pictures, again = draw(10, 3, told.append), draw(12, 3)
+    progress: list[int] = []
+    pictures, again = draw(10, 3, progress.append), draw(12, 3)
     assert (
         pictures.shape == (10, 1, *TEXTURE)
         and pictures.dtype == torch.uint8
         and torch.equal(pictures, again[:10])
     )
-    assert not torch.equal(pictures, draw(10, 4)) and told == list(range(1, 11))
+    assert not torch.equal(pictures, draw(10, 4)) and progress == list(range(1, 11))
     assert pictures.float().flatten(1).std(1).min() > 1, "each shows something"
     stock = Stock(pictures, 4)
     shown = stock.at(0, 5)
@@ -277,7 +277,7 @@ def test_pictures_drawn_beforehand_are_no_steps(tmp_path, monkeypatch):
     time.
     """
     scale = replace(EXPERIMENTS["unseen"].scale, batch=4, stock=30)
-    monkeypatch.setattr(full_scale, "TWO_CORES", scale)  # what a glance learns
+    monkeypatch.setattr(full_scale, "TWO_CORES", scale)  # the length of a quick run
     full_scale.train(
         Plan.of("unseen", 8, True, 0), tmp_path / "unseen", False, lambda progress: None, print
     )
@@ -288,7 +288,7 @@ def test_pictures_drawn_beforehand_are_no_steps(tmp_path, monkeypatch):
     )
 
 
-def test_a_part_of_an_experiment_is_no_full_result():
+def test_a_partial_experiment_is_no_full_result():
     whole, part = Plan.of("mlvs", None, False, 0), Plan.of("mlvs", 500, False, 0)
     assert whole.runs == EXPERIMENTS["mlvs"].sets and part.runs == dict.fromkeys(whole.runs, 50), (
         "as large a share of the runs"

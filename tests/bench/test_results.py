@@ -26,7 +26,7 @@ def results(tmp_path, monkeypatch) -> Path:
 
 
 def ran(results: Path, name: str, full: bool, *rows: tuple[str, str, float, float | None]) -> None:
-    told = [
+    tables = [
         {
             "method": method,
             "set": part,
@@ -44,7 +44,7 @@ def ran(results: Path, name: str, full: bool, *rows: tuple[str, str, float, floa
         "full": full,
         "training": training,
         "machine": {"processor": "P", "gpu": "H"},
-        "rows": told,
+        "rows": tables,
     }
     (results / "full-scale" / f"{name}.json").write_text(json.dumps(content))
 
@@ -54,7 +54,7 @@ def line(table: str, *words: str) -> str:
     return found
 
 
-def test_what_nothing_was_run_of_is_one_line_that_says_how(results):
+def test_a_table_without_results_is_one_line_with_the_command(results):
     ran(results, "mlvs", False, ("mlvs", "lookat-rz", 1.0, 300.0))
     for text in (
         published.published([]),  # a part of an experiment is no result
@@ -91,7 +91,7 @@ def test_rows_and_columns_in_which_nothing_has_run_are_not_shown():
     assert shown() == ["Not measured yet. Run it."]
 
 
-def test_what_was_run_is_told(results):
+def test_results_are_in_their_tables(results):
     ran(
         results,
         "aevs",
@@ -131,7 +131,7 @@ def test_what_was_run_is_told(results):
     assert "| 5.0 | 10000 | 25 | H |" in line(published.recipes([]), "`aevs`")
 
 
-def test_speed_is_told_beside_the_floors_and_what_no_memory_held(results):
+def test_speed_is_listed_with_the_floors_and_what_was_out_of_memory(results):
     row = {
         "method": "mlvs",
         "runs": 64,

@@ -260,7 +260,7 @@ def test_pictures_of_every_kind_are_learned(flags: object, files: Path, tmp_path
     assert main(learn_args(tmp_path, tmp_path / "m.safetensors", "--steps", "1")) == 0
 
 
-def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_are_shown_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = (
         "a [red] [" + "x" * 90 + "] :smile:.png"
     )  # what rich would take for markup, and longer than a line

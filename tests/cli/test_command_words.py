@@ -100,7 +100,7 @@ def test_help_names_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in said for name in COMMANDS) and "deepservo list" in said
 
 
-def test_version_is_told_at_once() -> None:
+def test_the_version_is_printed_at_once() -> None:
     begin = time.monotonic()
     code = (
         "import sys; from deepservo.__main__ import start; sys.argv = ['deepservo', "
@@ -127,7 +127,7 @@ def test_list_names_everything_and_says_what_it_is(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("words", [["--help"], ["servo", "--help"], ["list"]])
-def test_a_reader_who_has_seen_enough_is_no_full_disk(words: list[str]) -> None:
+def test_a_closed_pipe_is_not_reported_as_a_full_disk(words: list[str]) -> None:
     """As in `deepservo --help | head -1`: the pipe is closed before anything is written."""
     process = subprocess.Popen(
         [sys.executable, "-m", "deepservo", *words],
@@ -151,7 +151,7 @@ def test_a_reader_who_has_seen_enough_is_no_full_disk(words: list[str]) -> None:
         (errno.EISDIR, "choose another place"),
     ],
 )
-def test_advice_is_for_what_went_wrong(
+def test_advice_fits_the_error(
     number: int, remedy: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: cli.Info) -> None:

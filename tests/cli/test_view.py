@@ -57,7 +57,7 @@ def test_the_reference_pose_gives_the_picture_back(name: str, distance: float) -
 
 
 @pytest.mark.parametrize("name", CAMERAS)
-def test_every_pose_sees_the_plane_where_it_is(name: str) -> None:
+def test_every_pose_sees_the_plane_in_its_place(name: str) -> None:
     camera, distance = CAMERAS[name], 0.6
     scene, Ts = view(camera, distance), sampling.lookat(5, torch.Generator().manual_seed(0))[0]
     texel = torch.tensor([[10.0, 20.0], [100.0, 20.0], [64.0, 90.0]], dtype=torch.float64)
@@ -68,7 +68,7 @@ def test_every_pose_sees_the_plane_where_it_is(name: str) -> None:
     torch.testing.assert_close(found[..., :2] / found[..., 2:], texel.expand(5, 3, 2))
 
 
-def test_a_square_and_centred_camera_has_what_it_had() -> None:
+def test_a_square_and_centred_camera_is_unchanged() -> None:
     scene, before = view(SQUARE), PlanarScene(VIEW, 0.6 * 128 / 150.0)
     assert (scene.width, scene.texel_aspect, scene.centre) == (before.width, 1.0, (0.0, 0.0))
     Ts = sampling.lookat(3, torch.Generator().manual_seed(0))[0]
@@ -94,7 +94,7 @@ def test_a_large_view_is_reduced_about_the_same_centre() -> None:
 
 
 @pytest.mark.parametrize("name", ["all at once", "60 pixels to the left"])
-def test_what_else_looks_at_the_scene(name: str) -> None:
+def test_the_relief_and_the_map_use_the_same_view(name: str) -> None:
     """Hills without height are the plane; the map of the whole picture holds all of it."""
     camera, Ts = CAMERAS[name], sampling.lookat(3, torch.Generator().manual_seed(0))[0]
     scene = view(camera)
@@ -112,7 +112,7 @@ def test_what_else_looks_at_the_scene(name: str) -> None:
     ("texel_aspect", "centre"),
     [(0.0, (0.0, 0.0)), (float("nan"), (0.0, 0.0)), (1.0, (0.0, float("inf"))), (-1.0, (0.0, 0.0))],
 )
-def test_texels_that_are_none(texel_aspect: float, centre: tuple[float, float]) -> None:
+def test_invalid_texels_are_refused(texel_aspect: float, centre: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="scene: texels"):
         PlanarScene(VIEW, texel_aspect=texel_aspect, centre=centre)
 
@@ -126,7 +126,7 @@ def described(path: Path, out: Path, **scene: object) -> Path:
     return out
 
 
-def test_models_hold_it_and_those_of_before_load(
+def test_models_keep_the_view_and_older_models_load(
     files: Path, tmp_path: Path, refused: Refused
 ) -> None:
     camera = Camera(64, 64, 86.0, 100.0, 36.5, 31.5)

@@ -86,7 +86,7 @@ def test_few_pixels_are_enlarged_in_place():
         assert (few - full).mean().abs() < 0.01, "nothing is shifted or scaled"
 
 
-def test_models_that_are_wrong():
+def test_wrong_camera_models():
     conditions = dict(MODEL)
     assert conditions["focal length believed x 1.2"].camera(CAMERA).fx == pytest.approx(86 / 1.2)
     T = sampling.fronto_parallel(0.6)

@@ -68,7 +68,7 @@ def test_bootstrap_holds_the_mean_and_follows_the_seed():
     )
 
 
-def test_the_reference_goes_straight_home():
+def test_the_reference_goes_straight_to_the_goal():
     T_start, T_goal = sampling.screw(20, torch.Generator().manual_seed(0))
     Ts = metrics.reference(T_start, T_goal, 150)
     assert Ts.shape == (151, 20, 4, 4) and torch.equal(Ts[0], T_start)
@@ -86,7 +86,7 @@ def test_path_length_adds_the_steps():
     assert metrics.path_length(Ts).tolist() == [6.0, 0.0]
 
 
-def test_steps_to_converge_count_until_home_for_good():
+def test_steps_to_converge_count_until_the_run_stays_converged():
     """A run that is home, strays and comes back was not home until then; what it does within the
     rule does not count.
     """

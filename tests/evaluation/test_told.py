@@ -22,7 +22,7 @@ from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.scene.build import make_scene
 from report_pages import data, page, runs
 
-HOME = sampling.fronto_parallel(0.6)
+GOAL_POSE = sampling.fronto_parallel(0.6)
 SEEN = [
     name
     for name in NAMES
@@ -32,13 +32,13 @@ SEEN = [
 
 
 @pytest.fixture(scope="module")
-def poster(tmp_path_factory: pytest.TempPathFactory, scene) -> Path:
-    path = tmp_path_factory.mktemp("poster") / "poster.png"
+def plane_picture(tmp_path_factory: pytest.TempPathFactory, scene) -> Path:
+    path = tmp_path_factory.mktemp("plane") / "plane.png"
     cv2.imwrite(str(path), (255 * scene.texture[0]).round().byte().numpy())
     return path
 
 
-def poses(path: Path, Ts_cam: torch.Tensor, T_goal: torch.Tensor | None = HOME) -> Path:
+def poses(path: Path, Ts_cam: torch.Tensor, T_goal: torch.Tensor | None = GOAL_POSE) -> Path:
     np.savez(
         path,
         T_world_cam=Ts_cam.numpy(),
@@ -53,15 +53,15 @@ def row_of(out: Path) -> dict:
 
 @pytest.mark.parametrize("name", SEEN)
 def test_a_start_at_the_goal_has_arrived(
-    name: str, poster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, plane_picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    where = poses(tmp_path / "home.npz", HOME)
+    where = poses(tmp_path / "start.npz", GOAL_POSE)
     assert (
         main(
             [
                 "servo",
                 "--image",
-                str(poster),
+                str(plane_picture),
                 "--method",
                 name,
                 "--poses",
@@ -81,17 +81,22 @@ def test_a_start_at_the_goal_has_arrived(
 
 @pytest.mark.parametrize("name", ["dvs", "sift", "auto"])
 def test_a_start_that_shows_the_goals_picture_has_arrived(
-    name: str, poster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, plane_picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The goal's pose is not known: one start shows its picture, and the other comes home."""
-    away = HOME @ se3.exp(torch.tensor([[0.01, 0.0, 0.0, 0.0, 0.0, 0.02]], dtype=torch.float64))
-    scene = make_scene(read_picture(poster), CalibratedCamera(PAPER_CAMERA), "poster")
+    away = GOAL_POSE @ se3.exp(
+        torch.tensor([[0.01, 0.0, 0.0, 0.0, 0.0, 0.02]], dtype=torch.float64)
+    )
+    scene = make_scene(read_picture(plane_picture), CalibratedCamera(PAPER_CAMERA), "plane")
     cv2.imwrite(
         str(tmp_path / "goal.png"),
-        (65535 * scene.render(PAPER_CAMERA, HOME)[0, 0]).round().numpy().astype(np.uint16),
+        (65535 * scene.render(PAPER_CAMERA, GOAL_POSE)[0, 0]).round().numpy().astype(np.uint16),
     )
     write_camera(tmp_path / "cam.yaml", CalibratedCamera(PAPER_CAMERA))
-    for starts, told_of in ((HOME, "1 of 1 runs: arrived"), (torch.cat([HOME, away]), "of 2 runs")):
+    for starts, printed in (
+        (GOAL_POSE, "1 of 1 runs: arrived"),
+        (torch.cat([GOAL_POSE, away]), "of 2 runs"),
+    ):
         where = poses(tmp_path / "p.npz", starts, None)
         words = [
             "--goal",
@@ -105,8 +110,8 @@ def test_a_start_that_shows_the_goals_picture_has_arrived(
             "--out",
             tmp_path / "o",
         ]
-        assert main(["servo", "--image", str(poster), *map(str, words)]) == 0
-        assert row_of(tmp_path / "o")["converged"] is None and told_of in capsys.readouterr().out
+        assert main(["servo", "--image", str(plane_picture), *map(str, words)]) == 0
+        assert row_of(tmp_path / "o")["converged"] is None and printed in capsys.readouterr().out
 
 
 def test_which_runs_are_at_the_goal() -> None:
@@ -138,7 +143,7 @@ def test_which_runs_are_at_the_goal() -> None:
     )
 
 
-def test_reasons_are_told_with_their_numbers() -> None:
+def test_reasons_are_listed_with_their_numbers() -> None:
     why = [
         "settled; agreement 0.91, 20 matches agree",
         "settled; agreement 1.00, 9 matches agree",
@@ -157,8 +162,8 @@ def test_reasons_are_told_with_their_numbers() -> None:
 @pytest.mark.parametrize(
     "how", ["as rendered", "dimmed", "brighter", "noisy", "covered", "lit, noisy and covered"]
 )
-def test_a_goal_that_fits_its_pose_is_not_complained_of(how: str, scene) -> None:
-    goal, g = scene.render(CAMERA, HOME), torch.Generator().manual_seed(3)
+def test_a_goal_that_fits_its_pose_gives_no_warning(how: str, scene) -> None:
+    goal, g = scene.render(CAMERA, GOAL_POSE), torch.Generator().manual_seed(3)
     made = {
         "as rendered": goal, "dimmed": 0.6 * goal, "brighter": (1.3 * goal).clamp(0, 1),
         "noisy": perturb.noise(goal, g, 0.03), "covered": goal.clone(),
@@ -166,7 +171,7 @@ def test_a_goal_that_fits_its_pose_is_not_complained_of(how: str, scene) -> None
     }[how]  # fmt: skip
     if how == "covered":
         made[..., 20:70, 30:80] = 0
-    assert told.beside(scene, CAMERA, made, HOME[0], "goal.png") == ""
+    assert told.beside(scene, CAMERA, made, GOAL_POSE[0], "goal.png") == ""
 
 
 @pytest.mark.parametrize(
@@ -177,9 +182,9 @@ def test_a_goal_that_fits_its_pose_is_not_complained_of(how: str, scene) -> None
         ([0.05, -0.03, 0.04, 0.05, 0, 0.4], "deg away"),
     ],
 )
-def test_a_goal_taken_elsewhere_is_told(twist: list[float], said: str, scene) -> None:
-    T = HOME @ se3.exp(torch.tensor([twist], dtype=torch.float64))
-    words = told.beside(scene, CAMERA, scene.render(CAMERA, T), HOME[0], "goal.png")
+def test_a_goal_taken_elsewhere_gives_a_warning(twist: list[float], said: str, scene) -> None:
+    T = GOAL_POSE @ se3.exp(torch.tensor([twist], dtype=torch.float64))
+    words = told.beside(scene, CAMERA, scene.render(CAMERA, T), GOAL_POSE[0], "goal.png")
     assert (
         words.startswith("goal.png was taken ")
         and said in words
@@ -187,9 +192,9 @@ def test_a_goal_taken_elsewhere_is_told(twist: list[float], said: str, scene) ->
     )
 
 
-def test_a_goal_of_another_scene_is_told(scene, texture) -> None:
+def test_a_goal_of_another_scene_gives_a_warning(scene, texture) -> None:
     words = told.beside(
-        scene, CAMERA, PlanarScene(texture(9)).render(CAMERA, HOME), HOME[0], "goal.png"
+        scene, CAMERA, PlanarScene(texture(9)).render(CAMERA, GOAL_POSE), GOAL_POSE[0], "goal.png"
     )
     assert (
         words
@@ -198,15 +203,17 @@ def test_a_goal_of_another_scene_is_told(scene, texture) -> None:
     )
 
 
-def test_a_goal_beside_its_pose_is_told_on_the_terminal_and_on_the_page(
-    poster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_goal_beside_its_pose_gives_a_warning_on_the_terminal_and_on_the_page(
+    plane_picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    where = poses(tmp_path / "p.npz", HOME)
-    cv2.imwrite(str(tmp_path / "goal.png"), 255 - cv2.resize(cv2.imread(str(poster)), (224, 224)))
+    where = poses(tmp_path / "p.npz", GOAL_POSE)
+    cv2.imwrite(
+        str(tmp_path / "goal.png"), 255 - cv2.resize(cv2.imread(str(plane_picture)), (224, 224))
+    )
     args = [
         "servo",
         "--image",
-        str(poster),
+        str(plane_picture),
         "--method",
         "pbvs",
         "--poses",
@@ -223,7 +230,7 @@ def test_a_goal_beside_its_pose_is_told_on_the_terminal_and_on_the_page(
     )
 
 
-def test_a_page_names_what_is_not_known(tmp_path: Path) -> None:
+def test_a_page_says_that_the_goal_pose_is_unknown(tmp_path: Path) -> None:
     unknown = replace(runs(3, steps=9), Ts_world_goal=None, converged=None)
     text = page(tmp_path / "report.html", unknown)
     roles = [each["role"].lower() for each in data(text)["sets"][0]["film"]]
@@ -233,8 +240,8 @@ def test_a_page_names_what_is_not_known(tmp_path: Path) -> None:
     assert "the goal's pose is not known" in text
 
 
-def test_a_goal_of_another_scene_leaves_the_page(
-    poster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], texture
+def test_a_page_is_written_for_a_goal_of_another_scene(
+    plane_picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], texture
 ) -> None:
     cv2.imwrite(str(tmp_path / "goal.png"), (255 * texture(9, 224, 224)[0]).round().byte().numpy())
     out = tmp_path / "o"
@@ -243,7 +250,7 @@ def test_a_goal_of_another_scene_leaves_the_page(
             [
                 "servo",
                 "--image",
-                str(poster),
+                str(plane_picture),
                 "--goal",
                 str(tmp_path / "goal.png"),
                 "--starts",

@@ -101,7 +101,7 @@ WRONG = torch.tensor(
 
 
 @pytest.mark.parametrize("picture", ["astronaut", "coffee", "page", "moon", "chelsea"])
-def test_a_far_wrong_pose_on_a_real_picture_is_not_believed(paper_camera, picture):
+def test_a_grossly_wrong_pose_on_a_real_picture_does_not_agree(paper_camera, picture):
     """What registration makes of a bad first guess is either right or refused."""
     scene, ref = PlanarScene(bundled(picture), 0.8), sampling.fronto_parallel(0.6)
     T_goal_cam = se3.exp(WRONG.double())

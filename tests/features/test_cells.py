@@ -74,7 +74,7 @@ def test_each_run_has_its_own_goal_or_one_goal_serves_all(net, scene):
     assert all(words.endswith("matches agree") for words in pair.status(2))
 
 
-def test_it_holds_still_before_a_blank_wall(net, scene):
+def test_the_velocity_is_zero_before_a_blank_wall(net, scene):
     pair = PairServo(SQUARE, net)
     pair.set_goal(scene.render(SQUARE, sampling.fronto_parallel(0.6)))
     v_cam = pair.velocity(torch.full((1, 1, 128, 128), 0.5))
@@ -155,7 +155,7 @@ def test_auto_takes_the_network_where_sift_finds_little(paper_camera, coffee, gu
     assert metres < 0.04 and radians < math.radians(4), trajectory.reason
 
 
-def test_auto_holds_still_before_another_scene(paper_camera, coffee):
+def test_autos_velocity_is_zero_before_another_scene(paper_camera, coffee):
     method = build("auto", paper_camera)
     method.set_goal(coffee.render(paper_camera, sampling.fronto_parallel(0.6)))
     others = [

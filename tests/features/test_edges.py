@@ -28,7 +28,7 @@ from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
 
 CAMERA = Camera(200, 150, 260.0, 260.0, 98.0, 77.0)
-HOME = sampling.fronto_parallel(0.5)
+GOAL_POSE = sampling.fronto_parallel(0.5)
 DEPTH = np.full((150, 200), 0.5)
 
 
@@ -60,12 +60,12 @@ def seen(Ts: torch.Tensor, light: int = 0, seed: int = 0) -> torch.Tensor:
 
 
 def away(*twist: float) -> torch.Tensor:
-    return HOME @ se3.exp(torch.tensor([twist], dtype=torch.float64))
+    return GOAL_POSE @ se3.exp(torch.tensor([twist], dtype=torch.float64))
 
 
 @pytest.fixture(scope="module")
 def edges() -> Edges:
-    return Edges(CAMERA, seen(HOME)[0, 0].numpy(), DEPTH)
+    return Edges(CAMERA, seen(GOAL_POSE)[0, 0].numpy(), DEPTH)
 
 
 def test_the_jacobian_is_that_of_finite_differences(edges):
@@ -129,18 +129,19 @@ def test_other_light_does_not_move_the_pose(edges, light):
     """
     T = away(0.003, -0.002, 0.004, 0.004, 0.006, 0.02)
     fit = edges.register(Slopes.of(seen(T, light)[0, 0].numpy()), np.eye(4))
-    right = edges.seen_from((torch.linalg.inv(HOME) @ T)[0].numpy())[0]
+    right = edges.seen_from((torch.linalg.inv(GOAL_POSE) @ T)[0].numpy())[0]
     assert np.linalg.norm(edges.seen_from(fit.T_goal_cam)[0] - right, axis=1).max() < 0.25
     assert fit.agreement > 0.6
 
 
 def test_a_picture_of_something_else_does_not_agree(edges):
     assert (
-        edges.register(Slopes.of(seen(HOME, 0, seed=5)[0, 0].numpy()), np.eye(4)).agreement < 0.45
+        edges.register(Slopes.of(seen(GOAL_POSE, 0, seed=5)[0, 0].numpy()), np.eye(4)).agreement
+        < 0.45
     )
     assert edges.register(Slopes.of(np.full((150, 200), 0.5)), np.eye(4)).agreement == 0
     beside = se3.exp(torch.tensor([0.5, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)).numpy()
-    assert edges.register(Slopes.of(seen(HOME)[0, 0].numpy()), beside).agreement == 0
+    assert edges.register(Slopes.of(seen(GOAL_POSE)[0, 0].numpy()), beside).agreement == 0
 
 
 def test_an_object_without_edges_is_refused():
@@ -165,34 +166,36 @@ def steered(followed: list[float], looked_for: list[float]) -> list[str]:
     followed, and at the coarse method's.
     """
     controller = EdgeServo(Fixed(CAMERA), DEPTH)
-    controller.set_goal(seen(HOME))
+    controller.set_goal(seen(GOAL_POSE))
     coarse = control.pose_of_pbvs(
         torch.full((1, 6), 1e-3, dtype=torch.float64), controller.coarse.gain
     )[0].numpy()
-    (edges,), told = controller.edges, []
+    (edges,), phases = controller.edges, []
     for follow, look in zip(followed, looked_for, strict=True):
         edges.register = lambda view, T, reaches, a=follow, b=look: Fit(
             T.copy(), b if reaches == FIRST_GUESS_REACHES else a
         )
-        controller.velocity(seen(HOME))
+        controller.velocity(seen(GOAL_POSE))
         found = np.array_equal(controller.state["T_goal_cam"][0], coarse)
-        told.append("none" if not controller.is_refining(1) else "coarse" if found else "edges")
-    return told
+        phases.append("none" if not controller.is_refining(1) else "coarse" if found else "edges")
+    return phases
 
 
 @pytest.mark.parametrize(
     ("share", "takes"), [(0.61, True), (0.9, True), (0.59, False), (0.51, False)]
 )
-def test_the_edges_take_the_wheel_where_six_tenths_are_in_their_places(share, takes):
+def test_refinement_by_edges_starts_where_six_tenths_are_in_their_places(share, takes):
     assert steered([0.0], [share]) == ["coarse" if takes else "none"]
 
 
 @pytest.mark.parametrize(
     ("share", "holds"), [(0.51, True), (0.59, True), (0.49, False), (0.0, False)]
 )
-def test_the_edges_hold_the_wheel_while_half_are_and_give_it_back_at_the_third_miss(share, holds):
-    told = steered([0.9] + [share] * 5, [0.9] + [0.0] * 5)
-    assert told == ["coarse", *(["edges"] * 5 if holds else ["edges"] * 2 + ["none"] * 3)]
+def test_refinement_by_edges_goes_on_while_half_are_in_place_and_stops_at_the_third_miss(
+    share, holds
+):
+    phases = steered([0.9] + [share] * 5, [0.9] + [0.0] * 5)
+    assert phases == ["coarse", *(["edges"] * 5 if holds else ["edges"] * 2 + ["none"] * 3)]
     assert (
         steered([0.9, 0.1, 0.1, 0.6, 0.1, 0.1, 0.6], [0.9] + [0.0] * 6)
         == ["coarse"] + ["edges"] * 6
@@ -203,7 +206,7 @@ def test_the_edges_hold_the_wheel_while_half_are_and_give_it_back_at_the_third_m
     ("now", "other", "goes_over"),
     [(0.84, 0.87, True), (0.62, 0.65, True), (0.62, 0.63, False), (0.86, 0.99, False)],
 )
-def test_every_fifth_picture_edges_that_are_not_sure_look_for_a_pose_that_agrees_more(
+def test_every_fifth_picture_weakly_agreeing_edges_look_for_a_pose_that_agrees_more(
     now, other, goes_over
 ):
     """Under 0.85, and for 0.02 more."""
@@ -215,7 +218,7 @@ def test_every_fifth_picture_edges_that_are_not_sure_look_for_a_pose_that_agrees
     ]
 
 
-def test_keypoints_bring_the_camera_near_and_edges_home():
+def test_keypoints_converge_coarsely_and_edges_exactly():
     """Under another light than the goal's. Where nothing agrees, the coarse method is left
     alone.
     """
@@ -224,13 +227,13 @@ def test_keypoints_bring_the_camera_near_and_edges_home():
     )
     world = Simulator(PlanarScene(shapes(0, 4, painted=0), 0.6, 0.6), CAMERA, starts)
     controller = EdgeServo(FeatureServo(CAMERA, detectors.sift, 0.5), DEPTH)
-    controller.set_goal(seen(HOME))
-    trajectory = servo(world, controller, seen(HOME), max_steps=150)
-    metres, radians = se3.distance(trajectory.Ts_world_cam[-1], HOME)
+    controller.set_goal(seen(GOAL_POSE))
+    trajectory = servo(world, controller, seen(GOAL_POSE), max_steps=150)
+    metres, radians = se3.distance(trajectory.Ts_world_cam[-1], GOAL_POSE)
     assert metres.max() < 5e-4 and radians.max() < 1e-3
     assert (trajectory.refining[trajectory.steps - 1, [0, 1]] == 1).all()
-    controller.set_goal(seen(HOME))
+    controller.set_goal(seen(GOAL_POSE))
     assert (
-        not controller.velocity(seen(HOME, 0, seed=5)).any()
+        not controller.velocity(seen(GOAL_POSE, 0, seed=5)).any()
         and "coarse method" in controller.status(1)[0]
     )

@@ -46,7 +46,7 @@ def test_a_faint_picture_has_enough_keypoints(detector):
     assert all(f is None or len(f.goal_px) == len(f.cam_px) >= keypoints.FEWEST for f in found)
 
 
-def test_sure_matches_are_mutual_and_stand_out():
+def test_distinctive_matches_are_mutual_and_pass_the_ratio_test():
     goal, images, _ = views("coffee", 1)
     (p, a), (q, b) = keypoints.detect_fine(goal[0, 0]), keypoints.detect_fine(images[0, 0])
     assert np.allclose((a**2).sum(1), 1, atol=1e-5), "roots of shares"
@@ -79,7 +79,7 @@ def test_matches_tell_a_right_pose_from_a_wrong_one():
     ).tolist() == [-1, -1, 0]
 
 
-def test_little_that_is_shared_is_found_at_twice_the_size():
+def test_small_overlaps_are_matched_at_twice_the_size():
     """Views that share a tenth of the goal: from most of them SIFT at the picture's own size is
     lost.
     """
@@ -103,6 +103,6 @@ def test_little_that_is_shared_is_found_at_twice_the_size():
     assert right["sift"] + 2 <= right["fine"], right
 
 
-def test_nothing_to_match_surely():
+def test_no_distinctive_match():
     none = keypoints.detect_fine(torch.full((64, 64), 0.5))
     assert len(none[0]) == 0 and len(keypoints.match_surely(none[1], none[1])[0]) == 0

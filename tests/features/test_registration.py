@@ -44,7 +44,7 @@ def test_a_known_pose_is_found(scene, paper_camera, T_goal_cam):
     assert (agreement > 0.97).all()
 
 
-def test_whatever_the_brightness_and_contrast(scene, paper_camera, T_goal_cam):
+def test_brightness_and_contrast_do_not_change_the_pose(scene, paper_camera, T_goal_cam):
     ref = sampling.fronto_parallel(0.6)
     goal, images = scene.render(paper_camera, ref), scene.render(paper_camera, ref @ T_goal_cam)
     for gain, bias in ((0.4, 0.0), (0.5, 0.45)):

@@ -11,7 +11,7 @@ from closed_loop import (
     NAMES,
     STEPS,
     NearTruth,
-    assert_home,
+    assert_converged,
     controller_of,
     has_poses,
     model_of,
@@ -32,7 +32,7 @@ from deepservo.methods.cnn_vs import PoseServo
 from deepservo.scene import sampling
 from deepservo.worlds.simulator import Simulator
 
-HOME = sampling.fronto_parallel(0.6)
+GOAL_POSE = sampling.fronto_parallel(0.6)
 SLOW = {
     "cnn-pair": 0.02
 }  # m/s and rad/s, where other matches are left; its cells know no pixel from the next
@@ -60,7 +60,7 @@ def test_at_the_goals_pose_unseen_pixels_move_no_camera(name, scene):
     """They change nothing about the velocity there, which is zero but for networks that nobody has
     trained.
     """
-    whole = scene.render(CAMERA, HOME)
+    whole = scene.render(CAMERA, GOAL_POSE)
     controller = build(name, CAMERA, 0.6, model_of(name, scene))
     controller.set_goal(whole)
     v_whole = controller.velocity(whole)
@@ -77,16 +77,16 @@ def test_at_the_goals_pose_unseen_pixels_move_no_camera(name, scene):
 
 
 @pytest.mark.parametrize("name", ["cnn+dvs", "mlvs+dvs", "siamese-se3+dvs"])
-def test_a_learned_scenes_goal_with_unseen_pixels_is_met(name, scene):
+def test_a_learned_scenes_goal_with_unseen_pixels_is_reached(name, scene):
     world, whole = (
-        Simulator(scene, CAMERA, offset_from(HOME, (0.06, 0.15))),
-        scene.render(CAMERA, HOME),
+        Simulator(scene, CAMERA, offset_from(GOAL_POSE, (0.06, 0.15))),
+        scene.render(CAMERA, GOAL_POSE),
     )
-    controller = controller_of(name, scene, world, HOME)
+    controller = controller_of(name, scene, world, GOAL_POSE)
     if isinstance(controller.coarse, PoseServo):
-        controller.coarse.predict = NearTruth(world, HOME)  # which is asked for the goal once
+        controller.coarse.predict = NearTruth(world, GOAL_POSE)  # which predicts the goal once
     controller.set_goal(without(whole, "corner"))
-    assert_home(servo(world, controller, whole, 60), HOME, 0.3)
+    assert_converged(servo(world, controller, whole, 60), GOAL_POSE, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -97,37 +97,37 @@ def test_a_learned_scenes_goal_with_unseen_pixels_is_met(name, scene):
         if n not in BLIND and not has_poses(n) and not n.startswith(("aevs", "cnn-pair"))
     ],
 )
-def test_a_goal_with_unseen_pixels_is_met_as_exactly(name, scene):
-    T_start = offset_from(HOME, (0.015, 0.03))
-    goal = without(scene.render(CAMERA, HOME), "frame")
+def test_a_goal_with_unseen_pixels_is_reached_as_exactly(name, scene):
+    T_start = offset_from(GOAL_POSE, (0.015, 0.03))
+    goal = without(scene.render(CAMERA, GOAL_POSE), "frame")
     controller = build(name, CAMERA, 0.6, model_of(name, scene))
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, STEPS.get(name, 60))
-    assert_home(trajectory, HOME, END_MM.get(name, 0.3))
+    assert_converged(trajectory, GOAL_POSE, END_MM.get(name, 0.3))
     assert torch.isfinite(trajectory.image_error[0]).all(), "told of the pixels that are seen"
 
 
 @pytest.mark.parametrize("name", ["dvs", "dct"])
-def test_black_in_their_place_is_worse(name, scene):
+def test_black_in_place_of_unseen_pixels_does_harm(name, scene):
     """The test's own test: the unseen pixels are such that black ones do harm."""
     ends = {}
     for how, value in (("unseen", torch.nan), ("black", 0.0)):
-        goal = without(scene.render(CAMERA, HOME), "corner").nan_to_num(value)
+        goal = without(scene.render(CAMERA, GOAL_POSE), "corner").nan_to_num(value)
         controller = build(name, CAMERA, 0.6)
         controller.set_goal(goal)
         trajectory = servo(
-            Simulator(scene, CAMERA, offset_from(HOME, (0.015, 0.03))),
+            Simulator(scene, CAMERA, offset_from(GOAL_POSE, (0.015, 0.03))),
             controller,
             goal,
             STEPS.get(name, 60),
         )
-        ends[how] = float(se3.distance(trajectory.Ts_world_cam[-1], HOME)[0])
+        ends[how] = float(se3.distance(trajectory.Ts_world_cam[-1], GOAL_POSE)[0])
     assert ends["black"] > 2 * ends["unseen"], ends
 
 
 def test_runs_with_unseen_pixels_are_their_own(scene):
     """Goals, of which one has unseen pixels, and runs that end: the others go on with theirs."""
-    T_goal = HOME.repeat(3, 1, 1)
+    T_goal = GOAL_POSE.repeat(3, 1, 1)
     T_goal[1, 0, 3] = 0.03
     goal = scene.render(CAMERA, T_goal)
     goal[1:2] = without(goal[1:2], "corner")
@@ -137,11 +137,11 @@ def test_runs_with_unseen_pixels_are_their_own(scene):
         controller = build(name, CAMERA, 0.6)
         controller.set_goal(goal)
         trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, STEPS.get(name, 60))
-        assert_home(trajectory, T_goal, END_MM.get(name, 0.3))
+        assert_converged(trajectory, T_goal, END_MM.get(name, 0.3))
 
 
 def test_keypoints_are_not_found_where_nothing_is_seen(scene):
-    picture = without(scene.render(CAMERA, HOME), "corner")
+    picture = without(scene.render(CAMERA, GOAL_POSE), "corner")
     for px, _ in (
         keypoints.detect(picture[0, 0]),
         keypoints.detect(picture[0, 0], "orb"),
@@ -154,8 +154,10 @@ def test_keypoints_are_not_found_where_nothing_is_seen(scene):
 @pytest.mark.parametrize("which", ["goal", "view", "both"])
 @pytest.mark.parametrize("level", range(4))
 def test_a_step_in_c_is_the_step_in_torch(which, level, scene, paper_camera):
-    T = HOME @ se3.exp(torch.tensor([[0.02, -0.01, 0.02, 0.03, -0.02, 0.05]], dtype=torch.float64))
-    goal, view = scene.render(paper_camera, HOME), scene.render(paper_camera, T)
+    T = GOAL_POSE @ se3.exp(
+        torch.tensor([[0.02, -0.01, 0.02, 0.03, -0.02, 0.05]], dtype=torch.float64)
+    )
+    goal, view = scene.render(paper_camera, GOAL_POSE), scene.render(paper_camera, T)
     goal = without(goal, "corner") if which != "view" else goal
     view = without(view, "spot") if which != "goal" else view
     found = Registration(paper_camera, goal, fronto(0.6))
@@ -178,7 +180,7 @@ def test_a_step_in_c_is_the_step_in_torch(which, level, scene, paper_camera):
 
 def test_registration_does_not_count_unseen_pixels(scene, paper_camera):
     whole, runs, T = (
-        scene.render(paper_camera, HOME),
+        scene.render(paper_camera, GOAL_POSE),
         torch.zeros(1, dtype=torch.int64),
         torch.eye(4, dtype=torch.float64)[None],
     )
@@ -227,7 +229,7 @@ def test_each_picture_is_completed_by_the_other(generator):
     )
 
 
-def test_reached_is_as_far_as_it_says():
+def test_reached_pixels_are_as_far_as_stated():
     image = torch.zeros(1, 1, 9, 9)
     image[..., 4, 4] = torch.nan
     assert reached(image, 2).sum() == 25 and reached(image, 2)[0, 2:7, 2:7].all()
@@ -251,7 +253,7 @@ def test_undoing_distortion_marks_what_the_lens_did_not_see():
 
 
 def test_a_picture_must_show_something(scene):
-    whole = scene.render(CAMERA, HOME)
+    whole = scene.render(CAMERA, GOAL_POSE)
     nearly_none = whole.clone()
     nearly_none[..., : round(0.8 * CAMERA.height), :] = torch.nan
     with pytest.raises(InputError, match="20 % show something where at least 25 % must"):

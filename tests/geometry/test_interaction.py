@@ -165,14 +165,14 @@ def test_points_met_on_the_plane(seed):
     T = sampling.workspace(1, torch.Generator().manual_seed(seed))
     x, y = torch.meshgrid(*[torch.linspace(-0.6, 0.6, 5, dtype=torch.float64)] * 2, indexing="ij")
     rays = torch.stack([x.flatten(), y.flatten(), torch.ones(25, dtype=torch.float64)], -1)
-    told = torch.zeros(1, 25, 2, dtype=torch.float64)
+    from_points = torch.zeros(1, 25, 2, dtype=torch.float64)
     smooth = (
         (rays @ T[0, :3, :3].mT)[:, 2] - pnp.STEEPEST
     ).abs() > 1e-3  # the clamp has a corner there
-    J = pnp._residual(rays, T, told)[1][0]
+    J = pnp._residual(rays, T, from_points)[1][0]
     check(
         J[smooth],
-        lambda T_world_cam: pnp._residual(rays, T_world_cam[None], told)[0][0][smooth],
+        lambda T_world_cam: pnp._residual(rays, T_world_cam[None], from_points)[0][0][smooth],
         T[0],
         step=1e-6,
         bound=Bound(1e-5),

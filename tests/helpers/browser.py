@@ -1,4 +1,4 @@
-"""Pages opened in a real browser, where there is one."""
+"""Pages opened in a real browser, where one is installed."""
 
 import re
 import shutil
@@ -15,13 +15,14 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-# A browser's own time may run out before a busy machine has drawn the page: it is then given more.
-BUDGETS = (8_000, 40_000, 200_000)
+# On a busy machine the browser's virtual time can run out before the page is drawn. It then gets
+# more.
+VIRTUAL_TIMES_MS = (8_000, 40_000, 200_000)
 
 
 def opened(path: Path, size: str) -> str:
-    """The page as a browser with a window of this size has it once it says that it is drawn."""
-    for budget in BUDGETS:
+    """The page's HTML in a browser with a window of this size, after the page was drawn."""
+    for virtual_ms in VIRTUAL_TIMES_MS:
         command = [
             BROWSER,
             "--headless=new",
@@ -36,7 +37,7 @@ def opened(path: Path, size: str) -> str:
             "--enable-unsafe-swiftshader",
             f"--user-data-dir={path.parent / 'profile'}",
             f"--window-size={size}",
-            f"--virtual-time-budget={budget}",
+            f"--virtual-time-budget={virtual_ms}",
             "--dump-dom",
             path.as_uri(),
         ]
@@ -47,12 +48,13 @@ def opened(path: Path, size: str) -> str:
         if 'data-drawn="yes"' in root[0]:
             return done.stdout
     raise AssertionError(
-        f"the page was not drawn after {BUDGETS[-1] / 1000:g} s of the browser's time: {root[0]}"
+        f"the page was not drawn after {VIRTUAL_TIMES_MS[-1] / 1000:g} s of the browser's time: "
+        f"{root[0]}"
     )
 
 
-# A browser's window is no narrower than 500 pixels, a frame in it is; what the frame found it has
-# to send.
+# A browser's window has at least 500 pixels, and a frame in it may have fewer. The frame sends its
+# measures to the window.
 FRAME = """<!doctype html><html><body>
 <iframe src="report.html" style="border:0;width:WIDTHpx;height:2000px"></iframe><script>
 onmessage = e => Object.assign(document.documentElement.dataset, e.data);
@@ -76,8 +78,9 @@ const timer = setInterval(() => {
 
 
 def measured(path: Path, width: int) -> dict[str, str]:
-    """What the page, `width` pixels wide, tells of itself: `width`, `wide` (what runs over its
-    card), `end` (its first end error).
+    """Measures of the page at a width of `width` pixels.
+
+    `width` [px], `wide` (what overflows its card), `end` (its first end error).
     """
     path.write_text(path.read_text("utf-8").replace("</body>", MEASURE + "</body>"), "utf-8")
     frame = path.parent / "frame.html"

@@ -34,13 +34,13 @@ NAMES = (
 CAMERA = Camera(128, 128, 170.0, 170.0, 66.0, 62.0)
 
 
-NEAR = (0.015, 0.03)  # offsets [m, rad] from which a photometric method alone comes home
+SMALL_OFFSET = (0.015, 0.03)  # offsets [m, rad] from which a photometric method alone converges
 
 
-FAR = (0.06, 0.15)
+LARGE_OFFSET = (0.06, 0.15)
 
 
-FARTHER = (0.22, 0.5)
+LARGER_OFFSET = (0.22, 0.5)
 
 
 def offset_from(
@@ -89,7 +89,7 @@ class NearTruth:
             else self.world.T_world_cam[self.rows(images)]
         )
         sign = 1 if self.T_world_goal is not None else -1
-        self.T_world_goal = None  # the goal is asked for first, and once
+        self.T_world_goal = None  # the goal is predicted first, and once
         return T @ se3.exp(sign * self.ERROR)
 
     def rows(self, images: torch.Tensor) -> torch.Tensor:
@@ -177,7 +177,7 @@ def has_poses(name: str) -> bool:
     return trained_as(name) not in (None, "aevs")
 
 
-def assert_home(trajectory: Trajectory, T_goal: torch.Tensor, mm: float) -> None:
+def assert_converged(trajectory: Trajectory, T_goal: torch.Tensor, mm: float) -> None:
     metres, radians = metrics.errors(trajectory.Ts_world_cam[-1], T_goal)
     assert 1e3 * metres.max() < mm and radians.max() < mm / 200, (
         f"{1e3 * metres} mm, {radians} rad; {trajectory.reason}"

@@ -58,15 +58,15 @@ class Interrupted(Simulator):
 
 
 def agreeing(
-    agreements: list[float], monkeypatch: pytest.MonkeyPatch, witness: int = 0
+    agreements: list[float], monkeypatch: pytest.MonkeyPatch, consistency: int = 0
 ) -> list[bool]:
     """Whether the photometric refinement steers, step by step, where the pictures agree by so much
     in each. The registration says nothing.
 
-    witness: what the coarse method says of every pose.
+    consistency: what the coarse method says of every pose.
     """
     controller = CoarseToFine(Fixed(CAMERA))
-    controller.coarse.witness = witness
+    controller.coarse.consistency = consistency
     goal = torch.zeros(1, 1, 128, 128)
     controller.set_goal(goal)
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
@@ -82,7 +82,7 @@ def agreeing(
 class Fixed(Controller):
     """Says the same at every step, of velocities and of poses."""
 
-    witness = 0
+    consistency = 0
 
     def _set_goal(self, goal: torch.Tensor) -> None: ...
 
@@ -90,4 +90,4 @@ class Fixed(Controller):
         return torch.full((len(image), 6), 1e-3, dtype=torch.float64)
 
     def pose_consistency(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
-        return torch.full((len(runs),), self.witness)
+        return torch.full((len(runs),), self.consistency)

@@ -1,8 +1,8 @@
-"""A GPU that is none: tensors are kept and worked on by the processor, and labelled with the device
-that they would be on.
+"""A pretended GPU: the processor keeps and computes the tensors, and each has the label of the
+device that it would be on.
 
-What a GPU refuses is refused here too: an operation on tensors of two devices, an array made of a
-tensor that is not the processor's.
+What a GPU refuses is refused here too: an operation on tensors of two devices, and a NumPy array
+made of a tensor on the GPU.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 HOST = {"numpy", "__array__"}
-ASKS = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "is_nonzero"}
+WAITS = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "nonzero", "is_nonzero"}
 MOVES = {"copy_", "to", "__deepcopy__", "_has_compatible_shallow_copy_type"}
 INDEXES = {"__getitem__", "__setitem__", "index_put_", "index_select"}
 
 
 class Generator(torch.Generator):
-    """On the GPU, as far as anybody can tell, where nothing else is asked."""
+    """A generator that says it is on the GPU, unless another device is named."""
 
     device = GPU  # type: ignore[assignment]
 
@@ -32,33 +32,34 @@ class Generator(torch.Generator):
 
 
 class Pretended(TorchFunctionMode):
-    """Inside, whatever is made without a device is on the GPU. asked: how often the processor
-    waited for a number from there.
+    """In this mode, a tensor that is made without a device is on the GPU.
+
+    waits: how often the processor waited for a number from the GPU.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = 0
+        self.waits = 0
 
     def of(self, tensor: Tensor) -> torch.device:
-        """Where a tensor is: one that was made outside is the processor's, but for a network's
-        weights.
+        """The device of a tensor. One made outside of the mode is on the processor, unless it is a
+        network's weight.
         """
         return getattr(tensor, "_pretended", GPU if isinstance(tensor, torch.nn.Parameter) else CPU)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Work, label what comes of it, refuse what a GPU would."""
+        """Compute, label the result, refuse what a GPU would refuse."""
         kwargs, name = dict(kwargs or {}), getattr(func, "__name__", str(func))
         if func == torch.Tensor.device.__get__:
             return self.of(args[0])
-        if name == "_parse_to":  # a network reads what it is told
+        if name == "_parse_to":  # a network reads the arguments of its own `to`
             return func(*args, **kwargs)
         if name == "__get__":  # of another property
             return self._labelled(func(*args, **kwargs), self.of(args[0]))
         if func == torch.Tensor.data.__set__:  # as a network's own move does
             args[0]._pretended = self.of(args[1])
             return func(*args, **kwargs)
-        args, kwargs, asked = self._asked(name, args, kwargs)
+        args, kwargs, device = self._device(name, args, kwargs)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         where = {self.of(t) for t in tensors}
         self._refuse(name, tensors, where)
@@ -66,12 +67,12 @@ class Pretended(TorchFunctionMode):
         if name in ("cpu", "to", "cuda") and any(answer is t for t in tensors):
             answer = answer.view_as(answer)  # a copy would be another tensor
         if name == "cpu":
-            asked = CPU
+            device = CPU
         elif name == "copy_" or name.endswith("_like"):
-            asked = asked or self.of(args[0])
-        return self._labelled(answer, asked or (GPU if GPU in where or not tensors else CPU))
+            device = device or self.of(args[0])
+        return self._labelled(answer, device or (GPU if GPU in where or not tensors else CPU))
 
-    def _asked(
+    def _device(
         self, name: str, args: Any, kwargs: dict[str, Any]
     ) -> tuple[Any, dict[str, Any], torch.device | None]:
         """The device that a call names, and the call with the processor in its place."""
@@ -79,12 +80,12 @@ class Pretended(TorchFunctionMode):
             args = (args[0], torch.device(args[1]), *args[2:])
         if isinstance(kwargs.get("device"), str):
             kwargs["device"] = torch.device(kwargs["device"])
-        asked = next(
+        device = next(
             (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.device)), None
         )
         return *tree_map(
             lambda leaf: CPU if isinstance(leaf, torch.device) else leaf, (args, kwargs)
-        ), asked
+        ), device
 
     def _refuse(self, name: str, tensors: list[Tensor], where: set[torch.device]) -> None:
         if name in HOST and GPU in where:
@@ -100,7 +101,7 @@ class Pretended(TorchFunctionMode):
                 f"{name}: expected all tensors on one device, found "
                 f"{', '.join(map(str, sorted(mixed, key=str)))}"
             )
-        self.asked += name in ASKS and GPU in where
+        self.waits += name in WAITS and GPU in where
 
     def _labelled(self, answer: Any, label: torch.device) -> Any:
         for leaf in tree_leaves(answer):

@@ -26,7 +26,7 @@ def files(kind: str) -> bytes:
     return saved(smooth(8, 3), kind, 1)
 
 
-def spoiled(data: bytes, how: str, kind: str) -> bytes:
+def damaged(data: bytes, how: str, kind: str) -> bytes:
     if how == "cut":
         return data[: len(data) * 2 // 3]
     if how == "changed":
@@ -41,7 +41,7 @@ def test_a_damaged_picture_is_refused_and_nothing_else_is_said(
     tmp_path: Path, kind: str, how: str, capfd: pytest.CaptureFixture
 ) -> None:
     path = tmp_path / f"a.{kind}"
-    path.write_bytes(spoiled(files(kind), how, kind))
+    path.write_bytes(damaged(files(kind), how, kind))
     if how == "changed" and kind in (
         "tiff",
         "webp",
@@ -91,7 +91,7 @@ def test_a_whole_file_with_more_behind_it_is_read(tmp_path: Path) -> None:
         assert decode(tmp_path / kind).shape == (H, W, 3)
 
 
-def test_a_png_with_a_colour_profile_that_libpng_grumbles_about_is_whole(
+def test_a_png_with_a_colour_profile_that_libpng_warns_about_is_read(
     tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile at all"))
@@ -107,7 +107,9 @@ def test_a_png_with_a_colour_profile_that_libpng_grumbles_about_is_whole(
 
 @pytest.mark.parametrize(("bits", "share"), [(8, 256), (10, 64), (12, 16)])
 @pytest.mark.parametrize("kind", ["png", "tif"])
-def test_a_camera_of_fewer_bits_is_told(tmp_path: Path, bits: int, share: int, kind: str) -> None:
+def test_a_camera_of_fewer_bits_is_recognised(
+    tmp_path: Path, bits: int, share: int, kind: str
+) -> None:
     levels = GREY16 >> (16 - bits)
     assert cv2.imwrite(str(tmp_path / f"a.{kind}"), levels)
     with pytest.raises(
@@ -122,7 +124,7 @@ def test_a_camera_of_fewer_bits_is_told(tmp_path: Path, bits: int, share: int, k
     ), "as high as they belong"
 
 
-def test_a_black_picture_of_16_bits_is_no_camera_of_fewer(tmp_path: Path) -> None:
+def test_a_black_picture_of_16_bits_is_read(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((H, W), np.uint16))
     assert not read_picture(tmp_path / "a.png").any()
 

@@ -124,7 +124,7 @@ TIFFS: dict[str, tuple[np.ndarray, dict[str, Any], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("name", TIFFS)
-def test_a_tiff_is_what_it_says(tmp_path: Path, name: str) -> None:
+def test_a_tiff_is_read_by_its_tags(tmp_path: Path, name: str) -> None:
     stored, options, wanted = TIFFS[name]
     tifffile.imwrite(tmp_path / "a.tif", stored, **options)
     assert (read_picture(tmp_path / "a.tif")[0] - shown(wanted)).abs().max() < 1e-4

@@ -109,7 +109,7 @@ def test_float_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
-def test_half_a_file_is_no_picture(
+def test_half_a_file_is_refused(
     tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / f"a{suffix}", RGB)

@@ -50,11 +50,11 @@ def test_the_kernel_equals_its_slow_twin(case, antialias, monkeypatch, generator
         assert torch.equal(alone, image)
 
 
-def test_it_serves_where_pictures_are_on_a_gpu(monkeypatch, generator):
-    asked: list[bool] = []
+def test_the_kernel_is_used_where_pictures_are_on_a_gpu(monkeypatch, generator):
+    coverages: list[bool] = []
 
     def write(pyramid, Hs, background, image, coverage):
-        asked.append(coverage is not None)
+        coverages.append(coverage is not None)
         image.fill_(0.5)
 
     monkeypatch.setattr(sampler, "_on_gpu", lambda: write)
@@ -66,14 +66,14 @@ def test_it_serves_where_pictures_are_on_a_gpu(monkeypatch, generator):
         pyramid, there = build_pyramid(picture.to(GPU)), Hs.to(GPU)
         image = sample(pyramid, there, (4, 5), None)
         assert image.shape == (1, 1, 4, 5) and image.device == GPU and bool((image == 0.5).all())
-        assert sample_covered(pyramid, there, (4, 5), None)[1].device == GPU and asked == [
+        assert sample_covered(pyramid, there, (4, 5), None)[1].device == GPU and coverages == [
             False,
             True,
         ]
         sample(
             pyramid, there.clone().requires_grad_(), (4, 5), None
         ).sum().backward()  # by the twin, which knows gradients
-        assert len(asked) == 2
+        assert len(coverages) == 2
 
 
 def test_where_triton_cannot_build_it_one_warning_says_so(monkeypatch):

@@ -7,8 +7,8 @@ import torch
 
 from closed_loop import (
     CAMERA,
-    FAR,
-    assert_home,
+    LARGE_OFFSET,
+    assert_converged,
     offset_from,
 )
 from deepservo import control
@@ -30,7 +30,7 @@ def test_a_refinement_that_loses_agreement_goes_back_and_recovers(what, scene, o
         if what == "another scene"
         else PlanarScene(torch.full((1, 30, 40), 0.3), background=0.3)
     )
-    world = Interrupted(scene, other, offset_from(T_goal.expand(2, 4, 4), FAR), begin, end)
+    world = Interrupted(scene, other, offset_from(T_goal.expand(2, 4, 4), LARGE_OFFSET), begin, end)
     guide = Guide(CAMERA, world, T_goal)
     controller = CoarseToFine(guide)
     goal = scene.render(CAMERA, T_goal)
@@ -45,19 +45,21 @@ def test_a_refinement_that_loses_agreement_goes_back_and_recovers(what, scene, o
         assert any(torch.equal(v_cam, said) for said in guide.said), (
             "the coarse method steers meanwhile"
         )
-    assert_home(trajectory, T_goal, 0.3)
+    assert_converged(trajectory, T_goal, 0.3)
     assert all("photometric refinement" in reason for reason in trajectory.reason)
 
 
-def test_a_refinement_forgives_a_short_interruption(scene, other_scene):
+def test_a_refinement_goes_on_after_a_short_interruption(scene, other_scene):
     begin, T_goal = 20, sampling.fronto_parallel(0.6)
-    world = Interrupted(scene, other_scene, offset_from(T_goal, FAR), begin, begin + MAX_MISSES - 1)
+    world = Interrupted(
+        scene, other_scene, offset_from(T_goal, LARGE_OFFSET), begin, begin + MAX_MISSES - 1
+    )
     controller = CoarseToFine(Guide(CAMERA, world, T_goal))
     goal = scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     trajectory = servo(world, controller, goal, 60)
     assert (trajectory.refining[10:40] == 1).all()
-    assert_home(trajectory, T_goal, 0.3)
+    assert_converged(trajectory, T_goal, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -74,19 +76,19 @@ def test_a_refinement_goes_on_at_an_agreement_of_045_and_stops_at_the_third_miss
 @pytest.mark.parametrize(
     ("first", "takes"), [(0.56, True), (0.9, True), (0.54, False), (0.46, False)]
 )
-def test_a_finish_takes_the_wheel_at_an_agreement_of_055(first, takes, monkeypatch):
+def test_a_refinement_starts_at_an_agreement_of_055(first, takes, monkeypatch):
     assert agreeing([first] * 3, monkeypatch) == [takes] * 3
 
 
 @pytest.mark.parametrize(("least", "takes"), [(0.31, True), (0.29, False)])
-def test_where_the_coarse_method_speaks_for_the_pose_an_agreement_of_03_is_enough(
+def test_where_the_coarse_method_confirms_the_pose_an_agreement_of_03_is_enough(
     least, takes, monkeypatch
 ):
-    assert agreeing([least] * 3, monkeypatch, witness=1) == [takes] * 3
-    assert agreeing([0.9] + [least] * 6, monkeypatch, witness=1) == [True] * 3 + [takes] * 4
+    assert agreeing([least] * 3, monkeypatch, consistency=1) == [takes] * 3
+    assert agreeing([0.9] + [least] * 6, monkeypatch, consistency=1) == [True] * 3 + [takes] * 4
 
 
-def test_misses_count_where_they_follow_each_other(monkeypatch):
+def test_only_misses_in_a_row_count(monkeypatch):
     assert all(agreeing([0.9, *[0.1, 0.1, 0.5] * 4], monkeypatch)), "two, and it agrees again"
     assert agreeing([0.9, 0.1, 0.1, 0.1, 0.5, 0.9], monkeypatch)[-3:] == [False, False, True], (
         "what is lost must agree as at first"
@@ -103,7 +105,7 @@ def test_misses_count_where_they_follow_each_other(monkeypatch):
         (0.5, 0.54, False),
     ],
 )
-def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agrees_more(
+def test_every_fifth_picture_a_weakly_agreeing_refinement_looks_for_a_pose_that_agrees_more(
     now, other, goes_over, monkeypatch
 ):
     """Under an agreement of 0.8, for one of 0.02 more that would be trusted of itself."""
@@ -135,7 +137,7 @@ def test_every_fifth_picture_a_finish_that_is_not_sure_looks_for_a_pose_that_agr
     )
 
 
-def test_a_pose_that_the_coarse_method_refutes_is_let_go_and_must_agree_beyond_doubt_afterwards(
+def test_a_pose_that_the_coarse_method_refutes_is_dropped_and_must_agree_by_08_afterwards(
     monkeypatch,
 ):
     """At the next look for a better one: by 0.8, where 0.55 was enough at first."""
@@ -153,15 +155,15 @@ def test_a_pose_that_the_coarse_method_refutes_is_let_go_and_must_agree_beyond_d
         ]
 
     assert steers(4) == [True] * 4
-    controller.coarse.witness = -1
+    controller.coarse.consistency = -1
     assert steers(3) == [False] * 3
-    controller.coarse.witness, now[0] = 0, 0.79
+    controller.coarse.consistency, now[0] = 0, 0.79
     assert steers(2) == [False] * 2
     now[0] = 0.81
     assert steers(2) == [True] * 2
 
 
-def test_near_the_goal_the_finish_registers_at_full_size_too(monkeypatch):
+def test_near_the_goal_the_refinement_registers_at_full_size_too(monkeypatch):
     """Nearer than five thousandths of the depth, which a turn does not count towards. Light is
     judged at a quarter first.
     """
@@ -192,7 +194,7 @@ def test_near_the_goal_the_finish_registers_at_full_size_too(monkeypatch):
     assert [levels[run] for run in range(4)] == [[1, 0], [1, 0], [2, 1], [2, 1]]
 
 
-class Witness(Guide):
+class Consistent(Guide):
     """Knows which poses are right."""
 
     def pose_consistency(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
@@ -202,14 +204,16 @@ class Witness(Guide):
         return 2 * (metres < 0.01).long() - 1
 
 
-@pytest.mark.parametrize("guide", [Guide, Witness])
+@pytest.mark.parametrize("guide", [Guide, Consistent])
 @pytest.mark.parametrize("registers", ["wrongly", "faintly"])
-def test_a_refinement_hears_what_the_coarse_method_knows(guide, registers, scene, monkeypatch):
+def test_a_refinement_follows_the_coarse_methods_pose_consistency(
+    guide, registers, scene, monkeypatch
+):
     """A wrong pose does not steer, however the pictures agree; a right one does, where they hardly
     do.
     """
     T_goal = sampling.fronto_parallel(0.6)
-    world = Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), FAR))
+    world = Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), LARGE_OFFSET))
     controller, goal = CoarseToFine(guide(CAMERA, world, T_goal)), scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
     agreement, refine = 0.7 if registers == "wrongly" else 0.4, Registration.refine
@@ -224,5 +228,5 @@ def test_a_refinement_hears_what_the_coarse_method_knows(guide, registers, scene
     trajectory = servo(world, controller, goal, 60)
     believed = (guide is Guide) == (registers == "wrongly")
     assert (trajectory.refining[10:] == believed).all()
-    home = se3.distance(T_goal, trajectory.Ts_world_cam[-1])[0] < 0.01
-    assert home.all() if guide is Witness else registers == "faintly" or not home.any()
+    converged = se3.distance(T_goal, trajectory.Ts_world_cam[-1])[0] < 0.01
+    assert converged.all() if guide is Consistent else registers == "faintly" or not converged.any()

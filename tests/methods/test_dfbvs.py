@@ -20,7 +20,7 @@ from deepservo.worlds.simulator import Simulator
 
 CAMERA = Camera(160, 120, 200.0, 200.0, 78.0, 61.0)
 SCENE = PlanarScene(noise_texture(4), width=0.8)
-HOME = sampling.fronto_parallel(0.6)
+GOAL_POSE = sampling.fronto_parallel(0.6)
 
 
 def seen(Ts: torch.Tensor) -> torch.Tensor:
@@ -28,23 +28,23 @@ def seen(Ts: torch.Tensor) -> torch.Tensor:
 
 
 def away(*twist: float) -> torch.Tensor:
-    return HOME @ se3.exp(torch.tensor([twist], dtype=torch.float64))
+    return GOAL_POSE @ se3.exp(torch.tensor([twist], dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
     ("detector", "end_m"), [(detectors.sift, 3e-3), (detectors.orb, 2e-2)], ids=["sift", "orb"]
 )
-def test_it_comes_home(detector, end_m):
+def test_it_converges(detector, end_m):
     """ORB knows its places to whole pixels of its pyramid."""
     starts = torch.cat(
         [away(0.06, -0.05, 0.04, 0.05, -0.08, 0.3), away(-0.04, 0.03, -0.06, -0.1, 0.05, -0.2)]
     )
     controller = FeatureServo(CAMERA, detector, 0.6)
-    controller.set_goal(seen(HOME))
+    controller.set_goal(seen(GOAL_POSE))
     end = servo(
-        Simulator(SCENE, CAMERA, starts), controller, seen(HOME), max_steps=120
+        Simulator(SCENE, CAMERA, starts), controller, seen(GOAL_POSE), max_steps=120
     ).Ts_world_cam[-1]
-    metres, radians = se3.distance(end, HOME)
+    metres, radians = se3.distance(end, GOAL_POSE)
     assert metres.max() < end_m and radians.max() < end_m / 0.3
     assert controller.status(2)[0].endswith("px off")
 
@@ -65,14 +65,14 @@ def test_the_law_is_equation_4():
     moved = CAMERA.project(
         (
             torch.from_numpy(np.column_stack([points, np.ones(40)]))
-            @ torch.linalg.inv(torch.linalg.inv(HOME) @ T)[0].T
+            @ torch.linalg.inv(torch.linalg.inv(GOAL_POSE) @ T)[0].T
         )[:, :3]
     )
     names = np.eye(40, dtype=np.float32)
     answers = iter([(px, names), (moved.numpy(), names)])
     controller = FeatureServo(CAMERA, lambda image: next(answers), Z)
     controller.on_object[:] = True
-    controller.set_goal(seen(HOME))
+    controller.set_goal(seen(GOAL_POSE))
     v = controller.velocity(seen(T))[0]
     s, s_goal = (
         (torch.from_numpy(np.asarray(p)) - torch.tensor([78.0, 61.0])) / 200.0 for p in (moved, px)
@@ -85,10 +85,10 @@ def test_the_law_is_equation_4():
     )
 
 
-def test_wrong_matches_are_found_out():
+def test_wrong_matches_are_rejected():
     """Half of the matches are wrong: those that one pose explains are the right ones."""
     g = np.random.default_rng(1)
-    T = torch.linalg.inv(HOME) @ away(0.05, -0.03, 0.04, 0.05, 0.05, 0.2)
+    T = torch.linalg.inv(GOAL_POSE) @ away(0.05, -0.03, 0.04, 0.05, 0.05, 0.2)
     px, Z = g.uniform([0, 0], [159, 119], (60, 2)), g.uniform(0.4, 0.8, 60)
     points = np.column_stack([px, np.ones(60)]) @ CAMERA.K_inv.numpy().T * Z[:, None]
     there = CAMERA.project(
@@ -103,22 +103,22 @@ def test_clutter_beside_the_object_does_not_matter():
     """Only the middle is the object; all about it the view shows something else."""
     depth = np.full((120, 160), np.inf)
     depth[25:95, 35:125] = 0.6
-    other = PlanarScene(noise_texture(9), width=0.8).render(CAMERA, HOME)[0]
+    other = PlanarScene(noise_texture(9), width=0.8).render(CAMERA, GOAL_POSE)[0]
     controller = FeatureServo(CAMERA, detectors.sift, depth)
-    controller.set_goal(seen(HOME))
+    controller.set_goal(seen(GOAL_POSE))
     assert all(
         (px[:, 0] >= 35).all() and (px[:, 0] <= 125).all() for px in [controller.targets[0].px]
     )
     T = away(0.01, 0.01, 0.0, 0.0, 0.0, 0.02)
     view = torch.where(torch.from_numpy(np.isfinite(depth)), seen(T)[0], other)[None]
     plain = FeatureServo(CAMERA, detectors.sift, 0.6)
-    plain.set_goal(seen(HOME))
+    plain.set_goal(seen(GOAL_POSE))
     assert (controller.velocity(view) - plain.velocity(seen(T))).abs().max() < 2e-3
 
 
-def test_near_the_goal_matches_were_matches_before():
+def test_near_the_goal_matches_are_tracked():
     controller = FeatureServo(CAMERA, detectors.sift, 0.6)
-    controller.set_goal(seen(HOME))
+    controller.set_goal(seen(GOAL_POSE))
     before = None
     for k in range(6):
         controller.velocity(seen(away(0.004 * 0.8**k, 0.0, 0.0, 0.0, 0.0, 0.0)))
@@ -128,10 +128,10 @@ def test_near_the_goal_matches_were_matches_before():
         before = matched
 
 
-def test_nothing_in_common_holds_still_and_says_so():
+def test_without_matches_the_velocity_is_zero_and_the_reason_is_given():
     controller = FeatureServo(CAMERA, detectors.sift, 0.6)
-    controller.set_goal(seen(HOME))
-    v = controller.velocity(PlanarScene(noise_texture(11)).render(CAMERA, HOME))
+    controller.set_goal(seen(GOAL_POSE))
+    v = controller.velocity(PlanarScene(noise_texture(11)).render(CAMERA, GOAL_POSE))
     assert not v.any() and f"of the {MIN_MATCHES} needed" in controller.status(1)[0]
 
 
@@ -145,7 +145,7 @@ def test_a_target_without_points_or_depth_is_refused():
         FeatureServo(CAMERA, detectors.sift, np.ones((60, 80)))
 
 
-def test_a_learned_detector_keeps_the_surest_inside_the_picture():
+def test_a_learned_detector_keeps_the_highest_scores_inside_the_picture():
     px, descriptors = detectors.Learned(KeypointNet(4, 16), 50)(torch.rand(61, 83))
     assert px.shape == (50, 2) and descriptors.shape == (50, 16)
     assert (px >= 0).all() and (px <= [82, 60]).all()
@@ -161,9 +161,9 @@ def test_a_detector_of_the_users_own_may_answer_tensors_arrays_or_lists(kind):
     )
 
 
-def test_a_picture_is_evened_by_the_mean_and_contrast_about_each_pixel():
+def test_a_picture_is_normalised_by_the_mean_and_contrast_about_each_pixel():
     """Gaussian, of six pixels; what varies by less than 0.02 is not stretched to noise."""
-    picture = seen(HOME)[0, 0].numpy() * np.linspace(0.3, 1.0, 160, dtype=np.float32)
+    picture = seen(GOAL_POSE)[0, 0].numpy() * np.linspace(0.3, 1.0, 160, dtype=np.float32)
     mean, square = (
         gaussian_filter(each.astype(float), 6.0, mode="mirror", truncate=4)
         for each in (picture, picture**2)
@@ -207,11 +207,11 @@ def test_a_detector_of_the_users_own():
 def test_a_tracked_match_is_put_where_the_view_looks_as_the_goal_does():
     """From a pixel or two off, to a tenth of one, under a lamp that the goal did not have."""
     T = away(0.004, -0.003, 0.002, 0.0, 0.0, 0.01)
-    goal, view = seen(HOME)[0, 0].numpy(), seen(T)[0, 0].numpy()
+    goal, view = seen(GOAL_POSE)[0, 0].numpy(), seen(T)[0, 0].numpy()
     g = np.random.default_rng(2)
     px = g.uniform([30, 30], [130, 90], (60, 2))
     points = np.column_stack([px, np.ones(60)]) @ CAMERA.K_inv.numpy().T * 0.6
-    T_cam_goal = torch.linalg.inv(torch.linalg.inv(HOME) @ T)[0]
+    T_cam_goal = torch.linalg.inv(torch.linalg.inv(GOAL_POSE) @ T)[0]
     right = CAMERA.project(
         (torch.from_numpy(np.column_stack([points, np.ones(60)])) @ T_cam_goal.T)[:, :3]
     ).numpy()

@@ -51,9 +51,7 @@ def controller(learned, paper_camera, T_world_goal, monkeypatch) -> PoseServo:
     return servo
 
 
-def test_a_clean_goal_is_found_and_stays_what_it_is(
-    controller, learned, paper_camera, T_world_goal
-):
+def test_a_clean_goal_is_found_and_kept(controller, learned, paper_camera, T_world_goal):
     goal = learned.render(paper_camera, T_world_goal)
     controller.set_goal(goal)
     metres, radians = se3.distance(controller.state["T_world_goal"], T_world_goal)
@@ -100,7 +98,7 @@ def test_a_goal_seen_from_near_by_is_found(learned, paper_camera, monkeypatch):
     assert servo.state["found"].all()
 
 
-def test_a_goal_of_another_scene_is_left_alone(controller, paper_camera, other_scene):
+def test_a_goal_of_another_scene_is_not_replaced(controller, paper_camera, other_scene):
     goal = other_scene.render(paper_camera, sampling.fronto_parallel(0.6))
     controller.set_goal(goal)
     picture, plane = controller.reference_goal(goal)
@@ -163,7 +161,7 @@ def test_aevs_recognises_where_a_picture_was_taken(light, components, learned, p
 
 
 @pytest.mark.parametrize("name", ["aevs", "aevs+dvs", "mlvs", "mlvs+dvs"])
-def test_a_goal_like_nothing_that_was_learned_is_told_of(
+def test_a_goal_like_nothing_that_was_learned_gives_a_warning(
     name, components, learned, paper_camera, other_scene
 ):
     """psi is in step with phi here: it embeds what it knows at the pose it was taken from, and else
@@ -179,13 +177,13 @@ def test_a_goal_like_nothing_that_was_learned_is_told_of(
     if isinstance(coarse, MetricServo):
         coarse.usual = torch.tensor([0.1, 0.2])
         z = coarse.phi(to_reference(T, 0.6))
-    for scene, far, told in ((learned, 0.0, False), (other_scene, 5.0, True)):
+    for scene, far, warns in ((learned, 0.0, False), (other_scene, 5.0, True)):
         if isinstance(coarse, MetricServo):
             coarse.features.s = lambda images, far=far: (z + far).expand(len(images), -1)
         controller.set_goal(scene.render(paper_camera, T))
         controller.velocity(learned.render(paper_camera, T @ se3.exp(ASTRAY)))
         words = controller.status(1)[0]
-        assert (" not found in the learned picture" in words) == told
-        assert ("like nothing that was learned" in words) == told or name.startswith("aevs"), (
+        assert (" not found in the learned picture" in words) == warns
+        assert ("like nothing that was learned" in words) == warns or name.startswith("aevs"), (
             "components tell little apart"
         )

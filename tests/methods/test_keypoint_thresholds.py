@@ -17,7 +17,7 @@ from deepservo.nets.keypoint import Found, KeypointNet
 from deepservo.scene import PlanarScene, sampling
 
 CAMERA = Camera(160, 120, 200.0, 200.0, 78.0, 61.0)
-HOME = sampling.fronto_parallel(0.6)
+GOAL_POSE = sampling.fronto_parallel(0.6)
 
 
 def spread(n: int) -> np.ndarray:
@@ -29,7 +29,7 @@ def spread(n: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("agree", "believed"), [(7, False), (8, True), (9, True)])
-def test_a_homography_is_believed_with_eight_matches_that_agree(agree, believed):
+def test_a_homography_is_accepted_with_eight_matches_that_agree(agree, believed):
     px = spread(agree + 6)
     there = 1.1 * px + [3.0, -2.0]
     there[agree:] += (
@@ -43,11 +43,11 @@ def test_a_homography_is_believed_with_eight_matches_that_agree(agree, believed)
 @pytest.mark.parametrize(
     ("matches", "off", "says"), [(25, 0.9, 1), (24, 0.9, 0), (40, 1.1, 0), (40, 0.0, 1)]
 )
-def test_sift_speaks_for_a_pose_where_25_matches_are_off_by_less_than_a_pixel(
+def test_sift_confirms_a_pose_where_25_matches_are_off_by_less_than_a_pixel(
     matches, off, says, monkeypatch
 ):
     servo, px = HomographyServo(CAMERA), spread(matches)
-    servo.set_goal(PlanarScene(noise_texture(4)).render(CAMERA, HOME))
+    servo.set_goal(PlanarScene(noise_texture(4)).render(CAMERA, GOAL_POSE))
     found = Matched(np.eye(3), px, np.add(px, [off, 0.0]))
     monkeypatch.setattr(keypoints, "homographies", lambda *_: [found])
     servo.velocity(torch.zeros(1, 1, 120, 160))
@@ -57,7 +57,7 @@ def test_sift_speaks_for_a_pose_where_25_matches_are_off_by_less_than_a_pixel(
 
 
 @pytest.mark.parametrize(("off", "says"), [(0.9, 1), (1.1, -1)])
-def test_a_pose_is_right_that_has_the_matches_within_a_pixel(off, says):
+def test_a_pose_is_consistent_that_has_the_matches_within_a_pixel(off, says):
     servo = HomographyServo(CAMERA)
     px = torch.from_numpy(spread(32))
     servo.state = {"seen": torch.cat([px, px], 1)[None]}
@@ -68,22 +68,22 @@ def test_a_pose_is_right_that_has_the_matches_within_a_pixel(off, says):
 
 @pytest.mark.parametrize("detector", ["sift", "orb"])
 def test_keypoints_are_found_up_to_four_pixels_from_what_is_unseen(detector, monkeypatch):
-    image, told = PlanarScene(noise_texture(4)).render(CAMERA, HOME)[0, 0].clone(), []
+    image, masks = PlanarScene(noise_texture(4)).render(CAMERA, GOAL_POSE)[0, 0].clone(), []
     image[:, 100:] = torch.nan
 
     class Finder:
         def detectAndCompute(
             self, picture: np.ndarray, mask: np.ndarray
         ) -> tuple[list[object], None]:
-            told.append(mask)
+            masks.append(mask)
             return [], None
 
     monkeypatch.setattr(keypoints.cv2, f"{detector.upper()}_create", lambda **options: Finder())
     assert len(keypoints.detect(image, detector)[0]) == 0
-    assert (told[0][:, :96] == 1).all() and (told[0][:, 96:] == 0).all()
+    assert (masks[0][:, :96] == 1).all() and (masks[0][:, 96:] == 0).all()
 
 
-def test_of_a_networks_points_those_on_the_picture_are_kept_the_surest_first():
+def test_of_a_networks_points_those_on_the_picture_are_kept_by_score():
     """From the middle of its first pixel to that of its last; the picture was continued to whole
     cells.
     """
@@ -114,7 +114,7 @@ def test_particles_are_drawn_by_their_weights():
     is the best.
     """
     servo, cost = ParticleServo(CAMERA), torch.linspace(0.4, 0.0, 50).repeat(4)
-    goal = PlanarScene(noise_texture(4)).render(CAMERA, HOME)
+    goal = PlanarScene(noise_texture(4)).render(CAMERA, GOAL_POSE)
     servo.set_goal(goal)
     servo.velocity(goal)
     Ts = torch.eye(4, dtype=torch.float64).repeat(1, 200, 1, 1)
@@ -196,7 +196,7 @@ def grating() -> np.ndarray:
     return 0.5 + 0.3 * np.sin(x / 3.0) * np.cos(y / 3.5)
 
 
-def test_edges_are_looked_for_up_to_the_border_that_slopes_do_not_reach_over():
+def test_edges_are_looked_for_up_to_the_border_that_the_gradient_window_needs():
     px, _ = edge_points(Slopes.of(grating()), np.ones((120, 160), bool))
     low, high = px.min(0), np.array([159, 119]) - px.max(0)
     assert (low > 3).all() and (high > 3).all() and (low < 7).all() and (high < 7).all()

@@ -105,7 +105,7 @@ def test_halving_is_an_average_pool_and_its_gradient_too(generator):
     )
 
 
-def test_what_is_locally_even_sees_a_faint_texture_as_well_as_a_strong_one(generator):
+def test_local_normalisation_shows_a_faint_texture_as_well_as_a_strong_one(generator):
     texture = torch.randn(1, 1, 64, 64, generator=generator, dtype=torch.float64)
     bright = torch.where(torch.arange(64) < 20, 3.0, 0.4 * texture)
     local, inside = Local(4.0), (slice(None), slice(40, None))
@@ -318,7 +318,7 @@ def test_L_of_the_bank_is_equation_13(weights, scene, paper_camera, monkeypatch)
         (["--method", "aves"], "did you mean aevs?"),
     ],
 )
-def test_recipes_that_are_not_there(options, words, files, tmp_path, capsys):
+def test_unknown_recipes_are_refused(options, words, files, tmp_path, capsys):
     assert (
         main(
             [

@@ -27,7 +27,7 @@ from deepservo.scene import PlanarScene, sampling
 from tiny import small
 
 CAMERA = Camera(160, 120, 200.0, 200.0, 78.0, 61.0)
-HOME = sampling.fronto_parallel(0.6)
+GOAL_POSE = sampling.fronto_parallel(0.6)
 
 
 # A run.
@@ -53,9 +53,13 @@ def test_a_pose_is_registered_from_far_off_and_from_near_by_and_the_better_one_c
     """From an eighth of the picture's size on, and from a quarter: where much is covered the first
     is lost.
     """
-    controller, goal, asked = CoarseToFine(ZeroVelocity(CAMERA)), torch.zeros(1, 1, 120, 160), []
+    controller, goal, schedules = (
+        CoarseToFine(ZeroVelocity(CAMERA)),
+        torch.zeros(1, 1, 120, 160),
+        [],
+    )
     controller.set_goal(goal)
-    ends = {"from far off": HOME, "from near by": HOME @ HOME}
+    ends = {"from far off": GOAL_POSE, "from near by": GOAL_POSE @ GOAL_POSE}
 
     def refine(
         self: Registration,
@@ -64,7 +68,7 @@ def test_a_pose_is_registered_from_far_off_and_from_near_by_and_the_better_one_c
         schedule: tuple[tuple[int, int], ...],
         runs: torch.Tensor,
     ) -> torch.Tensor:
-        asked.append([level for level, _ in schedule])
+        schedules.append([level for level, _ in schedule])
         return ends["from far off" if schedule[0][0] == 3 else "from near by"]
 
     def agreement(
@@ -77,7 +81,7 @@ def test_a_pose_is_registered_from_far_off_and_from_near_by_and_the_better_one_c
     monkeypatch.setattr(Registration, "refine", refine)
     monkeypatch.setattr(Registration, "compare", agreement)
     controller.velocity(goal)
-    assert sorted(asked) == [[2], [3, 2]]
+    assert sorted(schedules) == [[2], [3, 2]]
     assert torch.equal(controller.state["T_goal_cam"], ends[better]) and controller.state[
         "agreement"
     ].item() == pytest.approx(0.9)
@@ -92,23 +96,23 @@ def located() -> PoseServo:
     return PoseServo(CAMERA, PoseNet(16), 0.6, scene)
 
 
-def asked(
+def set_goal_with(
     servo: PoseServo,
     agreement: float,
     seen: float,
     attainable: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Set a goal that agrees with the learned picture by so much, and shows as much of it."""
-    monkeypatch.setattr(servo, "predict", lambda images: HOME.expand(len(images), 4, 4))
+    """Set a goal whose agreement with the learned picture, and whose share of it, are these."""
+    monkeypatch.setattr(servo, "predict", lambda images: GOAL_POSE.expand(len(images), 4, 4))
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
 
-    def told(
+    def agreement_of(
         self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor, level: int = 2
     ) -> Comparison:
         return Comparison(*(torch.full((len(T),), each) for each in (agreement, attainable, seen)))
 
-    monkeypatch.setattr(Registration, "compare", told)
+    monkeypatch.setattr(Registration, "compare", agreement_of)
     servo.set_goal(torch.full((1, 1, 120, 160), 0.5))
 
 
@@ -120,13 +124,13 @@ def test_a_goal_is_recognised_from_a_third_of_what_its_noise_leaves_and_more_whe
 ):
     more, found = case
     least = (0.33 + 2400 / (located.map_px * seen)) * attainable
-    asked(located, least + more, seen, attainable, monkeypatch)
+    set_goal_with(located, least + more, seen, attainable, monkeypatch)
     assert located.state["found"].tolist() == [found]
 
 
 @pytest.mark.parametrize(("agreement", "own"), [(0.81, True), (0.79, False)])
 def test_a_goal_that_agrees_by_eight_tenths_is_clean(agreement, own, located, monkeypatch):
-    asked(located, agreement, 1.0, 1.0, monkeypatch)
+    set_goal_with(located, agreement, 1.0, 1.0, monkeypatch)
     goal = torch.full((1, 1, 120, 160), 0.5)
     assert torch.equal(located.reference_goal(goal)[0], goal) == own
 
@@ -135,19 +139,21 @@ def test_a_goal_that_agrees_by_eight_tenths_is_clean(agreement, own, located, mo
 def test_a_picture_is_where_it_registers_with_an_agreement_of_055(
     agreement, registered, located, monkeypatch
 ):
-    asked(located, agreement, 1.0, 1.0, monkeypatch)
+    set_goal_with(located, agreement, 1.0, 1.0, monkeypatch)
     aside = se3.exp(torch.tensor([[0.01, 0, 0, 0, 0, 0]], dtype=torch.float64))
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T @ aside)
     T = located.locate(torch.full((1, 1, 120, 160), 0.5))
-    torch.testing.assert_close(T, HOME @ aside if registered else HOME)
+    torch.testing.assert_close(T, GOAL_POSE @ aside if registered else GOAL_POSE)
 
 
-def test_cells_of_a_picture_count_by_how_sure_the_network_is_of_them():
+def test_cells_of_a_picture_count_by_the_networks_confidence():
     """Half of them are wrong, and said to be: one over the width of their error, which is the
-    exponential of what is told.
+    exponential of what it answers.
     """
     servo = PoseServo(CAMERA, PoseNet(16), 0.6)
-    T = HOME @ se3.exp(torch.tensor([[0.05, -0.03, 0.02, 0.1, -0.1, 0.4]], dtype=torch.float64))
+    T = GOAL_POSE @ se3.exp(
+        torch.tensor([[0.05, -0.03, 0.02, 0.1, -0.1, 0.4]], dtype=torch.float64)
+    )
     points, _ = plane_points(cell_rays(CAMERA), T)
     out = torch.cat([points.mT / 0.6, torch.full((1, 1, 64), -4.0, dtype=torch.float64)], 1)
     out[:, :2, ::2] += 0.3
@@ -159,16 +165,16 @@ def test_cells_of_a_picture_count_by_how_sure_the_network_is_of_them():
     assert metres.max() < 2e-3 and radians.max() < 4e-3
 
 
-def test_what_is_farther_than_the_scenes_own_pictures_is_strange():
-    told = unusual_embeddings(torch.tensor([0.1, 0.49, 0.51]), torch.tensor([0.2, 0.5, 0.3]))
+def test_pictures_farther_than_the_scenes_own_give_a_warning():
+    messages = unusual_embeddings(torch.tensor([0.1, 0.49, 0.51]), torch.tensor([0.2, 0.5, 0.3]))
     assert (
-        told[:2] == ["", ""]
-        and "0.51 latent units from the nearest, the scene's own within 0.50" in told[2]
+        messages[:2] == ["", ""]
+        and "0.51 latent units from the nearest, the scene's own within 0.50" in messages[2]
     )
 
 
 @pytest.mark.parametrize(("gain", "bias"), [(1.0, 0.0), (0.2, 0.5), (3.0, -0.4)])
-def test_pictures_are_looked_up_in_the_gallerys_light(gain, bias):
+def test_pictures_are_normalised_to_the_gallerys_mean_and_contrast(gain, bias):
     """Whatever their own: the mean and the deviation are the gallery's. A picture as good as flat
     is not stretched to noise.
     """
@@ -208,20 +214,20 @@ def test_neighbours_count_by_the_inverse_of_their_distance_or_as_equation_13_pri
 
 
 @pytest.mark.parametrize("depth", [0.6, 1.5])
-def test_particles_are_moved_by_the_deviations_told(depth):
+def test_particles_are_moved_by_the_stated_deviations(depth):
     """3, 3 and 2 cm at 0.6 m, 3, 3 and 9 degrees; by a share of that where the match is better. The
     first stays.
     """
     servo = ParticleServo(CAMERA, depth)
-    servo.step, told = 0, []
+    servo.step, moves = 0, []
     for servo.step in range(10):
         moved = servo._spread(torch.full((1, 1, 1), 0.5, dtype=torch.float64))[0]
         assert torch.equal(moved[0], torch.eye(4, dtype=torch.float64))
-        told.append(se3.log(moved[1:]))
+        moves.append(se3.log(moved[1:]))
     expected = 0.5 * torch.tensor(
         [0.03 * depth / 0.6, 0.03 * depth / 0.6, 0.02 * depth / 0.6, *np.radians([3, 3, 9])]
     )
-    torch.testing.assert_close(torch.cat(told).std(0), expected, rtol=0.1, atol=0)
+    torch.testing.assert_close(torch.cat(moves).std(0), expected, rtol=0.1, atol=0)
 
 
 def test_the_banks_cells_are_those_of_lloyd(generator):

@@ -18,7 +18,7 @@ from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.scene import sampling
 from deepservo.worlds.simulator import Simulator
 
-HOME = sampling.fronto_parallel(0.6)
+GOAL_POSE = sampling.fronto_parallel(0.6)
 TRAINED = ("cnn", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs", "aevs")
 ONE_DEPTH = [name for name in NAMES if not name.startswith((*TRAINED, "dfbvs", "pbvs"))]
 
@@ -44,7 +44,7 @@ def test_velocity_before_a_goal(name, scene):
     ids=["map", "tensor", "word", "none", "negative", "nan", "infinite"],
 )
 @pytest.mark.parametrize("name", ONE_DEPTH)
-def test_a_depth_that_a_method_does_not_take(name, depth, scene):
+def test_a_depth_that_a_method_cannot_use_is_refused(name, depth, scene):
     wanted = (
         "takes one number of metres; a map is for dfbvs"
         if isinstance(depth, np.ndarray | torch.Tensor)
@@ -58,19 +58,19 @@ def test_a_depth_that_a_method_does_not_take(name, depth, scene):
     "depth", ["far", {"Z": 1}, -0.6, float("nan"), np.full((3, 4), 0.6), np.zeros((128, 128))]
 )
 @pytest.mark.parametrize("name", ["dfbvs", "dfbvs-sift+edges"])
-def test_a_depth_that_dfbvs_does_not_take(name, depth):
+def test_a_depth_that_dfbvs_cannot_use_is_refused(name, depth):
     with pytest.raises(InputError, match="the target's depth"):
         build(name, CAMERA, depth)
 
 
-def test_goals_and_pictures_that_do_not_go_together(scene):
+def test_goals_and_pictures_of_different_shapes_are_refused(scene):
     for name in ("dvs", "sift", "auto"):
         controller = build(name, CAMERA)
-        controller.set_goal(scene.render(CAMERA, HOME.repeat(2, 1, 1)))
+        controller.set_goal(scene.render(CAMERA, GOAL_POSE.repeat(2, 1, 1)))
         with pytest.raises(
             InputError, match="2 goals for 3 pictures; give one goal for all of them, or one each"
         ):
-            controller.velocity(scene.render(CAMERA, HOME.repeat(3, 1, 1)))
+            controller.velocity(scene.render(CAMERA, GOAL_POSE.repeat(3, 1, 1)))
 
 
 def test_a_goal_of_many_edges(texture):
@@ -99,12 +99,15 @@ class Bytes(Simulator):
 @pytest.mark.parametrize("channels", [0, 1, 3])
 @pytest.mark.parametrize("name", ["dvs", "auto"])
 def test_a_world_of_bytes_is_servoed_in(name, channels, scene):
-    world, goal = Bytes(scene, CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
+    world, goal = (
+        Bytes(scene, CAMERA, offset_from(GOAL_POSE, (0.01, 0.02))),
+        scene.render(CAMERA, GOAL_POSE),
+    )
     world.channels = channels
     controller = build(name, CAMERA)
     controller.set_goal(goal)
     trajectory = servo(world, controller, goal, 60)
-    assert float(se3.distance(trajectory.Ts_world_cam[-1], HOME)[0]) < 2e-3
+    assert float(se3.distance(trajectory.Ts_world_cam[-1], GOAL_POSE)[0]) < 2e-3
 
 
 @pytest.mark.parametrize(
@@ -117,38 +120,42 @@ def test_a_world_of_bytes_is_servoed_in(name, channels, scene):
         (torch.zeros(1, 5, 128, 128), "expected"),
     ],
 )
-def test_a_world_that_answers_no_picture(seen, why, scene):
+def test_a_world_without_a_picture_is_refused(seen, why, scene):
     class Odd(Simulator):
         def observe(self):
             return seen
 
     controller = build("dvs", CAMERA)
-    controller.set_goal(scene.render(CAMERA, HOME))
+    controller.set_goal(scene.render(CAMERA, GOAL_POSE))
     with pytest.raises(InputError, match=why):
-        servo(Odd(scene, CAMERA, HOME.clone()), controller, scene.render(CAMERA, HOME), 3)
+        servo(Odd(scene, CAMERA, GOAL_POSE.clone()), controller, scene.render(CAMERA, GOAL_POSE), 3)
 
 
 @pytest.mark.parametrize("dt", [0.0, -1.0, float("nan"), float("inf")])
-def test_no_time_between_pictures(dt, scene):
+def test_a_dt_of_zero_is_refused(dt, scene):
     controller = build("dvs", CAMERA)
-    controller.set_goal(scene.render(CAMERA, HOME))
+    controller.set_goal(scene.render(CAMERA, GOAL_POSE))
     with pytest.raises(InputError, match="must be a positive number of seconds"):
         servo(
-            Simulator(scene, CAMERA, HOME.clone()), controller, scene.render(CAMERA, HOME), 3, dt=dt
+            Simulator(scene, CAMERA, GOAL_POSE.clone()),
+            controller,
+            scene.render(CAMERA, GOAL_POSE),
+            3,
+            dt=dt,
         )
 
 
 @pytest.mark.parametrize("camera", [None, "camera.yaml", 5])
-def test_what_is_no_camera(camera):
+def test_an_invalid_camera_is_refused(camera):
     with pytest.raises(InputError, match="takes a Camera"):
         build("dvs", camera)
 
 
-def test_goals_of_their_own_go_with_their_runs(scene):
+def test_goals_are_dropped_with_their_runs(scene):
     """Where one run has ended, its goal goes too, in every stage and in what a method is made
     of.
     """
-    goal = scene.render(CAMERA, HOME.repeat(3, 1, 1))
+    goal = scene.render(CAMERA, GOAL_POSE.repeat(3, 1, 1))
     for name in ("dvs", "aevs", "aevs+dvs", "particle", "auto", "dfbvs-sift"):
         controller = build(name, CAMERA, 0.6, model_of(name, scene))
         controller.set_goal(goal)
@@ -162,8 +169,8 @@ def test_goals_of_their_own_go_with_their_runs(scene):
 
 @pytest.mark.parametrize("gain", [0.0, -0.1, float("nan"), float("inf"), "fast", None])
 @pytest.mark.parametrize("name", ["dvs", "sift", "auto", "particle"])
-def test_a_gain_that_steers_nowhere(name, gain, scene):
-    controller, goal = build(name, CAMERA), scene.render(CAMERA, HOME)
+def test_an_invalid_gain_is_refused(name, gain, scene):
+    controller, goal = build(name, CAMERA), scene.render(CAMERA, GOAL_POSE)
     controller.set_goal(goal)
     controller.gain = gain
     with pytest.raises(InputError, match="the gain must be a positive number per second"):
@@ -172,7 +179,7 @@ def test_a_gain_that_steers_nowhere(name, gain, scene):
 
 @pytest.mark.parametrize("dt", [0.0, -1.0, float("nan"), "slow"])
 @pytest.mark.parametrize("name", ["dvs", "auto"])
-def test_a_pace_without_time_leaves_the_gain(name, dt):
+def test_scaling_by_no_time_leaves_the_gain(name, dt):
     controller = build(name, CAMERA)
     usual = controller.gain
     with pytest.raises(InputError, match="dt must be a positive number of seconds"):
@@ -183,9 +190,12 @@ def test_a_pace_without_time_leaves_the_gain(name, dt):
 @pytest.mark.parametrize(
     "name", [n for n in NAMES if n not in ("pbvs", "photometric") and not n.startswith("dfbvs")]
 )
-def test_a_gain_reaches_every_stage(name, scene):
+def test_a_gain_applies_to_coarse_and_fine(name, scene):
     """Twice the gain, twice the first velocity: that of the coarse stage where there is one."""
-    image, goal = scene.render(CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
+    image, goal = (
+        scene.render(CAMERA, offset_from(GOAL_POSE, (0.01, 0.02))),
+        scene.render(CAMERA, GOAL_POSE),
+    )
     found = []
     for factor in (1.0, 2.0):
         controller = build(name, CAMERA, 0.6, model_of(name, scene))
@@ -207,7 +217,10 @@ def test_a_gain_is_scaled_for_dt_once(name, scene):
     """At any dt the camera moves by the same share of its way from one picture to the next, however
     often it is told the dt.
     """
-    image, goal = scene.render(CAMERA, offset_from(HOME, (0.01, 0.02))), scene.render(CAMERA, HOME)
+    image, goal = (
+        scene.render(CAMERA, offset_from(GOAL_POSE, (0.01, 0.02))),
+        scene.render(CAMERA, GOAL_POSE),
+    )
     moves = []
     for dts in ((1.0,), (1 / 30,), (1 / 30, 1 / 30), (0.5, 1 / 30, 1 / 30)):
         controller = build(name, CAMERA, 0.6, model_of(name, scene))
@@ -220,7 +233,7 @@ def test_a_gain_is_scaled_for_dt_once(name, scene):
         assert (move - moves[0]).abs().max() < 1e-6 + 1e-4 * moves[0].abs().max()
 
 
-def test_stages_share_their_time_and_keep_their_own_gains():
+def test_coarse_and_fine_share_dt_and_keep_their_own_gains():
     class Fast(Controller):
         gain = 0.5
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import deepservo
-from closed_loop import CAMERA, assert_home, goals, model_of, offset_from
+from closed_loop import CAMERA, assert_converged, goals, model_of, offset_from
 from deepservo import methods
 from deepservo.errors import InputError
 from deepservo.loop import servo
@@ -47,7 +47,7 @@ COMPOSED = [name for name in names() if "+" in name]
         ("dfbvs-sift+edges", Name("dfbvs-sift", None, "edges")),
     ],
 )
-def test_a_name_is_taken_apart_once(name: str, parts: Name) -> None:
+def test_a_name_is_parsed_once(name: str, parts: Name) -> None:
     assert parsed(name) == parts
     check_method(name)
     assert trained_as(name) == (
@@ -63,17 +63,17 @@ def test_every_coarse_method_takes_every_refinement(name: str, scene: PlanarScen
     assert type(controller.coarse) is type(build(coarse, CAMERA, 0.6, model_of(coarse, scene)))
 
 
-def test_all_are_composed() -> None:
+def test_all_names_are_composed() -> None:
     assert len(COMPOSED) == (len(METHODS) - len(REFINED)) * len(REFINEMENTS)
 
 
 @pytest.mark.parametrize("name", ["orb+dvs", "dct-20+dvs", "particle+dvs", "dfbvs-sift+dvs"])
-def test_what_was_not_composed_before_comes_home(name: str, scene: PlanarScene) -> None:
+def test_newly_composed_methods_converge(name: str, scene: PlanarScene) -> None:
     T_goal = goals(2)
     world = Simulator(scene, CAMERA, offset_from(T_goal, (0.01, 0.02)))
     controller, goal = build(name, CAMERA, 0.6, model_of(name, scene)), scene.render(CAMERA, T_goal)
     controller.set_goal(goal)
-    assert_home(servo(world, controller, goal, 150), T_goal, 0.05)
+    assert_converged(servo(world, controller, goal, 150), T_goal, 0.05)
 
 
 def test_edges_behind_a_method_that_takes_one_depth(scene: PlanarScene) -> None:
@@ -94,7 +94,7 @@ def test_edges_behind_a_method_that_takes_one_depth(scene: PlanarScene) -> None:
         ("", "choose one of"),
     ],
 )
-def test_what_is_no_method_is_refused(name: str, words: str) -> None:
+def test_an_unknown_method_is_refused(name: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         build(name, CAMERA)
 

@@ -31,7 +31,7 @@ METHODS = ("siamese-se3", "siamese-SE3", "siamese-ibvs")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, capsys):
+def test_learned_saved_loaded_and_servoed(method, files, tmp_path, capsys):
     out = tmp_path / "model.safetensors"
     assert main(learn_args(files, out, "--method", method, "--steps", "2", "--loss", "two")) == 0
     model = load_model(out)
@@ -47,7 +47,7 @@ def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, ca
     assert controller.velocity(image).abs().max() < 1e-9, "at home it stands still"
 
 
-def test_cnn_as_published_is_served_as_cnn(files, tmp_path):
+def test_cnn_as_published_servoes_as_cnn(files, tmp_path):
     out = tmp_path / "model.safetensors"
     assert (
         main(learn_args(files, out, "--preset", "paper", "--backbone", "compact", "--steps", "2"))

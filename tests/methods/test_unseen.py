@@ -88,12 +88,12 @@ def test_a_garbled_file_is_refused(pair, tmp_path, text):
         any_scene_model.load_unseen(tmp_path / "p.safetensors")
 
 
-def test_info_tells_how_it_was_made(pair, capsys):
+def test_info_shows_how_it_was_trained(pair, capsys):
     assert main(["info", str(pair)]) == 0
     assert "for any scene" in capsys.readouterr().out
 
 
-def test_without_a_model_it_servoes_and_says_by_what(image, tmp_path, capsys):
+def test_without_a_model_it_servoes_and_names_the_network(image, tmp_path, capsys):
     assert (
         main(["servo", "--image", str(image), "--starts", "3", "--out", str(tmp_path / "out")]) == 0
     )
@@ -102,7 +102,7 @@ def test_without_a_model_it_servoes_and_says_by_what(image, tmp_path, capsys):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def test_a_picture_of_the_goal_brings_its_size(image, tmp_path, capsys):
+def test_the_camera_takes_the_goal_pictures_size(image, tmp_path, capsys):
     scene = cv2.imread(str(image))
     cv2.imwrite(str(tmp_path / "goal.png"), scene[40:200, 60:260])
     args = [
@@ -215,7 +215,7 @@ def test_weights_that_ship_are_loaded_by_name(pair, small_camera):
     )
 
 
-def test_what_cannot_be_loaded_is_said(pair, files, small_camera):
+def test_what_cannot_be_loaded_is_named(pair, files, small_camera):
     with pytest.raises(InputError, match="cnn-pair: was learned for any camera; give yours"):
         deepservo.load("cnn-pair")
     with pytest.raises(InputError, match="tells its own camera and distance"):

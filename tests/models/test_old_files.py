@@ -12,7 +12,7 @@ from deepservo.scene import sampling
 OLD = Path(__file__).parents[1] / "golden" / "cnn-model.safetensors"
 
 
-def test_a_model_file_of_before_steers_as_it_did() -> None:
+def test_an_old_model_file_gives_the_same_velocities() -> None:
     model = deepservo.load_model(OLD)
     goal = model.scene.render(model.camera, sampling.fronto_parallel(0.6))
     controller = deepservo.build("cnn", model.camera, model.distance, model)

@@ -50,7 +50,7 @@ def installed(wheel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     ],
 )
 @pytest.mark.usefixtures("installed")
-def test_the_best_that_the_processor_can_is_taken(
+def test_the_best_library_for_the_processor_is_loaded(
     able: str, taken: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "processor", lambda: f"flags : {able}")
@@ -59,7 +59,7 @@ def test_the_best_that_the_processor_can_is_taken(
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_library_of_other_sources_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_of_other_sources_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "digest", lambda: "0" * 16)
     assert build.shipped() is None
     with pytest.warns(UserWarning, match="no C compiler found"):

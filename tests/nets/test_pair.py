@@ -66,7 +66,7 @@ def test_textures_are_a_function_of_seed_and_step():
     assert torch.isin(Textures(given).at(0, 0), given).all()
 
 
-def test_spoiled_pictures_stay_pictures():
+def test_degraded_pictures_stay_in_range():
     images = texture((64, 64), generator(0, 0)).expand(64, 1, 64, 64)
     worse = spoiled(images, generator(0, 1))
     assert worse.min() >= 0 and worse.max() <= 1
@@ -83,7 +83,7 @@ def test_light_on_a_part_of_the_picture_hardly_changes_what_the_network_sees():
     ).abs().mean() / picture.std()
 
 
-def test_it_learns_to_tell_cells_apart():
+def test_it_learns_to_distinguish_cells():
     torch.manual_seed(0)
     net, task = PairNet(width=8, numbers=16).train(), PairTask(batch=SLOTS)
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
@@ -114,6 +114,6 @@ def test_matches_are_answered_for_pictures_of_any_multiple_of_a_cell():
     )
 
 
-def test_a_network_that_cannot_be_is_refused():
+def test_an_impossible_pair_network_is_refused():
     with pytest.raises(InputError, match="width 0"):
         PairNet(width=0)

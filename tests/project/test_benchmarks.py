@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def asked(*words: str) -> subprocess.CompletedProcess[str]:
+def run_benchmarks(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", *words]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
@@ -15,7 +15,7 @@ def asked(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_script_has_a_name() -> None:
-    listed = asked()
+    listed = run_benchmarks()
     assert listed.returncode == 0 and not listed.stderr
     names = {line.split()[0] for line in listed.stdout.splitlines() if line.startswith("    ")}
     folder, runs = ROOT / "benchmarks", "\ndef main("
@@ -24,7 +24,7 @@ def test_every_script_has_a_name() -> None:
 
 
 def test_a_script_gets_its_options_and_a_wrong_name_is_one_sentence() -> None:
-    assert "--check" in asked("table", "--help").stdout
-    wrong = asked("tables")
+    assert "--check" in run_benchmarks("table", "--help").stdout
+    wrong = run_benchmarks("tables")
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
     assert wrong.stderr.startswith("there is no benchmark 'tables'; choose one of antialias, bank")

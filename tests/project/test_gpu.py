@@ -62,12 +62,14 @@ def test_a_pretended_gpu_refuses_what_a_real_one_does():
             here + there
         with pytest.raises(TypeError, match="copy it to the processor first"):
             here.numpy()
-        assert gpu.asked == 0
-        assert float(here.sum()) > 0 and gpu.asked == 1
+        assert gpu.waits == 0
+        assert float(here.sum()) > 0 and gpu.waits == 1
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_recipe_learns_there_and_its_model_comes_back(name, tmp_path, monkeypatch):
+def test_every_recipe_learns_on_a_gpu_and_its_model_returns_to_the_processor(
+    name, tmp_path, monkeypatch
+):
     monkeypatch.setattr(rehearsal, "RUNS", 1)
     monkeypatch.setattr(distributed, "on_device", pretended_gpu)
     model = full_scale.learned(
@@ -77,9 +79,9 @@ def test_every_recipe_learns_there_and_its_model_comes_back(name, tmp_path, monk
 
 
 @pytest.mark.parametrize("key", RECIPES)
-def test_a_step_hardly_waits_for_numbers(key, scene):
-    """Redrawing pairs that share too little asks twice each time; where superpixels go is asked
-    once.
+def test_a_training_step_rarely_waits_for_the_gpu(key, scene):
+    """Pairs that share too little are drawn again, and each time the processor waits twice. For the
+    places of superpixels it waits once.
     """
     chosen = RECIPES[key]
     with pretended_gpu() as gpu:
@@ -88,13 +90,13 @@ def test_a_step_hardly_waits_for_numbers(key, scene):
         task = replace(task, **{f.name: few[f.name] for f in fields(task) if f.name in few})
         net = chosen.net(task, "compact") if chosen.backbone else chosen.net(task)
         task.loss(net, 0, 1)  # the first also makes what is kept
-        before = gpu.asked
+        before = gpu.waits
         loss = task.loss(net, 0, 2)
-        assert loss.device == GPU and gpu.asked - before <= 8
+        assert loss.device == GPU and gpu.waits - before <= 8
         loss.backward()
 
 
-def test_what_is_kept_of_one_device_is_not_used_on_another(scene):
+def test_what_is_cached_for_one_device_is_not_used_on_another(scene):
     """The poses and covers of CNN-VS's data set are drawn once: on the processor first, and then on
     a GPU.
     """
@@ -108,19 +110,19 @@ def test_what_is_kept_of_one_device_is_not_used_on_another(scene):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_network_for_any_scene_learns_from_a_stock_there(name):
+def test_a_network_for_any_scene_learns_from_a_stock_on_a_gpu(name):
     pictures = draw(3, 0)
     with pretended_gpu() as gpu:
         kind = KINDS[name]
         task = replace(kind.task(Stock(pictures.to(GPU), 2)), batch=4)
         net = kind.trained(kind.net())
         loss = task.loss(net, 0, 0)
-        assert loss.device == GPU and gpu.asked < 20
+        assert loss.device == GPU and gpu.waits < 20
         loss.backward()
 
 
 @pytest.mark.parametrize("name", ["dvs", "dct", "pca", "cnn", "aevs", "mlvs", "siamese-se3"])
-def test_a_loop_of_whole_picture_methods_runs_there(name, scene):
+def test_a_loop_of_whole_picture_methods_runs_on_a_gpu(name, scene):
     T_goal = sampling.fronto_parallel(0.6)
     T_start = offset_from(T_goal.expand(3, 4, 4), (0.01, 0.02))
     with pretended_gpu():
@@ -138,24 +140,24 @@ def test_a_loop_of_whole_picture_methods_runs_there(name, scene):
 
 @pytest.mark.parametrize("name", ["lookat-rz", "lookat-rz-perturbed", "gaussian"])
 @pytest.mark.parametrize("method", ["dvs", "siamese-se3"])
-def test_a_benchmark_takes_place_there_and_says_the_same(method, name, scene, monkeypatch):
+def test_a_benchmark_on_a_gpu_gives_the_same_results(method, name, scene, monkeypatch):
     monkeypatch.setattr(distributed, "on_device", pretended_gpu)
     model = model_of(method, scene, PAPER_CAMERA)
-    known = Model(
+    model = Model(
         method, model.net.eval(), scene, PAPER_CAMERA, 0.6, "noise", {"seconds": 1.0, "steps": 1}
     )
     job = Job(method, name, "", "noise", 3)
     rows = {}
     for gpu in (False, True):
         bench = Bench(
-            PAPER_CAMERA, 0.6, {"noise": scene}, {("noise", method): known}, 0, max_steps=6, gpu=gpu
+            PAPER_CAMERA, 0.6, {"noise": scene}, {("noise", method): model}, 0, max_steps=6, gpu=gpu
         )
         rows[gpu] = row(job, [Prepared(job, bench).run(range(3))], bench)
     assert rows[True]["n"] == rows[False]["n"] == 3
     assert rows[True]["end_mm_median_all"] == pytest.approx(
         rows[False]["end_mm_median_all"], rel=1e-3
     )
-    assert {getattr(p, "_pretended", CPU) for p in known.net.parameters()} == {CPU}, (
+    assert {getattr(p, "_pretended", CPU) for p in model.net.parameters()} == {CPU}, (
         "the model itself stays where it was"
     )
 

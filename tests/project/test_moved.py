@@ -36,13 +36,13 @@ HELD = {
 
 @pytest.mark.parametrize("name", MOVED)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_name_of_before_holds_what_it_held(name: str) -> None:
+def test_an_old_module_name_holds_what_it_held(name: str) -> None:
     module = importlib.import_module(f"deepservo.{name}")
     for held in HELD.get(name, "").split():
         assert hasattr(module, held), f"deepservo.{name} lacks {held}"
 
 
-def test_it_is_the_same_thing_and_a_warning_says_where_it_is() -> None:
+def test_an_old_name_is_the_same_object_and_gives_a_warning() -> None:
     code = "from deepservo import pictures; from deepservo.robots.meshes import Mesh\n"
     code += "from deepservo.worlds import meshes; assert Mesh is meshes.Mesh"
     done = subprocess.run(
@@ -58,7 +58,7 @@ def test_it_is_the_same_thing_and_a_warning_says_where_it_is() -> None:
         importlib.import_module("deepservo.nothing")
 
 
-def test_the_simulator_is_found_where_it_was() -> None:
+def test_the_simulator_is_importable_by_its_old_name() -> None:
     with pytest.warns(DeprecationWarning, match=r"now in deepservo\.worlds\.simulator"):
         from deepservo.loop import Simulator
     assert Simulator is deepservo.Simulator
@@ -75,7 +75,7 @@ def test_a_composed_name_among_the_methods(small_camera: Camera) -> None:
         METHODS["sfit"]
 
 
-def test_a_controller_answers_to_its_names_of_before(small_camera: Camera) -> None:
+def test_a_controller_has_its_old_attributes(small_camera: Camera) -> None:
     controller = METHODS["dvs"](small_camera)
     gain = controller.gain
     with pytest.warns(DeprecationWarning, match="pace of a controller is now scale_gain"):

@@ -81,7 +81,7 @@ def test_tables_are_those_of_the_results():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_table_has_a_column_or_a_figure_that_nothing_stands_for(page: Path):
+def test_no_table_has_an_empty_column_or_an_unmeasured_figure(page: Path):
     """What has not been measured is a line that says how to measure it, and no empty column."""
     for block in re.findall(r"(?:^\|.*\n)+", page.read_text(), re.MULTILINE):
         head, _, *body = (re.split(r"(?<!\\)\|", row)[1:-1] for row in block.splitlines())
@@ -110,13 +110,13 @@ def test_every_file_has_its_line():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path):
+def test_links_are_not_broken(page: Path):
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#]+)", text):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_no_index_is_named():
+def test_no_package_index_is_named():
     """Whoever installs chooses the package index."""
     for name in ("Makefile", "pyproject.toml", "constraints-cpu.txt", "README.md", ".ci/run"):
         assert not re.search(r"https?://|\bfile://", (ROOT / name).read_text()), (

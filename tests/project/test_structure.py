@@ -17,22 +17,22 @@ MOST = 8  # modules that lie loose beside the rooms
 LONGEST = 400  # lines
 
 
-def test_every_module_has_its_place_on_the_road():
+def test_every_room_has_its_place_in_the_order():
     rooms = {room(name) for name in modules() if name != "deepservo"}
     assert rooms <= set(ROAD), f"give {rooms - set(ROAD)} a place on the road"
     assert set(ROAD) <= rooms, f"{set(ROAD) - rooms} are on the road, and gone"
 
 
-def test_few_modules_lie_loose():
+def test_few_modules_are_outside_of_rooms():
     assert len(list(ROOT.glob("*.py"))) <= MOST
 
 
-def test_tests_stand_in_the_rooms_of_what_they_test():
+def test_tests_are_in_the_rooms_of_what_they_test():
     folders = {path.parent.name for path in Path(__file__).parents[1].glob("*/test_*.py")}
     assert folders <= {*ROAD, "project"}
 
 
-def test_no_import_runs_back():
+def test_no_module_imports_from_a_later_room():
     names = modules()
     for name, path in names.items():
         for target in imports(path, names):
@@ -49,7 +49,7 @@ def test_no_import_runs_back():
             )
 
 
-def test_no_import_runs_in_a_circle():
+def test_no_imports_are_circular():
     names = modules()
     graph = {name: imports(path, names) for name, path in names.items()}
     done: set[str] = set()
@@ -58,7 +58,7 @@ def test_no_import_runs_in_a_circle():
     assert done == graph.keys(), f"these import each other: {sorted(graph.keys() - done)}"
 
 
-def test_no_file_is_longer_than_a_reader_has_patience():
+def test_no_file_is_over_400_lines():
     for path in [path for kind in ("*.py", "*.c", "*.js") for path in ROOT.rglob(kind)]:
         lines = len(path.read_text().splitlines())
         assert lines <= LONGEST, f"{path.name} has {lines} lines"

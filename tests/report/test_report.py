@@ -65,7 +65,7 @@ def test_pictures_are_what_the_world_of_the_runs_shows(tmp_path: Path) -> None:
         assert abs(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE).mean() - expected) < 2
 
 
-def test_sentence_says_what_the_poses_say(tmp_path: Path) -> None:
+def test_the_sentence_agrees_with_the_poses(tmp_path: Path) -> None:
     run = runs(n=5, lost=2)
     metres, radians = se3.distance(run.trajectory.Ts_world_cam[-1], run.Ts_world_goal)
     mm, deg = 1e3 * metres[2:].median(), torch.rad2deg(radians[2:].median())
@@ -104,7 +104,7 @@ def test_pages_without_goal_pose_or_verdict(tmp_path: Path, n: int) -> None:
     assert ("unknown distance" if n == 1 else f"image error of {end:.3g}") in result(text)
 
 
-def test_pages_of_a_robot_that_knows_no_poses(tmp_path: Path) -> None:
+def test_pages_of_a_robot_without_poses(tmp_path: Path) -> None:
     run = runs(1)
     run.trajectory.Ts_world_cam.fill_(torch.nan)
     packed = data(page(tmp_path / "report.html", run))["sets"][0]
@@ -132,7 +132,7 @@ def test_beside_a_camera_that_flies_off_the_others_are_not_one_dot(tmp_path: Pat
             assert torch.allclose(path[-1], T[-1, i, :3, 3].float(), atol=1e-3), "these came home"
 
 
-def test_early_stops_end_their_curves(tmp_path: Path) -> None:
+def test_curves_end_where_runs_stop(tmp_path: Path) -> None:
     run = runs(3)
     run.trajectory.steps[1] = 10
     run.trajectory.image_error[10:, 1] = torch.nan
@@ -180,7 +180,7 @@ def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
 
 @needs_browser
 @pytest.mark.parametrize("width", [360, 390, 1280])
-def test_nothing_runs_over_its_card(tmp_path: Path, width: int) -> None:
+def test_nothing_overflows_its_card(tmp_path: Path, width: int) -> None:
     """At the width of a phone the table of results must not become a box to scroll in, however long
     a name or a figure.
     """

@@ -201,7 +201,7 @@ def test_mixed_pictures_have_the_statistics_of_photographs(name):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_cameras_see_them_and_come_home(seed):
+def test_cameras_converge_before_each_kind(seed):
     camera, scene = (
         Camera(96, 96, 128.0, 128.0, 50.0, 46.0),
         PlanarScene(draw("mixed", seed, (240, 320))),
@@ -220,7 +220,7 @@ def test_cameras_see_them_and_come_home(seed):
 
 
 @pytest.mark.parametrize("kind", ["nonsense", "", "Clouds"])
-def test_an_unknown_kind_is_named_and_so_are_the_known(kind):
+def test_an_unknown_kind_is_refused_with_the_list_of_kinds(kind):
     with pytest.raises(
         InputError, match="choose one of clouds, leaves, strokes, tiles, faint, mixed"
     ):

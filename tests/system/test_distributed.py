@@ -132,7 +132,7 @@ def test_learn_under_torchrun_writes_one_model(tmp_path, length):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["coffee.png", "model.safetensors"]
 
 
-def glance(folder: Path) -> list[str]:
+def quick_run(folder: Path) -> list[str]:
     return [
         "recipe",
         "siamese-se3",
@@ -148,7 +148,7 @@ def glance(folder: Path) -> list[str]:
 
 def test_a_recipe_under_torchrun_writes_one_result(tmp_path):
     for more in ((), ("--resume",)):
-        done = torchrun("-m", "deepservo", *glance(tmp_path), *more)
+        done = torchrun("-m", "deepservo", *quick_run(tmp_path), *more)
         assert done.stdout.count("siamese-se3.json: 3 steps, 1 row") == 1
     found = json.loads((tmp_path / "results" / "siamese-se3.json").read_text())
     assert found["training"]["steps"] == 3 and found["rows"][0]["n"] == 2
@@ -180,7 +180,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_short_memory_in_one_process_halves_the_batch_in_all(tmp_path):
     (tmp_path / "script.py").write_text(SHORT)
-    done = torchrun(str(tmp_path / "script.py"), *glance(tmp_path))
+    done = torchrun(str(tmp_path / "script.py"), *quick_run(tmp_path))
     assert (
         done.stdout.count("out of memory; it begins again with 0.5 of the batch") == 1
         and "0.25" not in done.stdout

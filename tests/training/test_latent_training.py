@@ -77,7 +77,7 @@ def test_an_autoencoder_begins_with_the_principal_components(scene, paper_camera
     assert z.std(0)[0] == pytest.approx(1, abs=1e-3) and (z.std(0).diff() < 0).all()
 
 
-def test_a_way_is_bent_as_much_as_its_chord_is_short(generator):
+def test_a_path_is_bent_as_much_as_its_chord_is_short(generator):
     z, step = torch.randn(6, 5, generator=generator), torch.randn(6, 5, generator=generator)
     assert bent(z, z + step, z - step) < 1e-3
     assert bent(z, z + step, z + step) == pytest.approx(1, abs=1e-3)
@@ -89,7 +89,7 @@ def test_a_way_is_bent_as_much_as_its_chord_is_short(generator):
     assert float(bent(z, ahead, behind)) == pytest.approx(float(sum(slowly)) / 6, rel=1e-3)
 
 
-def test_some_ways_hardly_move_the_picture_and_few_leave_the_scene(generator):
+def test_some_paths_hardly_move_the_picture_and_few_leave_the_scene(generator):
     T = sampling.workspace(400, generator)
     centre = -T[:, 2, 3] / T[:, 2, 2]
     moved = T @ ways(T, generator, 0.6)
@@ -113,7 +113,7 @@ def test_an_autoencoder_learns_to_move_straight(scene, paper_camera):
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_pictures_and_poses_learn_to_meet(scene, paper_camera):
+def test_pictures_and_poses_learn_the_same_embedding(scene, paper_camera):
     torch.manual_seed(0)
     net, task = (
         MetricNet(small(size=32, width=8)),
@@ -123,7 +123,7 @@ def test_pictures_and_poses_learn_to_meet(scene, paper_camera):
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
-def test_the_poses_learn_an_isometry_and_the_pictures_follow(scene, paper_camera, generator):
+def test_the_poses_learn_an_isometry_and_then_the_pictures(scene, paper_camera, generator):
     torch.manual_seed(0)
     net, task = (
         MetricNet(small(size=32, width=8, even=True), "silu"),
@@ -209,7 +209,7 @@ def test_to_the_reference_and_back(generator):
 
 
 @pytest.mark.parametrize("method", ["aevs", "mlvs"])
-def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, capsys):
+def test_learned_saved_loaded_and_servoed(method, files, tmp_path, capsys):
     out = tmp_path / "model.safetensors"
     assert main(learn_args(files, out, "--method", method, "--steps", "2")) == 0
     model = load_model(out)
@@ -218,8 +218,8 @@ def test_learned_in_a_moment_saved_loaded_and_served(method, files, tmp_path, ca
     model.save(again)
     assert again.read_bytes() == out.read_bytes(), "nothing is lost on the way"
     assert main(["info", str(out)]) == 0
-    told = capsys.readouterr().out
-    assert f"{method}, a network of" in told and ("of 48 runs came home" in told) == (
+    printed = capsys.readouterr().out
+    assert f"{method}, a network of" in printed and ("of 48 runs came home" in printed) == (
         method == "aevs"
     )
     controller = deepservo.load(out, method)

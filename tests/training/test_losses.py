@@ -324,7 +324,7 @@ def there_of(px: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
         ),
     ],
 )
-def test_what_is_taught_as_published_has_the_published_numbers(method, preset, published, scene):
+def test_published_recipes_have_the_published_numbers(method, preset, published, scene):
     """And what is not published those of the method's page."""
     chosen = recipe(method, preset)
     task = chosen.task(scene, CAMERA, 0.6)

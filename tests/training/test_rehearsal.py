@@ -48,7 +48,7 @@ def test_scaling_leaves_each_direction_the_root_of_its_deviation(task):
     assert torch.allclose(unscaled, torch.eye(8), atol=1e-5), "power 0 changes nothing"
 
 
-def test_who_sees_the_scene_comes_home_and_who_sees_noise_does_not(task, monkeypatch):
+def test_an_encoder_of_the_scene_converges_and_one_of_noise_does_not(task, monkeypatch):
     monkeypatch.setattr(rehearsal, "RUNS", 4)
     torch.manual_seed(0)
     encoder = begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
@@ -81,7 +81,7 @@ def test_a_large_camera_is_rehearsed_small(task, paper_camera, monkeypatch):
 
 
 @pytest.mark.parametrize("better", [0, 1])
-def test_the_better_of_both_is_kept(better, task, monkeypatch):
+def test_the_better_scaling_is_kept(better, task, monkeypatch):
     torch.manual_seed(0)
     seen = task.beginning(32)
     encoder = begun(small(size=32, smooth=True, linear=True), seen).encoder.eval()

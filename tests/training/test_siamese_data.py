@@ -125,7 +125,7 @@ def test_at_the_goal_every_law_stands_still(law, generator, paper_camera):
 
 
 @pytest.mark.parametrize("law", ["se3", "ibvs"])
-def test_every_law_of_velocities_brings_home(law, generator, paper_camera):
+def test_every_law_of_velocities_converges(law, generator, paper_camera):
     goals, views = pairs(20, generator, paper_camera)
     for _ in range(100):
         views = views @ se3.exp(0.1 * LAWS[law](goals, views))
@@ -185,7 +185,7 @@ def test_the_weights_of_the_loss_settle_where_the_error_is():
 # What it is learned from.
 
 
-def test_the_ways_are_those_of_the_published_runs_and_shorter_ones(generator):
+def test_the_motions_are_those_of_the_published_runs_and_shorter_ones(generator):
     T = ways(4000, generator)
     metres, radians = se3.distance(torch.eye(4, dtype=torch.float64), T)
     assert torch.equal(
@@ -328,7 +328,7 @@ def test_the_loss_of_cnn_vs_is_in_metres_and_degrees():
     assert metres_and_degrees(error, 0.6).item() == pytest.approx(0.3**2 + BETA * 30**2)
 
 
-def test_superpixels_of_other_pictures_and_lights_spoil_a_share(generator):
+def test_superpixels_of_other_pictures_and_lights_degrade_a_share(generator):
     images = torch.full((200, 1, 64, 64), 0.5)
     worse = lit_and_covered(images, generator)
     assert 0.6 < (worse != images).flatten(1).any(1).double().mean() < 0.8

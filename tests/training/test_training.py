@@ -164,7 +164,7 @@ def plan(steps: int, partial: Path) -> Plan:
 
 
 class Clock:
-    """Stands for the module `time`: one step after the other takes as long as told."""
+    """Stands for the module `time`: one step after the other takes as long as given."""
 
     rate = 1e-3
 
@@ -181,7 +181,9 @@ class Clock:
 
 
 @pytest.mark.parametrize("durations", [(0.1,), (0.1, 0.1, 0.1, 0.1, 0.6), (8.0,), (0.05, 0.25)])
-def test_minutes_are_honest(durations: tuple[float, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_ends_after_the_minutes_given(
+    durations: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = Clock(*durations)
     monkeypatch.setattr(train, "time", clock)
     net = torch.nn.Linear(2, 2)
@@ -207,7 +209,7 @@ def test_little_is_lost_to_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("factor", "diverges"), [(torch.nan, True), (torch.inf, True), (11.0, True), (9.0, False)]
 )
-def test_divergence_is_said_and_the_checkpoint_before_it_kept(
+def test_divergence_is_reported_and_the_checkpoint_before_it_kept(
     factor: float, diverges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "CHECKPOINT_S", 0)

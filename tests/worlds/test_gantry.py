@@ -56,7 +56,7 @@ def gantry(n: int = 3, **options) -> Gantry:
         raise
 
 
-def test_the_axes_put_the_camera_where_it_shall_start():
+def test_the_axes_put_the_camera_at_its_start_pose():
     assert torch.allclose(gantry(20).T_world_cam, starts(20), atol=1e-9)
 
 
@@ -161,9 +161,9 @@ def test_a_pose_out_of_reach_is_refused_before_anything_moves():
     assert torch.equal(world.pictures_from(starts(1)), world.pictures_at(starts(1)))
 
 
-def test_its_camera_and_ours_see_the_same_to_half_a_pixel():
-    """Dots on a poster: where the pinhole camera projects them, where our renderer draws them, and
-    where MuJoCo does.
+def test_mujocos_camera_and_ours_agree_to_half_a_pixel():
+    """Dots on a textured plane: where the pinhole camera projects them, and where our renderer and
+    MuJoCo draw them.
     """
     y, x = torch.meshgrid(torch.arange(300.0), torch.arange(400.0), indexing="ij")
     near = ((x % 25 - 12) ** 2 + (y % 25 - 12) ** 2) / (2 * 1.5**2)
@@ -228,13 +228,13 @@ def test_the_same_seed_gives_the_same_pictures_whoever_runs_beside():
     )
 
 
-def test_a_lamp_that_changes_changes_the_picture():
+def test_a_changing_lamp_changes_the_picture():
     world = gantry(1, light=Light(changing=True))
     early, later = (world.pictures_at(starts(1), t) for t in (0.0, 1.0))
     assert (early - later).abs().mean() > 0.01
 
 
-def test_a_controller_of_the_simulator_comes_home_on_the_gantry():
+def test_a_controller_of_the_simulator_converges_on_the_gantry():
     Ts_goal = sampling.fronto_parallel(0.6)
     offset = se3.exp(torch.tensor([[0.06, -0.04, 0.03, 0.05, 0.04, 0.2]], dtype=torch.float64))
     world = Gantry(

@@ -62,7 +62,7 @@ def test_a_picture_too_large_for_memory_is_not_drawn(
         "PYOPENGL_PLATFORM=glx",
     ],
 )
-def test_a_way_of_drawing_that_is_not_there_is_named(setting: str, tmp_path: Path) -> None:
+def test_a_missing_graphics_backend_is_named(setting: str, tmp_path: Path) -> None:
     name, value = setting.split("=")
     env = {
         k: v
@@ -94,7 +94,7 @@ def test_a_way_of_drawing_that_is_not_there_is_named(setting: str, tmp_path: Pat
     )
 
 
-def test_an_object_out_of_sight_is_told_with_its_size(
+def test_an_object_out_of_sight_is_refused_with_its_size(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn(read_mesh(written(tmp_path / "a.obj", obj())))

@@ -163,7 +163,7 @@ def test_what_is_no_surface_is_refused_in_one_sentence(name: str, tmp_path: Path
         (1e-6, "mm", "is 1e-07 mm across"),
     ],
 )  # fmt: skip
-def test_a_size_that_suggests_another_unit_is_told(
+def test_a_size_that_suggests_another_unit_gives_a_warning(
     scale: float, unit: str | None, why: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=why):
@@ -186,7 +186,7 @@ HOLLOW = {
 
 @pytest.mark.parametrize("name", HOLLOW)
 @pytest.mark.parametrize("first", range(4))
-def test_a_polygon_with_hollows_is_no_fan(name: str, first: int) -> None:
+def test_a_concave_polygon_is_not_cut_as_a_fan(name: str, first: int) -> None:
     corners = np.roll(HOLLOW[name], first, 0)
     (three,) = cut(corners, [range(len(corners))])
     normals = np.cross(

@@ -136,9 +136,7 @@ def test_several_textures_and_colours(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_texture_that_cannot_be_had_is_told_by_name(
-    line: str, quad: str, why: str, tmp_path: Path
-) -> None:
+def test_a_missing_texture_is_named(line: str, quad: str, why: str, tmp_path: Path) -> None:
     path = textured(tmp_path, line)
     written(tmp_path / "bad.png", b"no picture")
     written(path, "mtllib quad.mtl\nusemtl paper\n" + quad)
@@ -146,7 +144,7 @@ def test_a_texture_that_cannot_be_had_is_told_by_name(
         read_mesh(path)
 
 
-def test_materials_that_are_missing_are_told_and_unused_ones_are_not(tmp_path: Path) -> None:
+def test_missing_materials_are_named_and_unused_ones_are_not(tmp_path: Path) -> None:
     textured(tmp_path, "map_Kd tex.png")
     with pytest.raises(InputError, match=r"its material file gone\.mtl is missing"):
         read_mesh(written(tmp_path / "a.obj", "mtllib gone.mtl\nusemtl paper\n" + QUAD))

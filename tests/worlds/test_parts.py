@@ -32,7 +32,7 @@ def test_each_block_is_a_closed_surface_that_faces_outwards(name):
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_it_stands_where_it_is_put(name):
+def test_a_part_stays_where_it_is_put(name):
     """After a second of physics it has not moved, sunk or tilted by a millimetre."""
     T = UPRIGHT.copy()
     T[:2, 3] = 0.05, -0.03
@@ -70,7 +70,7 @@ def test_the_gripper_fits_about_its_grip(name):
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_it_is_taken_where_the_camera_stands_right_and_not_where_it_is_six_centimetres_off(name):
+def test_a_part_is_grasped_from_the_goal_pose_and_not_from_six_centimetres_off(name):
     scene, T_world_object = PlanarScene(torch.full((1, 30, 40), 0.5)), UPRIGHT.copy()
     T_object_goal = np.eye(4)
     T_object_goal[:3, :3], T_object_goal[:3, 3] = AXES, (0.02, 0.01, 0.3)

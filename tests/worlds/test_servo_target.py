@@ -133,7 +133,7 @@ def test_what_cannot_be_asked_is_refused(folder, tmp_path, capfd, change, words)
         ("camera.yaml", lambda path: path.unlink(), "camera.yaml"),
     ],
 )
-def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path, capfd, case):
+def test_an_incomplete_folder_is_refused(folder, tmp_path, capfd, case):
     file, damage, words = case
     shutil.copytree(folder / "goal", tmp_path / "goal")
     damage(tmp_path / "goal" / file)

@@ -68,7 +68,7 @@ def drawn(path: Path, T_object_cam: torch.Tensor, unit: str | None = None):
         raise
 
 
-def test_a_textured_plane_looks_and_lies_as_our_own(meshes):
+def test_a_textured_plane_as_a_mesh_equals_our_own(meshes):
     scene = PlanarScene(noise_texture(5), width=0.2)
     for T in poses(4):
         target = drawn(meshes / "quad.obj", T)
