@@ -1,4 +1,6 @@
-"""The one-way road: an import never runs back. And no file grows out of hand."""
+"""The package's structure: a module imports only from its own room or an earlier one, no imports
+are circular, and no file is long.
+"""
 
 from pathlib import Path
 
@@ -6,30 +8,30 @@ import deepservo
 from benchmarks.architecture.plan import imports, modules, room
 
 ROOT = Path(deepservo.__file__).parent
-# From the ground up: a room may import those before it and its own files. A new file at the top, or
-# a new room, takes its place here.
-ROAD = (
+# The order of the rooms: a module may import from its own room and from those before it. A new
+# room, or a new module beside the rooms, gets its place here.
+ORDER = (
     "errors", "version", "moved", "native", "system", "geometry", "camera", "images", "control",
     "nets", "features", "scene", "models", "methods", "loop", "worlds", "training", "evaluation",
     "report", "bench", "cli", "__main__",
 )  # fmt: skip
-MOST = 8  # modules that lie loose beside the rooms
-LONGEST = 400  # lines
+MAX_MODULES_OUTSIDE = 8
+MAX_FILE_LINES = 400
 
 
 def test_every_room_has_its_place_in_the_order():
     rooms = {room(name) for name in modules() if name != "deepservo"}
-    assert rooms <= set(ROAD), f"give {rooms - set(ROAD)} a place on the road"
-    assert set(ROAD) <= rooms, f"{set(ROAD) - rooms} are on the road, and gone"
+    assert rooms <= set(ORDER), f"give {rooms - set(ORDER)} a place in ORDER"
+    assert set(ORDER) <= rooms, f"remove {set(ORDER) - rooms} from ORDER"
 
 
 def test_few_modules_are_outside_of_rooms():
-    assert len(list(ROOT.glob("*.py"))) <= MOST
+    assert len(list(ROOT.glob("*.py"))) <= MAX_MODULES_OUTSIDE
 
 
 def test_tests_are_in_the_rooms_of_what_they_test():
     folders = {path.parent.name for path in Path(__file__).parents[1].glob("*/test_*.py")}
-    assert folders <= {*ROAD, "project"}
+    assert folders <= {*ORDER, "project"}
 
 
 def test_no_module_imports_from_a_later_room():
@@ -37,15 +39,13 @@ def test_no_module_imports_from_a_later_room():
     for name, path in names.items():
         for target in imports(path, names):
             assert target in names, f"{name} imports {target}, which is no module"
-            if (
-                name == "deepservo"
-            ):  # the door: it shows the public names, and may take them from anywhere
+            if name == "deepservo":  # __init__.py shows public names from every room
                 continue
             assert target != "deepservo", (
-                f"{name} imports the package's door, which imports everything"
+                f"{name} imports deepservo/__init__.py, which imports from every room"
             )
-            assert ROAD.index(room(target)) <= ROAD.index(room(name)), (
-                f"{name} imports {target}: back along the road"
+            assert ORDER.index(room(target)) <= ORDER.index(room(name)), (
+                f"{name} imports {target}, which is in a later room"
             )
 
 
@@ -61,4 +61,4 @@ def test_no_imports_are_circular():
 def test_no_file_is_over_400_lines():
     for path in [path for kind in ("*.py", "*.c", "*.js") for path in ROOT.rglob(kind)]:
         lines = len(path.read_text().splitlines())
-        assert lines <= LONGEST, f"{path.name} has {lines} lines"
+        assert lines <= MAX_FILE_LINES, f"{path.name} has {lines} lines"
