@@ -93,20 +93,22 @@ def test_it_builds_for_a_gpu(levels, channels, filled, monkeypatch):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel = kernels(monkeypatch, interpreted=False)._kernel
-    fixed = {
-        "LEVELS": levels,
-        "CHANNELS": channels,
-        "FILLED": filled,
-        "COVERED": not filled,
-        "PIXELS": 256,
+    module = kernels(monkeypatch, interpreted=False)
+    kinds = {
+        "textures": module.Textures("*fp32", "i64", "i64", "*i32", *["i32"] * 4),
+        "views": module.Views(
+            "*fp64",
+            *(("*fp32", "*fp32", "constexpr") if filled else ("constexpr", "*fp32", "*fp32")),
+            "i32",
+            "i32",
+        ),
+        "LEVELS": "constexpr",
+        "CHANNELS": "constexpr",
     }
-    kinds = dict.fromkeys(kernel.arg_names, "i32") | dict.fromkeys(
-        ("textures", "background", "image", "coverage"), "*fp32"
-    )
-    kinds |= {"offsets": "*i32", "homographies": "*fp64"} | dict.fromkeys(fixed, "constexpr")
-    places = {(kernel.arg_names.index(name),): value for name, value in fixed.items()}
+    absent = (1, 3) if filled else (1, 1)  # of the views: the coverage, or the background
+    places = {(2,): levels, (3,): channels, absent: None}
     built = triton.compile(
-        ASTSource(fn=kernel, signature=kinds, constexprs=places), target=GPUTarget("cuda", 90, 32)
+        ASTSource(fn=module._kernel, signature=kinds, constexprs=places),
+        target=GPUTarget("cuda", 90, 32),
     )
     assert built.asm["cubin"]

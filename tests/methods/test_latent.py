@@ -18,7 +18,16 @@ from deepservo.geometry import se3
 from deepservo.methods.bank import REACH, Bank
 from deepservo.methods.mlvs import MetricServo, Neighbours
 from deepservo.nets.metric import ACTIVATIONS, MetricNet, PoseEncoder
-from deepservo.nets.resnet import BLOCKS, FAINTEST, Decoder, Encoder, Halve, Local, Shape, folded
+from deepservo.nets.resnet import (
+    BLOCKS,
+    MIN_LOCAL_DEVIATION,
+    Decoder,
+    Encoder,
+    Halve,
+    Local,
+    Shape,
+    folded,
+)
 from deepservo.nets.tangent import RULES, with_tangents
 from deepservo.scene import sampling
 from tiny import lived_in, small
@@ -118,7 +127,7 @@ def test_local_normalisation_shows_a_faint_texture_as_well_as_a_strong_one(gener
     ).double()
     weights /= weights.sum()
     mean = (weights * bright[0, 0]).sum()
-    deviation = ((weights * (bright[0, 0] - mean) ** 2).sum() + FAINTEST**2).sqrt()
+    deviation = ((weights * (bright[0, 0] - mean) ** 2).sum() + MIN_LOCAL_DEVIATION**2).sqrt()
     assert float(found[y, x]) == pytest.approx(float((bright[0, 0, y, x] - mean) / deviation))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepservo.errors import InputError
-from deepservo.nets.keypoint import CROSS, Found, KeypointNet
+from deepservo.nets.keypoint import POINT_REACH, Found, KeypointNet
 from deepservo.nets.pair import CELL, cell_centres
 from deepservo.training.tasks.keypoint import SIZE, KeypointTask, Learner, losses, warped
 
@@ -22,7 +22,7 @@ def test_a_point_for_each_cell_near_its_cell():
         and found.dense.shape[2:] == (12, 16)
     )
     assert found.describe(found.px).shape == (2, 48, 16)
-    assert (found.px - cell_centres(48, 64)).abs().max() <= CROSS * CELL / 2
+    assert (found.px - cell_centres(48, 64)).abs().max() <= POINT_REACH * CELL / 2
     assert ((found.scores > 0) & (found.scores < 1)).all()
 
 

@@ -13,8 +13,8 @@ from deepservo.evaluation import sets
 from deepservo.geometry import se3
 from deepservo.nets.siamese import (
     BETA,
-    FASTER,
     GROUPS,
+    WEIGHTS_LEARNING_RATE,
     Balanced,
     RegressionNet,
     SiameseNet,
@@ -148,7 +148,7 @@ def test_the_loss_is_equation_6_or_7(loss, generator):
         groups = {"four": ([0, 1], [2], [3, 4], [5]), "two": ([0, 1, 2], [3, 4, 5])}[loss]
         variances = np.linspace(0.5, 3, len(groups))  # whose logarithms do not cancel
         with torch.no_grad():
-            net.scaled.copy_(torch.tensor(np.log(variances) / FASTER))
+            net.scaled.copy_(torch.tensor(np.log(variances) / WEIGHTS_LEARNING_RATE))
         slowly = 0.0
         for variance, group in zip(variances, groups, strict=True):
             slowly += sum(np.linalg.norm(e[group]) ** 2 for e in error.numpy()) / 5 / (
@@ -165,7 +165,7 @@ def test_the_weights_of_the_loss_begin_at_one_and_learn_faster_than_the_network(
     e = net.net.answer(torch.ones(2, 2048), torch.zeros(1, 2048)) - 1
     net.loss(e, DISTANCE).backward()
     optimizer.step()
-    assert net.log_variances.detach().abs() == pytest.approx(FASTER * 1e-4, rel=1e-2)
+    assert net.log_variances.detach().abs() == pytest.approx(WEIGHTS_LEARNING_RATE * 1e-4, rel=1e-2)
     assert (net.net.head[-1].weight - before).abs().max().item() == pytest.approx(1e-4, rel=1e-2)
 
 

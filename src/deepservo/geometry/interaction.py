@@ -12,8 +12,9 @@ from deepservo.geometry import se3
 def point(
     x: Float[Tensor, "*batch"], y: Float[Tensor, "*batch"], Z: Float[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch 2 6"]:
-    """Interaction matrix of a point at normalised (x, y) and depth Z [m] (Chaumette & Hutchinson
-    2006, Eq. 11).
+    """Interaction matrix of a point at normalised (x, y) and depth Z [m].
+
+    Chaumette & Hutchinson 2006, Eq. 11.
     """
     x, y, Z = torch.broadcast_tensors(x, y, Z)
     iz, o = 1 / Z, torch.zeros_like(x)
@@ -28,13 +29,14 @@ def luminance(
     x: Float[Tensor, "*batch"],
     y: Float[Tensor, "*batch"],
     Z: Float[Tensor, "*batch"],
+    *,
     axis: int = -1,
 ) -> Float[Tensor, "..."]:
-    """Interaction matrix of a pixel's luminance, `L_I = -(grad I)^T Lx` (Collewet & Marchand 2011,
-    Eq. 10).
+    """Interaction matrix of a pixel's luminance, `L_I = -(grad I)^T L_point`.
 
-    gx, gy are per *normalised* unit: pixel derivatives times fx, fy. Written out so that no (...,
-    2, 6) is stored. The six columns stand along `axis` of the answer: (..., 6) as it is.
+    gx, gy: derivatives per *normalised* unit, the pixel derivatives times fx, fy. x, y: normalised
+    coordinates. Z: depth [m]. axis: of the result along which the six columns are, (..., 6) by
+    default. Collewet & Marchand 2011, Eq. 10, written out so that no (..., 2, 6) is stored.
     """
     gx, gy, x, y, Z = torch.broadcast_tensors(gx, gy, x, y, Z)
     iz = 1 / Z
@@ -46,8 +48,9 @@ def luminance(
 
 
 def pose(T_f_cam: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6 6"]:
-    """Interaction matrix of r = (t, theta u) of `T_f_cam`, f fixed: `blockdiag(R_f_cam, L_thetau)`
-    (MLVS Eq. 5).
+    """Interaction matrix of r = (t, theta u) of `T_f_cam`, f a fixed frame.
+
+    `blockdiag(R_f_cam, L_thetau)` (MLVS Eq. 5).
     """
     R = T_f_cam[..., :3, :3]
     L_w = se3.thetau_jacobian(se3.so3_log(R))

@@ -13,10 +13,10 @@ from deepservo.nets.siamese import RegressionNet, SiameseNet
 
 
 class Described(Protocol):
-    """A network that says how it was built, in words that JSON has."""
+    """A network that answers its configuration in types of JSON, as model files store it."""
 
     def config(self) -> dict[str, Any]:
-        """What NETS builds it from."""
+        """The arguments from which NETS builds it again."""
         ...
 
 
@@ -42,4 +42,4 @@ NETS: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyType(
         "siamese-ibvs": _siamese,
     }
 )
-"""The network in a model file, from its `config()`, by the method that it serves."""
+"""Builds the network of a method's model file from its `config()`, by the method's name."""

@@ -2,8 +2,8 @@
 Definitions only.
 
 AlexNet (Krizhevsky 2012, as slimmed in 2014), VGG-16 (Simonyan 2015), ResNet (He 2016) and
-EfficientNet (Tan 2019), each without the layer that named ImageNet's classes, and one for two
-processor cores. Parameters have torchvision's names, so that weights saved from there fit
+EfficientNet (Tan 2019), each without the layer that classifies, and a compact one for two processor
+cores. Parameters have torchvision's names, so that weights saved from there fit
 (`deepservo.models.weights`). A new backbone is one function and one line in BACKBONES.
 """
 
@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,14 +20,15 @@ from torch import Tensor, nn
 from deepservo.errors import unknown
 from deepservo.nets.pose import conv
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's red, green and blue
+# Of ImageNet's red, green and blue.
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module):
     """(B, 3, size, size) pictures, `normalised`, -> (B, out).
 
-    last: torchvision's name of the layer that is left out; "" where torchvision has no such
-    network.
+    last: torchvision's name of the classifying layer, which is left out here; "" where torchvision
+    has no such network. size: of the square pictures [px].
     """
 
     def __init__(self, out: int, last: str, size: int = 224) -> None:
@@ -34,7 +36,7 @@ class Backbone(nn.Module):
         self.out, self.last, self.size = out, last, size
 
     def _begin(self) -> None:
-        """He's weights for layers before a ReLU."""
+        """Draw He's initial weights, for layers before a ReLU."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -43,7 +45,7 @@ class Backbone(nn.Module):
 
 
 class Stacked(Backbone):
-    """Convolutions, a pool, and what of the classifier is kept."""
+    """Convolutions, a pool to pool x pool, and the classifier without its last layer."""
 
     def __init__(
         self,
@@ -52,14 +54,12 @@ class Stacked(Backbone):
         classifier: nn.Sequential,
         out: int,
         last: str,
+        *,
         size: int = 224,
     ) -> None:
         super().__init__(out, last, size)
-        self.features, self.avgpool, self.classifier = (
-            features,
-            nn.AdaptiveAvgPool2d(pool),
-            classifier,
-        )
+        self.features, self.classifier = features, classifier
+        self.avgpool = nn.AdaptiveAvgPool2d(pool)
         self._begin()
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n"]:
@@ -68,9 +68,10 @@ class Stacked(Backbone):
 
 
 def normalised(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Colour or grey pictures in [0, 1] as ImageNet's were given."""
+    """Colour or grey pictures in [0, 1], normalised by ImageNet's mean and deviation."""
     mean, deviation = (
-        torch.tensor(x, device=images.device)[:, None, None] for x in (MEAN, DEVIATION)
+        torch.tensor(x, device=images.device)[:, None, None]
+        for x in (IMAGENET_MEAN, IMAGENET_DEVIATION)
     )
     return (images - mean) / deviation
 
@@ -146,7 +147,10 @@ class Residual(nn.Module):
 
 
 class ResNet(Backbone):
-    """A stem, four stages of so many residual blocks, the mean over the picture."""
+    """A stem, four stages of residual blocks, and the mean over the picture.
+
+    blocks: of each stage. bottleneck: as in `Residual`.
+    """
 
     def __init__(self, blocks: tuple[int, ...], bottleneck: bool = False) -> None:
         wider = 4 if bottleneck else 1
@@ -184,8 +188,15 @@ def resnet50() -> Backbone:
 
 
 def _conv(
-    c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True
+    c_in: int,
+    c_out: int,
+    kernel: int = 1,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    active: bool = True,
 ) -> nn.Sequential:
+    """A convolution that keeps the size (over the stride), batch norm, and SiLU where active."""
     layers = [
         nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(c_out),
@@ -206,19 +217,19 @@ class Excited(nn.Module):
 
 
 class Inverted(nn.Module):
-    """EfficientNet's block: widened, one filter a channel, excited, narrowed; added to what came in
+    """EfficientNet's block: expanded, one filter a channel, excited, projected; added to the input
     where the sizes agree.
 
     drop: the share of pictures that pass unchanged while training (stochastic depth).
     """
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int, wider: int, drop: float
+        self, c_in: int, c_out: int, kernel: int, stride: int, *, expansion: int, drop: float
     ) -> None:
         super().__init__()
-        width = c_in * wider
-        widened = [_conv(c_in, width)] if wider > 1 else []
-        filtered = _conv(width, width, kernel, stride, width)
+        width = c_in * expansion
+        widened = [_conv(c_in, width)] if expansion > 1 else []
+        filtered = _conv(width, width, kernel, stride, groups=width)
         self.block = nn.Sequential(
             *widened, filtered, Excited(width, max(1, c_in // 4)), _conv(width, c_out, active=False)
         )
@@ -235,17 +246,26 @@ class Inverted(nn.Module):
         return x + y
 
 
-STAGES = (
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
+class Stage(NamedTuple):
+    """One stage of EfficientNet: `blocks` blocks, the first of them with this stride."""
+
+    expansion: int
+    kernel: int
+    stride: int
+    channels: int
+    blocks: int
+
+
+EFFICIENTNET_B0 = (
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 5, 2, 40, 2),
+    Stage(6, 3, 2, 80, 3),
+    Stage(6, 5, 1, 112, 3),
+    Stage(6, 5, 2, 192, 4),
+    Stage(6, 3, 1, 320, 1),
 )
-"""Of EfficientNet-B0: how much wider within, kernel, stride, channels, blocks."""
-DROPPED = 0.2  # stochastic depth of the last block; less before it, evenly
+LAST_DROP = 0.2  # stochastic depth of the last block; it grows evenly from 0 at the first
 
 
 def _eights(channels: float) -> int:
@@ -255,19 +275,19 @@ def _eights(channels: float) -> int:
 
 
 def _efficientnet(width: float, depth: float) -> Backbone:
-    c_in = _eights(32 * width)
-    layers, blocks = [_conv(3, c_in, 3, 2)], sum(math.ceil(count * depth) for *_, count in STAGES)
-    done = 0
-    for wider, kernel, stride, channels, count in STAGES:
-        stage, c_out = list[nn.Module](), _eights(channels * width)
-        for k in range(math.ceil(count * depth)):
-            stage.append(
-                Inverted(
-                    c_in, c_out, kernel, stride if k == 0 else 1, wider, DROPPED * done / blocks
-                )
+    """EfficientNet-B0 with its channels times `width` and its blocks times `depth`."""
+    c_in, done = _eights(32 * width), 0
+    layers = [_conv(3, c_in, 3, 2)]
+    total = sum(math.ceil(stage.blocks * depth) for stage in EFFICIENTNET_B0)
+    for stage in EFFICIENTNET_B0:
+        blocks, c_out = list[nn.Module](), _eights(stage.channels * width)
+        for k in range(math.ceil(stage.blocks * depth)):
+            stride, drop = stage.stride if k == 0 else 1, LAST_DROP * done / total
+            blocks.append(
+                Inverted(c_in, c_out, stage.kernel, stride, expansion=stage.expansion, drop=drop)
             )
             c_in, done = c_out, done + 1
-        layers.append(nn.Sequential(*stage))
+        layers.append(nn.Sequential(*blocks))
     layers.append(_conv(c_in, 4 * c_in))
     return Stacked(nn.Sequential(*layers), 1, nn.Sequential(), 4 * c_in, "classifier.1")
 
@@ -293,11 +313,10 @@ def efficientnet_b3() -> Backbone:
 
 
 def compact() -> Backbone:
-    """Half a million parameters, 2048 numbers, pictures of 64 x 64: learns in minutes on two
-    processor cores.
+    """Half a million parameters, 2048 numbers, pictures of 64 x 64: learns in minutes on two cores.
 
-    It keeps where things are, on a 4 x 4 grid: a mean over the picture would leave that to depth,
-    which it has not.
+    Its last features are on a 4 x 4 grid and keep the place of things. A mean over the picture
+    would need a deeper network to keep it.
     """
     residual = (
         Residual(64, 64, 1, False),
@@ -325,8 +344,9 @@ BACKBONES: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
 
 
 def backbone(name: str) -> Backbone:
-    """The backbone of that name, with weights by chance; InputError, with the nearest names, where
-    there is none.
+    """The backbone of that name with random weights.
+
+    Raises InputError, with the nearest names, where there is none.
     """
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)

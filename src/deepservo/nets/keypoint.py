@@ -1,4 +1,4 @@
-"""Keypoints that a network finds: how much of one a cell holds, where in it, and what it looks like
+"""Keypoints that a network finds: for each cell a score, a place in it, and a descriptor
 (KeyPointNet, Tang et al. 2020).
 """
 
@@ -13,36 +13,38 @@ from torch import Tensor, nn
 
 from deepservo.errors import InputError
 from deepservo.nets.backbones import Residual
-from deepservo.nets.pair import CELL, WIDEST, cell_centres
+from deepservo.nets.pair import CELL, MAX_CHANNELS, cell_centres
 from deepservo.nets.pose import conv
 from deepservo.nets.resnet import Local
 
-# a point may lie this many half cells from its cell's middle, so that neighbours can agree on one
-# between them
-CROSS = 2.0
-SHARPNESS = 20.0  # of the likenesses of descriptors, before anything is learned
+# Half cells that a point may be away from its cell's middle: over 1, so that neighbouring cells can
+# find the same point between them.
+POINT_REACH = 2.0
+INITIAL_SHARPNESS = 20.0  # factor of the descriptors' similarities before training
 
 
 @dataclass(frozen=True)
 class Found:
-    """A point for each of the n cells of each picture."""
+    """A point for each of the n cells of each picture.
+
+    scores: probability that another view finds the point again. px: places [px]. dense: features on
+    a grid of every fourth pixel. made: takes features (..., c), interpolated on that grid, to
+    descriptors (..., d).
+    """
 
     scores: Float[Tensor, "b n"]
-    """How sure it is that another view of the place finds the point again, 0 to 1."""
     px: Float[Tensor, "b n 2"]
     dense: Float[Tensor, "b c y x"]
-    """What descriptors are made of, on a grid of every fourth pixel."""
     made: Callable[[Tensor], Tensor] = torch.Tensor.contiguous
-    """(..., c) between the grid's -> (..., d)."""
 
     def halves(self) -> tuple["Found", "Found"]:
-        """Of the first half of the pictures, and of the second."""
+        """The points of the first half of the pictures, and of the second."""
         parts = zip(self.scores.chunk(2), self.px.chunk(2), self.dense.chunk(2), strict=True)
         first, second = (Found(*part, self.made) for part in parts)
         return first, second
 
     def describe(self, px: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n d"]:
-        """Unit descriptors of these places, between the grid's."""
+        """Unit descriptors of these places [px]."""
         h, w = self.dense.shape[-2:]
         grid = (2 * px + 1) / (px.new_tensor([w, h]) * (CELL // 2)) - 1
         found = nn.functional.grid_sample(
@@ -52,18 +54,18 @@ class Found:
 
 
 class KeypointNet(nn.Module):
-    """(B, 1, h, w) pictures, h and w multiples of CELL -> a point for each cell. A pixel counts by
-    how far it is from those about it.
+    """(B, 1, h, w) pictures, h and w multiples of CELL -> a point for each cell.
 
-    width: channels of the first layer; numbers: of a descriptor.
+    Grey levels are taken relative to their surroundings. width: channels of the first layer;
+    numbers: of a descriptor.
     """
 
     def __init__(self, width: int = 16, numbers: int = 256) -> None:
         super().__init__()
-        if not 1 <= width <= WIDEST or not 1 <= numbers <= WIDEST:
+        if not 1 <= width <= MAX_CHANNELS or not 1 <= numbers <= MAX_CHANNELS:
             raise InputError(
                 f"a keypoint network of width {width}, {numbers} numbers a point; give 1 to "
-                f"{WIDEST} of each"
+                f"{MAX_CHANNELS} of each"
             )
         self.width, self.numbers = width, numbers
         fine, coarse = 2 * width, 6 * width
@@ -83,13 +85,12 @@ class KeypointNet(nn.Module):
             *conv(coarse, coarse), nn.Upsample(scale_factor=2, mode="bilinear")
         )
         self.dense = nn.Sequential(*conv(coarse + fine, coarse + fine))
-        self.descriptor = nn.Linear(
-            coarse + fine, numbers
-        )  # of points only: for all of the grid it would take most of the time
-        self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
+        # Applied to points alone: on the whole grid it would take most of the time.
+        self.descriptor = nn.Linear(coarse + fine, numbers)
+        self.sharpness = nn.Parameter(torch.tensor(math.log(INITIAL_SHARPNESS)))
 
     def config(self) -> dict[str, Any]:
-        """What it was built from."""
+        """The arguments that it was built from."""
         return {"width": self.width, "numbers": self.numbers}
 
     def forward(self, images: Float[Tensor, "b 1 h w"]) -> Found:
@@ -97,7 +98,7 @@ class KeypointNet(nn.Module):
         near = self.near(self.seen(images).contiguous(memory_format=torch.channels_last))
         far = self.far(near)
         dense = self.dense(torch.cat([self.wide(far), near], 1)).float()
-        offset = (CROSS * CELL / 2) * self.place(far).float().tanh().flatten(2).mT
+        offset = (POINT_REACH * CELL / 2) * self.place(far).float().tanh().flatten(2).mT
         centres = cell_centres(images.shape[-2], images.shape[-1]).to(offset)
         return Found(
             self.score(far).float().sigmoid().flatten(1), centres + offset, dense, self.descriptor
@@ -105,11 +106,11 @@ class KeypointNet(nn.Module):
 
 
 class OutlierNet(nn.Module):
-    """(B, n, 5) matches, as places in both pictures in [-1, 1] and how unlike they look -> (B, n):
-    logits of being right.
+    """(B, n, 5) matches, places in both pictures in [-1, 1] and the descriptors' distance, -> (B,
+    n): logits of being right.
 
-    It only helps to train (Tang et al. 2020, section 3.3): what it can tell apart, descriptors
-    learn to keep apart.
+    Used in training only (Tang et al. 2020, section 3.3): descriptors learn to separate the matches
+    that it separates.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -118,9 +119,7 @@ class OutlierNet(nn.Module):
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(4))
 
     def forward(self, matches: Float[Tensor, "b n 5"]) -> Float[Tensor, "b n"]:
-        """Each match is seen beside all others: their mean and deviation are taken away (context
-        normalisation).
-        """
+        """Every layer is normalised over the matches (context normalisation)."""
         x = self.first(matches)
         for block in self.blocks:
             y = block(x)

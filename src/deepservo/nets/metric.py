@@ -1,5 +1,5 @@
-"""Two encoders into one latent space, of pictures and of poses (MLVS): how far apart two of its
-points are says how far their poses are.
+"""Two encoders into one latent space, of pictures and of poses (MLVS): the distance of two of its
+points measures that of their poses.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from deepservo.geometry import se3
 from deepservo.nets.resnet import Encoder, Shape
 from deepservo.nets.tangent import with_tangents
 
-HIDDEN = (32, 64, 128, 64)
+HIDDEN = (32, 64, 128, 64)  # widths of the pose encoder's layers
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
 class PoseEncoder(nn.Module):
     """phi: a pose relative to the reference, lengths over the scene's distance, to (B, latent).
 
-    It reads t and the first two columns of R, nine numbers, where MLVS has theta u: those have no
-    jump at half a turn.
+    Its input is t and the first two columns of R, nine numbers, where MLVS has theta u, which jumps
+    at half a turn.
     """
 
     def __init__(
@@ -42,13 +42,12 @@ class PoseEncoder(nn.Module):
     def measure(
         self, T_ref_cam: Float[Tensor, "*batch 4 4"]
     ) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k 6"]]:
-        """z_r and its interaction matrix, for twists in the camera's frame with lengths in units of
-        the scene's distance (Eq. 5).
+        """z_r and its interaction matrix (Eq. 5), for twists in the camera's frame with lengths in
+        units of the scene's distance.
         """
         R, o = T_ref_cam[..., :3, :3], torch.zeros_like(T_ref_cam[..., :3, :3])
-        turned = [
-            -R @ se3.hat(torch.eye(3, dtype=R.dtype)[k]) for k in (0, 1)
-        ]  # R exp([w]x) changes column k by R [w]x e_k = -R [e_k]x w
+        # R exp([w]x) changes column k by R [w]x e_k = -R [e_k]x w.
+        turned = [-R @ se3.hat(torch.eye(3, dtype=R.dtype)[k]) for k in (0, 1)]
         of_numbers = torch.cat(
             [torch.cat([R, o], -1), *(torch.cat([o, each], -1) for each in turned)], -2
         )
@@ -69,7 +68,7 @@ def numbers(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 9"]:
 
 
 class MetricNet(nn.Module):
-    """psi of pictures and phi of poses."""
+    """psi, the encoder of pictures (`images`), and phi, that of poses (`poses`)."""
 
     def __init__(self, shape: Shape, activation: str = "relu") -> None:
         super().__init__()
@@ -77,5 +76,5 @@ class MetricNet(nn.Module):
         self.activation = activation
 
     def config(self) -> dict[str, Any]:
-        """What it was built from."""
+        """The arguments that it was built from."""
         return {"shape": self.images.config(), "activation": self.activation}

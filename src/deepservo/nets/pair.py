@@ -1,10 +1,10 @@
-"""What two pictures of a scene that was never seen before have in common: a descriptor for each
-cell of a grid over a picture.
+"""A network that matches cells of two pictures of a scene that it was not trained on: it computes a
+descriptor for each cell of a grid over a picture.
 
-CNN-VS's scene-agnostic network (section IV) answers the pose between two pictures outright. This
-one is asked something local, as the one for a single scene is (`nets.pose`): cells of two pictures
-that see the same place are to have like descriptors. The geometry that follows from cells that are
-matched need not be learned.
+CNN-VS's scene-agnostic network (section IV) answers the pose between two pictures. This one learns
+something local, as the one for a single scene does (`nets.pose`): cells of two pictures that show
+the same place have similar descriptors. The pose follows from the matched cells by geometry, which
+need not be learned.
 """
 
 import math
@@ -20,27 +20,27 @@ from deepservo.nets.pose import conv
 from deepservo.nets.resnet import Local
 
 CELL = 8  # pixels of a cell's side
-WIDEST = 1024  # channels, or numbers of a descriptor, that a model file may ask for
-SHARPNESS = 10.0  # of the similarities, before anything is learned
+MAX_CHANNELS = 1024  # channels, or numbers of a descriptor, that a model file may ask for
+INITIAL_SHARPNESS = 10.0  # factor of the descriptors' similarities before training
 
 
 class PairNet(nn.Module):
-    """(B, 1, h, w) pictures, h and w multiples of CELL -> (B, n, h / CELL, w / CELL): a unit vector
-    for each cell.
+    """(B, 1, h, w) pictures, h and w multiples of CELL -> (B, n, h / CELL, w / CELL): a unit
+    descriptor of each cell.
 
-    How brightly the picture, or a part of it, is lit matters little: a pixel counts by how far it
-    is from the mean of all, and of those about it. width: channels of the first layer; numbers: of
-    a descriptor. size: pixels of a side of the pictures that it learns from.
+    Light matters little: grey levels are taken relative to the picture's mean and to that of their
+    surroundings. width: channels of the first layer; numbers: of a descriptor. size: side of the
+    pictures that it is trained on [px].
     """
 
     size = 128
 
     def __init__(self, width: int = 24, numbers: int = 64) -> None:
         super().__init__()
-        if not 1 <= width <= WIDEST or not 1 <= numbers <= WIDEST:
+        if not 1 <= width <= MAX_CHANNELS or not 1 <= numbers <= MAX_CHANNELS:
             raise InputError(
-                f"a pair network of width {width}, {numbers} numbers a cell; give 1 to {WIDEST} "
-                "of each"
+                f"a pair network of width {width}, {numbers} numbers a cell; give 1 to "
+                f"{MAX_CHANNELS} of each"
             )
         self.width, self.numbers = width, numbers
         blocks = (
@@ -53,13 +53,11 @@ class PairNet(nn.Module):
             next(blocks), *conv(2 * width, 4 * width, 3, 2), *blocks,
             nn.Conv2d(4 * width, numbers, 1),
         )  # fmt: skip
-        self.sharpness, self.nowhere = (
-            nn.Parameter(torch.tensor(math.log(SHARPNESS))),
-            nn.Parameter(torch.tensor(0.0)),
-        )
+        self.sharpness = nn.Parameter(torch.tensor(math.log(INITIAL_SHARPNESS)))
+        self.nowhere = nn.Parameter(torch.tensor(0.0))  # logit of a cell that has no match
 
     def config(self) -> dict[str, Any]:
-        """What it was built from."""
+        """The arguments that it was built from."""
         return {"width": self.width, "numbers": self.numbers}
 
     def forward(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b n y x"]:
@@ -70,15 +68,15 @@ class PairNet(nn.Module):
     def similar(
         self, a: Float[Tensor, "*batch n p"], b: Float[Tensor, "*batch n q"]
     ) -> Float[Tensor, "*batch q p_plus_1"]:
-        """Logits of which of the p cells of one picture shows what each of the q cells of the other
-        shows; the last: none does.
+        """Logits of the p cells of picture a for each of the q cells of picture b, from their
+        descriptors: which shows the same place; the last column: none does.
         """
         logits = b.mT @ a * self.sharpness.exp()
         return torch.cat([logits, self.nowhere.expand(*logits.shape[:-1], 1)], -1)
 
 
 def cell_centres(height: int, width: int) -> Float[Tensor, "n 2"]:
-    """Pixels in the middle of the cells of a picture of so many pixels."""
+    """The middles (u, v) [px] of the cells of a picture of this size [px], row by row."""
     y, x = (
         torch.arange(CELL / 2 - 0.5, side, CELL, dtype=torch.float64) for side in (height, width)
     )

@@ -1,10 +1,10 @@
-"""Half precision, where the device is fast at it."""
+"""Half precision, where the device has instructions for it."""
 
 import torch
 
 
 def half_precision() -> torch.autocast:
-    """bfloat16 on the default device, where it has instructions for it."""
+    """A context of bfloat16 for networks, where the default device has instructions for it."""
     device = torch.get_default_device().type
     return torch.autocast(
         device, torch.bfloat16, enabled=device != "cpu" or torch.cpu._is_avx512_bf16_supported()

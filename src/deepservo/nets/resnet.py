@@ -1,8 +1,8 @@
-"""Residual encoders of a picture into a few numbers, and their mirror image as a decoder (AEVS,
+"""Residual encoders of a picture into a latent vector, and their mirror image as a decoder (AEVS,
 MLVS).
 
-As AEVS has it, weight norm stands for batch norm and a grouped convolution for the average pool;
-both can be had as in the original ResNet (He et al. 2016), to compare.
+As in AEVS, weight norm takes the place of batch norm, and a grouped convolution that of the average
+pool. `Shape` chooses either as in the original ResNet (He et al. 2016), for comparisons.
 """
 
 import copy
@@ -19,11 +19,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from deepservo.errors import InputError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-"""Residual blocks of each stage; a stage has half the resolution and twice the channels of the one
-before.
+"""Residual blocks of each stage, by the number of layers. A stage has half the resolution and twice
+the channels of the one before.
 """
-FAINTEST = 0.1  # of a picture whose deviation is 1
-WIDEST = 4096  # channels, numbers or pixels that a model file may ask for
+MIN_LOCAL_DEVIATION = 0.1  # in deviations of the whole picture: what varies less is flat
+MAX_CHANNELS = 4096  # channels, numbers or pixels that a model file may ask for
 Norm = Literal["weight", "batch"]
 Pool = Literal["grouped", "average"]
 Module = TypeVar("Module", bound=nn.Module)
@@ -31,15 +31,14 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Shape:
-    """Of an encoder. layers: 18 or 34. width: channels of the first stage (64 in ResNet). size: of
-    the square picture [px].
+    """The shape of an encoder; InputError where it cannot be one.
 
-    blocks: how many residual blocks are kept, from the first; all where it is None (AEVS Fig. 5b).
-    even: each picture first gets mean 0 and deviation 1, so that it does not matter how brightly or
-    faintly a scene is lit. smooth: SiLU and a mean in place of ReLU and the maximum, so that z
-    trembles less as the picture moves from pixel to pixel. linear: beside the network a linear map
-    of the picture.
-    local: the network sees beside the picture what `Local` makes of it.
+    layers: 18 or 34. width: channels of the first stage (64 in ResNet). latent: numbers of z. size:
+    of the square picture [px]. blocks: how many residual blocks are kept, from the first; all where
+    it is None (AEVS Fig. 5b). even: each picture is first normalised to mean 0 and deviation 1, so
+    that brightness and contrast do not matter. smooth: SiLU and a mean in place of ReLU and the
+    maximum, so that z is smoother as the picture moves from pixel to pixel. linear: a linear map of
+    the picture is added to the network's z. local: a second input channel, the output of `Local`.
     """
 
     layers: int = 18
@@ -60,12 +59,12 @@ class Shape:
                 f"an encoder of {self.layers} layers is not known; choose one of "
                 f"{', '.join(map(str, BLOCKS))}"
             )
-        if not 1 <= self.width <= WIDEST or not 6 <= self.latent <= WIDEST:
+        if not 1 <= self.width <= MAX_CHANNELS or not 6 <= self.latent <= MAX_CHANNELS:
             raise InputError(
-                f"width {self.width}, latent {self.latent}: give 1 to {WIDEST} channels, and 6 "
-                "numbers or more for six axes"
+                f"width {self.width}, latent {self.latent}: give 1 to {MAX_CHANNELS} channels, "
+                "and 6 numbers or more for six axes"
             )
-        if not 32 <= self.size <= WIDEST or self.size % 32:
+        if not 32 <= self.size <= MAX_CHANNELS or self.size % 32:
             raise InputError(
                 f"pictures of {self.size} pixels do not halve five times; give a multiple of 32"
             )
@@ -95,7 +94,7 @@ class Shape:
         return found[: self.blocks]
 
     def activation(self) -> nn.Module:
-        """Between convolutions."""
+        """A new activation layer."""
         return nn.SiLU() if self.smooth else nn.ReLU(inplace=True)
 
     def last(self) -> tuple[int, int]:
@@ -108,10 +107,13 @@ class Shape:
 
 
 def _conv(
-    c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, gain: float = 1.0, groups: int = 1
+    c_in: int, c_out: int, kernel: int, stride: int, norm: Norm, *, gain: float = 1.0
 ) -> list[nn.Module]:
-    """A convolution that keeps the size (over the stride), normalised in one way or the other."""
-    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=norm == "weight")
+    """The layers of a normalised convolution that keeps the size (over the stride).
+
+    gain: factor of the initial weights, with weight norm.
+    """
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=norm == "weight")
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     if norm == "batch":
         return [conv, nn.BatchNorm2d(c_out)]
@@ -123,11 +125,10 @@ def _conv(
 
 
 class Local(nn.Module):
-    """(B, 1, h, w) -> (B, 2, h, w): the picture, and how far each pixel is from the mean about it,
-    in deviations there.
+    """(B, 1, h, w) -> (B, 2, h, w): the picture, and the picture normalised by the mean and
+    deviation about each pixel, in which faint textures are as strong as others.
 
-    A faint texture in the middle of a bright surround is as plain there as a strong one. The window
-    is a Gaussian of this deviation [px].
+    deviation: of the Gaussian window [px].
     """
 
     def __init__(self, deviation: float) -> None:
@@ -135,20 +136,20 @@ class Local(nn.Module):
         self.deviation = deviation
 
     def about(self, x: Tensor) -> Tensor:
-        """Means over the window about each pixel."""
+        """Mean over the window about each pixel, (..., h, w)."""
         rows, columns = (_window(side, self.deviation, x.dtype, x.device) for side in x.shape[-2:])
         return rows @ x @ columns.mT
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x less its mean, and its deviation, about each pixel; what varies less than FAINTEST is
-        flat.
-        """
+        """x less its mean about each pixel, and its deviation, at least MIN_LOCAL_DEVIATION."""
         mean = self.about(x)
-        return x - mean, (self.about(x * x) - mean * mean).clamp(min=0).add(FAINTEST**2).sqrt()
+        return x - mean, (self.about(x * x) - mean * mean).clamp(min=0).add(
+            MIN_LOCAL_DEVIATION**2
+        ).sqrt()
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        with torch.autocast(x.device.type, enabled=False):  # differences of squares
+        with torch.autocast(x.device.type, enabled=False):  # differences of squares need float32
             centred, deviation = self.moments(x.float() if x.dtype == torch.bfloat16 else x)
         return torch.cat([x, (centred / deviation).to(x.dtype)], 1)
 
@@ -157,14 +158,14 @@ class Local(nn.Module):
 def _window(
     size: int, deviation: float, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "s s"]:
-    """Row k: the weights of a line of pixels about pixel k."""
+    """Row k: Gaussian weights of a line of pixels about pixel k, of sum 1."""
     k = torch.arange(size, device=device)
     weights = torch.exp(-((k[:, None] - k) ** 2) / (2 * deviation**2))
     return (weights / weights.sum(1, keepdim=True)).to(dtype)
 
 
 class Halve(nn.Module):
-    """`AvgPool2d(3, 2, 1)` of an even number of pixels, whose backward pass took a sixth of a
+    """`AvgPool2d(3, 2, 1)` for even sides, with a faster backward pass: torch's took a sixth of a
     training step.
     """
 
@@ -178,21 +179,22 @@ class Halve(nn.Module):
 
 
 class Block(nn.Module):
-    """`a(x + f(x))`, f two convolutions, a the shape's activation; at a stride or another width the
-    x is projected.
+    """`a(x + f(x))`, f two convolutions, a the shape's activation; with a stride or another width,
+    x is projected by a convolution of 1 x 1.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int, shape: Shape) -> None:
         super().__init__()
-        norm, gain = (
-            shape.norm,
-            len(shape.stages()) ** -0.5,
-        )  # without batch norm the residuals would add up
-        first, second = _conv(c_in, c_out, 3, stride, norm), _conv(c_out, c_out, 3, 1, norm, gain)
+        # Without batch norm the residuals of all blocks would add up.
+        norm, gain = shape.norm, len(shape.stages()) ** -0.5
+        first = _conv(c_in, c_out, 3, stride, norm)
+        second = _conv(c_out, c_out, 3, 1, norm, gain=gain)
         self.residual = nn.Sequential(*first, shape.activation(), *second)
         same = stride == 1 and c_in == c_out
         self.skip = (
-            nn.Identity() if same else nn.Sequential(*_conv(c_in, c_out, 1, stride, norm, 0.5**0.5))
+            nn.Identity()
+            if same
+            else nn.Sequential(*_conv(c_in, c_out, 1, stride, norm, gain=0.5**0.5))
         )
         self.activation = shape.activation()
 
@@ -202,7 +204,7 @@ class Block(nn.Module):
 
 
 class Beside(nn.Module):
-    """The sum of a linear map and of what a network makes of the same input."""
+    """The sum of a linear map and a network of the same input."""
 
     def __init__(self, linear: nn.Sequential, network: nn.Sequential) -> None:
         super().__init__()
@@ -213,7 +215,7 @@ class Beside(nn.Module):
         return self.linear(x) + self.network(x)
 
     def begin(self, weight: Tensor, bias: Tensor) -> None:
-        """With this map, and a network that adds nothing to it yet."""
+        """Set the linear map, and the network's last layer to zero."""
         *_, linear = (layer for layer in self.linear if isinstance(layer, nn.Linear))
         last = self.network[-1]
         assert isinstance(last, nn.Linear | nn.Conv2d) and last.bias is not None
@@ -225,7 +227,7 @@ class Beside(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """(B, 1, size, size) in [0, 1] -> (B, latent): ResNet-18 or -34, changed as AEVS did."""
+    """(B, 1, size, size) in [0, 1] -> z (B, latent): ResNet-18 or -34, changed as in AEVS."""
 
     def __init__(self, shape: Shape) -> None:
         channels, side = shape.last()
@@ -259,7 +261,7 @@ class Encoder(nn.Sequential):
         self.shape = shape
 
     def mix(self, W: Float[Tensor, "k k"]) -> None:
-        """From now on it answers W z, in place."""
+        """Multiply the last layers by W, in place: the encoder answers W z from then on."""
         last = self[-1]
         layers = [*last.linear, last.network[-1]] if isinstance(last, Beside) else [last]
         with torch.no_grad():
@@ -269,13 +271,13 @@ class Encoder(nn.Sequential):
                     layer.bias.copy_(W @ layer.bias)
 
     def config(self) -> dict[str, Any]:
-        """What it was built from."""
+        """The arguments that it was built from."""
         return asdict(self.shape)
 
 
 class Decoder(nn.Sequential):
-    """(B, latent) -> (B, 1, size, size): the encoder's stages flipped, with upsampling for strides;
-    a linear map for its linear map.
+    """(B, latent) -> (B, 1, size, size): the encoder's stages in reverse, with upsampling in the
+    place of strides, and a linear map where the encoder has one.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -286,7 +288,7 @@ class Decoder(nn.Sequential):
             nn.Unflatten(1, (channels, side, side)),
             shape.activation(),
         ]
-        for c_out, c_in, stride in reversed(stages):  # what came out goes in
+        for c_out, c_in, stride in reversed(stages):
             if stride == 2:
                 layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
             layers.append(Block(c_in, c_out, 1, shape))
@@ -308,11 +310,10 @@ class Decoder(nn.Sequential):
 
 
 def folded(module: Module) -> Module:
-    """The same function for inference: weight norm multiplied out, batch norm drawn into the
-    convolution before it.
+    """A copy for inference, in evaluation mode: weight norm is multiplied out, batch norm is folded
+    into the convolution before it.
 
-    That is the one before it in a Sequential, or the `conv1` of a `bn1`. A copy, in evaluation
-    mode.
+    That is the layer before it in a Sequential, or the `conv1` of a `bn1`.
     """
     module = copy.deepcopy(module).eval()
     for part in list(module.modules()):
@@ -333,8 +334,9 @@ def folded(module: Module) -> Module:
 
 
 def _plain(conv: nn.Conv2d) -> nn.Conv2d:
-    """One without parametrizations: torch's way of removing them takes them from all copies of the
-    convolution, which share a class.
+    """The convolution without parametrizations.
+
+    torch's own function would remove them from all copies of the convolution, which share a class.
     """
     sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
     plain = nn.Conv2d(*sizes, groups=conv.groups, bias=conv.bias is not None).to(conv.weight.dtype)  # type: ignore[arg-type]
@@ -346,8 +348,8 @@ def _plain(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class AutoEncoder(nn.Module):
-    """An encoder and the decoder that it is trained with; answers the picture, within (0, 1) where
-    the shape is not `linear`.
+    """An encoder and the decoder that it is trained with: pictures -> reconstructed pictures,
+    within (0, 1) where the shape is not `linear`.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -359,15 +361,17 @@ class AutoEncoder(nn.Module):
         return self.decode(self.encoder(images))
 
     def decode(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b 1 s s"]:
-        """The picture of these numbers."""
+        """The pictures (B, 1, size, size) of latent vectors z."""
         pictures = self.decoder(z).float()
         return pictures if self.encoder.shape.linear else pictures.sigmoid()
 
     def begin(
         self, basis: Float[Tensor, "k p"], mean: Float[Tensor, " p"], deviation: float
     ) -> None:
-        """As a linear shape may: z are the directions of `basis` (orthonormal) in units of
-        `deviation`. The networks add nothing yet.
+        """Initialise a `linear` shape: z = `basis` (image - mean) / deviation, and the networks add
+        nothing yet.
+
+        basis: orthonormal rows.
         """
         encoder, decoder = self.encoder[-1], self.decoder[-1]
         assert isinstance(encoder, Beside) and isinstance(decoder, Beside)

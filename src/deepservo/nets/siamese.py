@@ -20,17 +20,17 @@ GROUPS: Mapping[str, tuple[slice, ...]] = MappingProxyType(
         "fixed": (),
     }
 )
-"""Which of the six numbers share a weight: |v_xy|, |v_z|, |w_xy|, |w_z| (Siame-se(3) Eq. 6);
-translation, rotation (Eq. 5); none does.
+"""Which of the six numbers share a weight of the loss, by its name.
+
+four: |v_xy|, |v_z|, |w_xy|, |w_z| (Siame-se(3) Eq. 6). two: translation, rotation (Eq. 5). fixed:
+no weights are learned.
 """
-FASTER = 5.0  # the weights' learning rate over that of the network (V-A: 5e-4 over 1e-4)
-BETA = 0.01  # of CNN-VS Eq. 7
+WEIGHTS_LEARNING_RATE = 5.0  # of the loss's weights, over the network's (V-A: 5e-4 over 1e-4)
+BETA = 0.01  # weight of the rotation in CNN-VS Eq. 7
 
 
 class OnBackbone(nn.Module):
-    """A network that begins with a backbone and takes grey or colour pictures of size x size in [0,
-    1].
-    """
+    """A network on a backbone, for grey or colour pictures (B, C, size, size) in [0, 1]."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -38,18 +38,18 @@ class OnBackbone(nn.Module):
         self.size = self.backbone.size
 
     def features(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b n"]:
-        """What the backbone makes of them: S(I)."""
+        """The backbone's features S(I) of pictures I."""
         return self.backbone(normalised(images).contiguous(memory_format=torch.channels_last))
 
     def config(self) -> dict[str, Any]:
-        """What it was built from."""
+        """The arguments that it was built from."""
         return {"backbone": self.name}
 
 
 class RegressionNet(OnBackbone):
     """CNN-VS: a picture -> (B, 6), t [the scene's distance] and theta u [rad] of `T_ref_cam`.
 
-    The backbone's last layer is replaced by one that answers six numbers (II-C).
+    A layer of six numbers takes the place of the backbone's classifying layer (II-C).
     """
 
     def __init__(self, backbone: str) -> None:
@@ -64,9 +64,9 @@ class RegressionNet(OnBackbone):
 class SiameseNet(OnBackbone):
     """Siame-se(3): `f(S(I) - S(I*))`, the same S for both pictures -> (B, 6).
 
-    What the numbers are is the task's affair (`data_siamese.LAWS`). bias: of the first two layers
-    of f, as published. Without, f(0) = 0: where the two pictures are the same the camera stands
-    still, whatever was learned. colour: of the pictures that it learned.
+    `training.tasks.siamese` defines the six numbers (a velocity or a pose). bias: whether the first
+    two layers of f have one, as published. Without, f(0) = 0: the velocity is zero where the two
+    pictures are the same, whatever was learned. colour: whether it was trained on colour pictures.
     """
 
     def __init__(self, backbone: str, bias: bool = True, colour: bool = False) -> None:
@@ -87,29 +87,31 @@ class SiameseNet(OnBackbone):
     def answer(
         self, s: Float[Tensor, "b n"], s_goal: Float[Tensor, "#b n"]
     ) -> Float[Tensor, "b 6"]:
-        """From the features of what is seen, and of the goal."""
+        """The six numbers from the features of the current picture and of the goal's."""
         return self.head(s - s_goal)
 
 
 class Balanced(nn.Module):
-    """A SiameseNet while it learns, and the weights of its loss."""
+    """A SiameseNet in training, and the weights of its loss."""
 
     def __init__(self, net: SiameseNet, loss: Loss) -> None:
         super().__init__()
         self.net, self.groups = net, GROUPS[loss]
         if self.groups:
-            # Adam's steps have the learning rate's length whatever the gradient's: a parameter that
-            # counts FASTER times as much is learned as many times faster.
+            # Adam's steps have the length of the learning rate whatever the gradient is: scaling a
+            # parameter by WEIGHTS_LEARNING_RATE scales its learning rate.
             self.scaled = nn.Parameter(torch.zeros(len(self.groups)))
 
     @property
     def log_variances(self) -> Float[Tensor, " n"]:
-        """log sigma^2 of each group; sigma begins as 1."""
-        return FASTER * self.scaled
+        """log sigma^2 of each group; sigma is 1 at first."""
+        return WEIGHTS_LEARNING_RATE * self.scaled
 
     def loss(self, error: Float[Tensor, "b 6"], distance: float) -> Tensor:
-        """`sum |error_s|^2 / (2 sigma_s^2) + log prod sigma_s` over the groups, the batch's mean
-        (Eq. 6); without groups CNN-VS's.
+        """`sum |error_s|^2 / (2 sigma_s^2) + log prod sigma_s` over the groups s, the batch's mean
+        (Eq. 6); CNN-VS's loss for `fixed`.
+
+        distance: the scene's [m].
         """
         if not self.groups:
             return metres_and_degrees(error, distance)
@@ -118,8 +120,9 @@ class Balanced(nn.Module):
 
 
 def metres_and_degrees(error: Float[Tensor, "b 6"], distance: float) -> Tensor:
-    """`|t|^2 + beta |theta u|^2`, t [m], theta u [deg] (CNN-VS Eq. 7), of errors in the scene's
-    distance and radians; the batch's mean.
+    """`|t|^2 + beta |theta u|^2`, t [m], theta u [deg] (CNN-VS Eq. 7), the batch's mean.
+
+    error: in units of the scene's distance and radians. distance: the scene's [m].
     """
     t, thetau = distance * error[:, :3], error[:, 3:].rad2deg()
     return (t.square().sum(1) + BETA * thetau.square().sum(1)).mean()

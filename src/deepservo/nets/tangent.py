@@ -1,9 +1,9 @@
-"""Forward differentiation through a network: its answer and how that changes along given
-directions, in one pass (AEVS Eq. 11, 16, 17).
+"""Forward differentiation of a network: its output and the derivatives along given directions, in
+one pass (AEVS Eq. 11, 16, 17).
 
-Six tangent pictures travel with the picture as one batch. A convolution treats them as pictures,
-but without its bias; a ReLU or a maximum lets through of each tangent what it lets through of the
-picture. `torch.func.jvp` is the slow plain twin.
+The tangent pictures are in one batch with the picture. A convolution treats them as pictures, but
+without its bias; a ReLU or a maximum passes of each tangent what it passes of the picture.
+`torch.func.jvp` computes the same, slower.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,14 @@ Rule = Callable[[nn.Module, Tensor, int], Tensor]
 def with_tangents(
     net: nn.Module, images: Float[Tensor, "b c h w"], tangents: Float[Tensor, "b n c h w"]
 ) -> tuple[Float[Tensor, "b *k"], Float[Tensor, "b *k n"]]:
-    """The network's answer, and its derivative along each of the n tangents. The network is in
-    evaluation mode, best `folded`.
+    """The network's output, and its derivative along each of the n tangents.
 
-    Raises TypeError, naming it, for a layer that has no rule in RULES.
+    The network is in evaluation mode, and fastest `folded`. Raises TypeError, with its name, for a
+    layer that has no rule in RULES.
     """
     B, n = tangents.shape[:2]
-    both = torch.cat([images[None], tangents.transpose(0, 1)]).flatten(
-        0, 1
-    )  # picture b, then its n tangents, each B apart
+    # Picture b is row b, its tangents are the rows B, 2 B, .. further on.
+    both = torch.cat([images[None], tangents.transpose(0, 1)]).flatten(0, 1)
     out = _push(net, both, B).unflatten(0, (n + 1, B))
     return out[0], out[1:].movedim(0, -1)
 
@@ -48,7 +47,7 @@ def _push(module: nn.Module, both: Tensor, B: int) -> Tensor:
 
 
 def _linear(call: Callable[[nn.Module, Tensor], Tensor]) -> Rule:
-    """Of a linear map with a bias: the bias is for the pictures alone."""
+    """The rule of a linear map with a bias: the bias is added to the pictures alone."""
 
     def rule(module: nn.Module, both: Tensor, B: int) -> Tensor:
         out, bias = call(module, both), module.bias
@@ -162,4 +161,4 @@ RULES: dict[type[nn.Module], Rule] = {
     Local: _local,
     nn.Upsample: _same,
 }
-"""What a layer does to pictures and tangents, by its type."""
+"""How a layer transforms pictures and tangents, by its type."""
