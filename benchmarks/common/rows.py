@@ -40,12 +40,12 @@ def per_run(runs: Judged) -> dict[str, list[Any]]:
     converge (null: did not).
     """
     return {
-        "home": runs.home.astype(int).tolist(),
+        "home": runs.converged.astype(int).tolist(),
         "end_mm": [float(f"{x:.4g}") for x in runs.mm.tolist()],
         "end_deg": [float(f"{x:.4g}") for x in runs.deg.tolist()],
         "steps": [
             int(count) if good else None
-            for count, good in zip(runs.steps.tolist(), runs.home, strict=True)
+            for count, good in zip(runs.steps.tolist(), runs.converged, strict=True)
         ],
     }
 

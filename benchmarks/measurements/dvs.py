@@ -18,8 +18,10 @@ from deepservo import METHODS, PlanarScene
 from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.metrics import judge
-from deepservo.evaluation.protocols import measure, sampled
+from deepservo.evaluation.starts import sampled
+from deepservo.evaluation.trial import Trial, measure
 from deepservo.images.pictures import BUNDLED, bundled
+from deepservo.scene.build import Setup
 
 DEPTH = 0.6
 # what is changed: options of the scene, options of `dvs`
@@ -77,11 +79,11 @@ def main(
                     }
                     if results.has(settings) or (method != "dvs" and in_law):
                         continue
-                    starts = sampled(name, n, seed, scene, PAPER_CAMERA, DEPTH)
+                    setup = Setup(scene, PAPER_CAMERA, DEPTH, picture)
+                    starts = sampled(name, n, seed, setup)
+                    trial = Trial(method, setup, starts, max_steps=steps)
                     with servo_bar(f"{method}, {name}, {picture}", steps) as show:
-                        trajectory, row = measure(
-                            controller, method, scene, picture, starts, steps, show
-                        )
+                        trajectory, row = measure(controller, trial, show)
                     results.add(
                         {
                             **row,

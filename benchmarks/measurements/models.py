@@ -15,8 +15,9 @@ from deepservo.cli.console import training_bar
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import BUNDLED
 from deepservo.models.scene_model import Model, load_model
-from deepservo.scene.build import make_scene
-from deepservo.training.learn import learn
+from deepservo.scene.build import Setup, make_scene
+from deepservo.training.learn import Options, learn
+from deepservo.training.plan import Training
 
 
 def main(
@@ -70,9 +71,12 @@ def learned(
     with training_bar(f"learning {picture}") as show:
         scene = make_scene(texture, camera, picture)
         return learn(
-            texture, scene, camera, path, name=picture, distance=distance, method=method,
-            minutes=minutes, steps=steps, seed=0, resume=None, show=show,
-        )  # fmt: skip
+            Setup(scene, PAPER_CAMERA, distance, picture),
+            path,
+            Training(minutes, steps, resume=None),
+            options=Options(method),
+            show=show,
+        )
 
 
 if __name__ == "__main__":

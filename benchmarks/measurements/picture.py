@@ -15,7 +15,8 @@ from torch import Tensor
 
 from deepservo import InputError, Model, Trajectory, build, load_model
 from deepservo.evaluation import metrics
-from deepservo.evaluation.protocols import Starts, measure, sampled
+from deepservo.evaluation.starts import Starts, sampled
+from deepservo.evaluation.trial import Trial, measure
 
 UP = 2  # drawn larger and reduced: smooth lines
 TILE, GAP, TEXT, MARGIN = 300, 20, 46, 24  # [px] of the finished picture
@@ -45,14 +46,11 @@ def main(
     except InputError as error:
         print(f"{error}\nrun make demo first", file=sys.stderr)
         return 2
-    where = sampled("lookat-rz", starts, seed, model.scene, model.camera, model.distance)
+    where = sampled("lookat-rz", starts, seed, model)
     method = f"{model.method}+dvs"
     trajectory, row = measure(
         build(method, model.camera, model.distance, model),
-        method,
-        model.scene,
-        model.picture,
-        where,
+        Trial(method, model, where),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     draw(model, trajectory, where, row["converged"]).save(out, optimize=True)

@@ -14,7 +14,8 @@ from plotly.subplots import make_subplots
 from benchmarks.common.pages import write_page
 from deepservo.cli.console import servo_bar
 from deepservo.errors import InputError
-from deepservo.evaluation.protocols import measure, sampled
+from deepservo.evaluation.starts import sampled
+from deepservo.evaluation.trial import Trial, measure
 from deepservo.methods import build
 from deepservo.models.scene_model import load_model
 
@@ -45,11 +46,9 @@ def main(
         raise InputError(
             f"{model}: {known.method} has no latent space; give a model of aevs or mlvs"
         )
-    starts = sampled(set, n, seed, known.scene, known.camera, known.distance)
+    starts = sampled(set, n, seed, known)
     with servo_bar(f"{known.method}, {set}", controller.max_steps) as show:
-        trajectory, row = measure(
-            controller, known.method, known.scene, known.picture, starts, progress=show
-        )
+        trajectory, row = measure(controller, Trial(known.method, known, starts), show)
     steps = (
         torch.linspace(0, 1, SHOWN)[:, None] ** 2 * trajectory.steps
     )  # a run goes most of its way in its first steps

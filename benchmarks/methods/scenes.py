@@ -19,8 +19,9 @@ from deepservo.images.camera_file import CalibratedCamera
 from deepservo.methods import build
 from deepservo.models.scene_model import Model, load_model
 from deepservo.scene import PlanarScene
-from deepservo.scene.build import make_scene
+from deepservo.scene.build import Setup, make_scene
 from deepservo.training.learn import Options, learn
+from deepservo.training.plan import Training
 
 METHOD, SET, DISTANCE = "siamese-se3", "gaussian", 0.6
 
@@ -121,10 +122,12 @@ def learned(
     first, *others = scenes.values()
     with training_bar(f"learning {len(scenes)} scenes{' in colour' * colour}") as show:
         return learn(
-            pictures.read_picture(files[0], colour), first, CalibratedCamera(PAPER_CAMERA), path,
-            name=files[0].name, method=METHOD, preset=preset, steps=steps, seed=seed,
-            options=Options(others=tuple(others)), resume=None, show=show,
-        )  # fmt: skip
+            Setup(first, PAPER_CAMERA, DISTANCE, files[0].name),
+            path,
+            Training(steps=steps, seed=seed, resume=None),
+            options=Options(METHOD, preset, others=tuple(others)),
+            show=show,
+        )
 
 
 if __name__ == "__main__":

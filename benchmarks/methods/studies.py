@@ -50,8 +50,8 @@ from deepservo.nets.resnet import AutoEncoder, Encoder, Norm, Pool, Shape, folde
 from deepservo.nets.siamese import GROUPS
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.reference import to_reference
-from deepservo.training.learn import FEW, recipe
 from deepservo.training.plan import Plan
+from deepservo.training.presets import SMALL_ENCODER, preset_of
 from deepservo.training.progress import Checkpoint
 from deepservo.training.tasks.latent import (
     BEGINNING,
@@ -196,7 +196,7 @@ def _siamese(preset: str) -> list[Variant]:
     """Siame-se(3): what the network answers, and how its errors are weighed."""
 
     def variant(label: str, law: Law, loss: str) -> Variant:
-        chosen = recipe(f"siamese-{law}", preset)
+        chosen = preset_of(f"siamese-{law}", preset)
 
         def task(scene: PlanarScene) -> SiameseTask:
             return replace(chosen.task(scene, PAPER_CAMERA, DISTANCE), loss_of=loss)
@@ -214,10 +214,10 @@ def _siamese(preset: str) -> list[Variant]:
 
 def _autoencoders(study: Study, preset: str) -> list[Variant]:
     """AEVS, changed in one thing."""
-    shape = Shape(18) if preset == "paper" else FEW
+    shape = Shape(18) if preset == "paper" else SMALL_ENCODER
 
     def task(scene: PlanarScene) -> AutoEncoderTask:
-        return recipe("aevs", preset).task(scene, PAPER_CAMERA, DISTANCE)
+        return preset_of("aevs", preset).task(scene, PAPER_CAMERA, DISTANCE)
 
     def aevs(
         label: str, learned: Callable[[PlanarScene], Task] = task, seed: int = 0, **changes: Any
@@ -261,7 +261,7 @@ def _autoencoders(study: Study, preset: str) -> list[Variant]:
 
 def _metric(study: Study, preset: str) -> list[Variant]:
     """MLVS, and the pose outright; MLVS and what its pictures have been through."""
-    metric = recipe("mlvs", preset)
+    metric = preset_of("mlvs", preset)
     encoder: Shape = metric.net(None).images.shape  # type: ignore[union-attr,assignment]
 
     def task(scene: PlanarScene) -> IsometryTask:

@@ -98,7 +98,7 @@ def brought(
     controller.scale_gain(1 / RATE)
     controller.set_goal(target.grey)
     with servo_bar(title, max_steps) as show:
-        return servo(world, controller, target.grey, max_steps, 1 / RATE, show)
+        return servo(world, controller, target.grey, max_steps, dt=1 / RATE, progress=show)
 
 
 def main(

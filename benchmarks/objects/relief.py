@@ -22,13 +22,15 @@ from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar, training_bar
 from deepservo.evaluation.metrics import judge
-from deepservo.evaluation.protocols import Starts, measure
+from deepservo.evaluation.starts import Starts
+from deepservo.evaluation.trial import Trial, measure
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.methods import build, trained_as
 from deepservo.models.scene_model import Model, load_model
 from deepservo.scene import sampling
-from deepservo.scene.build import make_scene
-from deepservo.training.learn import learn
+from deepservo.scene.build import Setup, make_scene
+from deepservo.training.learn import Options, learn
+from deepservo.training.plan import Training
 from deepservo.worlds.gantry import RATE, Gantry, Light, Standing
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.views import AXES
@@ -92,15 +94,10 @@ def learned(method: str, relief: bool, folder: Path, steps: int) -> Model:
     scene = make_scene(picture, camera, name, view=True, distance=DISTANCE)
     with training_bar(f"learning {name}, {method}") as show:
         return learn(
-            picture,
-            scene,
-            camera,
+            Setup(scene, PAPER_CAMERA, DISTANCE, name),
             path,
-            name=name,
-            distance=DISTANCE,
-            method=method,
-            steps=steps,
-            resume=None,
+            Training(steps=steps, resume=None),
+            options=Options(method),
             show=show,
         )
 
@@ -172,16 +169,9 @@ def measured(
         gantry(relief, where.Ts_world_cam, seed),
     )
     with servo_bar(f"{method}, {'relief' if relief else 'flat'}", controller.max_steps) as show:
-        trajectory, row = measure(
-            controller,
-            method,
-            scene_of(PICTURE),
-            PICTURE,
-            where,
-            progress=show,
-            world=world,
-            dt=1 / RATE,
-        )
+        setup = Setup(scene_of(PICTURE), PAPER_CAMERA, DISTANCE, PICTURE)
+        trial = Trial(method, setup, where, world, 1 / RATE)
+        trajectory, row = measure(controller, trial, show)
     return {**row, "runs": per_run(judge(trajectory, where.Ts_world_goal, row["gain"]))}
 
 

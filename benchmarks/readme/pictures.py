@@ -17,9 +17,11 @@ from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.metrics import judge
-from deepservo.evaluation.protocols import measure, sampled
+from deepservo.evaluation.starts import sampled
+from deepservo.evaluation.trial import Trial, measure
 from deepservo.images.pictures import BUNDLED
 from deepservo.methods import build
+from deepservo.scene.build import Setup
 
 METHODS = ("auto", "cnn+dvs", "cnn", "sift", "sift+dvs")
 LEARNED = ("cnn+dvs", "cnn")
@@ -72,11 +74,10 @@ def main(
                 if results.has(settings):
                     continue
                 controller = build(method, PAPER_CAMERA, DISTANCE, model)
-                starts = sampled(name, n, seed, scene, PAPER_CAMERA, DISTANCE)
+                setup = Setup(scene, PAPER_CAMERA, DISTANCE, picture)
+                starts = sampled(name, n, seed, setup)
                 with servo_bar(f"{method}, {name}, {picture}", controller.max_steps) as show:
-                    trajectory, row = measure(
-                        controller, method, scene, picture, starts, progress=show
-                    )
+                    trajectory, row = measure(controller, Trial(method, setup, starts), show)
                 results.add(
                     {
                         **row,

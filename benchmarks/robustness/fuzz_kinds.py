@@ -450,9 +450,11 @@ def _models() -> Iterator[bytes]:
         ("aevs", Encoder(small)),
         ("mlvs", MetricNet(small, "relu")),
     ):
-        Model(
-            method, net.eval(), PlanarScene(torch.rand(1, 24, 32)), EYE, 0.6, "a picture", training
-        ).save(path)
+        scene = PlanarScene(torch.rand(1, 24, 32))
+        model = Model(
+            scene, EYE, 0.6, "a picture", method=method, net=net.eval(), training=training
+        )
+        model.save(path)
         yield path.read_bytes()
     for method, net in ((PAIR, PairNet()), (KEYPOINTS, KeypointNet())):
         UnseenModel(net, training, method).save(path)

@@ -121,3 +121,11 @@ class Camera:
 
 PAPER_CAMERA = Camera(224, 224, 300.0, 300.0, 119.0, 109.0)
 """Of the published experiments."""
+
+
+def usual_camera(width: int, height: int) -> Camera:
+    """A camera of this size [px] with the published camera's field of view along the longer side,
+    and its principal point in the middle.
+    """
+    focal = PAPER_CAMERA.fx / PAPER_CAMERA.width * max(width, height)
+    return Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)

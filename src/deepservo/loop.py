@@ -1,7 +1,9 @@
-"""The closed loop. READ THIS FIRST: everything else answers a question that this page asks.
+"""The closed loop. READ THIS FIRST: every other module serves one of its three lines.
 
-while the camera is not home:  image = world.observe();  v_cam = controller.velocity(image);
-world.apply(v_cam, dt)
+while the camera still moves:
+    image = world.observe()
+    v_cam = controller.velocity(image)
+    world.apply(v_cam, dt)
 """
 
 import math
@@ -11,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deepservo import moved
@@ -21,9 +23,7 @@ from deepservo.methods.base import Controller
 
 
 class World(Protocol):
-    """A camera, or B of them, that can be looked through and moved. The simulator and a robot are
-    worlds.
-    """
+    """One camera or B of them: what they see, and what moves them. A robot is a world too."""
 
     def observe(self) -> Float[Tensor, "b c h w"]:
         """What the cameras see now, in [0, 1]."""
@@ -51,7 +51,7 @@ class Trajectory:
     step.
     """
     refining: Int[Tensor, "s b"]
-    """1 where the photometric finish steered, 0 where the coarse method did."""
+    """1 where the refinement steered, 0 where the coarse method did."""
     steps: Int[Tensor, " b"]
     reason: list[str]
     """Why each run stopped, in words."""
@@ -69,18 +69,18 @@ class Trajectory:
 
 
 # A run has settled when ten steps in a row were all smaller than this [m, rad]: far below the
-# published rule (0.1 mm and 0.01 deg), because at gain 0.1 what is left to go is ten times the
+# published rule (0.1 mm and 0.01 deg), because at gain 0.1 the way that is left is ten times the
 # step.
 SETTLED = (3e-7, 1e-6)
 SETTLED_STEPS = 10
-# A method that sees too little holds still and looks again at each picture; after so long, and
-# SETTLED_STEPS at least, it gives up.
-HELD_S = 2.0
-# A run hovers when it has settled by the published rule and its steps no longer lead anywhere:
-# their sum is a small share of their lengths', of moving and of turning alike. A law that still
-# converges has a share near 1; noise alone would have 0.18.
-HOVERING = (1e-4, math.radians(0.01))
-HOVERING_STEPS, HOVERING_SHARE = 30, 0.25
+# A method that sees too little holds still and looks again at each picture. After so long [s], and
+# SETTLED_STEPS at least, the run ends.
+PATIENCE_S = 2.0
+# A run oscillates when its steps are as small as the published rule asks and no longer lead
+# anywhere: their sum is a small share of the sum of their lengths, in translation and in rotation.
+# The share is near 1 for a law that still converges; it is 0.18 for noise alone.
+OSCILLATING = (1e-4, math.radians(0.01))
+OSCILLATING_STEPS, OSCILLATING_SHARE = 30, 0.25
 
 
 @torch.no_grad()
@@ -89,85 +89,106 @@ def servo(
     controller: Controller,
     goal: Float[Tensor, "b c h w"],
     max_steps: int | None = None,
+    *,
     dt: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trajectory:
-    """Steer every camera of `world` until it has settled, hovers, or has taken max_steps; the
-    controller's goal is set already.
+    """Steer every camera of `world` until it has settled, oscillates, or has taken `max_steps`
+    (None: the controller's own); `controller.set_goal` was called before.
 
-    `goal` (1 or B images) is only for the reported image error. `progress(step, runs still moving)`
-    is called each step.
+    goal: 1 or B pictures, for the reported image error alone. dt: seconds from one picture to the
+    next. progress(step, runs still moving) is called after each step.
     """
     check_positive("the time from one picture to the next", dt, "of seconds")
-    max_steps, controller.dt, patience = (
-        max_steps or controller.max_steps,
-        dt,
-        max(SETTLED_STEPS, round(HELD_S / dt)),
-    )
+    max_steps, controller.dt = max_steps or controller.max_steps, dt
     image = _seen(world, controller)
-    B = len(image)
-    active_runs, steps, reason = torch.arange(B), torch.zeros(B, dtype=torch.int64), [""] * B
-    Ts, v = (
-        torch.empty(max_steps + 1, B, 4, 4, dtype=torch.float64),
-        torch.zeros(max_steps, B, 6, dtype=torch.float64),
-    )
-    error, refining = (
-        torch.full((max_steps, B), torch.nan),
-        torch.zeros(max_steps, B, dtype=torch.int8),
-    )
-    Ts[0], times = _poses(world, B), []
+    log = _Log(_poses(world, len(image)), max_steps, dt)
     for step in range(max_steps):
         start = time.perf_counter()
         v_cam = controller.velocity(image)
-        times.append(1e3 * (time.perf_counter() - start))
+        log.step_ms.append(1e3 * (time.perf_counter() - start))
         world.apply(v_cam, dt)
-        v[step, active_runs], refining[step, active_runs] = (
-            v_cam.double(),
-            controller.is_refining(len(active_runs)),
-        )
-        error[step, active_runs] = _difference(image, goal if len(goal) == 1 else goal[active_runs])
-        Ts[step + 1] = Ts[step]
-        Ts[step + 1, active_runs] = _poses(world, len(active_runs))
-        steps[active_runs] += 1
-        settled, hovering = _rests(
-            v[max(0, step + 1 - HOVERING_STEPS) : step + 1, active_runs] * dt
-        )
-        moved = (v[max(0, step + 1 - patience) : step + 1, active_runs] != 0).any(2)
-        settled &= moved[-SETTLED_STEPS:].any(0) | (len(moved) == patience) & ~moved.any(0)
-        done, last = settled | hovering, step == max_steps - 1
-        words = controller.status(len(active_runs)) if last or done.any() else []
-        for i in (torch.ones_like(done) if last else done).nonzero().flatten().tolist():
-            rested = f"held still for {patience * dt:g} s" if not moved[:, i].any() else "settled"
-            why = (
-                rested
-                if settled[i]
-                else "settled but for noise"
-                if hovering[i]
-                else f"still moving after {max_steps} steps"
-            )
-            reason[int(active_runs[i])] = f"{why}; {words[i]}" if words[i] else why
-        if last or done.all():
+        n = len(log.active_runs)
+        log.v_cam[step, log.active_runs] = v_cam.double()
+        log.refining[step, log.active_runs] = controller.is_refining(n)
+        log.image_error[step, log.active_runs] = _difference(image, log.of_active(goal))
+        log.moved_to(_poses(world, n))
+        ended = log.ended(controller)
+        if ended.all():
             break
-        if done.any():
-            index = (~done).nonzero().flatten()
-            active_runs = active_runs[index]
+        if ended.any():
+            index = (~ended).nonzero().flatten()
+            log.active_runs = log.active_runs[index]
             world.select_runs(index)
             controller.select_runs(index)
         if progress:
-            progress(step + 1, len(active_runs))
+            progress(step + 1, len(log.active_runs))
         image = _seen(world, controller)
-    n = len(times)
-    return Trajectory(
-        Ts[: n + 1].clone(),
-        v[:n].clone(),
-        error[:n].clone(),
-        refining[:n].clone(),
-        steps,
-        reason,
-        torch.tensor(times),
-        dt,
-        max_steps,
-    )
+    return log.trajectory()
+
+
+class _Log:
+    """The record of B runs while they go on; `active_runs` are the numbers of those that do."""
+
+    def __init__(self, T_world_cam: Float[Tensor, "b 4 4"], max_steps: int, dt: float) -> None:
+        B = len(T_world_cam)
+        self.dt, self.max_steps = dt, max_steps
+        self.patience = max(SETTLED_STEPS, round(PATIENCE_S / dt))
+        self.active_runs = torch.arange(B)
+        self.Ts_world_cam = torch.empty(max_steps + 1, B, 4, 4, dtype=torch.float64)
+        self.Ts_world_cam[0] = T_world_cam
+        self.v_cam = torch.zeros(max_steps, B, 6, dtype=torch.float64)
+        self.image_error = torch.full((max_steps, B), torch.nan)
+        self.refining = torch.zeros(max_steps, B, dtype=torch.int8)
+        self.steps = torch.zeros(B, dtype=torch.int64)
+        self.reason = [""] * B
+        self.step_ms: list[float] = []
+
+    def of_active(self, goal: Float[Tensor, "g c h w"]) -> Float[Tensor, "#b c h w"]:
+        """The goal pictures of the active runs: one for all, or one each."""
+        return goal if len(goal) == 1 else goal[self.active_runs]
+
+    def moved_to(self, T_world_cam: Float[Tensor, "b 4 4"]) -> None:
+        """The active runs are here now; the others stay."""
+        n = len(self.step_ms)
+        self.Ts_world_cam[n] = self.Ts_world_cam[n - 1]
+        self.Ts_world_cam[n, self.active_runs] = T_world_cam
+        self.steps[self.active_runs] += 1
+
+    def ended(self, controller: Controller) -> Bool[Tensor, " b"]:
+        """Which of the active runs end with this step, after recording why."""
+        n, last = len(self.step_ms), len(self.step_ms) == self.max_steps
+        recent = self.v_cam[max(0, n - OSCILLATING_STEPS) : n, self.active_runs] * self.dt
+        settled, oscillating = _at_rest(recent)
+        motion = (self.v_cam[max(0, n - self.patience) : n, self.active_runs] != 0).any(2)
+        gave_up = ~motion.any(0) & (len(motion) == self.patience)
+        settled &= motion[-SETTLED_STEPS:].any(0) | gave_up
+        ended = torch.ones_like(settled) if last else settled | oscillating
+        status = controller.status(len(self.active_runs)) if ended.any() else []
+        for i in ended.nonzero().flatten().tolist():
+            why = f"still moving after {self.max_steps} steps"
+            if settled[i]:
+                held_still = f"held still for {self.patience * self.dt:g} s"
+                why = "settled" if motion[:, i].any() else held_still
+            elif oscillating[i]:
+                why = "settled but for noise"
+            self.reason[int(self.active_runs[i])] = f"{why}; {status[i]}" if status[i] else why
+        return ended
+
+    def trajectory(self) -> Trajectory:
+        """All that was recorded, as long as the longest run."""
+        n = len(self.step_ms)
+        return Trajectory(
+            self.Ts_world_cam[: n + 1].clone(),
+            self.v_cam[:n].clone(),
+            self.image_error[:n].clone(),
+            self.refining[:n].clone(),
+            self.steps,
+            self.reason,
+            torch.tensor(self.step_ms),
+            self.dt,
+            self.max_steps,
+        )
 
 
 def _seen(world: World, controller: Controller) -> Float[Tensor, "b c h w"]:
@@ -180,29 +201,29 @@ def _seen(world: World, controller: Controller) -> Float[Tensor, "b c h w"]:
     return as_images(image, controller.camera, "what the world observes", controller.colour)
 
 
-def _rests(moves: Float[Tensor, "s b 6"]) -> tuple[Tensor, Tensor]:
-    """Which runs have settled, and which hover, after their last (at most HOVERING_STEPS)
-    motions.
+def _at_rest(moves: Float[Tensor, "s b 6"]) -> tuple[Bool[Tensor, " b"], Bool[Tensor, " b"]]:
+    """Which runs have settled, and which oscillate, after their last motions (at most
+    OSCILLATING_STEPS of them).
     """
     metres, radians = moves[..., :3].norm(dim=-1), moves[..., 3:].norm(dim=-1)
     settled = torch.zeros(moves.shape[1], dtype=torch.bool)
     if len(moves) >= SETTLED_STEPS:
         settled = ((metres < SETTLED[0]) & (radians < SETTLED[1]))[-SETTLED_STEPS:].all(0)
-    if len(moves) < HOVERING_STEPS:
+    if len(moves) < OSCILLATING_STEPS:
         return settled, torch.zeros_like(settled)
     whole = moves.sum(0)
-    nowhere = (whole[:, :3].norm(dim=1) < HOVERING_SHARE * metres.sum(0)) & (
-        whole[:, 3:].norm(dim=1) < HOVERING_SHARE * radians.sum(0)
+    leads_nowhere = (whole[:, :3].norm(dim=1) < OSCILLATING_SHARE * metres.sum(0)) & (
+        whole[:, 3:].norm(dim=1) < OSCILLATING_SHARE * radians.sum(0)
     )
-    return settled, nowhere & ((metres < HOVERING[0]) & (radians < HOVERING[1])).all(0)
+    small = (metres < OSCILLATING[0]) & (radians < OSCILLATING[1])
+    return settled, leads_nowhere & small.all(0)
 
 
 def _difference(
     images: Float[Tensor, "b c h w"], goals: Float[Tensor, "#b c h w"]
 ) -> Float[Tensor, " b"]:
-    """Root mean square difference where both see something, a few pictures at a time: they stay in
-    the processor's cache.
-    """
+    """Root mean square difference of grey levels where both pictures show something."""
+    # A few pictures at a time stay in the processor's cache.
     there = goals.expand(len(images), -1, -1, -1)
     parts = [
         (image - goal).square().nanmean((1, 2, 3))

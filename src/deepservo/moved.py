@@ -25,7 +25,7 @@ MOVED = {
     "checkpoint": "models.checkpoint system.files",
     "weights": "models.weights",
     "unseen": "training.learn_any_scene models.any_scene_model",
-    "learn": "training.learn scene.build camera",
+    "learn": "training.learn scene.build camera training.presets",
     "train": "training.train training.plan training.progress",
     "rehearsal": "training.rehearsal",
     "recipes": "training.recipes",
@@ -43,8 +43,10 @@ MOVED = {
     },
     **{
         f"bench.{name}": f"evaluation.{name}"
-        for name in "metrics protocols conditions worlds poses told sets objects".split()
+        for name in "metrics conditions worlds poses sets objects".split()
     },
+    "bench.protocols": "evaluation.trial evaluation.starts",
+    "bench.told": "evaluation.summary",
     "bench.report": "report.run_page",
     "methods.handoff": "methods.coarse_to_fine",
 }

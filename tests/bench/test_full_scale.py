@@ -17,9 +17,9 @@ from deepservo.cli import main
 from deepservo.evaluation.sets import SETS
 from deepservo.methods import check_method, trained_as
 from deepservo.training import learn, plan, rehearsal
-from deepservo.training.learn import RECIPES
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
 from deepservo.training.plan import Training, with_batch
+from deepservo.training.presets import PRESETS
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.tasks.pair import TEXTURE
 from deepservo.training.tasks.siamese import SiameseTask
@@ -77,8 +77,8 @@ def test_every_recipe_can_be_run_whole(name):
         runs > 0 for runs in experiment.sets.values()
     )
     if experiment.method not in KINDS:
-        assert experiment.loss in (None, *RECIPES[experiment.method, "paper"].losses)
-        assert len(experiment.scenes) == 1 or RECIPES[experiment.method, "paper"].many
+        assert experiment.loss in (None, *PRESETS[experiment.method, "paper"].losses)
+        assert len(experiment.scenes) == 1 or PRESETS[experiment.method, "paper"].many
 
 
 def test_missing_experiments_are_listed_in_order_of_value(tmp_path, capsys):
@@ -176,9 +176,9 @@ def test_learn_halves_its_batch_too(files, tmp_path, monkeypatch, capsys):
     assert deepservo.load_model(out).training["batch"] == 16
 
 
-@pytest.mark.parametrize(("method", "preset"), RECIPES)
+@pytest.mark.parametrize(("method", "preset"), PRESETS)
 def test_half_a_batch_is_half_of_it(method, preset, scene, paper_camera):
-    task = RECIPES[method, preset].task(scene, paper_camera, 0.6)
+    task = PRESETS[method, preset].task(scene, paper_camera, 0.6)
     assert with_batch(task, 0).batch == task.batch
     assert with_batch(task, 1).batch == task.batch // 2
 
@@ -187,8 +187,14 @@ def test_without_a_gpu_it_says_how_long_it_would_take(tmp_path, monkeypatch, ref
     monkeypatch.setattr(
         full_scale,
         "learned",
-        lambda *_, steps: deepservo.Model(
-            "cnn", None, None, None, 0.6, "", {"seconds": 12.6 * steps}
+        lambda plan, path, training, show: deepservo.Model(
+            None,
+            None,
+            0.6,
+            "",
+            method="cnn",
+            net=None,
+            training={"seconds": 12.6 * training.steps},
         ),
     )
     args = ["recipe", "mlvs", "--out", "out", "--results", "results"]
@@ -268,7 +274,8 @@ def test_a_network_of_another_size_learns_from_a_stock(tmp_path):
     model = learn_unseen("cnn-pair", tmp_path / "m", Training(steps=2), scale=scale)
     assert model.net.config() == {"width": 32, "numbers": 96} and model.training["batch"] == 12
     assert model.training["settings"]["stock"] == 9
-    half = learn_unseen("cnn-pair", tmp_path / "half", Training(steps=1, halved=1), scale=scale)
+    training = Training(steps=1, halved=1)
+    half = learn_unseen("cnn-pair", tmp_path / "half", training, scale=scale)
     assert half.training["batch"] == 6
 
 

@@ -13,7 +13,7 @@ import deepservo
 from deepservo import cli
 from deepservo.bench.scenes import NAMES
 from deepservo.cli import COMMANDS, main
-from deepservo.cli.list import METHOD_LINES, SET_LINES, WORLD_LINES
+from deepservo.cli.listing import METHOD_LINES, SET_LINES, WORLD_LINES
 from deepservo.evaluation.sets import SETS
 from deepservo.evaluation.worlds import WORLDS
 from deepservo.methods import METHODS

@@ -14,6 +14,7 @@ from deepservo.evaluation.conditions import (
     OCCLUSION,
     PLAIN,
     SIZE,
+    Disturbance,
     HardSimulator,
     Shot,
     changed,
@@ -61,7 +62,7 @@ def test_covers_change_with_the_frame_and_lamps_stay_with_the_run():
 def test_a_moving_shutter_blurs_along_the_motion():
     scene, T = scene_of("strokes"), sampling.fronto_parallel(0.6)
     condition = dict(BLUR)["motion blur 1"]
-    world = HardSimulator(scene, CAMERA, T.clone(), condition, 0, torch.tensor([0]))
+    world = HardSimulator(scene, CAMERA, T.clone(), Disturbance(condition, 0, torch.tensor([0])))
     still = world.observe()
     world.apply(torch.tensor([[0.05, 0, 0, 0, 0, 0]], dtype=torch.float64), 1.0)
     blurred, sharp = world.observe(), scene.render(CAMERA, world.T_world_cam)

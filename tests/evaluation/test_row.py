@@ -14,9 +14,11 @@ from benchmarks.common import rows
 from benchmarks.tables import table
 from deepservo import METHODS
 from deepservo.evaluation import metrics
-from deepservo.evaluation.protocols import measure, sampled
+from deepservo.evaluation.starts import sampled
+from deepservo.evaluation.trial import Trial, measure
 from deepservo.geometry import se3
 from deepservo.scene import PlanarScene, sampling
+from deepservo.scene.build import Setup
 from reference_runs import CAMERA, END, row, trajectory_to
 
 KEYS = [
@@ -145,8 +147,9 @@ def test_the_peak_of_a_row_is_its_own():
     assert before + 250 < metrics.peak_mb() < before + 400
     del held
     scene = PlanarScene(torch.rand(1, 30, 40, generator=torch.Generator().manual_seed(0)))
-    starts = sampled("lookat", 2, 0, scene, CAMERA, 0.6)
-    _, figures = measure(METHODS["pbvs"](CAMERA), "pbvs", scene, "noise", starts, max_steps=3)
+    setup = Setup(scene, CAMERA, 0.6, "noise")
+    trial = Trial("pbvs", setup, sampled("lookat", 2, 0, setup), max_steps=3)
+    _, figures = measure(METHODS["pbvs"](CAMERA), trial)
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("only Linux lets a process count its peak anew")
     assert figures["peak_mb"] < before + 100

@@ -4,10 +4,15 @@ import math
 
 import torch
 
+from deepservo import METHODS
 from deepservo.camera import Camera
-from deepservo.evaluation import metrics
+from deepservo.evaluation import metrics, trial
+from deepservo.evaluation.starts import Starts
+from deepservo.evaluation.trial import Trial
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
+from deepservo.scene import PlanarScene
+from deepservo.scene.build import Setup
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 
@@ -32,9 +37,11 @@ def trajectory_to(T_goal: torch.Tensor, end: torch.Tensor, steps: int = 40) -> T
 
 
 def row(trajectory: Trajectory, T_goal: torch.Tensor | None, gain: float = 0.1) -> dict:
-    return metrics.row(
-        trajectory, T_goal, CAMERA, method="m", set="s", scene="p", gain=gain, seed=3, seconds=2.0
-    )
+    setup = Setup(PlanarScene(torch.zeros(1, 2, 2)), CAMERA, 0.6, "p")
+    starts = Starts("s", trajectory.Ts_world_cam[0], T_goal, torch.zeros(1, 1, 2, 2), 3)
+    controller = METHODS["pbvs"](CAMERA)
+    controller.gain = gain
+    return trial.row(Trial("m", setup, starts), controller, trajectory, seconds=2.0)
 
 
 END = torch.tensor(

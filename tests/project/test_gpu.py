@@ -27,8 +27,9 @@ from deepservo.nets.resnet import Encoder, Shape
 from deepservo.scene import sampling
 from deepservo.system import distributed
 from deepservo.training import rehearsal
-from deepservo.training.learn import RECIPES
 from deepservo.training.learn_any_scene import KINDS
+from deepservo.training.plan import Training
+from deepservo.training.presets import PRESETS
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.tasks.stock import Stock, draw
 from deepservo.worlds.simulator import Simulator
@@ -72,18 +73,17 @@ def test_every_recipe_learns_on_a_gpu_and_its_model_returns_to_the_processor(
 ):
     monkeypatch.setattr(rehearsal, "RUNS", 1)
     monkeypatch.setattr(distributed, "on_device", pretended_gpu)
-    model = full_scale.learned(
-        Plan.of(name, 2, True, 0), tmp_path / "m", 0, False, lambda progress: None
-    )
+    plan, training = Plan.of(name, 2, True, 0), Training(steps=2)
+    model = full_scale.learned(plan, tmp_path / "m", training, lambda progress: None)
     assert {getattr(tensor, "_pretended", None) for tensor in model.net.parameters()} == {CPU}
 
 
-@pytest.mark.parametrize("key", RECIPES)
+@pytest.mark.parametrize("key", PRESETS)
 def test_a_training_step_rarely_waits_for_the_gpu(key, scene):
     """Pairs that share too little are drawn again, and each time the processor waits twice. For the
     places of superpixels it waits once.
     """
-    chosen = RECIPES[key]
+    chosen = PRESETS[key]
     with pretended_gpu() as gpu:
         task = chosen.task(scene.to(GPU), PAPER_CAMERA, 0.6)
         few = {"batch": 6, "anchors": 2}
@@ -100,7 +100,7 @@ def test_what_is_cached_for_one_device_is_not_used_on_another(scene):
     """The poses and covers of CNN-VS's data set are drawn once: on the processor first, and then on
     a GPU.
     """
-    chosen = RECIPES["cnn", "paper"]
+    chosen = PRESETS["cnn", "paper"]
     for place in (nullcontext, pretended_gpu, nullcontext):
         with place():
             task = replace(
@@ -143,9 +143,9 @@ def test_a_loop_of_whole_picture_methods_runs_on_a_gpu(name, scene):
 def test_a_benchmark_on_a_gpu_gives_the_same_results(method, name, scene, monkeypatch):
     monkeypatch.setattr(distributed, "on_device", pretended_gpu)
     model = model_of(method, scene, PAPER_CAMERA)
-    model = Model(
-        method, model.net.eval(), scene, PAPER_CAMERA, 0.6, "noise", {"seconds": 1.0, "steps": 1}
-    )
+    training = {"seconds": 1.0, "steps": 1}
+    net = model.net.eval()
+    model = Model(scene, PAPER_CAMERA, 0.6, "noise", method=method, net=net, training=training)
     job = Job(method, name, "", "noise", 3)
     rows = {}
     for gpu in (False, True):

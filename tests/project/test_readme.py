@@ -13,8 +13,9 @@ import pytest
 import deepservo
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import bundled
-from deepservo.scene.build import make_scene
+from deepservo.scene.build import Setup, make_scene
 from deepservo.training.learn import learn
+from deepservo.training.plan import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -26,14 +27,8 @@ def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     camera = deepservo.Camera(width=224, height=224, fx=300, fy=300, cx=119, cy=109)
     picture, calibrated = bundled("coffee"), CalibratedCamera(camera)
-    learn(
-        picture,
-        make_scene(picture, calibrated, "coffee"),
-        calibrated,
-        tmp_path / "model.safetensors",
-        name="coffee",
-        steps=2,
-    )
+    setup = Setup(make_scene(picture, calibrated, "coffee"), camera, 0.6, "coffee")
+    learn(setup, tmp_path / "model.safetensors", Training(steps=2))
     seen = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     names = {"goal_image": seen, "image": seen}
     exec(snippet, names)

@@ -16,7 +16,7 @@ from deepservo.nets.keypoint import Found, KeypointNet
 from deepservo.nets.pose import GRID
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.reference import to_reference
-from deepservo.training.learn import recipe
+from deepservo.training.presets import preset_of
 from deepservo.training.tasks.keypoint import Learner, _inside, losses
 from deepservo.training.tasks.latent import (
     AutoEncoderTask,
@@ -326,7 +326,7 @@ def there_of(px: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
 )
 def test_published_recipes_have_the_published_numbers(method, preset, published, scene):
     """And what is not published those of the method's page."""
-    chosen = recipe(method, preset)
+    chosen = preset_of(method, preset)
     task = chosen.task(scene, CAMERA, 0.6)
     assert {name: getattr(task, name) for name in published} == published
     steps = {("cnn", "paper"): 50 * 11_000 / 50, ("siamese-se3", "paper"): 50 * 100_000 / 25}.get(

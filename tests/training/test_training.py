@@ -14,9 +14,9 @@ from deepservo.images.camera_file import CalibratedCamera
 from deepservo.models.checkpoint import load
 from deepservo.models.scene_model import load_model
 from deepservo.nets.pose import PoseNet
-from deepservo.scene.build import make_scene
+from deepservo.scene.build import Setup, make_scene
 from deepservo.training import learn, rehearsal, train
-from deepservo.training.plan import Plan
+from deepservo.training.plan import Plan, Training
 from deepservo.training.progress import Checkpoint, peek
 from deepservo.training.tasks.pose import PoseTask
 from tiny import STEPS, interrupt_at, learn_args, start, weights
@@ -142,7 +142,7 @@ def test_demo_goes_on_where_it_was_stopped(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruptible: None
 ) -> None:
     monkeypatch.setattr(learn, "steps_in", lambda *_: 4)
-    monkeypatch.setattr("deepservo.cli.demo.servo_scene", lambda *_: None)
+    monkeypatch.setattr("deepservo.cli.servo.carry_out", lambda *_: None)
     out = tmp_path / "demo"
     args = ["demo", "--image", str(files / "picture.png"), "--out", str(out)]
     with pytest.MonkeyPatch.context() as patch:
@@ -282,12 +282,9 @@ def test_the_library_trains_as_the_command_does(files: Path, tmp_path: Path) -> 
     scene = make_scene(picture, camera, "picture.png")
     shown = []
     learn.learn(
-        picture,
-        scene,
-        camera,
+        Setup(scene, camera.camera, 0.6, "picture.png", camera.distortion),
         tmp_path / "m",
-        name="picture.png",
-        steps=STEPS,
+        Training(steps=STEPS),
         show=lambda progress: shown.append(progress.step),
     )
     assert shown == list(range(1, STEPS + 1))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,23 @@ from deepservo.system.files import check_folder, replacing
 from deepservo.version import __version__
 
 FILES = ("results.json", "runs.npz", "results.md", "report.html", "bench.json", "chunks")
-Show = Callable[[Job, int, int, int, int], None]
-"""Called with the job, its runs that are done, the chunks done and all chunks, and the step of the
-chunk that goes on.
-"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a benchmark is."""
+
+    job: Job
+    runs: int
+    """Of the job, that are done."""
+    done: int
+    chunks: int
+    """`done` of so many are done."""
+    step: int = 0
+    """Of the chunk that goes on."""
+
+
+Show = Callable[[Standing], None]
 
 
 def settings_of(bench: Bench) -> dict[str, Any]:
@@ -34,11 +47,11 @@ def settings_of(bench: Bench) -> dict[str, Any]:
         for name, scene in bench.scenes.items()
     }
     models: dict[str, Any] = {" ".join(key): model.training for key, model in bench.models.items()}
-    models[PAIR] = (
-        bench.pair.training
-        if bench.pair
-        else hashlib.sha256((SHIPPED / f"{PAIR}.safetensors").read_bytes()).hexdigest()
-    )
+    if bench.pair:
+        models[PAIR] = bench.pair.training
+    else:
+        shipped = (SHIPPED / f"{PAIR}.safetensors").read_bytes()
+        models[PAIR] = hashlib.sha256(shipped).hexdigest()
     poses = None if bench.poses is None else [round(float(T.sum()), 9) for T in bench.poses]
     return {
         "version": __version__, "camera": asdict(bench.camera), "distance": bench.distance,
@@ -106,19 +119,17 @@ def run_all(jobs: list[Job], bench: Bench, out: Path, show: Show) -> None:
     for done, (job, numbers) in enumerate(mine):
         path = kept_at(out, job, numbers)
         if not path.is_file():
-            show(job, numbers.start, done, len(mine), 0)
+            standing = Standing(job, numbers.start, done, len(mine))
+            show(standing)
             if prepared is None or prepared.job != job:
                 prepared = Prepared(job, bench)
-            progress = partial(_shown, show, job, numbers.start, done, len(mine))
-            prepared.run(numbers, progress).save(path)
+            prepared.run(numbers, partial(_show_step, show, standing)).save(path)
     if world > 1:
         _gather(out, mine)
 
 
-def _shown(
-    show: Show, job: Job, first: int, done: int, chunks: int, step: int, active: int
-) -> None:
-    show(job, first, done, chunks, step)
+def _show_step(show: Show, standing: Standing, step: int, active: int) -> None:
+    show(replace(standing, step=step))
 
 
 def shared_out(todo: list[tuple[Job, range]], processes: int) -> list[list[tuple[Job, range]]]:
@@ -192,8 +203,8 @@ def over_scenes(runs: dict[Job, Runs]) -> dict[Group, Runs]:
 
 
 def paired(row: dict[str, Any], runs: dict[Job, Runs]) -> dict[str, list[int]]:
-    """By the name of each other method that ran from the same starts: how many came home by this
-    method alone, and by that alone.
+    """By the name of each other method that ran from the same starts: how many runs converged with
+    this method alone, and with the other alone.
     """
     found: dict[str, list[int]] = {}
     methods = {job.method: None for job in runs if job.method != row["method"]}  # in their order
@@ -204,8 +215,8 @@ def paired(row: dict[str, Any], runs: dict[Job, Runs]) -> dict[str, list[int]]:
             its = runs.get(replace(job, method=method))
             if its is not None:
                 counts = found.setdefault(method, [0, 0])
-                counts[0] += int((mine.home & ~its.home).sum())
-                counts[1] += int((~mine.home & its.home).sum())
+                counts[0] += int((mine.converged & ~its.converged).sum())
+                counts[1] += int((~mine.converged & its.converged).sum())
     return found
 
 

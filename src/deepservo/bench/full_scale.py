@@ -16,49 +16,59 @@ from deepservo.bench.bench import Show, collect, open_together, run_all
 from deepservo.bench.runs import Bench, Job, jobs, on_this_machine
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
-from deepservo.errors import InputError
+from deepservo.errors import InputError, unknown
 from deepservo.evaluation import metrics
-from deepservo.images.camera_file import CalibratedCamera
 from deepservo.models.any_scene_model import UnseenModel
 from deepservo.models.scene_model import Model, read_model
 from deepservo.scene import planar
+from deepservo.scene.build import Setup
 from deepservo.system import distributed
 from deepservo.system.files import replacing
 from deepservo.training.learn import Options, learn
-from deepservo.training.learn import recipe as recipe_of
 from deepservo.training.learn_any_scene import KINDS, learn_unseen
 from deepservo.training.plan import Training, halving
+from deepservo.training.presets import preset_of
 from deepservo.training.progress import Progress, partial_of
 from deepservo.training.recipes import EXPERIMENTS
 from deepservo.training.recipes.experiment import TWO_CORES, Experiment
 from deepservo.training.tasks import pair as data_pair
 
 DISTANCE = 0.6  # of the reference pose [m]
-GLANCE_STEPS, GLANCE_RUNS, GLANCE_MAX_STEPS = (
-    20,
-    2,
-    20,
-)  # of training; of a row, the least there are; pictures a run may take
+QUICK_TRAINING_STEPS, QUICK_MAX_STEPS = 20, 20  # of a quick plan: of training, of each run
+LEAST_RUNS = 2  # of a row
+TIMED_STEPS = 2  # of training, that tell how long all of it would take
 WARM, WATCHED = 5, 20  # first steps, which also warm caches up; and those whose rendering is timed
 MODEL, TRAINING, BENCH = "model.safetensors", "training.json", "bench"  # in a recipe's folder
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: an experiment whole, a part of it, or a glance (small networks, few
-    steps, few runs).
+    """How much of an experiment is repeated: all, a part, or a quick run of small networks with few
+    steps and few runs.
     """
 
     name: str
     steps: int
-    glance: bool
+    quick: bool
     seed: int
 
     @classmethod
-    def of(cls, name: str, steps: int | None, glance: bool, seed: int) -> "Plan":
-        """`steps` of the training, all of them when None."""
+    def of(cls, name: str | None, steps: int | None, quick: bool, seed: int) -> "Plan":
+        """A plan with so many steps of training, all of them when None.
+
+        Raises InputError where there is no recipe of that name, or `steps` is less than 1.
+        """
+        if name is None:
+            raise InputError(
+                f"give the recipe's name: {', '.join(EXPERIMENTS)}; or --missing for those without "
+                "a result"
+            )
+        if name not in EXPERIMENTS:
+            raise unknown("recipe", name, EXPERIMENTS)
+        if steps is not None and steps < 1:
+            raise InputError(f"--steps {steps}: give at least 1")
         return cls(
-            name, steps or (GLANCE_STEPS if glance else EXPERIMENTS[name].steps), glance, seed
+            name, steps or (QUICK_TRAINING_STEPS if quick else EXPERIMENTS[name].steps), quick, seed
         )
 
     @property
@@ -69,7 +79,7 @@ class Plan:
     @property
     def full(self) -> bool:
         """Whether nothing is left out."""
-        return not self.glance and self.steps >= self.experiment.steps
+        return not self.quick and self.steps >= self.experiment.steps
 
     @property
     def runs(self) -> dict[str, int]:
@@ -78,14 +88,14 @@ class Plan:
         """
         share = min(1.0, self.steps / self.experiment.steps)
         return {
-            name: GLANCE_RUNS if self.glance else max(GLANCE_RUNS, round(share * n))
+            name: LEAST_RUNS if self.quick else max(LEAST_RUNS, round(share * n))
             for name, n in self.experiment.sets.items()
         }
 
     @property
     def preset(self) -> str:
         """Whose networks."""
-        return "cpu" if self.glance else "paper"
+        return "cpu" if self.quick else "paper"
 
 
 @dataclass
@@ -191,26 +201,23 @@ def train(
             show(progress)
 
         with watch.watching():
-            return learned(plan, path, training.halved, bool(training.resume), watched)
+            return learned(plan, path, training, watched)
 
-    model = halving(attempt, path, Training(resume=begun), say)
-    model = replace(
-        model, training=distributed.decided(lambda: model.training)
-    )  # each has timed itself
+    training = Training(steps=plan.steps, seed=plan.seed, resume=begun)
+    model = halving(attempt, path, training, say)
+    # Each process has timed itself: all take the first one's record.
+    model = replace(model, training=distributed.decided(lambda: model.training))
     if distributed.first():
+        text = json.dumps(facts_of(model.training, watch), indent=1, allow_nan=False)
         with replacing(facts) as beside:
-            beside.write_text(
-                json.dumps(told(model.training, watch), indent=1, allow_nan=False) + "\n"
-            )
+            beside.write_text(text + "\n")
     return model
 
 
 def _found(folder: Path, resume: bool) -> tuple[bool, bool]:
     """Whether the training in this folder is finished, and whether it has begun."""
-    finished, begun = (
-        (folder / MODEL).is_file() and (folder / TRAINING).is_file(),
-        partial_of(folder / MODEL).is_file(),
-    )
+    finished = (folder / MODEL).is_file() and (folder / TRAINING).is_file()
+    begun = partial_of(folder / MODEL).is_file()
     if not resume and ((folder / MODEL).exists() or begun):
         raise InputError(
             f"{folder}: holds this recipe's training already; --resume goes on with it, or give "
@@ -220,37 +227,24 @@ def _found(folder: Path, resume: bool) -> tuple[bool, bool]:
 
 
 def learned(
-    plan: Plan,
-    path: Path,
-    halved: int,
-    resume: bool,
-    show: Callable[[Progress], None],
-    steps: int | None = None,
+    plan: Plan, path: Path, training: Training, show: Callable[[Progress], None]
 ) -> Model | UnseenModel:
-    """The experiment's training, on the GPU where there is one; `steps` in place of the plan's."""
-    experiment, steps = plan.experiment, steps or plan.steps
+    """The experiment's network, trained on the GPU where there is one."""
+    experiment = plan.experiment
     if experiment.method in KINDS:
-        scale = TWO_CORES if plan.glance else experiment.scale
+        scale = TWO_CORES if plan.quick else experiment.scale
         with distributed.on_device():
-            return learn_unseen(
-                experiment.method,
-                path,
-                Training(steps=steps, seed=plan.seed, resume=resume, halved=halved),
-                scale=scale,
-                show=show,
-            )
+            return learn_unseen(experiment.method, path, training, scale=scale, show=show)
     first, *others = (scene_of(name) for name in experiment.scenes)
-    loss = experiment.loss if recipe_of(experiment.method, plan.preset).losses else None
-    options = Options(loss=loss, others=tuple(others), halved=halved)
+    setup = Setup(first, PAPER_CAMERA, DISTANCE, experiment.scenes[0])
+    options = Options(experiment.method, plan.preset, others=tuple(others))
+    if preset_of(experiment.method, plan.preset).losses:
+        options = replace(options, loss=experiment.loss)
     with distributed.on_device():
-        return learn(
-            first.texture, first, CalibratedCamera(PAPER_CAMERA), path, name=experiment.scenes[0],
-            distance=DISTANCE, method=experiment.method, preset=plan.preset, steps=steps,
-            seed=plan.seed, options=options, resume=resume, show=show,
-        )  # fmt: skip
+        return learn(setup, path, training, options=options, show=show)
 
 
-def told(training: dict[str, Any], watch: Watch) -> dict[str, Any]:
+def facts_of(training: dict[str, Any], watch: Watch) -> dict[str, Any]:
     """What a results file says of a training."""
     seconds, samples = (
         training["seconds"],
@@ -267,7 +261,7 @@ def told(training: dict[str, Any], watch: Watch) -> dict[str, Any]:
 
 
 def benchmark(plan: Plan, model: Model | UnseenModel) -> tuple[list[Job], Bench]:
-    """The rows of the experiment's sets, the first alone for a glance; and what their runs
+    """The rows of the experiment's sets, the first alone of a quick plan; and what their runs
     share.
     """
     experiment, alone = plan.experiment, isinstance(model, UnseenModel)
@@ -275,13 +269,13 @@ def benchmark(plan: Plan, model: Model | UnseenModel) -> tuple[list[Job], Bench]
     bench = Bench(
         PAPER_CAMERA, DISTANCE, {name: scene_of(name) for name in names},
         {(model.picture, model.method): model} if isinstance(model, Model) else {}, plan.seed,
-        GLANCE_MAX_STEPS if plan.glance else None,
+        QUICK_MAX_STEPS if plan.quick else None,
         pair=model if isinstance(model, UnseenModel) else None, **on_this_machine(),
     )  # fmt: skip
     whole = [
         job for name, n in plan.runs.items() for job in jobs(experiment.methods, (name,), bench, n)
     ]
-    return whole[:1] if plan.glance else whole, bench
+    return whole[:1] if plan.quick else whole, bench
 
 
 def measure(work: list[Job], bench: Bench, folder: Path, show: Show) -> list[dict[str, Any]]:
@@ -303,8 +297,20 @@ def write(plan: Plan, folder: Path, rows: list[dict[str, Any]], path: Path) -> N
 def hours(plan: Plan, show: Callable[[Progress], None]) -> float:
     """How long the training would take on this machine, by two of its steps."""
     with tempfile.TemporaryDirectory() as scratch:
-        model = learned(plan, Path(scratch) / MODEL, 0, False, show, steps=2)
-    return float(model.training["seconds"]) / 2 * plan.steps / 3600
+        training = Training(steps=TIMED_STEPS, seed=plan.seed)
+        model = learned(plan, Path(scratch) / MODEL, training, show)
+    return float(model.training["seconds"]) / TIMED_STEPS * plan.steps / 3600
+
+
+def refuse(plan: Plan, show: Callable[[Progress], None]) -> None:
+    """InputError that says how long the training would take on this processor, and what to do
+    instead.
+    """
+    raise InputError(
+        f"{plan.name}: its {plan.steps} steps would take about {duration(hours(plan, show))} here, "
+        "where there is no GPU; --quick gives a quick run, --steps N a part, and deepservo learn "
+        f"--method {plan.experiment.method} learns in minutes, with --preset cpu"
+    )
 
 
 def duration(hours: float) -> str:

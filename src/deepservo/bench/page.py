@@ -105,14 +105,14 @@ def _method(runs: Runs, edges: np.ndarray, paths: int) -> dict[str, Any]:
     steps = np.unique(np.geomspace(1, runs.path.shape[1], CURVE).round().astype(int)) - 1
     mm = 1e3 * np.linalg.norm(runs.path[..., :3], axis=-1)
     return {
-        "home": runs.home,
+        "home": runs.converged,
         "start_mm": runs.start_mm,
         "start_deg": runs.start_deg,
         "end_mm": runs.mm,
         "x": 1e3 * runs.path[:, 0, 0],
         "y": 1e3 * runs.path[:, 0, 1],
-        "by_distance": _rates(runs.start_mm, runs.home, edges),
-        "by_share": _rates(runs.share, runs.home, SHARES),
+        "by_distance": _rates(runs.start_mm, runs.converged, edges),
+        "by_share": _rates(runs.share, runs.converged, SHARES),
         "curve": {"step": steps, "median": np.median(mm[:, steps], 0)},
         "paths": [
             even(until_lost(runs.path[i, : runs.taken[i] + 1, :3], edges[-1] / 1e3), PATH_POINTS)

@@ -25,7 +25,7 @@ from deepservo.bench.scenes import scene_of
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.evaluation import metrics
-from deepservo.evaluation.conditions import Condition
+from deepservo.evaluation.conditions import Condition, Disturbance
 from deepservo.evaluation.sets import SETS, Part, overlap
 from deepservo.evaluation.worlds import SIMULATOR, check_condition, opened, period
 from deepservo.geometry import se3
@@ -36,15 +36,14 @@ from deepservo.methods.true_pose import TruePose
 from deepservo.models.any_scene_model import UnseenModel
 from deepservo.models.scene_model import Model, Unlearned
 from deepservo.scene import PlanarScene
+from deepservo.scene.build import Setup
 from deepservo.system import distributed
 from deepservo.system.files import replacing
 from deepservo.worlds.simulator import Simulator
 
 SHARING = 0.05  # of the goal's pixels: a start that sees less of it tells nothing of a method
-CHUNK, MANY = (
-    25,
-    250,
-)  # runs that go together, on a processor and on a GPU: the most that a kill can lose
+# Runs that go together, on a processor and on a GPU: the most that a kill can lose.
+CHUNK, GPU_CHUNK = 25, 250
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Bench:
     scenes: dict[str, PlanarScene]
     models: dict[tuple[str, str], Model]
     """By scene and by what they are trained as."""
-    seed: int
+    seed: int = 0
     max_steps: int | None = None
     poses: tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]] | None = None
     """Of the set `poses`: the user's own."""
@@ -72,6 +71,12 @@ class Bench:
     place on the GPU.
     """
     chunk: int = CHUNK
+
+    def with_poses(
+        self, Ts_world_cam: Float[Tensor, "n 4 4"], Ts_world_goal: Float[Tensor, "n 4 4"]
+    ) -> "Bench":
+        """The same, with the set `poses`."""
+        return replace(self, poses=(Ts_world_cam, Ts_world_goal), own_starts=False)
 
     def turn(self, scene: str) -> tuple[int, int]:
         """Which of the starts that are drawn are the scene's: the first, and how many there are
@@ -98,7 +103,7 @@ class Bench:
 def on_this_machine() -> dict[str, Any]:
     """`gpu` and `chunk` of a Bench: where there is a GPU, many runs at once take place there."""
     gpu = torch.cuda.is_available()
-    return {"gpu": gpu, "chunk": MANY if gpu else CHUNK}
+    return {"gpu": gpu, "chunk": GPU_CHUNK if gpu else CHUNK}
 
 
 @dataclass(frozen=True)
@@ -170,10 +175,8 @@ class Chunk:
     def joined(parts: list["Chunk"]) -> "Chunk":
         """Of runs that went together part by part."""
         seconds, peak_mb = sum(part.seconds for part in parts), max(part.peak_mb for part in parts)
-        runs, step_ms = (
-            Runs.joined([part.runs for part in parts]),
-            np.concatenate([part.step_ms for part in parts]),
-        )
+        runs = Runs.joined([part.runs for part in parts])
+        step_ms = np.concatenate([part.step_ms for part in parts])
         return Chunk(runs, step_ms, parts[0].facts, seconds, peak_mb)
 
     def save(self, path: Path) -> None:
@@ -204,12 +207,11 @@ class Chunk:
 
 def sharing(runs: Runs) -> dict[str, Any]:
     """How the runs ended that began where SHARING of the goal or more was in sight."""
-    home = runs.home[runs.share >= SHARING]
-    share = float(home.mean()) if len(home) else None
+    converged = runs.converged[runs.share >= SHARING]
     return {
-        "n": len(home),
-        "converged": share,
-        "converged_ci": metrics.wilson(int(home.sum()), len(home)),
+        "n": len(converged),
+        "converged": float(converged.mean()) if len(converged) else None,
+        "converged_ci": metrics.wilson(int(converged.sum()), len(converged)),
     }
 
 
@@ -217,10 +219,8 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
     """The job's row of results.json, over all its runs."""
     runs, facts = Runs.joined([chunk.runs for chunk in chunks]), chunks[0].facts
     model = bench.models.get((job.scene, trained_as(job.method) or ""))
-    seconds, ms = (
-        sum(chunk.seconds for chunk in chunks),
-        np.concatenate([chunk.step_ms for chunk in chunks]),
-    )
+    seconds = sum(chunk.seconds for chunk in chunks)
+    ms = np.concatenate([chunk.step_ms for chunk in chunks])
     return {
         "method": job.method,
         "set": job.set,
@@ -296,16 +296,11 @@ class Prepared:
             every * job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera
         )
         self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts[self.drawn]) for Ts in poses)
-        self.camera, self.scene = (
-            self.condition.camera(bench.camera),
-            self.condition.scene(known.scene),
-        )
+        self.camera = self.condition.camera(bench.camera)
+        self.scene = self.condition.scene(known.scene)
         base = trained_as(job.method) or job.method
-        able = (
-            base in WHOLE_PICTURE
-            and "+" not in job.method
-            and self.condition == Condition(goal=self.condition.goal)
-        )
+        plain_view = self.condition == Condition(goal=self.condition.goal)
+        able = base in WHOLE_PICTURE and "+" not in job.method and plain_view
         self.on_device = distributed.on_device if bench.gpu and able else nullcontext
         with self.on_device():
             if self.on_device is not nullcontext:
@@ -322,18 +317,12 @@ class Prepared:
         which a warning tells.
         """
         while True:
+            parts = [numbers[k : k + self.most] for k in range(0, len(numbers), self.most)]
             try:
-                return Chunk.joined(
-                    [
-                        self._run(numbers[k : k + self.most], progress)
-                        for k in range(0, len(numbers), self.most)
-                    ]
-                )
+                return Chunk.joined([self._run(part, progress) for part in parts])
             except torch.cuda.OutOfMemoryError:
-                most, self.most = (
-                    min(self.most, len(numbers)),
-                    (min(self.most, len(numbers)) + 1) // 2,
-                )
+                most = min(self.most, len(numbers))
+                self.most = (most + 1) // 2
                 if most == 1:
                     raise InputError(
                         f"{self.job.method}: the GPU's memory does not hold one run; use a larger "
@@ -347,24 +336,22 @@ class Prepared:
     def _run(self, numbers: range, progress: Callable[[int, int], None] | None) -> Chunk:
         metrics.reset_peak()
         begin = time.perf_counter()
-        runs, controller, seed = torch.tensor(numbers), self.controller, self.bench.seed
-        Ts_cam, Ts_goal, drawn = self.Ts_cam[runs], self.Ts_goal[runs], self.drawn[runs]
-        world, goal = opened(
-            self.bench.world, self.scene, self.camera, Ts_cam, Ts_goal, self.condition, seed, drawn
-        )
+        runs, controller = torch.tensor(numbers), self.controller
+        Ts_cam, Ts_goal = self.Ts_cam[runs], self.Ts_goal[runs]
+        setup = Setup(self.scene, self.camera, self.bench.distance, self.job.scene)
+        disturbance = Disturbance(self.condition, self.bench.seed, self.drawn[runs])
+        world, goal = opened(self.bench.world, setup, Ts_cam, Ts_goal, disturbance)
         assert goal is not None, "the goals' poses are known"
         with self.on_device():
             if self.on_device is not nullcontext:
                 there = _there(scene=self.scene, T_world_cam=Ts_cam)
-                world, goal = (
-                    Simulator(camera=self.camera, **there),
-                    goal.to(torch.get_default_device()),
-                )
+                world = Simulator(camera=self.camera, **there)
+                goal = goal.to(torch.get_default_device())
             controller.set_goal(goal)
             if isinstance(controller, TruePose):
                 controller.follow(world, Ts_goal)
             trajectory = servo(
-                world, controller, goal, self.bench.max_steps, self.dt, progress
+                world, controller, goal, self.bench.max_steps, dt=self.dt, progress=progress
             ).cpu()
         judged = metrics.judge(trajectory, Ts_goal, controller.gain)
         start = metrics.errors(Ts_cam, Ts_goal)

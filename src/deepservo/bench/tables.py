@@ -1,11 +1,14 @@
 """Results as Markdown: the rows beside the published figures, and who wins where."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepservo.bench.published import PUBLISHED
+from deepservo.errors import InputError
 from deepservo.evaluation.metrics import mcnemar
 
 Figures = Mapping[str, Any]
@@ -190,6 +193,19 @@ def markdown(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
     parts = {"Who wins where": who_wins(pooled), "Run by run": run_by_run(pooled)}
     more = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
     return f"# Results\n\n{beside_published(rows, pooled)}\n\n{note}\n\n{more}"
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a results.json; InputError where it is none."""
+    try:
+        rows = json.loads(path.read_text())["rows"]
+        if not all("converged" in row and "method" in row for row in rows):
+            raise ValueError
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a results.json") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: is no results.json of deepservo") from None
+    return list(rows)
 
 
 def compared(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[str, bool]:

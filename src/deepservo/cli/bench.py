@@ -1,97 +1,157 @@
-"""What `deepservo bench` does: parses names, runs what is missing, writes the results; and compares
-two of them.
-"""
+"""`deepservo bench`: measure methods on sets of starts, and compare two measurements."""
 
-import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from deepservo.bench.bench import open_together, run_all, write_all
-from deepservo.bench.runs import Bench, jobs, on_this_machine
-from deepservo.bench.scenes import WIDTH, scene_of
-from deepservo.bench.tables import compared
-from deepservo.camera import PAPER_CAMERA
-from deepservo.cli.console import bench_bar, check_seed, console
-from deepservo.errors import InputError, unknown
-from deepservo.evaluation.poses import read_poses
-from deepservo.evaluation.protocols import check_memory
-from deepservo.evaluation.sets import SETS
-from deepservo.evaluation.worlds import check_world
-from deepservo.images import pictures
-from deepservo.methods import check_method, plug_in, trained_as
-from deepservo.models.any_scene_model import UnseenModel
-from deepservo.models.scene_model import Model, read_model
-from deepservo.scene import PlanarScene
-from deepservo.scene.build import check_scene, texture_of
-from deepservo.system import distributed
+import tyro
 
-DISTANCE = 0.6  # of the reference pose [m]
+from deepservo.cli.options import OptionalCount, OptionalPath, OptionalText
+from deepservo.errors import InputError
+
+if TYPE_CHECKING:
+    from deepservo.bench.runs import Bench as Shared
+    from deepservo.bench.runs import Job
+
 QUICK_RUNS, QUICK_STEPS = 4, 100
+LearnedOnSmaller = "bench models that were learned for a camera of fewer pixels"
 
 
-def run_bench(
-    methods: str,
-    sets: str,
-    scenes: str | None,
-    image: Path | None,
-    models: str | None,
-    poses: Path | None,
-    n: int | None,
-    seed: int,
-    out: Path,
-    resume: bool,
-    quick: bool,
-    world: str,
-) -> None:
-    """Run what is not in `out` yet and write results.json, runs.npz, results.md and report.html."""
-    check_seed(seed)
-    check_world(world)
-    names, wanted = (
-        tuple(plug_in(name) for name in _names(methods)),
-        _names(sets) if poses is None else ("poses",),
-    )
-    for name in names:
-        check_method(name)
-    for name in wanted if poses is None else ():
-        _check_set(name)
-    if n is not None and n < 1:
-        raise InputError(f"--n {n}: give at least 1 run")
-    bench = replace(_bench(names, scenes, image, models, poses, seed, quick), world=world)
-    if n is not None and bench.poses is not None and n > len(bench.poses[0]):
-        raise InputError(
-            f"--n {n}: {poses} holds {len(bench.poses[0])} poses; give no more than those"
-        )
-    work = jobs(names, wanted, bench, n or (QUICK_RUNS if quick else None))
-    if not work:
-        raise InputError(
-            f"{', '.join(names)}: the models given were not trained on the pictures of "
-            f"{', '.join(wanted)}; train some on those"
-        )
-    for name in names:
-        check_memory(
-            min(bench.chunk, max(job.n for job in work)),
-            bench.camera,
-            name,
-            "bench models that were learned for a camera of fewer pixels",
-        )
-    open_together(out, bench, resume)
-    distributed.share_threads()
-    with bench_bar(len(work)) as show:
-        run_all(work, bench, out, show)
-    if distributed.first():
-        with console.status("drawing the report"):
-            write_all(work, bench, out)
-        console.print((out / "results.md").read_text())
-        console.print(f"{out / 'report.html'}: open it in a browser")
-    distributed.release()
+@dataclass(frozen=True)
+class Bench:
+    """Measure methods on the published sets and on harder ones, beside the published figures."""
 
+    methods: str = "dvs,dct,pca,orb,sift,sift+dvs"
+    """Names, comma between: see deepservo list. dct-20 is dct with 20 coefficients, mine.py:Mine
+    the class Mine in your file."""
+    sets: str = "lookat,screw,lookat-rz"
+    """Names, comma between: see deepservo list."""
+    scenes: OptionalText = None
+    """Pictures by name, comma between (see deepservo list); the five bundled ones when neither
+    this, --image nor --models is given."""
+    image: OptionalPath = None
+    """A picture of your own, 0.8 m wide, as the scene; or a folder of them, each with starts of its
+    own."""
+    models: OptionalText = None
+    """Model files, comma between, whose scenes are run: for the methods that are trained. One of
+    cnn-pair serves any scene."""
+    poses: OptionalPath = None
+    """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres: your own set."""
+    n: Annotated[OptionalCount, tyro.conf.arg(aliases=["--runs"])] = None
+    """Runs of each part of a set on each scene; as many as were published when not given. torchrun
+    takes --n for itself: --runs there."""
+    seed: int = 0
+    """Of the starts and of what changes the pictures."""
+    out: Path = Path("bench")
+    """Folder for results.json, runs.npz, results.md, report.html, and the runs that are done."""
+    resume: bool = False
+    """Go on in a folder that the same settings made; methods and sets may be added."""
+    quick: bool = False
+    """A quick run of everything: four runs of at most 100 steps on one scene."""
+    world: str = "simulator"
+    """simulator, gantry or gantry-lights: see servo."""
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        tyro.conf.arg(metavar="BEFORE AFTER", help_behavior_hint=""),
+    ] = None
+    """Two results.json, before and after: say what moved; exit code 1 where a share fell beyond its
+    interval."""
 
-def run_compare(before: Path, after: Path) -> int:
-    """Print what moved; 1 where a share home fell beyond its interval, else 0."""
-    table, worse = compared(_rows(before), _rows(after))
-    console.print(table)
-    return int(worse)
+    def run(self) -> int:
+        """Run what is not in the folder yet, and write results.json, runs.npz, results.md and
+        report.html; or compare. The exit code.
+        """
+        from deepservo.bench import bench as runner
+        from deepservo.bench.tables import compared, read_rows
+        from deepservo.cli.console import bench_bar, console
+        from deepservo.system import distributed
+
+        if self.compare:
+            table, fell = compared(*(read_rows(path) for path in self.compare))
+            console.print(table)
+            return int(fell)
+        shared, work = self._planned()
+        runner.open_together(self.out, shared, self.resume)
+        distributed.share_threads()
+        with bench_bar(len(work)) as show:
+            runner.run_all(work, shared, self.out, show)
+        if distributed.first():
+            with console.status("drawing the report"):
+                runner.write_all(work, shared, self.out)
+            console.print((self.out / "results.md").read_text())
+            console.print(f"{self.out / 'report.html'}: open it in a browser")
+        distributed.release()
+        return 0
+
+    def _planned(self) -> "tuple[Shared, list[Job]]":
+        """What all runs share, and the rows to run; InputError where options do not go together."""
+        from deepservo.bench.runs import jobs
+        from deepservo.cli.console import check_seed
+        from deepservo.evaluation.sets import check_set
+        from deepservo.evaluation.starts import check_memory
+        from deepservo.evaluation.worlds import check_world
+        from deepservo.methods import check_method, plug_in
+
+        check_seed(self.seed)
+        check_world(self.world)
+        methods = tuple(plug_in(name) for name in _names(self.methods))
+        sets = ("poses",) if self.poses else _names(self.sets)
+        for name in methods:
+            check_method(name)
+        for name in () if self.poses else sets:
+            check_set(name)
+        if self.n is not None and self.n < 1:
+            raise InputError(f"--n {self.n}: give at least 1 run")
+        shared = self._shared(methods)
+        if self.n is not None and shared.poses is not None and self.n > len(shared.poses[0]):
+            raise InputError(
+                f"--n {self.n}: {self.poses} holds {len(shared.poses[0])} poses; give no more than "
+                "those"
+            )
+        work = jobs(methods, sets, shared, self.n or (QUICK_RUNS if self.quick else None))
+        if not work:
+            raise InputError(
+                f"{', '.join(methods)}: the models given were not trained on the pictures of "
+                f"{', '.join(sets)}; train some on those"
+            )
+        together = min(shared.chunk, max(job.n for job in work))
+        for name in methods:
+            check_memory(together, shared.camera, name, LearnedOnSmaller)
+        return shared, work
+
+    def _shared(self, methods: tuple[str, ...]) -> "Shared":
+        """Scenes, camera, models and settings, which all runs share."""
+        from deepservo.bench import inputs
+        from deepservo.images.pictures import BUNDLED
+        from deepservo.methods import trained_as
+
+        of_scenes, of_any_scene = inputs.read_models(_names(self.models) if self.models else ())
+        naming = {
+            "--scenes": self.scenes,
+            "--image": self.image,
+            "--models": of_scenes or None,
+        }
+        given = [option for option, value in naming.items() if value is not None]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} both name scenes; give one of them")
+        untrained = [name for name in methods if trained_as(name)]
+        if untrained and not of_scenes:
+            raise InputError(
+                f"{untrained[0]}: is trained for a scene; give the models that deepservo learn "
+                "wrote with --models"
+            )
+        if of_scenes:
+            shared = inputs.of_models(of_scenes, methods)
+        elif self.image is not None:
+            shared = inputs.of_pictures(self.image)
+        else:
+            shared = inputs.of_names(_names(self.scenes) if self.scenes else BUNDLED)
+        if self.quick:
+            first = dict(list(shared.scenes.items())[:1])
+            shared = replace(shared, scenes=first, max_steps=QUICK_STEPS)
+        if self.poses is not None:
+            shared = inputs.with_poses(shared, self.poses)
+        return replace(shared, seed=self.seed, world=self.world, pair=of_any_scene)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -102,109 +162,3 @@ def _names(text: str) -> tuple[str, ...]:
             "an empty list of names; put commas between them, as in --methods dvs,sift"
         )
     return names
-
-
-def _check_set(name: str) -> None:
-    if name == "poses":
-        raise InputError("the set 'poses' is your own; give its file with --poses")
-    if name not in SETS:
-        raise unknown("set", name, SETS)
-
-
-def _bench(
-    methods: tuple[str, ...],
-    scenes: str | None,
-    image: Path | None,
-    models: str | None,
-    poses: Path | None,
-    seed: int,
-    quick: bool,
-) -> Bench:
-    """What all rows share; InputError where the options do not go together."""
-    loaded = [read_model(name) for name in _names(models)] if models is not None else []
-    of_scenes, pairs = (
-        [m for m in loaded if isinstance(m, Model)],
-        [m for m in loaded if isinstance(m, UnseenModel)],
-    )
-    if len(pairs) > 1:
-        raise InputError("--models: two were trained for any scene; run them one by one")
-    given = [
-        name
-        for name, value in (
-            ("--scenes", scenes),
-            ("--image", image),
-            ("--models", of_scenes or None),
-        )
-        if value is not None
-    ]
-    if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} both name scenes; give one of them")
-    untrained = [name for name in methods if trained_as(name)]
-    if untrained and not of_scenes:
-        raise InputError(
-            f"{untrained[0]}: is trained for a scene; give the models that deepservo learn wrote "
-            "with --models"
-        )
-    camera, distance, learned, found = (
-        PAPER_CAMERA,
-        DISTANCE,
-        dict[tuple[str, str], Model](),
-        dict[str, PlanarScene](),
-    )
-    if of_scenes:
-        learned = {(model.picture, model.method): model for model in of_scenes}
-        first = next(iter(learned.values()))
-        lacking = [
-            name
-            for name in untrained
-            if not any(trained_as(name) == method for _, method in learned)
-        ]
-        if lacking:
-            raise InputError(
-                f"{lacking[0]}: none of --models was made with deepservo learn --method "
-                f"{trained_as(lacking[0])}; give one"
-            )
-        camera, distance = first.camera, first.distance
-        odd = [
-            name
-            for (name, _), model in learned.items()
-            if (model.camera, model.distance) != (camera, distance)
-        ]
-        if odd:
-            raise InputError(
-                f"--models: {odd[0]} was learned for another camera or distance than "
-                f"{first.picture}; run them one by one"
-            )
-        found = {name: model.scene for (name, _), model in learned.items()}
-    elif image is not None:
-        for file in pictures.files_in(image) if image.is_dir() else [image]:
-            found[file.name] = PlanarScene(texture_of(pictures.read_picture(file)), WIDTH)
-            check_scene(found[file.name], camera, distance, str(file))
-    else:
-        found = {name: scene_of(name) for name in (_names(scenes) if scenes else pictures.BUNDLED)}
-    if quick:
-        found = dict(list(found.items())[:1])
-    own = None
-    if poses is not None:
-        Ts_cam, Ts_goal = read_poses(poses, distance)
-        if Ts_goal is None:
-            raise InputError(f"{poses}: holds no T_world_goal; add it, (N, 4, 4) or one for all")
-        own = (Ts_cam, Ts_goal)
-    return Bench(
-        camera, distance, found, learned, seed, QUICK_STEPS if quick else None, own,
-        pairs[0] if pairs else None,
-        own_starts=own is None and image is not None and image.is_dir(), **on_this_machine(),
-    )  # fmt: skip
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a results.json."""
-    try:
-        rows = json.loads(path.read_text())["rows"]
-        if not all("converged" in row and "method" in row for row in rows):
-            raise ValueError
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a results.json") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is no results.json of deepservo") from None
-    return list(rows)

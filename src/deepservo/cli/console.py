@@ -12,6 +12,7 @@ from rich.table import Table
 from deepservo.errors import InputError
 from deepservo.system import distributed
 
+TABLE_COLUMNS = 120  # of a table in what is no terminal
 LOG_S = 20.0  # seconds between two lines of progress where no bar can be drawn
 
 
@@ -25,9 +26,8 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-console = _Console(
-    markup=False, emoji=False, highlight=False, soft_wrap=True
-)  # file names are shown as they are
+# Without markup: file names are shown as they are.
+console = _Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def check_seed(seed: int) -> None:
@@ -37,41 +37,36 @@ def check_seed(seed: int) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """The figures a person looks at first."""
+    """The figures that a reader looks for first, a line for each row of results.json."""
     shown = Table(title=None)
-    for column in (
-        "method",
-        "set",
-        "scene",
-        "runs",
-        "home",
-        "end mm",
-        "end deg",
-        "length",
-        "steps",
-        "ms/step",
-    ):
-        shown.add_column(
-            column, justify="left" if column in ("method", "set", "scene") else "right"
-        )
+    for column in NAMES:
+        shown.add_column(column)
+    for column in ("runs", "converged", *FIGURES):
+        shown.add_column(column, justify="right")
     for row in rows:
-        known = row["converged"] is not None
-        home = f"{100 * row['converged']:.1f} %" if known else "unknown"
-        shown.add_row(
-            row["method"],
-            row["set"],
-            row["scene"],
-            str(row["n"]),
-            home,
-            *(_figure(row[k], form) for k, form in FIGURES),
-        )
+        share = row["converged"]
+        converged = "unknown" if share is None else f"{100 * share:.1f} %"
+        figures = (_figure(row[key], form) for key, form in FIGURES.values())
+        shown.add_row(*(row[name] for name in NAMES), str(row["n"]), converged, *figures)
     return shown
 
 
-FIGURES = (
-    ("end_mm_median", ".4f"), ("end_deg_median", ".5f"), ("length_ratio", ".2f"),
-    ("steps_median", ".0f"), ("ms_per_step_p50", ".0f"),
-)  # fmt: skip
+def print_lines(*lines: Table | str) -> None:
+    """Print them; a table keeps its columns where the output is no terminal."""
+    wide = console if console.is_terminal else Console(width=TABLE_COLUMNS, markup=False)
+    for line in lines:
+        (wide if isinstance(line, Table) else console).print(line)
+
+
+NAMES = ("method", "set", "scene")
+FIGURES = {
+    "end mm": ("end_mm_median", ".4f"),
+    "end deg": ("end_deg_median", ".5f"),
+    "length": ("length_ratio", ".2f"),
+    "steps": ("steps_median", ".0f"),
+    "ms/step": ("ms_per_step_p50", ".0f"),
+}
+"""Columns of the table, with the key in the row and how it is written."""
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -135,17 +130,14 @@ def servo_bar(what: str, max_steps: int) -> Iterator[Any]:
 
 @contextmanager
 def bench_bar(rows: int) -> Iterator[Any]:
-    """A bar for a benchmark: call it with the job, its runs done, the chunks done and all chunks,
-    and the step.
-    """
+    """A bar for a benchmark: call it with each `bench.Standing`."""
     with _bar(f"{rows} rows", None, "") as bar:
 
-        def show(job: Any, runs: int, done: int, chunks: int, step: int) -> None:
+        def show(at: Any) -> None:
+            job = at.job
             where = ", ".join(word for word in (job.method, job.set, job.part, job.scene) if word)
-            bar(
-                done,
-                chunks,
-                f"{where}: run {runs} of {job.n}, step {step}; {done} of {chunks} chunks done",
-            )
+            runs = f"run {at.runs} of {job.n}, step {at.step}"
+            note = f"{where}: {runs}; {at.done} of {at.chunks} chunks done"
+            bar(at.done, at.chunks, note)
 
         yield show

@@ -1,38 +1,51 @@
-"""What `deepservo demo` does."""
+"""`deepservo demo`: learn a scene from one picture, and servo to it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from deepservo.camera import PAPER_CAMERA
-from deepservo.cli.console import check_seed, training_bar
-from deepservo.cli.servo import OURS, servo_scene
-from deepservo.evaluation.protocols import sampled
-from deepservo.images import pictures
-from deepservo.images.camera_file import CalibratedCamera
-from deepservo.scene.build import make_scene
-from deepservo.system.files import check_folder
-from deepservo.training.learn import learn
+from deepservo.cli.options import OptionalPath
 
 
-def run_demo(out: Path, image: Path | None, minutes: float, starts: int, seed: int) -> None:
-    """Learn a scene from one picture, bring cameras home to it, and show it all."""
-    check_folder(out, OURS)
-    check_seed(seed)
-    camera = CalibratedCamera(PAPER_CAMERA)
-    name = image.stem if image else "coffee"
-    picture = pictures.read_picture(image) if image else pictures.bundled(name)
-    scene = make_scene(picture, camera, name)
-    run = sampled("lookat-rz", starts, seed, scene, camera.camera, distance=0.6)
-    path = out / "model.safetensors"
-    with training_bar(f"learning {name}") as show:
-        model = learn(
-            picture,
-            scene,
-            camera,
-            path,
-            name=name,
-            minutes=minutes,
-            seed=seed,
-            resume=None,
-            show=show,
-        )
-    servo_scene(model, "cnn+dvs", scene, name, run, out)
+@dataclass(frozen=True)
+class Demo:
+    """Learn a scene from one picture, and bring simulated cameras home to it."""
+
+    out: Path = Path("demo")
+    """Folder for model.safetensors, results.json and report.html."""
+    image: OptionalPath = None
+    """A picture of your own instead of the bundled one."""
+    minutes: float = 4.5
+    """Training time on this machine."""
+    starts: int = 100
+    """How many simulated cameras."""
+    seed: int = 0
+    """Of the training and of the starts."""
+
+    def run(self) -> None:
+        """Train, servo, and show both on one page."""
+        from deepservo.camera import PAPER_CAMERA
+        from deepservo.cli.console import check_seed, training_bar
+        from deepservo.cli.servo import OUTPUTS, carry_out
+        from deepservo.evaluation.starts import sampled
+        from deepservo.evaluation.trial import Trial
+        from deepservo.images import pictures
+        from deepservo.images.camera_file import CalibratedCamera
+        from deepservo.methods import build
+        from deepservo.scene.build import Setup, make_scene
+        from deepservo.system.files import check_folder
+        from deepservo.training.learn import learn
+        from deepservo.training.plan import Training
+
+        check_folder(self.out, OUTPUTS)
+        check_seed(self.seed)
+        name = self.image.stem if self.image else "coffee"
+        picture = pictures.read_picture(self.image) if self.image else pictures.bundled(name)
+        scene = make_scene(picture, CalibratedCamera(PAPER_CAMERA), name)
+        setup = Setup(scene, PAPER_CAMERA, 0.6, name)
+        starts = sampled("lookat-rz", self.starts, self.seed, setup)
+        training = Training(self.minutes, seed=self.seed, resume=None)
+        with training_bar(f"learning {name}") as show:
+            model = learn(setup, self.out / "model.safetensors", training, show=show)
+        method = f"{model.method}+dvs"
+        controller = build(method, model.camera, model.distance, model)
+        carry_out(controller, Trial(method, setup, starts), self.out, model.training)

@@ -1,51 +1,66 @@
-"""What a model file holds: what `deepservo info` does."""
+"""`deepservo info`: what a model file holds."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deepservo.cli.console import console
-from deepservo.models.any_scene_model import UnseenModel
-from deepservo.models.scene_model import Model, read_model
+import tyro
+
+if TYPE_CHECKING:
+    from deepservo.models.any_scene_model import UnseenModel
+    from deepservo.models.scene_model import Model
 
 
-def run_info(model_file: Path) -> None:
-    """What a model is, how it was made, on which camera."""
-    model = read_model(model_file)
-    if isinstance(model, UnseenModel):
-        console.print(
-            f"{model_file}: {model.method}, a network of {model.training['parameters']:,} "
-            f"parameters for any scene\n{_made(model)}"
-        )
-        return
-    camera = model.camera
-    h, w = model.scene.texture.shape[1:]
+@dataclass(frozen=True)
+class Info:
+    """Say what a model is, how it was made, on which camera."""
+
+    model: tyro.conf.Positional[Path]
+    """A model file."""
+
+    def run(self) -> None:
+        """Print it."""
+        from deepservo.cli.console import console
+        from deepservo.models.scene_model import Model, read_model
+
+        model = read_model(self.model)
+        about = _of_one_scene(model) if isinstance(model, Model) else _of_any_scene(model)
+        console.print(f"{self.model}: {about}\n{_made(model)}")
+
+
+def _of_any_scene(model: "UnseenModel") -> str:
+    parameters = model.training["parameters"]
+    return f"{model.method}, a network of {parameters:,} parameters for any scene"
+
+
+def _of_one_scene(model: "Model") -> str:
+    """The network, its scene and its camera."""
+    camera, scene, training = model.camera, model.scene, model.training
+    h, w = scene.texture.shape[1:]
+    scenes = "one scene"
+    if "scenes" in training:
+        scenes = f"{training['scenes']} scenes, the first of them"
     lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
-    tried = model.training.get("rehearsed")
-    rehearsed = (
-        f"rehearsed {tried['home']} of {tried['runs']} runs came home in the learned scene\n"
-        if tried
-        else ""
-    )
-    several = model.training.get("scenes")
-    scenes = f"{several} scenes, the first of them" if several else "one scene"
-    console.print(
-        f"{model_file}: {model.method}, a network of {model.training['parameters']:,} parameters "
-        f"for {scenes}\n"
-        f"scene     {model.picture}, {w} x {h} pixels on {model.scene.width:.4g} x "
-        f"{model.scene.height:.4g} m, "
-        f"reference distance {model.distance:g} m\n"
-        f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, centre "
-        f"({camera.cx:g}, {camera.cy:g}){lens}\n"
-        f"{rehearsed}{_made(model)}"
-    )
+    lines = [
+        f"{model.method}, a network of {training['parameters']:,} parameters for {scenes}",
+        f"scene     {model.picture}, {w} x {h} pixels on {scene.width:.4g} x {scene.height:.4g} m, "
+        f"reference distance {model.distance:g} m",
+        f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, "
+        f"centre ({camera.cx:g}, {camera.cy:g}){lens}",
+    ]
+    if "rehearsed" in training:
+        rehearsal = training["rehearsed"]
+        share = f"{rehearsal['home']} of {rehearsal['runs']}"
+        lines.append(f"rehearsed {share} runs converged in the learned scene")
+    return "\n".join(lines)
 
 
-def _made(model: Model | UnseenModel) -> str:
+def _made(model: "Model | UnseenModel") -> str:
     """How a model was trained, and by which version."""
     training = model.training
     loss = f"{training['loss'][-1][1]:.3g}" if training["loss"] else "unknown"
     return (
         f"training  {training['steps']} steps of {training['batch']} pictures in "
-        f"{training['seconds']:.0f} s "
-        f"on {training['threads']} threads, seed {training['seed']}, loss {loss}\nmade by   "
-        f"deepservo {model.version}"
+        f"{training['seconds']:.0f} s on {training['threads']} threads, seed {training['seed']}, "
+        f"loss {loss}\nmade by   deepservo {model.version}"
     )

@@ -1,110 +1,142 @@
-"""What `deepservo learn` does."""
+"""`deepservo learn`: train a network for one scene, or for any."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deepservo.camera import PAPER_CAMERA
-from deepservo.cli.console import check_seed, console, training_bar
-from deepservo.errors import InputError, check_misplaced
-from deepservo.images import pictures
-from deepservo.images.camera_file import CalibratedCamera, read_camera
-from deepservo.models.scene_model import Model
-from deepservo.scene.build import make_scene
-from deepservo.system import distributed
-from deepservo.training.learn import Options, learn
-from deepservo.training.learn_any_scene import KINDS, learn_unseen
-from deepservo.training.plan import Training, halving
+from deepservo.cli.options import (
+    FirstPath,
+    OptionalCount,
+    OptionalNumber,
+    OptionalPath,
+    OptionalText,
+)
+
+if TYPE_CHECKING:
+    from deepservo.models.any_scene_model import UnseenModel
+    from deepservo.models.scene_model import Model
 
 
-def run_learn(
-    image: Path | None,
-    out: Path,
-    width: float | None,
-    view: bool,
-    distance: float,
-    camera_file: Path | None,
-    method: str,
-    preset: str,
-    minutes: float | None,
-    steps: int | None,
-    backbone: str | None,
-    weights: Path | None,
-    colour: bool,
-    loss: str | None,
-    seed: int,
-    resume: bool,
-) -> None:
-    """Learn a scene from a picture file, or several from those of a folder."""
-    check_seed(seed)
-    if method in KINDS:
-        given = {
-            "--width": width,
-            "--view": view,
-            "--camera": camera_file,
-            "--backbone": backbone,
-            "--weights": weights,
-            "--loss": loss,
-            "--colour": colour,
-        }
-        _learn_unseen(method, image, out, minutes, steps, seed, resume, given)
-        return
-    if image is None:
-        raise InputError(f"{method}: is trained for a scene; give a picture of it")
-    files = pictures.files_in(image) if image.is_dir() else [image]
-    found = [pictures.read_picture(file, colour) for file in files]
-    camera = read_camera(camera_file) if camera_file else CalibratedCamera(PAPER_CAMERA)
-    scenes = [
-        make_scene(picture, camera, str(file), width, view, distance)
-        for file, picture in zip(files, found, strict=True)
-    ]
-    options = Options(backbone, weights, loss, tuple(scenes[1:]))
-    distributed.share_threads()
-    with (
-        training_bar(f"learning {image.name}") as show,
-        distributed.on_device() if preset == "paper" else nullcontext(),
-    ):
+@dataclass(frozen=True, kw_only=True)
+class Learn:
+    """Learn a scene from one picture of it; or, with --method cnn-pair or keypoints, a network for
+    any scene.
+    """
 
-        def attempt(training: Training) -> Model:
-            return learn(
-                found[0], scenes[0], camera, out, name=image.name, distance=distance, method=method,
-                preset=preset, minutes=minutes, steps=steps, seed=seed,
-                options=replace(options, halved=training.halved), resume=training.resume,
-                show=show,
-            )  # fmt: skip
+    image: FirstPath = None
+    """The picture on the plane or, with --view, the camera's own picture of the scene; a folder of
+    them for the siamese methods. cnn-pair and keypoints take a folder, or make their pictures by
+    code when none is given."""
+    out: Path
+    """The model file to write, such as model.safetensors."""
+    width: OptionalNumber = None
+    """Width of the picture on the plane [m]; 0.8 when not given."""
+    view: bool = False
+    """The picture is the camera's own view of the scene, facing it at --distance."""
+    distance: float = 0.6
+    """Distance from the camera to the plane at the reference pose [m]."""
+    camera: OptionalPath = None
+    """Camera file (OpenCV or ROS YAML); the published experiments' camera when not given."""
+    method: str = "cnn"
+    """What to train: cnn, aevs, mlvs, siamese-se3, siamese-SE3, siamese-ibvs; cnn-pair or keypoints
+    for any scene."""
+    preset: str = "cpu"
+    """cpu: minutes on two cores; paper: as published, for a GPU."""
+    minutes: OptionalNumber = None
+    """Training time on this machine; with neither this nor --steps, 4.5 for cnn, 10 for mlvs, 20
+    for siamese-*; aevs: 1000 steps."""
+    steps: OptionalCount = None
+    """Training steps, exactly."""
+    backbone: OptionalText = None
+    """First part of the network, for the siamese methods and the published cnn: compact, resnet18,
+    efficientnet_b3 and so on."""
+    weights: OptionalPath = None
+    """ImageNet weights for the backbone, saved from torchvision."""
+    colour: bool = False
+    """A siamese method learns and sees colours, not grey levels."""
+    loss: OptionalText = None
+    """How a siamese method weighs its errors: four (learned weights), two, or fixed; of the
+    published aevs: frequency or pixel."""
+    seed: int = 0
+    """Of the weights and the pictures."""
+    resume: bool = False
+    """Go on from the checkpoint of a training that was stopped."""
 
-        model = halving(attempt, out, Training(resume=resume), console.print)
-    if distributed.first():
-        console.print(
-            f"{out}: learned {image.name} in {model.training['steps']} steps, "
-            f"{model.training['seconds']:.0f} s"
+    def run(self) -> None:
+        """Train, and write the model file."""
+        from deepservo.cli.console import check_seed, console
+        from deepservo.system import distributed
+        from deepservo.training.learn_any_scene import KINDS
+
+        check_seed(self.seed)
+        model = self._any_scene() if self.method in KINDS else self._one_scene()
+        if distributed.first():
+            name = f" {self.image.name}" if self.image and self.method not in KINDS else ""
+            steps, seconds = model.training["steps"], model.training["seconds"]
+            console.print(f"{self.out}: learned{name} in {steps} steps, {seconds:.0f} s")
+        distributed.release()
+
+    def _one_scene(self) -> "Model":
+        """The model of the scene in the picture, and of those in a folder's other pictures."""
+        from deepservo.camera import PAPER_CAMERA
+        from deepservo.cli.console import console, training_bar
+        from deepservo.errors import InputError
+        from deepservo.images.camera_file import CalibratedCamera, read_camera
+        from deepservo.images.pictures import files_in
+        from deepservo.scene.build import read_setup
+        from deepservo.system import distributed
+        from deepservo.training.learn import Options, learn
+        from deepservo.training.plan import Training, halving
+
+        if self.image is None:
+            raise InputError(f"{self.method}: is trained for a scene; give a picture of it")
+        lens = read_camera(self.camera) if self.camera else CalibratedCamera(PAPER_CAMERA)
+        setup, *others = (
+            read_setup(
+                file,
+                lens,
+                width=self.width,
+                view=self.view,
+                distance=self.distance,
+                colour=self.colour,
+            )
+            for file in (files_in(self.image) if self.image.is_dir() else [self.image])
         )
-    distributed.release()
+        setup = replace(setup, picture=self.image.name)
+        scenes = tuple(other.scene for other in others)
+        options = Options(self.method, self.preset, self.backbone, self.weights, self.loss, scenes)
+        training = Training(self.minutes, self.steps, self.seed, self.resume)
+        distributed.share_threads()
+        with (
+            training_bar(f"learning {self.image.name}") as show,
+            distributed.on_device() if self.preset == "paper" else nullcontext(),
+        ):
 
+            def attempt(training: Training) -> "Model":
+                return learn(setup, self.out, training, options=options, show=show)
 
-def _learn_unseen(
-    method: str,
-    folder: Path | None,
-    out: Path,
-    minutes: float | None,
-    steps: int | None,
-    seed: int,
-    resume: bool,
-    given: Mapping[str, object],
-) -> None:
-    check_misplaced(f"{method}: learns for any scene and any camera", given)
-    if folder is not None and not folder.is_dir():
-        raise InputError(
-            f"{folder}: is no folder; {method} learns from pictures made by code, or from a "
-            "folder of many"
+            return halving(attempt, self.out, training, console.print)
+
+    def _any_scene(self) -> "UnseenModel":
+        """The network for scenes that it has not seen."""
+        from deepservo.cli.console import training_bar
+        from deepservo.errors import InputError, check_misplaced
+        from deepservo.system import distributed
+        from deepservo.training.learn_any_scene import learn_unseen
+        from deepservo.training.plan import Training
+
+        given = ("width", "view", "camera", "backbone", "weights", "loss", "colour")
+        check_misplaced(
+            f"{self.method}: learns for any scene and any camera",
+            {f"--{name}": getattr(self, name) for name in given},
         )
-    distributed.share_threads()
-    with training_bar("learning what pictures have in common") as show:
-        training = Training(minutes, steps, seed, resume)
-        model = learn_unseen(method, out, training, folder=folder, show=show)
-    if distributed.first():
-        console.print(
-            f"{out}: learned in {model.training['steps']} steps, {model.training['seconds']:.0f} s"
-        )
-    distributed.release()
+        if self.image is not None and not self.image.is_dir():
+            raise InputError(
+                f"{self.image}: is no folder; {self.method} learns from pictures made by code, or "
+                "from a folder of many"
+            )
+        distributed.share_threads()
+        with training_bar("learning what pictures have in common") as show:
+            training = Training(self.minutes, self.steps, self.seed, self.resume)
+            return learn_unseen(self.method, self.out, training, folder=self.image, show=show)

@@ -1,82 +1,81 @@
-"""What `deepservo recipe` does: an experiment at full scale, or the list of those that are still to
-be run.
-"""
+"""`deepservo recipe`: a published experiment at full scale, or the list of those still to run."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from rich.table import Table
-
-from deepservo.bench import full_scale
-from deepservo.bench.full_scale import Plan
-from deepservo.cli.console import bench_bar, check_seed, console, training_bar
-from deepservo.errors import InputError, unknown
-from deepservo.system import distributed
-from deepservo.system.files import check_writable
-from deepservo.training.recipes import EXPERIMENTS
+from deepservo.cli.options import FirstName, OptionalCount
 
 
-def run_missing(results: Path) -> None:
-    """Print the recipes without a full-scale result, those of greatest value first."""
-    table = Table("recipe", "steps", "what was published")
-    for name in full_scale.missing(results):
-        table.add_row(name, str(EXPERIMENTS[name].steps), EXPERIMENTS[name].paper)
-    console.print(
-        table if table.row_count else f"{results}: every recipe has its full-scale result"
-    )
+@dataclass(frozen=True)
+class Recipe:
+    """Repeat a published experiment at full scale on a GPU: train, measure, and write its results
+    file.
+    """
 
+    name: FirstName = None
+    """Which: see --missing."""
+    steps: OptionalCount = None
+    """Training steps: a part of the recipe's, and as large a part of its runs."""
+    quick: bool = False
+    """A quick run: the small networks, twenty steps, two short runs."""
+    seed: int = 0
+    """Of the training and of the starts."""
+    resume: bool = False
+    """Go on from the checkpoint and from the runs that are kept in --out."""
+    missing: bool = False
+    """List the recipes without a full-scale result in --results, those of greatest value first."""
+    out: Path = Path("recipes")
+    """Folder for the model, its checkpoint and the runs."""
+    results: Path = Path("results/full-scale")
+    """Folder for the results files."""
 
-def run_recipe(
-    name: str | None,
-    steps: int | None,
-    glance: bool,
-    seed: int,
-    resume: bool,
-    out: Path,
-    results: Path,
-) -> None:
-    """Train, measure, and write the results file."""
-    check_seed(seed)
-    if name is None:
-        raise InputError(
-            f"give the recipe's name: {', '.join(EXPERIMENTS)}; or --missing for those without a "
-            "result"
-        )
-    if name not in EXPERIMENTS:
-        raise unknown("recipe", name, EXPERIMENTS)
-    if steps is not None and steps < 1:
-        raise InputError(f"--steps {steps}: give at least 1")
-    plan, folder, path = Plan.of(name, steps, glance, seed), out / name, results / f"{name}.json"
-    check_writable(path)
-    if not plan.full and full_scale.is_full(path):
-        raise InputError(
-            f"{path}: holds the whole experiment, and a part of it would replace it; give another "
-            "--results"
-        )
-    if plan.full and not torch.cuda.is_available():
-        _refuse(plan)
-    distributed.share_threads()
-    with training_bar(f"recipe {name}") as show:
-        model = full_scale.train(plan, folder, resume, show, console.print)
-    work, bench = full_scale.benchmark(plan, model)
-    with bench_bar(len(work)) as show_bench:
-        rows = full_scale.measure(work, bench, folder, show_bench)
-    if distributed.first():
-        full_scale.write(plan, folder, rows, path)
-        console.print(
-            f"{path}: {plan.steps} steps, {len(rows)} "
-            f"row{'s' * (len(rows) > 1)}{'' if plan.full else '; a part of the experiment'}"
-        )
-    distributed.release()
+    def run(self) -> None:
+        """Train, measure, and write the results file; or list what is missing."""
+        import torch
 
+        from deepservo.bench import full_scale
+        from deepservo.cli.console import bench_bar, check_seed, console, training_bar
+        from deepservo.errors import InputError
+        from deepservo.system import distributed
+        from deepservo.system.files import check_writable
 
-def _refuse(plan: Plan) -> None:
-    """Say how long a full-scale training would take on this processor, and what to do instead."""
-    with training_bar(f"recipe {plan.name}, timing a step") as show:
-        hours = full_scale.hours(plan, show)
-    raise InputError(
-        f"{plan.name}: its {plan.steps} steps would take about {full_scale.duration(hours)} here, "
-        "where there is no GPU; --quick gives a "
-        f"glance, --steps N a part, and deepservo learn --method {plan.experiment.method} learns "
-        "in minutes, with --preset cpu"
-    )
+        if self.missing:
+            self._print_missing()
+            return
+        check_seed(self.seed)
+        plan = full_scale.Plan.of(self.name, self.steps, self.quick, self.seed)
+        folder, path = self.out / plan.name, self.results / f"{plan.name}.json"
+        check_writable(path)
+        if not plan.full and full_scale.is_full(path):
+            raise InputError(
+                f"{path}: holds the whole experiment, and a part of it would replace it; give "
+                "another --results"
+            )
+        if plan.full and not torch.cuda.is_available():
+            with training_bar(f"recipe {plan.name}, timing a step") as show:
+                full_scale.refuse(plan, show)
+        distributed.share_threads()
+        with training_bar(f"recipe {plan.name}") as show:
+            model = full_scale.train(plan, folder, self.resume, show, console.print)
+        work, bench = full_scale.benchmark(plan, model)
+        with bench_bar(len(work)) as show_bench:
+            rows = full_scale.measure(work, bench, folder, show_bench)
+        if distributed.first():
+            full_scale.write(plan, folder, rows, path)
+            part = "" if plan.full else "; a part of the experiment"
+            count = f"{len(rows)} row{'s' * (len(rows) > 1)}"
+            console.print(f"{path}: {plan.steps} steps, {count}{part}")
+        distributed.release()
+
+    def _print_missing(self) -> None:
+        from rich.table import Table
+
+        from deepservo.bench import full_scale
+        from deepservo.cli.console import console
+        from deepservo.training.recipes import EXPERIMENTS
+
+        table = Table("recipe", "steps", "what was published")
+        for name in full_scale.missing(self.results):
+            table.add_row(name, str(EXPERIMENTS[name].steps), EXPERIMENTS[name].paper)
+        done = f"{self.results}: every recipe has its full-scale result"
+        console.print(table if table.row_count else done)

@@ -1,262 +1,230 @@
-"""What `deepservo servo` does: simulated servoing, with a model that was learned or without one."""
+"""`deepservo servo`: simulated servoing, with a learned model or without one."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from deepservo.camera import PAPER_CAMERA, Camera
-from deepservo.cli.console import check_seed, console, servo_bar, table
+from deepservo.cli.options import FirstPath, OptionalNumber, OptionalPath, OptionalText
 from deepservo.errors import InputError, check_misplaced
-from deepservo.evaluation import metrics, told
-from deepservo.evaluation.conditions import PLAIN
-from deepservo.evaluation.poses import read_poses
-from deepservo.evaluation.protocols import (
-    Starts,
-    check_memory,
-    check_starts,
-    goal_pictures,
-    measure,
-    sampled,
-)
-from deepservo.evaluation.sets import SETS
-from deepservo.evaluation.worlds import SIMULATOR, check_world, opened, period
-from deepservo.images import pictures
-from deepservo.images.camera_file import CalibratedCamera, read_camera
-from deepservo.loop import World
-from deepservo.methods import Controller, build, plug_in
-from deepservo.models.any_scene_model import UnseenModel
-from deepservo.models.scene_model import Model, Unlearned, read_model
-from deepservo.report.run_page import Report, RunSet, write_report
-from deepservo.scene import PlanarScene
-from deepservo.scene.build import check_scene, make_scene, texture_of
-from deepservo.system.files import check_folder
-from deepservo.worlds.gantry import Gantry
 
-OURS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")
-SHOWN = 3  # reasons why runs stopped, the commonest
-DISTANCE = 0.6  # [m] to the scene, where nobody says how far it is
-FOCAL = PAPER_CAMERA.fx / PAPER_CAMERA.width
-WIDE = 120  # columns of a table in what is not a terminal
+if TYPE_CHECKING:
+    from deepservo.evaluation.starts import Starts
+    from deepservo.evaluation.trial import Trial
+    from deepservo.methods import Controller
+    from deepservo.models.scene_model import Model, Unlearned
+    from deepservo.scene.build import Setup
+
+OUTPUTS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")
+REASONS_SHOWN = 3  # why runs stopped, the commonest
+DISTANCE = 0.6  # m, to the scene, where nobody says it
 FEWER = "use fewer --starts, or a camera of fewer pixels with pictures as much smaller"
-Known = Model | Unlearned
 
 
-def run_servo(
-    model_file: Path | None,
-    method: str | None,
-    image: Path | None,
-    goal: Path | None,
-    poses: Path | None,
-    set_name: str,
-    starts: int,
-    seed: int,
-    out: Path,
-    camera_file: Path | None,
-    distance: float | None,
-    width: float | None,
-    world: str,
-) -> None:
-    """Simulated servoing, with a model that was learned or without one."""
-    check_world(world)
-    model = None if model_file is None else read_model(model_file)
-    check_folder(out, OURS)
-    check_seed(seed)
-    known: Known
-    if isinstance(model, Model):
-        given = {"--camera": camera_file, "--distance": distance, "--width": width}
-        check_misplaced(f"{model_file}: was learned for its own camera, distance and width", given)
-        known, scene, scene_name, usual = model, model.scene, model.picture, f"{model.method}+dvs"
-        if image:
-            texture = texture_of(pictures.read_picture(image, len(scene.texture) == 3))
-            scene, scene_name = replace(model.scene, texture=texture), image.name
-            check_scene(scene, model.camera, model.distance, str(image))
-    else:
-        known = _unlearned(
-            image, goal, camera_file, DISTANCE if distance is None else distance, width, model
-        )
-        scene, scene_name, usual = known.scene, known.picture, "auto"
-    method = plug_in(method or usual)
-    if poses is None:
-        check_starts(starts)
-    check_memory(
-        len(read_poses(poses, known.distance)[0]) if poses else starts, known.camera, method, FEWER
-    )
-    where = _starts(known, scene, goal, poses, set_name, starts, seed)
-    servo_scene(known, method, scene, scene_name, where, out, world, goal is not None)
-
-
-def _unlearned(
-    image: Path | None,
-    goal: Path | None,
-    camera_file: Path | None,
-    distance: float,
-    width: float | None,
-    model: UnseenModel | None,
-) -> Unlearned:
-    """A scene's picture before a camera: the one in the file, or one of the goal's size and of the
-    published field of view.
+@dataclass(frozen=True)
+class Servo:
+    """Steer simulated cameras to a goal: with a learned model, or with none before the picture in
+    --image.
     """
-    if image is None:
-        raise InputError(
-            "no scene: give its picture with --image, or the file of a model that deepservo learn "
-            "made of it"
-        )
-    picture = pictures.read_picture(image)
-    if camera_file:
-        camera = read_camera(camera_file)
-    elif goal:
-        h, w = pictures.read_picture(goal).shape[1:]
-        camera = CalibratedCamera(
-            Camera(w, h, FOCAL * max(w, h), FOCAL * max(w, h), (w - 1) / 2, (h - 1) / 2)
-        )
-        console.print(
-            f"no --camera: {w} x {h} pixels as the goal, a focal length of {camera.camera.fx:.0f} "
-            "pixels and no distortion assumed"
-        )
-    else:
-        camera = CalibratedCamera(PAPER_CAMERA)
-    scene = make_scene(picture, camera, str(image), width, distance=distance)
-    return Unlearned(
-        scene,
-        camera.camera,
-        distance,
-        image.name,
-        tuple(camera.distortion),
-        model.net if model else None,
-    )
 
+    model: FirstPath = None
+    """A model file that `deepservo learn` wrote."""
+    method: OptionalText = None
+    """Any method by name (see deepservo list), or mine.py:Mine; when not given, the model's own
+    with the photometric refinement, or auto without a model."""
+    image: OptionalPath = None
+    """The picture on the plane: another than the one learned."""
+    goal: OptionalPath = None
+    """The camera's picture at the goal, instead of a rendered one; or a folder that `deepservo
+    target` wrote."""
+    mesh: OptionalPath = None
+    """With such a folder: the object, which then stands on the gantry's table, its z up."""
+    unit: OptionalText = None
+    """Of the mesh's numbers: m or mm; metres when not given."""
+    poses: OptionalPath = None
+    """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres."""
+    set: str = "lookat-rz"
+    """Published set (see deepservo list) to draw the starts from when no poses are given."""
+    starts: int = 100
+    """How many starts to draw."""
+    seed: int = 0
+    """Of the starts."""
+    out: Path = Path("out")
+    """Folder for results.json and report.html."""
+    camera: OptionalPath = None
+    """Where there is no model: the camera file (OpenCV or ROS YAML); of the goal's size and a usual
+    field of view when not given."""
+    distance: OptionalNumber = None
+    """Where there is no model: from the camera to the plane at the goal [m], known or guessed; 0.6
+    when not given."""
+    width: OptionalNumber = None
+    """Where there is no model: of the picture on the plane [m]; 0.8 when not given."""
+    world: str = "simulator"
+    """simulator: free-flying cameras; gantry: cameras on a gantry with joints in MuJoCo;
+    gantry-lights: the same under wandering lamps."""
 
-def _starts(
-    model: Known,
-    scene: PlanarScene,
-    goal: Path | None,
-    poses: Path | None,
-    set_name: str,
-    n: int,
-    seed: int,
-) -> Starts:
-    """The runs asked for: sampled or given starts; a goal that is rendered, or a picture."""
-    if poses:
-        Ts_cam, Ts_goal = read_poses(poses, model.distance)
-        name, used = poses.name, None
-        if Ts_goal is None and goal is None:
+    def run(self) -> None:
+        """Steer the cameras, write the results and their page, and print a summary."""
+        from deepservo.cli.console import check_seed
+        from deepservo.evaluation.trial import placed
+        from deepservo.evaluation.worlds import check_world
+        from deepservo.methods import build, plug_in
+        from deepservo.models.scene_model import Model
+        from deepservo.system.files import check_folder
+
+        if self.model is None and self.goal is not None and self.goal.is_dir():
+            carry_out(*self._before_object(self.goal), self.out)
+            return
+        if self.mesh is not None:
             raise InputError(
-                f"{poses}: holds no T_world_goal; add it, or give the goal's picture with --goal"
+                "--mesh: goes with the goal that deepservo target rendered of it; give that folder "
+                "with --goal"
             )
-    else:
-        drawn = sampled(set_name, n, seed, scene, model.camera, model.distance)
-        Ts_cam, Ts_goal, name, used = (
-            drawn.Ts_world_cam,
-            None if goal else drawn.Ts_world_goal,
-            set_name,
-            seed,
-        )
+        check_world(self.world)
+        known, setup = self._setup()
+        check_folder(self.out, OUTPUTS)
+        check_seed(self.seed)
+        learned = known if isinstance(known, Model) else None
+        method = plug_in(self.method or (f"{learned.method}+dvs" if learned else "auto"))
+        starts = self._starts(setup, method)
+        controller = build(method, known.camera, known.distance, known)
+        own = learned is not None and method.startswith(learned.method)
+        trial = placed(method, setup, starts, self.world)
+        carry_out(controller, trial, self.out, learned.training if own and learned else None)
+
+    def _setup(self) -> "tuple[Model | Unlearned, Setup]":
+        """What the method knows, and what is really before the camera."""
+        from deepservo.camera import PAPER_CAMERA, usual_camera
+        from deepservo.cli.console import console
+        from deepservo.images.camera_file import CalibratedCamera, read_camera
+        from deepservo.images.pictures import read_picture
+        from deepservo.models.scene_model import Model, Unlearned, read_model
+        from deepservo.scene.build import read_setup
+
+        model = None if self.model is None else read_model(self.model)
+        if isinstance(model, Model):
+            options = {"--camera": self.camera, "--distance": self.distance, "--width": self.width}
+            why = f"{self.model}: was learned for its own camera, distance and width"
+            check_misplaced(why, options)
+            return model, model.with_picture(self.image) if self.image else model
+        if self.image is None:
+            raise InputError(
+                "no scene: give its picture with --image, or the file of a model that deepservo "
+                "learn made of it"
+            )
+        lens = CalibratedCamera(PAPER_CAMERA)
+        if self.camera:
+            lens = read_camera(self.camera)
+        elif self.goal:
+            h, w = read_picture(self.goal).shape[1:]
+            lens = CalibratedCamera(usual_camera(w, h))
+            console.print(
+                f"no --camera: {w} x {h} pixels as the goal, a focal length of "
+                f"{lens.camera.fx:.0f} pixels and no distortion assumed"
+            )
+        distance = DISTANCE if self.distance is None else self.distance
+        setup = read_setup(self.image, lens, width=self.width, distance=distance)
+        return Unlearned.of(setup, model.net if model else None), setup
+
+    def _starts(self, setup: "Setup", method: str) -> "Starts":
+        """Start poses and the goal, drawn or from files; InputError where memory does not hold
+        them.
+        """
+        from deepservo.evaluation import starts
+
+        poses, goal, n = self.poses, self.goal, self.starts
+        if poses is None:
+            starts.check_starts(n)
+        else:
+            n = len(starts.read_poses(poses, setup.distance)[0])
+        starts.check_memory(n, setup.camera, method, FEWER)
+        if poses is None and goal is None:
+            return starts.sampled(self.set, n, self.seed, setup)
+        if poses is None:
+            assert goal is not None
+            return starts.sampled_before(self.set, n, self.seed, goal, setup)
         if goal is None:
-            return drawn
-    if goal is None:
-        assert Ts_goal is not None
-        return Starts(name, Ts_cam, Ts_goal, goal_pictures(scene, model.camera, Ts_goal), used)
-    picture = CalibratedCamera(model.camera, model.distortion).rectify(
-        pictures.read_picture(goal, len(scene.texture) == 3), str(goal)
-    )
-    note = (
-        ""
-        if Ts_goal is None
-        else told.beside(scene, model.camera, picture[None], Ts_goal[0], str(goal))
-    )
-    return Starts(name, Ts_cam, Ts_goal, picture[None], used, note)
+            return starts.read_starts(poses, setup)
+        return starts.read_starts_before(poses, goal, setup)
 
+    def _before_object(self, goal: Path) -> "tuple[Controller, Trial]":
+        """A goal rendered from a mesh: the object stands on the gantry's table, and the starts are
+        those of Table I of DFBVS's paper.
+        """
+        from deepservo.cli.console import check_seed
+        from deepservo.evaluation.objects import check_object_method, on_table
+        from deepservo.evaluation.starts import check_starts
+        from deepservo.evaluation.worlds import LIGHTS, SIMULATOR, check_world
+        from deepservo.methods import build
+        from deepservo.system.files import check_folder
 
-def servo_scene(
-    model: Known,
-    method: str,
-    scene: PlanarScene,
-    scene_name: str,
-    starts: Starts,
-    out: Path,
-    world: str = SIMULATOR,
-    pictured: bool = False,
-) -> None:
-    """See `servo_and_show`; where the goal is not `pictured`, it is what the world's own camera
-    sees there.
-    """
-    controller = build(method, model.camera, model.distance, model)
-    if starts.Ts_world_goal is None and method == "pbvs":
-        raise InputError(
-            "pbvs: needs the goal's true pose, which a picture does not tell; give T_world_goal "
-            "in the poses file"
+        check_misplaced(
+            f"{goal}: tells its own camera, depths and starts",
+            {
+                "--poses": self.poses,
+                "--camera": self.camera,
+                "--distance": self.distance,
+                "--width": self.width,
+            },
         )
-    stage = None
-    if world != SIMULATOR:
-        condition = SETS[starts.name][0].condition if starts.name in SETS else PLAIN
-        stage, goal = opened(
-            world,
-            scene,
-            model.camera,
-            starts.Ts_world_cam,
-            starts.Ts_world_goal,
-            condition,
-            starts.seed or 0,
-        )
-        starts = starts if pictured or goal is None else replace(starts, goal=goal)
-    training = (
-        model.training if isinstance(model, Model) and method.startswith(model.method) else None
-    )
-    servo_and_show(
-        controller, method, scene, scene_name, starts, out, stage, period(world), training
-    )
+        if self.world == SIMULATOR:
+            raise InputError(
+                f"{goal}: is a goal of an object, which stands on the gantry's table; add --world "
+                f"{' or --world '.join(LIGHTS)}"
+            )
+        check_world(self.world)
+        if self.mesh is None:
+            raise InputError(f"{goal}: is a goal of an object; give the object with --mesh")
+        method = self.method or "dfbvs+edges"
+        check_object_method(method)
+        check_folder(self.out, OUTPUTS)
+        check_seed(self.seed)
+        check_starts(self.starts)
+        table = on_table(goal, self.mesh, self.unit, self.image)
+        trial = table.trial(method, self.starts, self.seed, self.world)
+        return build(method, table.setup.camera, table.target.depth), trial
 
 
-def servo_and_show(
-    controller: Controller,
-    method: str,
-    scene: PlanarScene,
-    scene_name: str,
-    starts: Starts,
+def carry_out(
+    controller: "Controller",
+    trial: "Trial",
     out: Path,
-    stage: World | None,
-    dt: float,
     training: dict[str, Any] | None = None,
 ) -> None:
-    """Run, in the simulator or on a `stage`; measure, write and show."""
-    with servo_bar(
-        f"{method} from {len(starts.Ts_world_cam)} starts", controller.max_steps
-    ) as show:
-        trajectory, row = measure(
-            controller, method, scene, scene_name, starts, None, show, stage, dt
-        )
+    """Run the trial, write results.json and report.html to the folder `out`, and print a summary.
+
+    training: that of the model, to be shown on the page. Raises InputError where no camera moved.
+    """
+    from deepservo.cli.console import console, print_lines, servo_bar, table
+    from deepservo.evaluation import metrics, summary
+    from deepservo.evaluation.trial import measure
+    from deepservo.report.run_page import Report, RunSet, write_report
+
+    starts, max_steps = trial.starts, trial.max_steps or controller.max_steps
+    with servo_bar(f"{trial.method} from {len(starts.Ts_world_cam)} starts", max_steps) as show:
+        trajectory, row = measure(controller, trial, show)
     metrics.write_results(out / "results.json", [row])
-    home = None
-    if starts.Ts_world_goal is not None:
-        start, end = (
-            metrics.errors(trajectory.Ts_world_cam[i], starts.Ts_world_goal) for i in (0, -1)
-        )
-        home = metrics.converged(start, end)
-    there = told.at_goal(trajectory, starts.goal, home)
-    trajectory = told.as_arrived(trajectory, there)
-    runs = [
-        RunSet(
-            f"{method} · {starts.name} · {scene_name}",
-            trajectory,
-            starts.goal,
-            starts.Ts_world_goal,
-            home,
-        )
-    ]
+    converged = metrics.converged_of(trajectory, starts.Ts_world_goal)
+    arrived = summary.started_at_goal(trajectory, starts.goal, converged)
+    trajectory = summary.as_arrived(trajectory, arrived)
+    label = f"{trial.method} · {starts.name} · {trial.setup.picture}"
+    runs = RunSet(label, trajectory, starts.goal, starts.Ts_world_goal, converged)
     with console.status("drawing the report"):
-        title, camera = f"{method} on {scene_name}", controller.camera
-        look = stage.pictures_from if isinstance(stage, Gantry) else None
-        report = Report(title, [row], runs, scene, camera, training, look, starts.note)
-        write_report(out / "report.html", report)
-    if not (trajectory.v_cam.any() or there.any()):
-        raise InputError(
-            f"{method}: the camera was not moved from any start ({trajectory.reason[0]}); give a "
-            "goal that shows what the camera can see "
-            f"({out / 'report.html'} shows both)"
+        report = Report(
+            trial.title,
+            [row],
+            [runs],
+            trial.setup.scene,
+            controller.camera,
+            training,
+            trial.look,
+            starts.note,
         )
-    (console if console.is_terminal else Console(width=WIDE, markup=False)).print(table([row]))
-    for line in (*told.reasons(trajectory.reason, SHOWN), *[starts.note][: bool(starts.note)]):
-        console.print(line)
+        write_report(out / "report.html", report)
+    if not (trajectory.v_cam.any() or arrived.any()):
+        raise InputError(
+            f"{trial.method}: the camera was not moved from any start ({trajectory.reason[0]}); "
+            f"give a goal that shows what the camera can see ({out / 'report.html'} shows both)"
+        )
+    reasons = summary.commonest_reasons(trajectory.reason, REASONS_SHOWN)
+    print_lines(table([row]), *reasons, *([starts.note] if starts.note else []))
     console.print(f"{out / 'results.json'}\n{out / 'report.html'}: open it in a browser")

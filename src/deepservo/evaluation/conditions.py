@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
@@ -146,20 +146,29 @@ def changed(
     return torch.cat(done)
 
 
+@dataclass(frozen=True)
+class Disturbance:
+    """A condition, and what its random numbers depend on."""
+
+    condition: Condition
+    seed: int
+    runs: Int[Tensor, " b"]
+    """The numbers of the runs in their whole set."""
+
+
 class HardSimulator(Simulator):
-    """A simulator under a condition; `runs` (b,) are the numbers of its runs in the whole set."""
+    """A simulator whose pictures are disturbed."""
 
     def __init__(
         self,
         scene: PlanarScene,
         camera: Camera,
         T_world_cam: Float[Tensor, "b 4 4"],
-        condition: Condition,
-        seed: int,
-        runs: Tensor,
+        disturbance: Disturbance,
     ) -> None:
         super().__init__(scene, camera, T_world_cam)
-        self.condition, self.seed, self.runs, self.step = condition, seed, runs, 0
+        self.condition, self.seed = disturbance.condition, disturbance.seed
+        self.runs, self.step = disturbance.runs, 0
         self.moved: Tensor | None = None
 
     def observe(self) -> Float[Tensor, "b c h w"]:
@@ -176,11 +185,8 @@ class HardSimulator(Simulator):
             image = image / SHUTTER
         else:
             image = condition.pictures(self.scene, self.camera, self.T_world_cam)
-        image = (
-            changed(image, condition.view, self.seed, self.runs, self.step)
-            if condition.view
-            else image
-        )
+        if condition.view:
+            image = changed(image, condition.view, self.seed, self.runs, self.step)
         self.step += 1
         return image
 

@@ -1,4 +1,4 @@
-"""The published rules of a run, and one row of results.json."""
+"""The published rules that judge a run, its figures, and the file of results."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ import platform
 import resource
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from deepservo.camera import Camera
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
 from deepservo.system.files import replacing
@@ -42,6 +41,16 @@ def converged(start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Bool[
     """Errors [m], [rad] both under 10 % of the start's, or under 1 cm and 1 deg."""
     relative = (end[0] < 0.1 * start[0]) & (end[1] < 0.1 * start[1])
     return relative | ((end[0] < 0.01) & (end[1] < math.radians(1)))
+
+
+def converged_of(
+    trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"] | None
+) -> Bool[Tensor, " b"] | None:
+    """Which runs converged; None where the goals' poses are unknown."""
+    if T_world_goal is None:
+        return None
+    start, end = (errors(trajectory.Ts_world_cam[i], T_world_goal) for i in (0, -1))
+    return converged(start, end)
 
 
 def steps_to_converge(
@@ -177,7 +186,7 @@ def beside_reference(
 class Judged:
     """Runs beside their goals, one entry a run."""
 
-    home: np.ndarray
+    converged: np.ndarray
     mm: np.ndarray
     deg: np.ndarray
     settled: np.ndarray
@@ -202,7 +211,7 @@ def judge(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"], gain: fl
         Ts, T_world_goal, trajectory.steps, ape_at(gain, trajectory.dt)
     )
     return Judged(
-        home=converged(start, end).numpy(),
+        converged=converged(start, end).numpy(),
         mm=(1e3 * end[0]).numpy(),
         deg=end[1].rad2deg().numpy(),
         settled=_settled(trajectory).numpy(),
@@ -228,72 +237,30 @@ def _of(figure: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None
 
 
 POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
-    "converged": lambda runs: float(runs.home.mean()),
-    "converged_ci": lambda runs: wilson(int(runs.home.sum()), len(runs.home)),
+    "converged": lambda runs: float(runs.converged.mean()),
+    "converged_ci": lambda runs: wilson(int(runs.converged.sum()), len(runs.converged)),
     "strict": lambda runs: float(((runs.mm < 1) & (runs.deg < 0.1)).mean()),
     "settled": lambda runs: float(runs.settled.mean()),
-    "end_mm_mean": lambda runs: _of(np.mean, runs.mm[runs.home]),
-    "end_mm_std": lambda runs: _of(np.std, runs.mm[runs.home]),
-    "end_mm_median": lambda runs: _of(np.median, runs.mm[runs.home]),
-    "end_mm_ci": lambda runs: bootstrap_mean(runs.mm[runs.home]),
-    "end_deg_mean": lambda runs: _of(np.mean, runs.deg[runs.home]),
-    "end_deg_std": lambda runs: _of(np.std, runs.deg[runs.home]),
-    "end_deg_median": lambda runs: _of(np.median, runs.deg[runs.home]),
+    "end_mm_mean": lambda runs: _of(np.mean, runs.mm[runs.converged]),
+    "end_mm_std": lambda runs: _of(np.std, runs.mm[runs.converged]),
+    "end_mm_median": lambda runs: _of(np.median, runs.mm[runs.converged]),
+    "end_mm_ci": lambda runs: bootstrap_mean(runs.mm[runs.converged]),
+    "end_deg_mean": lambda runs: _of(np.mean, runs.deg[runs.converged]),
+    "end_deg_std": lambda runs: _of(np.std, runs.deg[runs.converged]),
+    "end_deg_median": lambda runs: _of(np.median, runs.deg[runs.converged]),
     "end_mm_median_all": lambda runs: float(np.median(runs.mm)),
-    "ape_cm": lambda runs: _of(np.mean, runs.ape_cm[runs.home]),
-    "ape_deg": lambda runs: _of(np.mean, runs.ape_deg[runs.home]),
+    "ape_cm": lambda runs: _of(np.mean, runs.ape_cm[runs.converged]),
+    "ape_deg": lambda runs: _of(np.mean, runs.ape_deg[runs.converged]),
     "length_ratio": lambda runs: _of(
-        np.mean, runs.length_ratio[runs.home & np.isfinite(runs.length_ratio)]
+        np.mean, runs.length_ratio[runs.converged & np.isfinite(runs.length_ratio)]
     ),
-    "steps_median": lambda runs: _of(np.median, runs.steps[runs.home]),
+    "steps_median": lambda runs: _of(np.median, runs.steps[runs.converged]),
 }
 
 
 def figures(runs: Judged | None) -> dict[str, Any]:
     """Each of POSE_FIGURES; None where no pose is known."""
     return {name: None if runs is None else figure(runs) for name, figure in POSE_FIGURES.items()}
-
-
-def row(
-    trajectory: Trajectory,
-    T_world_goal: Float[Tensor, "b 4 4"] | None,
-    camera: Camera,
-    *,
-    method: str,
-    set: str,
-    scene: str,
-    gain: float,
-    seed: int | None,
-    seconds: float,
-) -> dict[str, Any]:
-    """One row of results.json; rates are fractions, ends in mm and deg; pose figures are None when
-    no goal pose is known.
-    """
-    n = trajectory.v_cam.shape[1]
-    ms = trajectory.step_ms.numpy()
-    runs = None
-    if T_world_goal is not None and bool(torch.isfinite(trajectory.Ts_world_cam).all()):
-        runs = judge(trajectory, T_world_goal, gain)
-    last = trajectory.image_error[trajectory.steps - 1, torch.arange(n)]
-    return {
-        "method": method,
-        "set": set,
-        "scene": scene,
-        "n": n,
-        **figures(runs),
-        "ape_at": None if runs is None else ape_at(gain, trajectory.dt),
-        "time_s": seconds,
-        "ms_per_step_p50": float(np.median(ms)),
-        "ms_per_step_p99": float(np.quantile(ms, 0.99)),
-        "steps_per_s": float(trajectory.steps.sum()) / max(seconds, 1e-9),
-        "peak_mb": peak_mb(),
-        "image_error_median": float(last.median()),
-        "camera": asdict(camera),
-        "gain": gain,
-        "dt": trajectory.dt,
-        "max_steps": trajectory.max_steps,
-        "seed": seed,
-    }
 
 
 def write_results(

@@ -2,6 +2,9 @@
 off they end.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -9,15 +12,75 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.evaluation.poses import read_object_pose
+from deepservo.evaluation.starts import Starts
+from deepservo.evaluation.trial import Trial
+from deepservo.evaluation.worlds import LIGHTS, period
 from deepservo.geometry import se3
+from deepservo.images.pictures import read_picture
+from deepservo.methods import check_method, names
 from deepservo.scene import PlanarScene
-from deepservo.worlds.target import Target
+from deepservo.scene.build import Setup, texture_of
+from deepservo.worlds.gantry import Gantry, Standing
+from deepservo.worlds.meshes import read_mesh
+from deepservo.worlds.target import Target, read_target
+from deepservo.worlds.views import AXES
 
 BORDER = 5  # pixels: what is nearer to the picture's edge does not count as seen
 SEES = 0.9  # of what the goal sees of the object, a start sees as much
 POINTS = 500  # of the object, that this is counted by
 TRIES = 50  # for each start
 GREY, TABLE = 0.6, 0.5  # of the table, and of what lies on it [m across]
+
+
+@dataclass(frozen=True)
+class OnTable:
+    """An object that stands on the gantry's table, its z up, and a goal rendered of it."""
+
+    setup: Setup
+    """The table before the goal's camera, named after the mesh's file."""
+    target: Target
+    object: Standing
+    T_world_goal: Float[Tensor, "1 4 4"]
+
+    def trial(self, method: str, n: int, seed: int, world: str) -> Trial:
+        """n runs in a gantry's world, from starts as in Table I.
+
+        Raises InputError where the gantry cannot bring the camera to the goal or to a start.
+        """
+        camera = self.setup.camera
+        Ts_world_cam = self.T_world_goal @ starts_about(self.target, camera, n, seed)
+        parts, light = [self.object], LIGHTS[world]
+        gantry = Gantry(self.setup.scene, camera, Ts_world_cam, light, seed=seed, parts=parts)
+        gantry.pictures_at(self.T_world_goal)  # raises InputError where the arm cannot go
+        Ts_goal = self.T_world_goal.expand(n, 4, 4)
+        starts = Starts("objects", Ts_world_cam, Ts_goal, self.target.grey, seed)
+        return Trial(method, self.setup, starts, gantry, period(world))
+
+
+def on_table(goal: Path, mesh_file: Path, unit: str | None, picture: Path | None) -> OnTable:
+    """The object of a mesh file, and the goal in a folder that `deepservo target` wrote.
+
+    unit: of the mesh's numbers, m or mm. picture: of the table's top; grey where there is none.
+    Raises InputError for a file that cannot be used.
+    """
+    (target, camera), mesh = read_target(goal), read_mesh(mesh_file, unit)
+    T_object_goal = read_object_pose(goal / "pose.npz")
+    table = tabletop(texture_of(read_picture(picture)) if picture else None)
+    T_world_object = np.eye(4)
+    T_world_object[:3, :3], T_world_object[2, 3] = AXES, mesh.vertices[:, 2].min()
+    T_world_goal = torch.from_numpy(T_world_object @ T_object_goal)[None]
+    distance = float(np.median(target.depth[target.mask]))
+    setup = Setup(table, camera, distance, mesh_file.name)
+    return OnTable(setup, target, Standing("object", mesh, T_world_object), T_world_goal)
+
+
+def check_object_method(name: str) -> None:
+    """InputError where there is no such method, or it cannot servo to an object."""
+    check_method(name)
+    if not name.startswith("dfbvs"):
+        able = ", ".join(method for method in names() if method.startswith("dfbvs"))
+        raise InputError(f"{name}: does not servo to an object; choose one of {able}")
 
 
 def tabletop(picture: Float[Tensor, "c h w"] | None) -> PlanarScene:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.errors import InputError, unknown
 from deepservo.evaluation import conditions
 from deepservo.evaluation.conditions import PLAIN, Condition
 from deepservo.scene import sampling
@@ -102,6 +103,14 @@ def sharing(low: float, high: float) -> Draw:
         return Ts_cam, Ts_goal
 
     return draw
+
+
+def check_set(name: str) -> None:
+    """InputError, with the nearest names, where there is no set of that name."""
+    if name == "poses":
+        raise InputError("the set 'poses' is your own; give its file with --poses")
+    if name not in SETS:
+        raise unknown("set", name, SETS)
 
 
 def _published(values: tuple[float, ...]) -> Draw:

@@ -1,14 +1,12 @@
 """Where runs take place: the simulator's free-flying cameras, or gantries in MuJoCo."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
-from deepservo.evaluation.conditions import PLAIN, Condition, HardSimulator, distinct
+from deepservo.evaluation.conditions import Condition, Disturbance, HardSimulator, distinct
 from deepservo.loop import World
-from deepservo.scene import PlanarScene
+from deepservo.scene.build import Setup
 from deepservo.worlds.gantry import RATE, Gantry, Light
 
 SIMULATOR = "simulator"
@@ -29,39 +27,33 @@ def period(name: str) -> float:
 
 def opened(
     name: str,
-    scene: PlanarScene,
-    camera: Camera,
+    setup: Setup,
     Ts_world_cam: Float[Tensor, "n 4 4"],
     Ts_world_goal: Float[Tensor, "n 4 4"] | None,
-    condition: Condition = PLAIN,
-    seed: int = 0,
-    runs: Tensor | None = None,
+    disturbance: Disturbance,
 ) -> tuple[World, Float[Tensor, "g 1 h w"] | None]:
-    """The world with all cameras at their starts, and what they would see from their goals where
-    those are known.
+    """The world of that name with n cameras at their starts, and the pictures of their goals where
+    the goals' poses are known.
 
-    Raises InputError where the gantry cannot reach a start or a goal, or the condition is one that
-    only the simulator has.
+    Raises InputError where the gantry cannot reach a start or a goal, or where only the simulator
+    can make the disturbance.
     """
-    runs = torch.arange(len(Ts_world_cam)) if runs is None else runs
+    scene, camera = setup.scene, setup.camera
+    condition, seed, runs = disturbance.condition, disturbance.seed, disturbance.runs
     if name == SIMULATOR:
-        goals = (
-            None
-            if Ts_world_goal is None
-            else condition.goals(scene, camera, Ts_world_goal, seed, runs)
-        )
-        return HardSimulator(scene, camera, Ts_world_cam, condition, seed, runs), goals
+        simulator = HardSimulator(scene, camera, Ts_world_cam, disturbance)
+        if Ts_world_goal is None:
+            return simulator, None
+        return simulator, condition.goals(scene, camera, Ts_world_goal, seed, runs)
     check_condition(name, condition)
-    world = Gantry(scene, camera, Ts_world_cam, LIGHTS[name], seed=seed, runs=runs)
+    gantry = Gantry(scene, camera, Ts_world_cam, LIGHTS[name], seed=seed, runs=runs)
     if Ts_world_goal is None:
-        return world, None
-    return world, condition.as_goals(world.pictures_at(distinct(Ts_world_goal)), seed, runs)
+        return gantry, None
+    return gantry, condition.as_goals(gantry.pictures_at(distinct(Ts_world_goal)), seed, runs)
 
 
 def check_condition(name: str, condition: Condition) -> None:
-    """InputError where the world cannot make it; what is done to the goal's picture alone, any
-    can.
-    """
+    """InputError where the world cannot make it; any world can change the goal's picture alone."""
     if name != SIMULATOR and condition != Condition(goal=condition.goal):
         raise InputError(
             f"{name}: has its own light and its own camera, and cannot make this set's; choose "

@@ -1,11 +1,13 @@
-"""A learned scene: what a model file holds, and the controllers it makes."""
+"""A learned scene: what a model file holds."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
@@ -15,29 +17,36 @@ from deepservo.nets import NETS
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
 from deepservo.scene import PlanarScene
+from deepservo.scene.build import Setup
 
 TRAINED = tuple(NETS)
 
 
 @dataclass(frozen=True)
-class Model:
-    """A network, the scene and the camera it was trained for, and how.
+class Unlearned(Setup):
+    """A setup for which nothing was trained: enough for the methods that need no training there."""
 
-    distance: the scene's unit of length, from the camera to the plane at the reference pose [m].
-    distortion: of the lens whose pictures were rectified before training (OpenCV's order); pictures
-    given later are rectified alike.
-    """
+    net: PairNet | KeypointNet | None = None
+    """A network for any scene, in the place of the shipped one."""
+
+    @staticmethod
+    def of(setup: Setup, net: PairNet | KeypointNet | None = None) -> "Unlearned":
+        """The setup, with the network."""
+        return Unlearned(
+            setup.scene, setup.camera, setup.distance, setup.picture, setup.distortion, net
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Setup):
+    """A setup and the network that was trained for it, and how."""
 
     method: str
     net: Any
     """Of NETS[method]."""
-    scene: PlanarScene
-    camera: Camera
-    distance: float
-    picture: str
     training: dict[str, Any]
-    distortion: tuple[float, ...] = ()
-    version: str = field(default="")
+    version: str = ""
+    """Of deepservo, that trained it."""
 
     def config(self) -> dict[str, Any]:
         """All but the tensors, as JSON has it."""
@@ -64,34 +73,17 @@ class Model:
         checkpoint.save(path, {**tensors, "texture": self.scene.texture}, self.config())
 
 
-@dataclass(frozen=True)
-class Unlearned:
-    """A scene that nothing was trained for, and a camera: enough for the methods that need no
-    training there.
-    """
-
-    scene: PlanarScene
-    camera: Camera
-    distance: float
-    picture: str
-    distortion: tuple[float, ...] = ()
-    net: PairNet | KeypointNet | None = None
-    """In the place of the one that ships."""
-
-
 def read_model(path: str | Path) -> Model | UnseenModel:
-    """The model in a file, whichever kind it is of."""
+    """The model in a file, of one scene or of any."""
     _, config = checkpoint.load(path)
-    return (
-        load_unseen(path)
-        if config.get("method") in NETWORKS and "partial" not in config
-        else load_model(path)
-    )
+    of_any_scene = config.get("method") in NETWORKS and "partial" not in config
+    return load_unseen(path) if of_any_scene else load_model(path)
 
 
 def load_model(path: str | Path) -> Model:
-    """The model in a file that `deepservo learn` wrote; InputError when it is not whole, not ours
-    or of another version.
+    """The model in a file that `deepservo learn` wrote.
+
+    Raises InputError when the file is not whole, not a model of one scene, or of another version.
     """
     tensors, config = checkpoint.load(path)
     if config.get("method") in NETWORKS:
@@ -105,38 +97,7 @@ def load_model(path: str | Path) -> Model:
             "learn --resume"
         )
     try:
-        camera = Camera(**config["camera"])
-        scene_config, distance = config["scene"], float(config["scene"]["distance"])
-        if config["method"] not in TRAINED or not 0 < distance < math.inf:
-            raise ValueError(f"method {config['method']!r} at {distance} m")
-        distortion = tuple(float(d) for d in config["distortion"])
-        if not all(math.isfinite(d) for d in distortion):
-            raise ValueError("the lens's distortion")
-        background = float(scene_config["background"])
-        if not 0 <= background <= 1:
-            raise ValueError(f"a background of {background}")
-        training = {**config["training"]}
-        training |= {k: training[k] + 0 for k in TOLD}
-        training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
-        if "rehearsed" in training:
-            training["rehearsed"] = {
-                k: training["rehearsed"][k] + 0 for k in ("power", "home", "runs")
-            }
-        # Models of before had square texels about the origin, and say nothing of them.
-        x, y = scene_config.get("centre", (0.0, 0.0))
-        scene = PlanarScene(
-            _texture(tensors.pop("texture")),
-            float(scene_config["width"]),
-            background,
-            texel_aspect=float(scene_config.get("texel_aspect", 1.0)),
-            centre=(float(x), float(y)),
-        )
-        with torch.device("meta"):
-            net = NETS[config["method"]](config["net"])
-        if (len(scene.texture) == 3) != getattr(net, "colour", False):
-            raise ValueError(f"the learned picture, of {len(scene.texture)} channels")
-        weights = {k.removeprefix("net."): v for k, v in tensors.items()}
-        picture, version = str(config["picture"]), str(config["version"])
+        model = _described(config, _texture(tensors.pop("texture")))
     except InputError as error:
         raise InputError(
             f"{path}: its description is wrong ({error}); train the model anew"
@@ -145,26 +106,64 @@ def load_model(path: str | Path) -> Model:
         raise InputError(
             f"{path}: its description lacks or garbles {error}; train the model anew"
         ) from None
-    checkpoint.load_weights(net, weights, path)
+    weights = {k.removeprefix("net."): v for k, v in tensors.items()}
+    checkpoint.load_weights(model.net, weights, path)
+    model.net.eval()
+    return model
+
+
+def _described(config: dict[str, Any], texture: Float[Tensor, "c h w"]) -> Model:
+    """The model, its network without weights. Raises KeyError, TypeError, AttributeError,
+    ValueError or OverflowError where the description is wrong, or InputError.
+    """
+    scene_config, method = config["scene"], config["method"]
+    distance, background = float(scene_config["distance"]), float(scene_config["background"])
+    if method not in TRAINED or not 0 < distance < math.inf:
+        raise ValueError(f"method {method!r} at {distance} m")
+    distortion = tuple(float(d) for d in config["distortion"])
+    if not all(math.isfinite(d) for d in distortion):
+        raise ValueError("the lens's distortion")
+    if not 0 <= background <= 1:
+        raise ValueError(f"a background of {background}")
+    # Models of before 0.1 had square texels about the origin, and say nothing of them.
+    x, y = scene_config.get("centre", (0.0, 0.0))
+    scene = PlanarScene(
+        texture,
+        float(scene_config["width"]),
+        background,
+        texel_aspect=float(scene_config.get("texel_aspect", 1.0)),
+        centre=(float(x), float(y)),
+    )
+    with torch.device("meta"):
+        net = NETS[method](config["net"])
+    if (len(texture) == 3) != getattr(net, "colour", False):
+        raise ValueError(f"the learned picture, of {len(texture)} channels")
     return Model(
-        config["method"],
-        net.eval(),
         scene,
-        camera,
+        Camera(**config["camera"]),
         distance,
-        picture,
-        training,
+        str(config["picture"]),
         distortion,
-        version,
+        method=method,
+        net=net,
+        training=_training(config["training"]),
+        version=str(config["version"]),
     )
 
 
-def _texture(texture: torch.Tensor) -> torch.Tensor:
-    if (
-        texture.dtype != torch.float32
-        or texture.ndim != 3
-        or len(texture) not in (1, 3)
-        or not ((texture >= 0) & (texture <= 1)).all()
-    ):
+def _training(config: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded of a training; KeyError, TypeError or ValueError where it is wrong."""
+    training = {**config}
+    training |= {k: training[k] + 0 for k in TOLD}
+    training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
+    if "rehearsed" in training:
+        training["rehearsed"] = {k: training["rehearsed"][k] + 0 for k in ("power", "home", "runs")}
+    return training
+
+
+def _texture(texture: Tensor) -> Float[Tensor, "c h w"]:
+    """The picture as it is; ValueError where it is none."""
+    is_picture = texture.dtype == torch.float32 and texture.ndim == 3 and len(texture) in (1, 3)
+    if not is_picture or not ((texture >= 0) & (texture <= 1)).all():
         raise ValueError(f"the learned picture, {tuple(texture.shape)} of {texture.dtype}")
     return texture

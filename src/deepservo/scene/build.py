@@ -2,6 +2,9 @@
 them.
 """
 
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,26 +13,73 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features.unseen_pixels import continued
 from deepservo.images.camera_file import CalibratedCamera
+from deepservo.images.pictures import read_picture
 from deepservo.scene.planar import PlanarScene
 
-NEAREST, FARTHEST = 1e-4, 1e4  # metres between which a distance is one
+LEAST_DISTANCE, GREATEST_DISTANCE = 1e-4, 1e4  # m, from a camera to a plane
+WIDTH = 0.8  # m, of a picture on the plane where nobody says it
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A scene before a camera: what every command works on."""
+
+    scene: PlanarScene
+    camera: Camera
+    distance: float
+    """From the camera to the plane at the reference pose [m]: the scene's unit of length."""
+    picture: str
+    """The name of the picture on the plane."""
+    distortion: tuple[float, ...] = ()
+    """Of the lens (OpenCV's order), whose pictures are rectified to `camera`'s."""
+
+    @property
+    def lens(self) -> CalibratedCamera:
+        """The camera with its distortion."""
+        return CalibratedCamera(self.camera, self.distortion)
+
+    def with_picture(self, file: Path) -> "Setup":
+        """The picture of a file on the same plane; InputError where it is much smaller than what
+        the camera sees of the plane.
+        """
+        texture = texture_of(read_picture(file, len(self.scene.texture) == 3))
+        scene = replace(self.scene, texture=texture)
+        check_scene(scene, self.camera, self.distance, str(file))
+        return Setup(scene, self.camera, self.distance, file.name, self.distortion)
+
+
+def read_setup(
+    file: Path,
+    lens: CalibratedCamera,
+    *,
+    width: float | None = None,
+    view: bool = False,
+    distance: float = 0.6,
+    colour: bool = False,
+) -> Setup:
+    """The picture of a file before a camera, as `make_scene` makes it."""
+    picture = read_picture(file, colour)
+    scene = make_scene(picture, lens, str(file), width=width, view=view, distance=distance)
+    return Setup(scene, lens.camera, distance, file.name, tuple(lens.distortion))
 
 
 def make_scene(
     picture: Float[Tensor, "c h w"],
     camera: CalibratedCamera,
     what: str,
+    *,
     width: float | None = None,
     view: bool = False,
     distance: float = 0.6,
 ) -> PlanarScene:
-    """The picture on the plane: `width` metres wide (0.8 when not given), or, with `view`, as the
-    camera sees it at `distance`.
+    """A plane with the picture on it: `width` [m] wide (0.8 when not given), or, with `view`, as
+    the camera sees it facing it at `distance` [m].
 
-    A view's pixels are as large on the plane as the camera's focal lengths make them, and the
-    origin is where its optical axis meets the plane: rendered at the reference pose the scene gives
-    the picture back. Raises InputError when the scene is smaller than the camera's view of it, or
-    the picture does not fit the camera.
+    Of a view the texels are as large as the camera's focal lengths make them, and the origin is
+    where the optical axis meets the plane: rendered at the reference pose the scene gives the
+    picture back. `what` begins the message of an error.
+    Raises InputError when the scene is smaller than the camera's view of it, or the picture is not
+    of the camera's size.
     """
     check_distance(distance)
     if view and width is not None:
@@ -40,7 +90,7 @@ def make_scene(
     pinhole = camera.camera
     if view:
         return _view(continued(camera.rectify(picture, what)[None])[0], pinhole, distance)
-    scene = PlanarScene(texture_of(picture), 0.8 if width is None else width)
+    scene = PlanarScene(texture_of(picture), WIDTH if width is None else width)
     check_scene(scene, pinhole, distance, what)
     return scene
 
@@ -48,9 +98,8 @@ def make_scene(
 def _view(picture: Float[Tensor, "c h w"], camera: Camera, distance: float) -> PlanarScene:
     """What the camera sees of the plane, facing it at `distance` [m]."""
     texture, (h, w) = texture_of(picture), picture.shape[1:]
-    aspect = (
-        camera.fx / camera.fy * ((h * texture.shape[2]) / (w * texture.shape[1]))
-    )  # a reduced picture's texels too are hardly square
+    # Texels of a reduced picture are hardly square either.
+    aspect = camera.fx / camera.fy * ((h * texture.shape[2]) / (w * texture.shape[1]))
     x, y = ((w - 1) / 2 - camera.cx) / camera.fx, ((h - 1) / 2 - camera.cy) / camera.fy
     return PlanarScene(
         texture, distance * w / camera.fx, texel_aspect=aspect, centre=(distance * x, distance * y)
@@ -72,10 +121,10 @@ def check_scene(scene: PlanarScene, camera: Camera, distance: float, what: str) 
 
 def check_distance(distance: float) -> None:
     """InputError when `distance` is no distance from a camera to a plane."""
-    if not NEAREST <= distance <= FARTHEST:
+    if not LEAST_DISTANCE <= distance <= GREATEST_DISTANCE:
         raise InputError(
-            f"the distance must be a positive number of metres, {NEAREST:g} to {FARTHEST:g}, not "
-            f"{distance}"
+            f"the distance must be a positive number of metres, {LEAST_DISTANCE:g} to "
+            f"{GREATEST_DISTANCE:g}, not {distance}"
         )
 
 

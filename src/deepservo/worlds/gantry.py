@@ -174,7 +174,7 @@ class Gantry:
         Ts_world_cam: Float[Tensor, "b 4 4"],
         light: Light = Light(),
         sight: Sight = Sight(),
-        limits: Limits = Limits(),  # noqa: B008
+        limits: Limits = Limits(),
         seed: int = 0,
         runs: Tensor | None = None,
         parts: Sequence[Standing] = (),

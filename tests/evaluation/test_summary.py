@@ -14,7 +14,7 @@ import torch
 from closed_loop import CAMERA, NAMES
 from deepservo.camera import PAPER_CAMERA
 from deepservo.cli import main
-from deepservo.evaluation import told
+from deepservo.evaluation import summary
 from deepservo.geometry import se3
 from deepservo.images.camera_file import CalibratedCamera, write_camera
 from deepservo.images.pictures import read_picture
@@ -117,7 +117,9 @@ def test_a_start_that_shows_the_goals_picture_has_arrived(
 def test_which_runs_are_at_the_goal() -> None:
     run = runs(4, steps=12, lost=3)
     trajectory, goal = run.trajectory, run.goal
-    assert told.at_goal(trajectory, goal, torch.tensor([True, False, True, True])).tolist() == [
+    assert summary.started_at_goal(
+        trajectory, goal, torch.tensor([True, False, True, True])
+    ).tolist() == [
         True,
         False,
         True,
@@ -125,13 +127,13 @@ def test_which_runs_are_at_the_goal() -> None:
     ]
     like = replace(trajectory, image_error=trajectory.image_error.clone())
     like.image_error[0] = torch.tensor([0.0, 0.2, 0.001, 0.0])
-    assert told.at_goal(like, goal, None).tolist() == [True, False, True, False], (
+    assert summary.started_at_goal(like, goal, None).tolist() == [True, False, True, False], (
         "where no pose is known the pictures tell"
     )
-    assert not told.at_goal(like, torch.full_like(goal, 0.5), None).any(), (
+    assert not summary.started_at_goal(like, torch.full_like(goal, 0.5), None).any(), (
         "a blank goal shows nothing that could be recognised"
     )
-    arrived = told.as_arrived(
+    arrived = summary.as_arrived(
         replace(trajectory, reason=["held still for 10 s; 9 matches agree"] * 4),
         torch.tensor([True] + [False] * 3),
     )
@@ -150,11 +152,11 @@ def test_reasons_are_listed_with_their_numbers() -> None:
         "still moving after 300 steps",
         "settled; agreement 0.95, 112 matches agree",
     ]
-    assert told.reasons(why, 3) == [
+    assert summary.commonest_reasons(why, 3) == [
         "3 of 4 runs: settled; agreement 0.91 to 1.00, 9 to 112 matches agree",
         "1 of 4 runs: still moving after 300 steps",
     ]
-    assert told.reasons(["held still for 10 s"] * 2 + ["settled"], 1) == [
+    assert summary.commonest_reasons(["held still for 10 s"] * 2 + ["settled"], 1) == [
         "2 of 3 runs: held still for 10 s"
     ]
 
@@ -171,7 +173,7 @@ def test_a_goal_that_fits_its_pose_gives_no_warning(how: str, scene) -> None:
     }[how]  # fmt: skip
     if how == "covered":
         made[..., 20:70, 30:80] = 0
-    assert told.beside(scene, CAMERA, made, GOAL_POSE[0], "goal.png") == ""
+    assert summary.goal_offset(scene, CAMERA, made, GOAL_POSE[0], "goal.png") == ""
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_a_goal_that_fits_its_pose_gives_no_warning(how: str, scene) -> None:
 )
 def test_a_goal_taken_elsewhere_gives_a_warning(twist: list[float], said: str, scene) -> None:
     T = GOAL_POSE @ se3.exp(torch.tensor([twist], dtype=torch.float64))
-    words = told.beside(scene, CAMERA, scene.render(CAMERA, T), GOAL_POSE[0], "goal.png")
+    words = summary.goal_offset(scene, CAMERA, scene.render(CAMERA, T), GOAL_POSE[0], "goal.png")
     assert (
         words.startswith("goal.png was taken ")
         and said in words
@@ -193,7 +195,7 @@ def test_a_goal_taken_elsewhere_gives_a_warning(twist: list[float], said: str, s
 
 
 def test_a_goal_of_another_scene_gives_a_warning(scene, texture) -> None:
-    words = told.beside(
+    words = summary.goal_offset(
         scene, CAMERA, PlanarScene(texture(9)).render(CAMERA, GOAL_POSE), GOAL_POSE[0], "goal.png"
     )
     assert (

@@ -2,14 +2,12 @@
 what it is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from deepservo.bench.scenes import MADE, NAMES
-from deepservo.cli.console import console
-from deepservo.methods import METHODS, REFINED, discover, trained_as
-from deepservo.training.recipes import EXPERIMENTS
+if TYPE_CHECKING:
+    from rich.table import Table
 
 METHOD_LINES = {
     "dvs": "grey levels, pixel by pixel (DVS)",
@@ -33,9 +31,9 @@ METHOD_LINES = {
     "training",
 }
 REFINEMENT_LINES = {
-    "+dvs": f"behind any method's name but {', '.join(REFINED)}: near the goal, registration of "
-    "grey levels takes over",
-    "+edges": "behind the same: near the goal, the edges of a goal with depth take over",
+    "+dvs": "behind the name of any other method but pbvs: near the goal, photometric registration "
+    "takes over",
+    "+edges": "behind the same names: near the goal, the edges of a goal with depth take over",
 }
 SET_LINES = {
     "lookat": "AEVS's cameras that look at the goal's middle",
@@ -65,36 +63,44 @@ WORLD_LINES = {
 }
 
 
-def run_list() -> None:
-    """Print one table a kind."""
-    discover()
-    for title, rows in (
-        ("methods", ((name, method_line(name)) for name in METHODS)),
-        ("refinements", REFINEMENT_LINES.items()),
-        ("sets", SET_LINES.items()),
-        (
-            "scenes",
-            (
-                (name, "made by code" if name in MADE else "comes with scikit-image")
-                for name in NAMES
-            ),
-        ),
-        ("worlds", WORLD_LINES.items()),
-        ("recipes", ((name, experiment.paper) for name, experiment in EXPERIMENTS.items())),
-    ):
-        console.print(_table(title, rows))
+@dataclass(frozen=True)
+class List:
+    """Name the methods, sets, scenes, worlds and recipes that there are, each with what it is."""
+
+    def run(self) -> None:
+        """Print one table for each kind."""
+        from deepservo.bench.scenes import MADE, NAMES
+        from deepservo.cli.console import console
+        from deepservo.methods import METHODS, discover
+        from deepservo.training.recipes import EXPERIMENTS
+
+        discover()
+        scenes = {name: "made by code" if name in MADE else "of scikit-image" for name in NAMES}
+        for title, lines in (
+            ("methods", {name: method_line(name) for name in METHODS}),
+            ("refinements", REFINEMENT_LINES),
+            ("sets", SET_LINES),
+            ("scenes", scenes),
+            ("worlds", WORLD_LINES),
+            ("recipes", {name: EXPERIMENTS[name].paper for name in EXPERIMENTS}),
+        ):
+            console.print(_table(title, lines))
 
 
 def method_line(name: str) -> str:
-    """What a coarse method is; one of another package by its own first line."""
+    """What a coarse method is; one of another package is described by its own first line."""
+    from deepservo.methods import METHODS, trained_as
+
     own = (METHODS[name].__doc__ or "of another package").splitlines()[0]
     return f"{METHOD_LINES.get(name, own)}{'; trained for a scene' if trained_as(name) else ''}"
 
 
-def _table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+def _table(title: str, lines: Mapping[str, str]) -> "Table":
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column()
-    for name, line in rows:
+    for name, line in lines.items():
         table.add_row(name, line)
     return table

@@ -1,5 +1,5 @@
-"""What a person is told of runs: which were at their goal from the start, why they stopped, and
-whether a goal's picture fits its pose.
+"""Runs in words: which were at their goal from the start, why runs stopped, and whether a goal
+picture was taken from the pose given for it.
 """
 
 import re
@@ -20,41 +20,37 @@ from deepservo.methods import METHODS
 from deepservo.methods.coarse_to_fine import AGREEMENT_IF_CONFIRMED, CoarseToFine
 from deepservo.scene import PlanarScene
 
-# of the distance: a pose so near is believed with less agreement, for much of a picture may be
-# covered or lit
-NEAR = 0.1
-ALIKE = 0.1  # of the goal's contrast: a picture that differs by less shows the goal
-CONTRAST = 1 / 255  # grey level under which a goal shows nothing that could be recognised
+# A pose so close to the given one, as a share of the distance, is accepted on less agreement: much
+# of the picture may be covered or lit differently.
+CLOSE = 0.1
+SAME_PICTURE = 0.1  # image error, as a share of the goal's contrast, below which it is the goal's
+LEAST_CONTRAST = 1 / 255  # grey levels, below which a goal shows nothing to recognise
 ARRIVED = "arrived: the start is at the goal"
-STILL = 1e-5  # m, rad: the whole way of a run that has hardly moved
-FINELY = (
-    (2, 6),
-    (1, 4),
-    (0, 4),
-)  # levels and iterations by which two pictures are laid on one another
+MOTIONLESS = 1e-5  # m, rad: the summed motion of a run that has hardly moved
+SCHEDULE = ((2, 6), (1, 4), (0, 4))  # pyramid level and iterations of the registration
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
-APART = (
-    0.01,
-    0.6,
-)  # of the distance, and degrees, by which a goal's picture must lie beside its pose to be told of
+# A goal picture is reported when it was taken so far from its pose: share of the distance, deg.
+REPORTED_OFFSET = (0.01, 0.6)
 
 
-def at_goal(
-    trajectory: Trajectory, goal: Float[Tensor, "g c h w"], home: Bool[Tensor, " b"] | None
+def started_at_goal(
+    trajectory: Trajectory, goal: Float[Tensor, "g c h w"], converged: Bool[Tensor, " b"] | None
 ) -> Bool[Tensor, " b"]:
-    """Which runs hardly moved because their start is the goal: as their poses say or, where those
-    are unknown, as their pictures do.
+    """Which runs hardly moved because they started at the goal.
+
+    converged: as the poses have it; where it is None, poses are unknown and the pictures decide.
     """
-    still = (trajectory.v_cam * trajectory.dt).abs().sum(0).amax(1) < STILL
-    if home is not None:
-        return still & home
+    still = (trajectory.v_cam * trajectory.dt).abs().sum(0).amax(1) < MOTIONLESS
+    if converged is not None:
+        return still & converged
     mean = goal.nanmean((1, 2, 3), keepdim=True)
     contrast = (goal - mean).square().nanmean((1, 2, 3)).sqrt()
-    return still & (contrast > CONTRAST) & (trajectory.image_error[0] < ALIKE * contrast)
+    alike = trajectory.image_error[0] < SAME_PICTURE * contrast
+    return still & (contrast > LEAST_CONTRAST) & alike
 
 
 def as_arrived(trajectory: Trajectory, runs: Bool[Tensor, " b"]) -> Trajectory:
-    """The same, these runs told as what they are: arrived, without a step."""
+    """The same, with `runs` marked as arrived in no step."""
     reason = [
         f"{ARRIVED}{';' * bool(more)}{more}" if there else why
         for there, why in zip(runs.tolist(), trajectory.reason, strict=True)
@@ -63,9 +59,10 @@ def as_arrived(trajectory: Trajectory, runs: Bool[Tensor, " b"]) -> Trajectory:
     return replace(trajectory, reason=reason, steps=torch.where(runs, 0, trajectory.steps))
 
 
-def reasons(why: list[str], most: int) -> list[str]:
-    """The commonest kinds of reasons, with how many runs have each; its numbers from the least to
-    the greatest of those runs.
+def commonest_reasons(why: list[str], most: int) -> list[str]:
+    """At most `most` sentences: the commonest reasons why runs stopped, and of how many runs each.
+
+    Reasons that differ in numbers alone count as one, with the range of each number.
     """
     kinds: dict[str, list[str]] = defaultdict(list)
     for each in why:
@@ -75,7 +72,7 @@ def reasons(why: list[str], most: int) -> list[str]:
 
 
 def _ranges(alike: list[str]) -> str:
-    """Sentences that differ in their numbers as one, each number a range where it differs."""
+    """One sentence for sentences that differ in their numbers, with the range of each number."""
     columns = zip(*(NUMBER.findall(each) for each in alike), strict=True)
     spans = iter([sorted(set(column), key=float) for column in columns])
 
@@ -86,18 +83,18 @@ def _ranges(alike: list[str]) -> str:
     return NUMBER.sub(span, alike[0])
 
 
-def beside(
+def goal_offset(
     scene: PlanarScene,
     camera: Camera,
     picture: Float[Tensor, "1 c h w"],
     T_world_goal: Float[Tensor, "4 4"],
     name: str,
 ) -> str:
-    """A sentence where a goal's picture was not taken from the pose that is given for it; empty
-    where it was.
+    """A sentence that tells how far from its given pose a goal picture was taken; empty where it
+    was taken from there.
 
-    The scene is rendered at the pose, and the picture is registered to that, by what `auto` does.
-    Light, noise and covers do not matter.
+    The scene is rendered at the pose, and the picture registered to the rendering as `auto` does
+    it. Light, noise and covers do not matter. `name` begins the sentence.
     """
     auto = METHODS["auto"](camera, depth=float(-T_world_goal[2, 3]))
     assert isinstance(auto, CoarseToFine)
@@ -105,14 +102,13 @@ def beside(
     guess = control.pose_of_pbvs(auto.velocity(picture), auto.gain)
     runs, views = torch.zeros(2, dtype=torch.int64), auto.registration.views(grey(picture))
     Ts = auto.registration.refine(
-        views, torch.cat([torch.eye(4, dtype=torch.float64)[None], guess]), FINELY, runs
+        views, torch.cat([torch.eye(4, dtype=torch.float64)[None], guess]), SCHEDULE, runs
     )
-    found = auto.registration.compare(
-        views, Ts, runs, level=1
-    )  # coarser pictures of this many pixels agree by chance
+    # Coarser pictures, of fewer pixels, agree by chance.
+    found = auto.registration.compare(views, Ts, runs, level=1)
     metres, radians = se3.distance(Ts, torch.eye(4, dtype=torch.float64))
-    near = metres < NEAR * float(-T_world_goal[2, 3])
-    shown = (found.agreement > torch.where(near, AGREEMENT_IF_CONFIRMED, SAME_PLACE_AGREEMENT)) & (
+    close = metres < CLOSE * float(-T_world_goal[2, 3])
+    shown = (found.agreement > torch.where(close, AGREEMENT_IF_CONFIRMED, SAME_PLACE_AGREEMENT)) & (
         found.seen > MIN_OVERLAP
     )
     best = int((found.agreement * shown).argmax())
@@ -122,7 +118,7 @@ def beside(
             "T_world_goal"
         )
     far, turned = float(metres[best]), float(radians[best].rad2deg())
-    if far < APART[0] * float(-T_world_goal[2, 3]) and turned < APART[1]:
+    if far < REPORTED_OFFSET[0] * float(-T_world_goal[2, 3]) and turned < REPORTED_OFFSET[1]:
         return ""
     return (
         f"{name} was taken {1e3 * far:.3g} mm and {turned:.2g} deg away from T_world_goal; the "
