@@ -167,11 +167,11 @@ def test_runs_go_by_halves_where_memory_is_short(scene, monkeypatch):
     bench = Bench(PAPER_CAMERA, 0.6, {"noise": scene}, {}, 0, max_steps=3)
     whole, tried = Prepared(job, bench).run(range(5)), []
 
-    def tight(world, *rest):
+    def tight(world, *rest, **options):
         tried.append(len(world.T_world_cam))
         if tried[-1] > 2:
             raise torch.cuda.OutOfMemoryError
-        return servo(world, *rest)
+        return servo(world, *rest, **options)
 
     monkeypatch.setattr(runs, "servo", tight)
     prepared = Prepared(job, bench)
