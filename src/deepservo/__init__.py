@@ -55,12 +55,13 @@ def load(
     """The controller of a model file, or of weights that ship by their name: "cnn-pair",
     "keypoints".
 
-    A scene's model tells its camera and distance: the learned method with the photometric finish,
-    or another by name. A network for any scene is told `camera` and `depth` [m] (0.6 when not
-    given; for each pixel, (h, w), with keypoints): `auto`, `dfbvs+edges`, or another.
+    The model of one scene holds its camera and distance; `method` is the learned one with the
+    photometric refinement when not given. A network for any scene needs `camera`, and takes `depth`
+    [m]: one number (0.6 when not given) or, with keypoints, one for each pixel (h, w); `method` is
+    `auto`, or `dfbvs+edges` with keypoints, when not given.
 
-    Raises InputError when the file is not a whole model of ours, or the camera is missing or not
-    the model's.
+    Raises InputError when the file is not a whole model of deepservo's, or the camera is missing or
+    not the model's.
     """
     from deepservo.methods import build
     from deepservo.models.any_scene_model import KEYPOINTS, UnseenModel, shipped_file
@@ -70,7 +71,7 @@ def load(
     if not isinstance(model, UnseenModel):
         if depth is not None or camera not in (None, model.camera):
             raise InputError(
-                f"{path}: tells its own camera and distance; leave them away, or learn the scene "
+                f"{path}: has its own camera and distance; leave them away, or learn the scene "
                 "again with yours"
             )
         return build(method or f"{model.method}+dvs", model.camera, model.distance, model)

@@ -48,12 +48,13 @@ class Camera:
             raise InputError(
                 f"camera: focal lengths must be positive pixels, not fx={self.fx}, fy={self.fy}"
             )
+        # 300 is 300.0: a tensor made of whole numbers would hold integers
         for name in (
             "fx",
             "fy",
             "cx",
             "cy",
-        ):  # 300 is 300.0: a tensor made of whole numbers would hold integers
+        ):
             object.__setattr__(self, name, float(getattr(self, name)))
 
     @property

@@ -234,12 +234,10 @@ def _difference(
 
 def _poses(world: World, n: int) -> Float[Tensor, "n 4 4"]:
     """The true poses where the world knows them, NaN where it does not (a real robot)."""
-    known = getattr(world, "T_world_cam", None)
-    return (
-        known.clone()
-        if known is not None
-        else torch.full((n, 4, 4), torch.nan, dtype=torch.float64)
-    )
+    T_world_cam = getattr(world, "T_world_cam", None)
+    if T_world_cam is None:
+        return torch.full((n, 4, 4), torch.nan, dtype=torch.float64)
+    return T_world_cam.clone()
 
 
 def __getattr__(name: str) -> Any:

@@ -128,7 +128,7 @@ DESCRIPTIONS = {
     "training of words": {"training": "ab"},
     "training without steps": {"training": {"loss": []}},
     "rehearsed in words": {
-        "training": {**dict.fromkeys(model.TOLD, 1), "loss": [], "rehearsed": "well"}
+        "training": {**dict.fromkeys(model.TRAINING_NUMBERS, 1), "loss": [], "rehearsed": "well"}
     },
     "NaN background": {"scene": {"width": 0.8, "background": float("nan"), "distance": 0.6}},
 }

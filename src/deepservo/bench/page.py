@@ -146,7 +146,7 @@ def _landscapes(methods: Sequence[str], bench: Bench) -> dict[str, dict[str, Any
             if not bench.able(method, name):
                 continue
             features = getattr(
-                build(method, bench.camera, bench.distance, bench.known(name, method)),
+                build(method, bench.camera, bench.distance, bench.setup(name, method)),
                 "features",
                 None,
             )

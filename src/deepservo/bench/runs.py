@@ -1,5 +1,5 @@
-"""Runs of a benchmark: cut into chunks that are kept on disk as they end, so that a benchmark goes
-on where it was stopped.
+"""Runs of a benchmark, in chunks that are kept on disk as they end: a benchmark that was stopped
+goes on from them.
 
 A run depends on the seed, its set and its number there alone. So the figures do not depend on how
 the runs are cut into chunks, nor on how many processes share them.
@@ -41,7 +41,7 @@ from deepservo.system import distributed
 from deepservo.system.files import replacing
 from deepservo.worlds.simulator import Simulator
 
-SHARING = 0.05  # of the goal's pixels: a start that sees less of it tells nothing of a method
+SHARING = 0.05  # of the goal's pixels; starts that see less are left out of `sharing`
 # Runs that go together, on a processor and on a GPU: the most that a kill can lose.
 CHUNK, GPU_CHUNK = 25, 250
 
@@ -89,8 +89,8 @@ class Bench:
         """Whether the method needs no training, or has learned the scene."""
         return trained_as(method) is None or (scene, trained_as(method)) in self.models
 
-    def known(self, scene: str, method: str) -> Any:
-        """What a method may know of a scene: its model, or the scene alone."""
+    def setup(self, scene: str, method: str) -> Model | Unlearned:
+        """The scene before the camera, with the method's model where it has one."""
         learned = self.models.get((scene, trained_as(method) or ""))
         if learned:
             return learned
@@ -248,8 +248,8 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
 
 
 def jobs(methods: tuple[str, ...], sets: tuple[str, ...], bench: Bench, n: int | None) -> list[Job]:
-    """Every row that is asked for, in the order of sets, parts, scenes, methods; a trained method
-    only on scenes that it has learned.
+    """All rows, in the order of sets, parts, scenes, methods; a trained method has rows on the
+    scenes that it has learned alone. n: runs of each row; None for as many as were published.
     """
     found = []
     for name in sets:
@@ -289,7 +289,7 @@ class Prepared:
         self.job, self.bench = job, bench
         part = next(part for part in parts_of(job.set, bench) if part.label == job.part)
         self.condition, distance = part.condition, part.distance or bench.distance
-        known = bench.known(job.scene, job.method)
+        setup = bench.setup(job.scene, job.method)
         first, every = bench.turn(job.scene)
         self.drawn = torch.arange(first, every * job.n, every)
         poses = part.draw(
@@ -297,24 +297,25 @@ class Prepared:
         )
         self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts[self.drawn]) for Ts in poses)
         self.camera = self.condition.camera(bench.camera)
-        self.scene = self.condition.scene(known.scene)
+        self.scene = self.condition.scene(setup.scene)
         base = trained_as(job.method) or job.method
         plain_view = self.condition == Condition(goal=self.condition.goal)
         able = base in WHOLE_PICTURE and "+" not in job.method and plain_view
         self.on_device = distributed.on_device if bench.gpu and able else nullcontext
         with self.on_device():
             if self.on_device is not nullcontext:
-                known = replace(known, **_there(scene=known.scene, net=copy.deepcopy(known.net)))
+                moved = _there(scene=setup.scene, net=copy.deepcopy(setup.net))
+                setup = replace(setup, **moved)
             self.controller = controller or build(
-                job.method, bench.camera, distance * self.condition.depth, known
+                job.method, bench.camera, distance * self.condition.depth, setup
             )
         self.dt = period(bench.world)
         self.controller.scale_gain(self.dt)
-        self.most = job.n  # runs that a GPU's memory holds, as far as is known
+        self.most = job.n  # runs at once, until the GPU's memory turns out to hold fewer
 
     def run(self, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
-        """Steer the runs that have these numbers, and judge them. Out of memory they go by halves,
-        which a warning tells.
+        """Steer the runs that have these numbers, and judge them. Out of a GPU's memory, half as many
+        run at once, with a warning.
         """
         while True:
             parts = [numbers[k : k + self.most] for k in range(0, len(numbers), self.most)]

@@ -84,13 +84,12 @@ def main(args: list[str] | None = None) -> int:
         return command.run() or 0
     except InputError as error:
         return _refuse(str(error))
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough: nothing is wrong
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # what is still to be flushed goes nowhere
+    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it: no error
+        # What is still to be flushed is dropped.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        # a full disk, a path without permission: the machine's state, not a fault of the program
+        # A full disk or a path without permission is no fault of the program.
         remedy = REMEDIES.get(error.errno or 0, "choose another place")
         return _refuse(f"{error.filename or 'a file'}: {error.strerror or error}; {remedy}")
     except Exception as error:
@@ -100,49 +99,41 @@ def main(args: list[str] | None = None) -> int:
             "memory ran out; use fewer --starts or runs (--n), smaller pictures or a smaller camera"
         )
     except KeyboardInterrupt as stop:
-        go_on = (
-            "--resume goes on from it"
-            if isinstance(command, Learn | Recipe)
-            else "the same command goes on from it"
-        )
-        return _refuse(
-            f"stopped by Ctrl-C, nothing half-written{f'; {stop}: {go_on}' if str(stop) else ''}"
-        )
+        how = "--resume" if isinstance(command, Learn | Recipe) else "the same command"
+        kept = f"; {stop}: {how} goes on from it" if str(stop) else ""
+        return _refuse(f"stopped by Ctrl-C, nothing half-written{kept}")
 
 
 def _parsed(words: list[str]) -> Any:
-    """The command, with its options. Raises InputError, or SystemExit where help or the version was
-    asked for and is printed.
+    """The command with its options.
+
+    Raises InputError for words that are no command or option, and SystemExit after printing the
+    help or the version.
     """
     if words[:1] == ["--version"]:
         print(f"deepservo {__version__}")
         raise SystemExit(0)
     if not words:
         raise InputError(f"give a command: {', '.join(COMMANDS)}; see deepservo --help")
-    if (
-        words[0].startswith("-")
-        and words[0] not in ("-h", "--help")
-        and not words[0].startswith("--tyro-")
-    ):
+    is_option = words[0].startswith("-") and not words[0].startswith("--tyro-")
+    if is_option and words[0] not in ("-h", "--help"):
         raise InputError(
             f"give a command before {words[0]}: {', '.join(COMMANDS)}; see deepservo --help"
         )
     if not words[0].startswith("-"):
         _check_words(*words)
     kinds = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]  # type: ignore[valid-type]
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(errors):
             return tyro.cli(reduce(or_, kinds), args=words, prog="deepservo", description=ABOUT)  # type: ignore[call-overload]
     except SystemExit as end:
-        if not said.getvalue():
+        if not errors.getvalue():
             raise
-        lines = [
-            line.strip("│╭╮╰╯| ") for line in said.getvalue().splitlines()[1:]
-        ]  # without the box and its title
-        why = takewhile(
-            lambda line: not _ruler(line), dropwhile(_ruler, lines)
-        )  # below the ruler is the option's help
+        # Without the box that tyro draws, and its title.
+        lines = [line.strip("│╭╮╰╯| ") for line in errors.getvalue().splitlines()[1:]]
+        # Below the ruler is the option's help.
+        why = takewhile(lambda line: not _ruler(line), dropwhile(_ruler, lines))
         plain = " ".join(why).rstrip(".")
         for found, better in PLAINER:
             plain = re.sub(found, better, plain)
@@ -154,17 +145,15 @@ def _ruler(line: str) -> bool:
 
 
 def _check_words(command: str, *words: str) -> None:
-    """InputError, with the nearest name, where there is no such command or it has no such
-    option.
-    """
+    """InputError, with the nearest name, for an unknown command or an unknown option."""
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
-    options = {
-        f"--{no}{field.name}" for field in fields(COMMANDS[command]) for no in ("", "no-")
-    } | {"--help", "-h", "--runs"}
+    names = [field.name for field in fields(COMMANDS[command])]
+    options = {f"--{no}{name}" for name in names for no in ("", "no-")}
+    options |= {"--help", "-h", "--runs"}
     for word in words:
         name = word.split("=")[0].replace("_", "-")
-        if re.match("-(-|[A-Za-z])", name) and name not in options:  # and no number below zero
+        if re.match("-(-|[A-Za-z])", name) and name not in options:  # -1 is a number
             near = get_close_matches(name, options, 1)
             mean = f"did you mean {near[0]}? " if near else ""
             raise InputError(

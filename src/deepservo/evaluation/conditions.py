@@ -1,5 +1,4 @@
-"""What is made hard for a method: light, blur, covers, few pixels, and models of the scene or the
-camera that are wrong.
+"""Disturbances: light, blur, covers, few pixels, and wrong models of the scene or the camera.
 
 An effect changes one picture; what it draws depends on the seed, the run and, where it changes from
 frame to frame, the step: so a run does not depend on those beside it.
@@ -27,7 +26,7 @@ GOAL_STEP = -1  # the step at which a goal was taken
 
 @dataclass(frozen=True)
 class Shot:
-    """Which picture of which run it is: what random numbers depend on."""
+    """The run and the step of a picture, on which random numbers depend."""
 
     seed: int
     run: int
@@ -47,8 +46,8 @@ Effect = Callable[[Image, Shot], Image]
 
 @dataclass(frozen=True)
 class Condition:
-    """What happens to the pictures of the goal and of the view, and what the controller is told
-    wrongly.
+    """What changes the pictures of the goal and of the view, and which parameters the controller
+    gets wrong.
     """
 
     goal: tuple[Effect, ...] = ()
@@ -60,12 +59,12 @@ class Condition:
     take.
     """
     depth: float = 1.0
-    """What the controller believes, as a multiple of the truth."""
+    """The controller's, as a multiple of the true one; so is `focal`."""
     focal: float = 1.0
     tilt: float = 0.0
     """Of the plane [deg] against what the goal's camera faces."""
     relief: float = 0.0
-    """Height of what stands on the plane [m]."""
+    """Height of the hills on the plane [m]."""
 
     def scene(self, scene: PlanarScene) -> PlanarScene:
         """The scene as it really is."""

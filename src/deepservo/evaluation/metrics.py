@@ -24,9 +24,9 @@ from deepservo.system.files import replacing
 from deepservo.version import __version__
 
 REFERENCE_GAIN = 0.1
-REFERENCE_STEPS = 300  # after them the reference is home: 0.9^300 of the way is left
+REFERENCE_STEPS = 300  # after them 0.9^300 of the way is left
 SHARES = 101  # of a path: 0, 1, .. 100 %
-TURNS_ONLY = 1e-3  # a reference shorter than this [m] goes nowhere
+TURNS_ONLY = 1e-3  # m; a reference path shorter than this only turns
 BOOTSTRAP = 1000
 
 
@@ -74,9 +74,9 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """Exact two-sided p of McNemar's test: how likely such a split is of the runs that only one of
-    two methods brought home, were they alike. `won` of those are the one's, `lost` the other's; 1
-    where there are none.
+    """Exact two-sided p of McNemar's test on runs of which only one of two methods converged.
+
+    won: runs in which only the first method converged. lost: only the second. 1 where both are 0.
     """
     n = won + lost
     tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1))
@@ -84,7 +84,7 @@ def mcnemar(won: int, lost: int) -> float:
 
 
 def bootstrap_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float] | None:
-    """95 % interval of a mean by resampling; None of nothing."""
+    """95 % interval of a mean by resampling; None without values."""
     if len(values) == 0:
         return None
     means = np.random.default_rng(seed).choice(values, (BOOTSTRAP, len(values))).mean(1)
@@ -167,10 +167,9 @@ def beside_reference(
     length = path_length(true, steps if at == "step" else None)
     ratio = torch.where(length > TURNS_ONLY, path_length(Ts) / length, torch.nan)
     if at == "step":
-        apart, own = (
-            se3.distance(true, Ts),
-            torch.arange(len(Ts))[:, None] <= steps,
-        )  # not the poses repeated while other runs go on
+        apart = se3.distance(true, Ts)
+        # Without the poses that are repeated while other runs go on.
+        own = torch.arange(len(Ts))[:, None] <= steps
     else:
         moved = [se3.distance(path[:-1], path[1:]) for path in (true, Ts)]
         along = [torch.where(length > TURNS_ONLY, metres, radians) for metres, radians in moved]
@@ -197,8 +196,8 @@ class Judged:
 
 
 def ape_at(gain: float, dt: float) -> str:
-    """Where a run is held against its reference: with another gain it is elsewhere on the same way
-    at each step, which is no error.
+    """Whether a run is compared with its reference step by step ("step") or at equal shares of the
+    path ("path"): with another gain it is elsewhere on the same path at each step.
     """
     return "step" if math.isclose(gain * dt, REFERENCE_GAIN) else "path"
 
@@ -278,9 +277,7 @@ def write_results(
 
 
 def reset_peak() -> None:
-    """Let `peak_mb` count from now on. Linux alone can do that; elsewhere it is the peak since the
-    process began.
-    """
+    """Let `peak_mb` count from now on. Only Linux can; elsewhere it counts from the process's start."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

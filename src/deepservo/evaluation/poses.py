@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepservo.errors import InputError
 
-MOST = 10_000  # runs at once: their pictures stand in memory together
+MOST = 10_000  # runs at once, whose pictures are in memory together
 FARTHEST = 1e4  # metres
 AWAY = 100.0  # times the scene's distance: from there its picture is a few pixels
 DRAWN = 100.0  # metres: an object farther away is not drawn

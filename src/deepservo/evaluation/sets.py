@@ -1,5 +1,5 @@
-"""The test sets by name: where runs start and end, and what is made hard for them. A set has parts,
-each a row of its own.
+"""The test sets by name: start and goal poses, and disturbances. Each part of a set is a row of the
+results.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ class Part:
     distance: float | None = None
     condition: Condition = PLAIN
     scenes: tuple[str, ...] = ()
-    """Pictures that the part is about; those asked for where there are none."""
+    """That the part is measured on; empty: those that the caller names."""
 
 
 def overlap(
@@ -87,9 +87,8 @@ def sharing(low: float, high: float) -> Draw:
         found = 0
         while found < n:
             Ts_goal = sampling.gaussian_goals(50, generator, distance)
-            way = 3 * torch.rand(
-                50, 1, 1, generator=generator, dtype=torch.float64
-            )  # the same directions, from home to three times as far
+            # The same directions, up to three times as far as the published starts.
+            way = 3 * torch.rand(50, 1, 1, generator=generator, dtype=torch.float64)
             T_goal_cam = torch.linalg.solve(
                 Ts_goal, sampling.gaussian_starts(Ts_goal, generator, distance)
             )

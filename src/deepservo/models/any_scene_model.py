@@ -17,14 +17,8 @@ from deepservo.version import __version__
 
 SHIPPED = Path(__file__).parent / "shipped"
 PAIR, KEYPOINTS = "cnn-pair", "keypoints"
-TOLD = (
-    "parameters",
-    "steps",
-    "batch",
-    "seconds",
-    "threads",
-    "seed",
-)  # numbers that every file tells of its training
+TRAINING_NUMBERS = ("parameters", "steps", "batch", "seconds", "threads", "seed")
+"""Numbers that every model file records of its training."""
 NETWORKS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {PAIR: PairNet, KEYPOINTS: KeypointNet}
 )
@@ -73,7 +67,7 @@ def load_unseen(path: str | Path) -> UnseenModel:
         )
     try:
         training = {**config["training"]}
-        training |= {k: training[k] + 0 for k in TOLD}
+        training |= {k: training[k] + 0 for k in TRAINING_NUMBERS}
         training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
         with torch.device("meta"):
             net = NETWORKS[method](**config["net"])

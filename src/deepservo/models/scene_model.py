@@ -12,7 +12,7 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.models import checkpoint
-from deepservo.models.any_scene_model import NETWORKS, TOLD, UnseenModel, load_unseen
+from deepservo.models.any_scene_model import NETWORKS, TRAINING_NUMBERS, UnseenModel, load_unseen
 from deepservo.nets import NETS
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
@@ -154,7 +154,7 @@ def _described(config: dict[str, Any], texture: Float[Tensor, "c h w"]) -> Model
 def _training(config: dict[str, Any]) -> dict[str, Any]:
     """What is recorded of a training; KeyError, TypeError or ValueError where it is wrong."""
     training = {**config}
-    training |= {k: training[k] + 0 for k in TOLD}
+    training |= {k: training[k] + 0 for k in TRAINING_NUMBERS}
     training["loss"] = [(int(step), float(loss)) for step, loss in training["loss"]]
     if "rehearsed" in training:
         training["rehearsed"] = {k: training["rehearsed"][k] + 0 for k in ("power", "home", "runs")}

@@ -20,7 +20,7 @@ def load_backbone(net: Backbone, name: str, path: Path) -> None:
     is executed.
 
     Raises InputError when the file is missing or no state dict, or where its weights are not this
-    backbone's: the first name that differs is told.
+    backbone's; it names the first that differs.
     """
     if not net.last:
         raise InputError(
@@ -30,9 +30,8 @@ def load_backbone(net: Backbone, name: str, path: Path) -> None:
     found = {k: v for k, v in _read(path).items() if not k.startswith(f"{net.last}.")}
     for key, wanted in net.state_dict().items():
         if key not in found:
-            if key.endswith(
-                "num_batches_tracked"
-            ):  # which older files lack, and which only a training that averages evenly reads
+            # which older files lack, and which only a training that averages evenly reads
+            if key.endswith("num_batches_tracked"):
                 found[key] = wanted
                 continue
             raise InputError(

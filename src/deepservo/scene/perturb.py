@@ -177,9 +177,10 @@ class Patch:
 
 def superpixels(picture: Float[Tensor, "1 h w"], count: int = 30) -> list[Patch]:
     """The picture cut into about `count` pieces along its edges, by SLIC (CNN-VS III-B)."""
+    # its import takes half a second that a servoing need not pay
     from skimage.segmentation import (
         slic,
-    )  # its import takes half a second that a servoing need not pay
+    )
 
     labels = torch.from_numpy(
         slic(picture[0].numpy(), count, compactness=0.1, channel_axis=None, start_label=0)
@@ -204,9 +205,10 @@ def cover(
     hit = torch.rand(len(images), generator=generator) < probability
     which = torch.randint(len(patches), (len(images),), generator=generator)
     middle = (torch.rand(len(images), 2, generator=generator) * torch.tensor([H, W])).long()
+    # a GPU is asked once
     for i, (covered, k, v, u) in enumerate(
         torch.column_stack([hit.long(), which, middle]).tolist()
-    ):  # a GPU is asked once
+    ):
         if not covered:
             continue
         patch = patches[k]

@@ -78,9 +78,8 @@ class PlanarScene:
         at each pixel.
         """
         T = se3.inverse(T_world_cam.double())
-        plane = torch.stack(
-            [T[:, :3, 0], T[:, :3, 1], T[:, :3, 3]], -1
-        )  # (X, Y, 1) on the plane -> camera frame
+        # (X, Y, 1) on the plane -> camera frame
+        plane = torch.stack([T[:, :3, 0], T[:, :3, 1], T[:, :3, 3]], -1)
         h, w = self.texture.shape[1:]
         across = w / self.width
         down, (x, y) = across / self.texel_aspect, self.centre

@@ -77,10 +77,8 @@ class ReliefScene(PlanarScene):
         rays = torch.stack([x, y, torch.ones_like(x)], -1) @ T_world_cam[:, None, :3, :3].mT.float()
         centre = T_world_cam[:, None, None, :3, 3].float()
         down = rays[..., 2].clamp(min=1e-6)
-        near, far = (
-            (-self.relief - centre[..., 2]) / down,
-            -centre[..., 2] / down,
-        )  # where the ray enters the hills' layer, and leaves it
+        # where the ray enters the hills' layer, and leaves it
+        near, far = ((-self.relief - centre[..., 2]) / down, -centre[..., 2] / down)
         near = near.clamp(min=0)
         for _ in range(STEPS):
             middle = (near + far) / 2

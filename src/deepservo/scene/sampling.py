@@ -241,9 +241,8 @@ def workspace(
     position = _uniform(generator, n, 3, half=half) * shrink
     angle = _uniform(generator, n, half=math.pi)
     radius = 0.36 * torch.rand(n, generator=generator, dtype=torch.float64).sqrt() * shrink[:, 0]
-    ahead = position * (
-        1 - shrink.sqrt()
-    )  # near the goal the camera looks straight on, not at the centre
+    # near the goal the camera looks straight on, not at the centre
+    ahead = position * (1 - shrink.sqrt())
     target = torch.stack(
         [
             radius * angle.cos() + ahead[:, 0],

@@ -40,7 +40,7 @@ def on_device() -> AbstractContextManager[object]:
 
 
 def wait() -> None:
-    """Until the GPU, where there is one, has done what it was told."""
+    """Wait until the GPU, where there is one, has done all its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -115,19 +115,19 @@ def mean(net: nn.Module, loss: Tensor | None, stop: bool) -> tuple[Tensor, bool]
         assert loss is not None
         return loss, stop
     learned = [p for p in net.parameters() if p.requires_grad]
-    told = torch.zeros(3, device=learned[0].device)
-    told[1], told[2] = float(stop), float(loss is None)
+    sums = torch.zeros(3, device=learned[0].device)
+    sums[1], sums[2] = float(stop), float(loss is None)
     if loss is not None:
-        told[0] = loss
+        sums[0] = loss
     # Of the same length in each: in one whose memory was full some have no gradient yet.
     flat = torch.cat(
-        [told, *((p if p.grad is None else p.grad).detach().reshape(-1).float() for p in learned)]
+        [sums, *((p if p.grad is None else p.grad).detach().reshape(-1).float() for p in learned)]
     )
     dist.all_reduce(flat)
     flat /= world
     if flat[2] > 0:
         raise torch.cuda.OutOfMemoryError
-    start = len(told)
+    start = len(sums)
     for p in learned:
         if p.grad is not None:
             p.grad.copy_(flat[start : start + p.numel()].view(p.shape))

@@ -36,9 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """InputError when no file can be made at `path`: told before the work whose result would be
-    lost.
-    """
+    """InputError when no file can be made at `path`; to be called before long work."""
     folder = next(p for p in path.absolute().parents if p.exists())
     if not folder.is_dir():
         raise InputError(f"{path}: cannot be written ({folder} is a file); choose another place")

@@ -1,6 +1,4 @@
-"""How much memory this process may still take, and one sentence where that is too little: told
-before anything is allocated.
-"""
+"""How much memory this process may still take: checked before anything large is allocated."""
 
 import contextlib
 import resource
@@ -9,14 +7,15 @@ from pathlib import Path
 from deepservo.errors import InputError
 
 GROUP = Path("/sys/fs/cgroup")
-LARGE = 2**28  # bytes; less is not asked about, which takes a moment
+LARGE = 2**28  # bytes; less is not checked, since a check takes a moment
+# in libraries' words
 OUT = (
     "can't allocate memory",
     "not enough memory",
     "Insufficient memory",
     "out of memory",
     "Failed to allocate",
-)  # in libraries' words
+)
 
 
 def available() -> int:
@@ -56,9 +55,7 @@ def _free() -> int:
 
 
 def _of_group() -> list[int]:
-    """What the control group leaves, where there is one with a limit; cached files do not count,
-    for they give way.
-    """
+    """Bytes that a control group with a limit leaves; cached files count as free."""
     for limit, used, stat in (
         ("memory.max", "memory.current", "memory.stat"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
