@@ -314,8 +314,8 @@ class Prepared:
         self.most = job.n  # runs at once, until the GPU's memory turns out to hold fewer
 
     def run(self, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
-        """Steer the runs that have these numbers, and judge them. Out of a GPU's memory, half as many
-        run at once, with a warning.
+        """Steer the runs that have these numbers, and judge them. Out of a GPU's memory, half as
+        many run at once, with a warning.
         """
         while True:
             parts = [numbers[k : k + self.most] for k in range(0, len(numbers), self.most)]
