@@ -2,7 +2,7 @@
 exit code 2.
 
 Each command is one module: a dataclass of its options, and `run`. These modules import torch and
-OpenCV inside functions, so that help appears at once.
+OpenCV inside functions, so that help appears at once. The help of an option is its `#:` comment.
 """
 
 import errno

@@ -14,48 +14,48 @@ if TYPE_CHECKING:
     from deepservo.bench.runs import Job
 
 QUICK_RUNS, QUICK_STEPS = 4, 100
-LearnedOnSmaller = "bench models that were learned for a camera of fewer pixels"
+FEWER_PIXELS = "bench models that were learned for a camera of fewer pixels"
 
 
 @dataclass(frozen=True)
 class Bench:
     """Measure methods on the published sets and on harder ones, beside the published figures."""
 
+    #: Names, comma between: see deepservo list. dct-20 is dct with 20 coefficients, mine.py:Mine
+    #: the class Mine in your file.
     methods: str = "dvs,dct,pca,orb,sift,sift+dvs"
-    """Names, comma between: see deepservo list. dct-20 is dct with 20 coefficients, mine.py:Mine
-    the class Mine in your file."""
+    #: Names, comma between: see deepservo list.
     sets: str = "lookat,screw,lookat-rz"
-    """Names, comma between: see deepservo list."""
+    #: Pictures by name, comma between (see deepservo list); the five bundled ones when neither
+    #: this, --image nor --models is given.
     scenes: OptionalText = None
-    """Pictures by name, comma between (see deepservo list); the five bundled ones when neither
-    this, --image nor --models is given."""
+    #: A picture of your own, 0.8 m wide, as the scene; or a folder of them, each with starts of its
+    #: own.
     image: OptionalPath = None
-    """A picture of your own, 0.8 m wide, as the scene; or a folder of them, each with starts of its
-    own."""
+    #: Model files, comma between, whose scenes are run: for the methods that are trained. One of
+    #: cnn-pair serves any scene.
     models: OptionalText = None
-    """Model files, comma between, whose scenes are run: for the methods that are trained. One of
-    cnn-pair serves any scene."""
+    #: An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres: your own set.
     poses: OptionalPath = None
-    """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres: your own set."""
+    #: Runs of each part of a set on each scene; as many as were published when not given. torchrun
+    #: takes --n for itself: --runs there.
     n: Annotated[OptionalCount, tyro.conf.arg(aliases=["--runs"])] = None
-    """Runs of each part of a set on each scene; as many as were published when not given. torchrun
-    takes --n for itself: --runs there."""
+    #: Of the starts and of what changes the pictures.
     seed: int = 0
-    """Of the starts and of what changes the pictures."""
+    #: Folder for results.json, runs.npz, results.md, report.html, and the runs that are done.
     out: Path = Path("bench")
-    """Folder for results.json, runs.npz, results.md, report.html, and the runs that are done."""
+    #: Go on in a folder that the same settings made; methods and sets may be added.
     resume: bool = False
-    """Go on in a folder that the same settings made; methods and sets may be added."""
+    #: A quick run of everything: four runs of at most 100 steps on one scene.
     quick: bool = False
-    """A quick run of everything: four runs of at most 100 steps on one scene."""
+    #: simulator, gantry or gantry-lights: see servo.
     world: str = "simulator"
-    """simulator, gantry or gantry-lights: see servo."""
+    #: Two results.json, before and after: say what moved; exit code 1 where a share fell beyond its
+    #: interval.
     compare: Annotated[
         tuple[Path, Path] | None,
         tyro.conf.arg(metavar="BEFORE AFTER", help_behavior_hint=""),
     ] = None
-    """Two results.json, before and after: say what moved; exit code 1 where a share fell beyond its
-    interval."""
 
     def run(self) -> int:
         """Run what is not in the folder yet, and write results.json, runs.npz, results.md and
@@ -116,7 +116,7 @@ class Bench:
             )
         together = min(shared.chunk, max(job.n for job in work))
         for name in methods:
-            check_memory(together, shared.camera, name, LearnedOnSmaller)
+            check_memory(together, shared.camera, name, FEWER_PIXELS)
         return shared, work
 
     def _shared(self, methods: tuple[str, ...]) -> "Shared":

@@ -10,16 +10,16 @@ from deepservo.cli.options import OptionalPath
 class Demo:
     """Learn a scene from one picture, and bring simulated cameras home to it."""
 
+    #: Folder for model.safetensors, results.json and report.html.
     out: Path = Path("demo")
-    """Folder for model.safetensors, results.json and report.html."""
+    #: A picture of your own instead of the bundled one.
     image: OptionalPath = None
-    """A picture of your own instead of the bundled one."""
+    #: Training time on this machine.
     minutes: float = 4.5
-    """Training time on this machine."""
+    #: How many simulated cameras.
     starts: int = 100
-    """How many simulated cameras."""
+    #: Of the training and of the starts.
     seed: int = 0
-    """Of the training and of the starts."""
 
     def run(self) -> None:
         """Train, servo, and show both on one page."""

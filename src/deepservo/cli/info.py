@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Info:
     """Say what a model is, how it was made, on which camera."""
 
+    #: A model file.
     model: tyro.conf.Positional[Path]
-    """A model file."""
 
     def run(self) -> None:
         """Print it."""

@@ -24,44 +24,44 @@ class Learn:
     any scene.
     """
 
+    #: The picture on the plane or, with --view, the camera's own picture of the scene; a folder of
+    #: them for the siamese methods. cnn-pair and keypoints take a folder, or make their pictures by
+    #: code when none is given.
     image: FirstPath = None
-    """The picture on the plane or, with --view, the camera's own picture of the scene; a folder of
-    them for the siamese methods. cnn-pair and keypoints take a folder, or make their pictures by
-    code when none is given."""
+    #: The model file to write, such as model.safetensors.
     out: Path
-    """The model file to write, such as model.safetensors."""
+    #: Width of the picture on the plane [m]; 0.8 when not given.
     width: OptionalNumber = None
-    """Width of the picture on the plane [m]; 0.8 when not given."""
+    #: The picture is the camera's own view of the scene, facing it at --distance.
     view: bool = False
-    """The picture is the camera's own view of the scene, facing it at --distance."""
+    #: Distance from the camera to the plane at the reference pose [m].
     distance: float = 0.6
-    """Distance from the camera to the plane at the reference pose [m]."""
+    #: Camera file (OpenCV or ROS YAML); the published experiments' camera when not given.
     camera: OptionalPath = None
-    """Camera file (OpenCV or ROS YAML); the published experiments' camera when not given."""
+    #: What to train: cnn, aevs, mlvs, siamese-se3, siamese-SE3, siamese-ibvs; cnn-pair or keypoints
+    #: for any scene.
     method: str = "cnn"
-    """What to train: cnn, aevs, mlvs, siamese-se3, siamese-SE3, siamese-ibvs; cnn-pair or keypoints
-    for any scene."""
+    #: cpu: minutes on two cores; paper: as published, for a GPU.
     preset: str = "cpu"
-    """cpu: minutes on two cores; paper: as published, for a GPU."""
+    #: Training time on this machine; with neither this nor --steps, 4.5 for cnn, 10 for mlvs, 20
+    #: for siamese-*; aevs: 1000 steps.
     minutes: OptionalNumber = None
-    """Training time on this machine; with neither this nor --steps, 4.5 for cnn, 10 for mlvs, 20
-    for siamese-*; aevs: 1000 steps."""
+    #: Training steps, exactly.
     steps: OptionalCount = None
-    """Training steps, exactly."""
+    #: First part of the network, for the siamese methods and the published cnn: compact, resnet18,
+    #: efficientnet_b3 and so on.
     backbone: OptionalText = None
-    """First part of the network, for the siamese methods and the published cnn: compact, resnet18,
-    efficientnet_b3 and so on."""
+    #: ImageNet weights for the backbone, saved from torchvision.
     weights: OptionalPath = None
-    """ImageNet weights for the backbone, saved from torchvision."""
+    #: A siamese method learns and sees colours, not grey levels.
     colour: bool = False
-    """A siamese method learns and sees colours, not grey levels."""
+    #: How a siamese method weighs its errors: four (learned weights), two, or fixed; of the
+    #: published aevs: frequency or pixel.
     loss: OptionalText = None
-    """How a siamese method weighs its errors: four (learned weights), two, or fixed; of the
-    published aevs: frequency or pixel."""
+    #: Of the weights and the pictures.
     seed: int = 0
-    """Of the weights and the pictures."""
+    #: Go on from the checkpoint of a training that was stopped.
     resume: bool = False
-    """Go on from the checkpoint of a training that was stopped."""
 
     def run(self) -> None:
         """Train, and write the model file."""

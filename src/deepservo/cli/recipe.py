@@ -12,22 +12,22 @@ class Recipe:
     file.
     """
 
+    #: Which: see --missing.
     name: FirstName = None
-    """Which: see --missing."""
+    #: Training steps: a part of the recipe's, and as large a part of its runs.
     steps: OptionalCount = None
-    """Training steps: a part of the recipe's, and as large a part of its runs."""
+    #: A quick run: the small networks, twenty steps, two short runs.
     quick: bool = False
-    """A quick run: the small networks, twenty steps, two short runs."""
+    #: Of the training and of the starts.
     seed: int = 0
-    """Of the training and of the starts."""
+    #: Go on from the checkpoint and from the runs that are kept in --out.
     resume: bool = False
-    """Go on from the checkpoint and from the runs that are kept in --out."""
+    #: List the recipes without a full-scale result in --results, those of greatest value first.
     missing: bool = False
-    """List the recipes without a full-scale result in --results, those of greatest value first."""
+    #: Folder for the model, its checkpoint and the runs.
     out: Path = Path("recipes")
-    """Folder for the model, its checkpoint and the runs."""
+    #: Folder for the results files.
     results: Path = Path("results/full-scale")
-    """Folder for the results files."""
 
     def run(self) -> None:
         """Train, measure, and write the results file; or list what is missing."""

@@ -22,45 +22,43 @@ FEWER = "use fewer --starts, or a camera of fewer pixels with pictures as much s
 
 @dataclass(frozen=True)
 class Servo:
-    """Steer simulated cameras to a goal: with a learned model, or with none before the picture in
-    --image.
-    """
+    """Steer simulated cameras to a goal, with a learned model or, before a picture, without one."""
 
+    #: A model file that `deepservo learn` wrote.
     model: FirstPath = None
-    """A model file that `deepservo learn` wrote."""
+    #: Any method by name (see deepservo list), or mine.py:Mine; when not given, the model's own
+    #: with the photometric refinement, or auto without a model.
     method: OptionalText = None
-    """Any method by name (see deepservo list), or mine.py:Mine; when not given, the model's own
-    with the photometric refinement, or auto without a model."""
+    #: The picture on the plane: another than the one learned.
     image: OptionalPath = None
-    """The picture on the plane: another than the one learned."""
+    #: The camera's picture at the goal, instead of a rendered one; or a folder that `deepservo
+    #: target` wrote.
     goal: OptionalPath = None
-    """The camera's picture at the goal, instead of a rendered one; or a folder that `deepservo
-    target` wrote."""
+    #: With such a folder: the object, which then stands on the gantry's table, its z up.
     mesh: OptionalPath = None
-    """With such a folder: the object, which then stands on the gantry's table, its z up."""
+    #: Of the mesh's numbers: m or mm; metres when not given.
     unit: OptionalText = None
-    """Of the mesh's numbers: m or mm; metres when not given."""
+    #: An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres.
     poses: OptionalPath = None
-    """An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres."""
+    #: Published set (see deepservo list) to draw the starts from when no poses are given.
     set: str = "lookat-rz"
-    """Published set (see deepservo list) to draw the starts from when no poses are given."""
+    #: How many starts to draw.
     starts: int = 100
-    """How many starts to draw."""
+    #: Of the starts.
     seed: int = 0
-    """Of the starts."""
+    #: Folder for results.json and report.html.
     out: Path = Path("out")
-    """Folder for results.json and report.html."""
+    #: Where there is no model: the camera file (OpenCV or ROS YAML); of the goal's size and a usual
+    #: field of view when not given.
     camera: OptionalPath = None
-    """Where there is no model: the camera file (OpenCV or ROS YAML); of the goal's size and a usual
-    field of view when not given."""
+    #: Where there is no model: from the camera to the plane at the goal [m], known or guessed; 0.6
+    #: when not given.
     distance: OptionalNumber = None
-    """Where there is no model: from the camera to the plane at the goal [m], known or guessed; 0.6
-    when not given."""
+    #: Where there is no model: of the picture on the plane [m]; 0.8 when not given.
     width: OptionalNumber = None
-    """Where there is no model: of the picture on the plane [m]; 0.8 when not given."""
+    #: simulator: free-flying cameras; gantry: cameras on a gantry with joints in MuJoCo;
+    #: gantry-lights: the same under wandering lamps.
     world: str = "simulator"
-    """simulator: free-flying cameras; gantry: cameras on a gantry with joints in MuJoCo;
-    gantry-lights: the same under wandering lamps."""
 
     def run(self) -> None:
         """Steer the cameras, write the results and their page, and print a summary."""

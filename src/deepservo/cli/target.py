@@ -12,17 +12,16 @@ class Target:
     mask.png, camera.yaml and pose.npz.
     """
 
+    #: An OBJ, STL or PLY file, textured or not.
     mesh: Path
-    """An OBJ, STL or PLY file, textured or not."""
+    #: An .npz file with T_object_cam, (4, 4): the camera in the object's frame, metres, z forward.
     pose: Path
-    """An .npz file with T_object_cam, (4, 4): the camera in the object's frame, metres, z
-    forward."""
+    #: Camera file (OpenCV or ROS YAML).
     camera: Path
-    """Camera file (OpenCV or ROS YAML)."""
+    #: Folder for the five files.
     out: Path
-    """Folder for the five files."""
+    #: Of the mesh's numbers: m or mm; metres when not given.
     unit: OptionalText = None
-    """Of the mesh's numbers: m or mm; metres when not given."""
 
     def run(self) -> None:
         """Render and write."""
