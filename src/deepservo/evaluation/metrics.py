@@ -277,7 +277,7 @@ def write_results(
 
 
 def reset_peak() -> None:
-    """Let `peak_mb` count from now on. Only Linux can; elsewhere it counts from the process's start."""
+    """Let `peak_mb` count from now on. Only on Linux; elsewhere it counts from the start."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
