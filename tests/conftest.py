@@ -1,4 +1,6 @@
-"""What many tests need: threads that do not spin, cameras, pictures made by code, generators."""
+"""Fixtures of many tests: cameras, pictures made by code, random generators. Threads do not
+spin.
+"""
 
 import os
 
@@ -101,16 +103,16 @@ def T_goal_cam() -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with picture.png, camera.yaml and model.safetensors, trained for a moment; no test
-    may change it.
+    """A folder with picture.png, camera.yaml and model.safetensors of a short training. No test may
+    change it.
     """
     return make_files(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt, also where the tests were started with Ctrl-C ignored (in
-    the background).
+    """SIGINT raises KeyboardInterrupt, even if the tests were started in the background with Ctrl-C
+    ignored.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -121,8 +123,8 @@ def interruptible() -> Iterator[None]:
 def refused(
     files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Refused:
-    """`refused(args, *words)`: exit code 2, one sentence that holds the words, and every file as
-    before.
+    """`refused(args, *words)`: exit code 2, one sentence that holds the words, and all files
+    unchanged.
     """
     monkeypatch.chdir(tmp_path)
 
@@ -138,7 +140,7 @@ def refused(
 
 @pytest.fixture(autouse=True)
 def registry() -> Iterator[None]:
-    """The methods that a test brings in are gone after it."""
+    """Methods that a test registers are removed after it."""
     before = dict(METHODS)
     yield
     METHODS.clear()

@@ -1,4 +1,4 @@
-"""The camera: where a pixel's centre is, whole, cropped and resized."""
+"""The camera: the centre of a pixel, in the whole, the cropped and the resized picture."""
 
 import pytest
 import torch
@@ -52,9 +52,7 @@ def test_crop_keeps_each_pixels_ray(camera, border):
 def test_resize_keeps_the_ray_through_each_place_of_the_picture(
     camera, width, height, across, down
 ):
-    """The picture spans [-0.5, W - 0.5]: a place that is a share across it stays on the same
-    ray.
-    """
+    """The picture spans [-0.5, W - 0.5]: a place at a given share of it stays on the same ray."""
 
     def ray(c: Camera) -> torch.Tensor:
         place = torch.tensor(
@@ -66,7 +64,7 @@ def test_resize_keeps_the_ray_through_each_place_of_the_picture(
 
 
 def test_a_halved_camera_sees_the_halved_picture(scene, paper_camera):
-    """What resize says must be what averaging pixels does."""
+    """`resize` must agree with averaging pixels."""
     T = sampling.lookat(3, torch.Generator().manual_seed(0))[0]
     whole = torch.nn.functional.avg_pool2d(scene.render(paper_camera, T), 2)
     half = scene.render(paper_camera.resize(112, 112), T)

@@ -1,4 +1,4 @@
-"""The laws: pure functions with known answers."""
+"""The control laws are pure functions with known answers."""
 
 import torch
 from hypothesis import given
@@ -77,9 +77,7 @@ def test_gauss_newton_is_the_least_squares_step(shape, seed):
 
 @given(seeds, st.sampled_from([torch.float32, torch.float64]))
 def test_gauss_newton_stays_still_where_nothing_is_seen(seed, dtype):
-    """Features that do not change along one direction say nothing of it, so the camera must not
-    move there.
-    """
+    """Where features do not change along a direction, the camera must not move along it."""
     generator = torch.Generator().manual_seed(seed)
     L = torch.randn(4, 200, 6, generator=generator).double()
     unseen = torch.nn.functional.normalize(

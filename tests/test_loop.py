@@ -102,7 +102,7 @@ def test_true_pose_servoing_is_the_reference_trajectory(scene):
 
 
 def test_a_trajectory_is_complete_and_consistent(scene):
-    """One run starts at the goal and stops early; one settles; one takes max_steps."""
+    """One run starts at the goal and stops early, one settles, one takes max_steps."""
     T_goal = goals(3)
     T_start = T_goal @ se3.exp(
         torch.tensor([[0.0] * 6, [1e-5] * 6, [0.1] * 6], dtype=torch.float64)
@@ -152,7 +152,7 @@ def test_a_trajectory_is_complete_and_consistent(scene):
 
 
 def test_a_method_with_zero_velocity_is_stopped_after_a_stated_time(scene):
-    """At 30 pictures a second: one sees something once, after 50 of them, and one never."""
+    """At 30 pictures a second: one method sees something once, after 50 pictures, and one never."""
 
     class Blinded(Controller):
         def _set_goal(self, goal):
@@ -251,9 +251,7 @@ def test_methods_that_cannot_be_built_are_named(scene, small_camera):
 
 
 class Measured(Controller):
-    """Steers by a pose that it measures with noise of this many metres and radians, and drifts
-    along x [m a step] besides.
-    """
+    """Steers by a pose measured with this noise [m, rad], and drifts along x [m a step]."""
 
     def __init__(
         self, world: Simulator, T_world_goal: torch.Tensor, noise: float, drift: float
@@ -278,8 +276,8 @@ class Measured(Controller):
     [(2e-5, 0.0, True), (2e-4, 0.0, True), (2e-5, 2e-5, True), (0.01, 0.0, False)],
 )
 def test_a_run_that_only_oscillates_has_settled(noise, drift, stops, scene):
-    """With a drift it stands still beside the goal, where its pull is as strong. Steps of over 0.1
-    mm are no rest.
+    """With a drift it ends beside the goal, where the control law balances the drift. With steps of
+    over 0.1 mm it has not settled.
     """
     T_goal = sampling.fronto_parallel(0.6)
     world = Simulator(scene, CAMERA, offset_from(T_goal.expand(3, 4, 4), (0.05, 0.1)))
@@ -297,7 +295,7 @@ def test_a_run_that_only_oscillates_has_settled(noise, drift, stops, scene):
 
 
 def test_a_run_that_creeps_has_not_settled(scene):
-    """A hundredth of a millimetre a step, all in one direction, and trembling: it goes on."""
+    """It oscillates, and moves a hundredth of a millimetre a step in one direction: it goes on."""
     T_goal = sampling.fronto_parallel(0.6)
     world = Simulator(scene, CAMERA, T_goal)
     controller = Measured(world, T_goal, 1e-6, 1e-5)

@@ -1,4 +1,6 @@
-"""The benchmark's runs do not depend on how they are cut, are resumed, and are written in full."""
+"""The benchmark's runs do not depend on how they are cut into chunks, are resumed after a stop, and
+are written in full.
+"""
 
 import json
 import os

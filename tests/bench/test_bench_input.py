@@ -1,4 +1,6 @@
-"""What the benchmark is asked for: bad input, other settings, a full disk, a folder of pictures."""
+"""Input of the benchmark: bad options, a folder of other settings, a full disk, pictures of a
+folder.
+"""
 
 import json
 import resource
@@ -41,7 +43,7 @@ def test_what_cannot_be_asked_is_refused(args, words, tmp_path, monkeypatch, cap
 
 
 def test_poses_of_a_file_are_all_run(tmp_path, capfd):
-    """Every picture takes all of them, whatever --n asks for."""
+    """Every picture takes all poses of the file, whatever --n is."""
     T = np.eye(4)
     T[2, 3] = -0.6
     np.savez(tmp_path / "poses.npz", T_world_cam=np.stack([T, T]), T_world_goal=T[None])

@@ -1,5 +1,5 @@
-"""`deepservo recipe`: every experiment runs, goes on, says what it cannot do, and its results file
-tells the truth.
+"""`deepservo recipe`: every experiment runs, is resumed after a stop, names what it lacks, and
+writes a correct results file.
 """
 
 import json
@@ -119,7 +119,9 @@ def test_stopped_in_the_training_and_in_the_runs_it_goes_on(
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Siame-se(3) with a memory that holds a batch of 16; what batches are tried."""
+    """Siame-se(3) with a memory that holds a batch of 16; returns the list of the batches that are
+    tried.
+    """
     loss, sizes = SiameseTask.loss, []
 
     def tight(task, net, seed, step):
@@ -280,8 +282,8 @@ def test_a_network_of_another_size_learns_from_a_stock(tmp_path):
 
 
 def test_pictures_drawn_beforehand_are_no_steps(tmp_path, monkeypatch):
-    """Or a stock's first pictures would be all that is watched, and rendering take none of their
-    time.
+    """If they counted, only a stock's first pictures would be measured, and rendering would take no
+    share of the time.
     """
     scale = replace(EXPERIMENTS["unseen"].scale, batch=4, stock=30)
     monkeypatch.setattr(full_scale, "TWO_CORES", scale)  # the length of a quick run

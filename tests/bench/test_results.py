@@ -1,4 +1,6 @@
-"""The tables of docs/results.md tell what results files say, and nothing where there is none."""
+"""The tables of docs/results.md show the figures of the results files, and nothing where there is
+no file.
+"""
 
 import json
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""The studies: each of their networks is built and learns, and what two studies share is the same
-network taught the same.
+"""The studies: each network is built and learns, and a network that two studies share is one and
+the same.
 """
 
 import pytest
@@ -29,7 +29,7 @@ def scene():
 
 
 def first_loss(variant: studies.Variant, scene) -> tuple[float, list[torch.Size]]:
-    """Of the network as it begins, and what shapes its weights have."""
+    """The first loss of a network, and the shapes of its weights."""
     torch.manual_seed(variant.seed)
     task = variant.task(scene)
     net = variant.net(task).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""What a benchmark's tables say of its runs: two methods run by run, two results row by row."""
+"""A benchmark's tables compare two methods run by run and two results row by row."""
 
 from dataclasses import fields
 
@@ -16,9 +16,7 @@ from deepservo.evaluation import metrics
 
 
 def test_runs_are_paired_by_scene_and_number_over_all_parts():
-    """Against counting by hand: a method that ran on fewer scenes is held against the others on
-    those alone.
-    """
+    """Checked by counting: a method that ran on fewer scenes is compared on those alone."""
 
     def runs(home: list[int]) -> Runs:
         filled = {

@@ -1,5 +1,5 @@
-"""ViSP's own pictures, errors, interaction matrices and trajectories, as benchmarks/visp/judge.py
-wrote them down.
+"""Our pictures, errors, interaction matrices and trajectories equal those of ViSP, which
+benchmarks/visp/judge.py saved.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_luminance_interaction_matrix_is_visps(apart):
 
 
 def test_trajectories_are_visps(apart):
-    """Where the camera is after each of 60 steps, from 3 to 8 cm away, at the goal's L, in
-    bytes.
+    """The camera's pose after each of 60 steps, from 3 to 8 cm away, with the goal's L and 8-bit
+    pictures.
     """
     assert apart["trajectory mm at most"] < 0.05

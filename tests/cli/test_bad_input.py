@@ -1,5 +1,5 @@
-"""Bad input at the command line: one sentence that says what, where and what to do; exit 2; nothing
-half-written.
+"""Bad input at the command line gives one sentence that says what, where and what to do, exit code
+2, and no half-written file.
 """
 
 import os

@@ -1,4 +1,6 @@
-"""Models and checkpoints that cannot be used: one sentence, exit 2, nothing half-written."""
+"""Models and checkpoints that cannot be used give one sentence and exit code 2, and nothing is
+half-written.
+"""
 
 import json
 import pickle
@@ -151,7 +153,9 @@ def test_model_descriptions(kind: str, refused: Refused, files: Path, tmp_path: 
 
 
 def test_random_damage_to_a_model(files: Path, tmp_path: Path) -> None:
-    """Whatever byte is wrong: a sentence, or a model that still loads; never another exception."""
+    """Whichever byte is wrong: one sentence, or a model that still loads, and never another
+    exception.
+    """
     path, rng, data = tmp_path / "m.safetensors", np.random.default_rng(0), bytes_of(files)
     header = 8 + struct.unpack("<Q", data[:8])[0]
     for _ in range(60):

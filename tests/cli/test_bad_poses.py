@@ -1,4 +1,6 @@
-"""Files of poses that cannot be used: one sentence, exit 2, nothing half-written."""
+"""Files of poses that cannot be used give one sentence and exit code 2, and nothing is
+half-written.
+"""
 
 import pickle
 from collections.abc import Callable
@@ -132,7 +134,7 @@ def test_pose_files(kind: str, refused: Refused, files: Path, tmp_path: Path) ->
 
 
 def test_a_pose_far_off_a_scene_far_away(files: Path, tmp_path: Path) -> None:
-    """What is far depends on the scene: 600 m before a wall that is 50 m away are few."""
+    """What is far depends on the scene: 600 m is near for a wall that is 50 m away."""
     np.savez(tmp_path / "poses.npz", T_world_cam=changed((2, 3), -600.0))
     assert read_poses(tmp_path / "poses.npz", 50.0)[0][1, 2, 3] == -600
 

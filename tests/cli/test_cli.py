@@ -1,4 +1,4 @@
-"""The command line from end to end, at small size."""
+"""The command line from end to end, on small pictures and short trainings."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def row_of(out: Path) -> dict[str, Any]:
-    """The one row of results.json, which must be JSON to the letter (no NaN)."""
+    """The only row of results.json, which must be strict JSON (no NaN)."""
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is not JSON")

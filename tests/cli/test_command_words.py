@@ -1,5 +1,5 @@
-"""Words of the command line: help that can be read, a version, lists of names, and one sentence for
-what is no command or option.
+"""Words of the command line: readable help, a version, lists of names, and one sentence for an
+unknown command or option.
 """
 
 import errno
@@ -21,7 +21,7 @@ from deepservo.training.recipes import EXPERIMENTS
 
 
 def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The sentence that these words are refused with; nothing else is said."""
+    """The sentence that refuses these words. Nothing else is printed."""
     try:
         code = main(args)
     except SystemExit as end:  # which the parser raises where it prints help
@@ -77,7 +77,7 @@ def test_wrong_words_are_one_sentence(
 
 
 def printed(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What is said where help or the version is asked for."""
+    """What `--help` or `--version` prints."""
     with pytest.raises(SystemExit) as end:
         main(args)
     assert end.value.code == 0

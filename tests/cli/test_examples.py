@@ -1,4 +1,4 @@
-"""The examples run, as a user would run them, and print what they promise."""
+"""The examples run as a user runs them, and print what they promise."""
 
 import json
 import re

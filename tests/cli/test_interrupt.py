@@ -1,4 +1,4 @@
-"""Ctrl-C: one sentence, and nothing half-written."""
+"""Ctrl-C gives one sentence, and no file is half-written."""
 
 import os
 import signal

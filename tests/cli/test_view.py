@@ -1,5 +1,5 @@
-"""A camera's own view as the scene: whatever its focal lengths and principal point, the reference
-pose gives the picture back.
+"""A camera's own view as the scene: at the reference pose it is the picture itself, whatever the
+focal lengths and principal point.
 """
 
 import json
@@ -77,8 +77,8 @@ def test_a_square_and_centred_camera_is_unchanged() -> None:
 
 
 def test_a_large_view_is_reduced_about_the_same_centre() -> None:
-    """2048 texels are the most; the height is rounded, and its texels are no longer as high as
-    wide.
+    """The view has at most 2048 texels. Its height is rounded, so its texels are no longer
+    square.
     """
     camera = Camera(3000, 667, 3300.0, 3000.0, 1400.0, 350.0)
     taken = torch.nn.functional.interpolate(
@@ -95,7 +95,7 @@ def test_a_large_view_is_reduced_about_the_same_centre() -> None:
 
 @pytest.mark.parametrize("name", ["all at once", "60 pixels to the left"])
 def test_the_relief_and_the_map_use_the_same_view(name: str) -> None:
-    """Hills without height are the plane; the map of the whole picture holds all of it."""
+    """A relief without height is the plane, and the map of the whole picture holds all of it."""
     camera, Ts = CAMERAS[name], sampling.lookat(3, torch.Generator().manual_seed(0))[0]
     scene = view(camera)
     flat = Condition("flat", relief=1e-9).scene(scene)
@@ -118,7 +118,7 @@ def test_invalid_texels_are_refused(texel_aspect: float, centre: tuple[float, fl
 
 
 def described(path: Path, out: Path, **scene: object) -> Path:
-    """The model with its scene's description changed; a field that is None is left away."""
+    """The model with its scene's description changed. A field that is None is left out."""
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["deepservo"])
     config["scene"] = {k: v for k, v in {**config["scene"], **scene}.items() if v is not None}

@@ -1,4 +1,6 @@
-"""The published rules of a run at their edges, and its comparison with the reference trajectory."""
+"""The published rules of a run at their limits, and the comparison with the reference
+trajectory.
+"""
 
 import json
 from dataclasses import replace
@@ -17,7 +19,7 @@ from reference_runs import row, trajectory_to
 
 
 def converged(start: tuple[float, float], end: tuple[float, float]) -> bool:
-    """Of errors in [m] and [deg]."""
+    """Of errors in m and deg."""
     pair = [
         (torch.tensor([m]).double(), torch.deg2rad(torch.tensor([deg]).double()))
         for m, deg in (start, end)
@@ -45,7 +47,7 @@ def test_converged_under_a_tenth_of_the_start(end, expected):
     ("end", "expected"), [((0.0099, 0.99), True), ((0.0101, 0.99), False), ((0.0099, 1.01), False)]
 )
 def test_converged_under_a_centimetre_and_a_degree_from_a_near_start(end, expected):
-    """The angle is compared in degrees: one radian would be no success."""
+    """The angle is compared in degrees: one radian would not converge."""
     assert converged((0.02, 2.0), end) is expected
 
 
@@ -87,8 +89,8 @@ def test_path_length_adds_the_steps():
 
 
 def test_steps_to_converge_count_until_the_run_stays_converged():
-    """A run that is home, strays and comes back was not home until then; what it does within the
-    rule does not count.
+    """A run that converges, strays and returns counts until it returned. Motion within the limits
+    does not count.
     """
     T_goal = sampling.fronto_parallel(0.6)
     mm = torch.tensor(
@@ -114,8 +116,8 @@ def test_steps_to_converge_count_until_the_run_stays_converged():
 
 
 def slow_beside_reference(path: list[np.ndarray], true: list[np.ndarray]) -> float:
-    """Mean distance [m] of two polylines at 0, 1, .. 100 % of each one's length, by walking along
-    them.
+    """Mean distance [m] of two polylines at 0, 1, .. 100 % of each one's length, found by walking
+    along them.
     """
 
     def walk(points: list[np.ndarray], share: float) -> np.ndarray:
@@ -135,8 +137,8 @@ def slow_beside_reference(path: list[np.ndarray], true: list[np.ndarray]) -> flo
 def other_gain(
     twist: list[float], gain: float, aside: float = 0.0, steps: int = 60
 ) -> tuple[Trajectory, torch.Tensor]:
-    """True-pose runs of another gain from `twist` off the goal; with `aside`, a detour of so many
-    metres half way.
+    """True-pose runs of another gain from `twist` off the goal; `aside` is a detour half
+    way [m].
     """
     T_goal = sampling.fronto_parallel(0.6)
     Ts = [T_goal @ se3.exp(torch.tensor([twist], dtype=torch.float64))]
@@ -154,8 +156,8 @@ def other_gain(
 
 
 def test_another_gain_is_compared_at_equal_share_of_the_path():
-    """At gain 0.5 a run on the very way of the reference is decimetres ahead of it at each step,
-    and not beside it.
+    """At gain 0.5 a run on the path of the reference is decimetres ahead of it at each step, and
+    not beside the path.
     """
     straight, T_goal = other_gain([0.5, 0, -0.1, 0, 0, 0.1], 0.5)
     at_step, at_path = row(straight, T_goal, 0.1), row(straight, T_goal, 0.5)
@@ -177,7 +179,7 @@ def test_the_share_of_the_path_is_that_of_a_walk_along_it():
 
 
 def test_a_reference_that_only_turns_is_compared_at_equal_share_of_the_turning():
-    """Two centimetres aside are then no progress."""
+    """Two centimetres aside are no progress along it."""
     turning, T_goal = other_gain([0, 0, 0, 0, 0, 1.0], 0.5, aside=0.02)
     figures = row(turning, T_goal, 0.5)
     assert figures["ape_at"] == "path" and figures["converged"] == 1

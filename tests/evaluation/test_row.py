@@ -82,8 +82,8 @@ def test_the_reference_itself_has_no_error_and_length_one():
 
 @pytest.mark.parametrize("gain", [0.1, 0.5])
 def test_the_distance_to_the_reference_does_not_depend_on_how_long_others_ran(gain):
-    """A run that settled is padded while slower ones go on; the padding must not water its figures
-    down.
+    """A run that settled is padded while slower ones go on. The padding must not change its
+    figures.
     """
     T_goal = sampling.fronto_parallel(0.6)
     short = trajectory_to(T_goal, torch.zeros(1, 6, dtype=torch.float64), 40)
@@ -140,7 +140,7 @@ def test_when_nothing_converged_means_are_none_and_rates_are_zero():
 
 
 def test_the_peak_of_a_row_is_its_own():
-    """Not the most that any row before it has held."""
+    """It is not the peak of an earlier row."""
     metrics.reset_peak()
     before = metrics.peak_mb()
     held = np.ones(40_000_000)  # 305 MB
@@ -168,7 +168,7 @@ def test_the_machine_is_named():
 
 
 def test_benchmarks_pool_the_same_steps_and_ends():
-    """Runs of two rows pooled say what one row of all of them would; a run that did not converge
+    """Two rows pooled give the figures of one row of all their runs. A run that did not converge
     has no steps.
     """
     T_goal = sampling.fronto_parallel(0.6)

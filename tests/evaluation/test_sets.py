@@ -25,7 +25,7 @@ def test_gaussian_is_as_published():
 
 
 def test_overlap_against_counting_pixels():
-    """The slow twin throws every pixel's ray onto the plane and looks for it in the other
+    """The plain twin meets every pixel's ray with the plane and looks for the point in the other
     picture.
     """
     Ts_goal = sampling.fronto_parallel(0.6, 3)

@@ -1,5 +1,5 @@
-"""What a person is told: starts at the goal, why runs stopped, goals that do not fit their pose,
-and what is not known.
+"""Messages to the user: starts at the goal, why runs stopped, goals that do not fit their pose, and
+unknown poses.
 """
 
 import json
@@ -83,7 +83,7 @@ def test_a_start_at_the_goal_has_arrived(
 def test_a_start_that_shows_the_goals_picture_has_arrived(
     name: str, plane_picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The goal's pose is not known: one start shows its picture, and the other comes home."""
+    """The goal's pose is unknown: one start shows its picture, and the other converges."""
     away = GOAL_POSE @ se3.exp(
         torch.tensor([[0.01, 0.0, 0.0, 0.0, 0.0, 0.02]], dtype=torch.float64)
     )

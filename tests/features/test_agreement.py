@@ -1,4 +1,4 @@
-"""The agreement of two pictures tells the right pose from a wrong one."""
+"""The agreement of two pictures separates the right pose from a wrong one."""
 
 import math
 
@@ -102,7 +102,7 @@ WRONG = torch.tensor(
 
 @pytest.mark.parametrize("picture", ["astronaut", "coffee", "page", "moon", "chelsea"])
 def test_a_grossly_wrong_pose_on_a_real_picture_does_not_agree(paper_camera, picture):
-    """What registration makes of a bad first guess is either right or refused."""
+    """From a bad first guess registration ends at the right pose, or its agreement is low."""
     scene, ref = PlanarScene(bundled(picture), 0.8), sampling.fronto_parallel(0.6)
     T_goal_cam = se3.exp(WRONG.double())
     found = Registration(paper_camera, scene.render(paper_camera, ref), fronto(0.6))

@@ -1,4 +1,6 @@
-"""Cells of two pictures matched, by the network that ships; and what `auto` makes of them."""
+"""Matched cells of two pictures, by the network that ships, and the method `auto` that uses
+them.
+"""
 
 import math
 from concurrent.futures import Future
@@ -94,7 +96,7 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 class Blurred(Simulator):
-    """Out of focus: SIFT finds little."""
+    """A world out of focus: SIFT finds few matches."""
 
     def observe(self) -> torch.Tensor:
         return blurred(super().observe(), 5.0)
@@ -136,10 +138,8 @@ def test_auto_takes_sift_where_it_can(paper_camera, coffee):
 
 @pytest.mark.parametrize("guess", [0.4, 0.6, 0.9])
 def test_auto_takes_the_network_where_sift_finds_little(paper_camera, coffee, guess):
-    """The plane is 0.6 m away: what is guessed makes the steps too long or too short, and the end
-    the same.
-
-    That is where a picture so blurred is told from a sharp one: a step aside and a turn look alike.
+    """The plane is 0.6 m away: a wrong guess of the depth scales the steps and does not change the
+    end. Blur leaves an error there: it makes a step aside and a rotation look alike.
     """
     T_goal = sampling.fronto_parallel(0.6)
     T_start = T_goal @ se3.exp(

@@ -1,4 +1,4 @@
-"""Registration by edges, and the finish that steers by it."""
+"""Registration by edges, and the refinement that uses it."""
 
 import cv2
 import numpy as np
@@ -33,8 +33,8 @@ DEPTH = np.full((150, 200), 0.5)
 
 
 def shapes(seed: int, light: int, painted: int | None = None) -> torch.Tensor:
-    """Polygons on paper: their places by the seed, a shadow by the light, their grey levels by
-    either or as they are `painted`.
+    """Polygons on paper. `seed` gives their places, `light` a shadow, and either of them or
+    `painted` their grey levels.
     """
     place, lit = np.random.default_rng(seed), np.random.default_rng(light)
     paint = np.random.default_rng(light if painted is None else painted)
@@ -85,7 +85,7 @@ def test_the_jacobian_is_that_of_finite_differences(edges):
 
 
 def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
-    """The plain twin: one point at a time, one step at a time."""
+    """The plain twin takes one point at a time and one step at a time."""
     view = Slopes.of(seen(away(0.004, 0.003, 0.0, 0.0, 0.0, 0.01))[0, 0].numpy())
     px, _, n = edges.seen_from(np.eye(4))
     d, found, _ = nearest_edges(view, px, n, 4.0)
@@ -112,7 +112,7 @@ def test_the_nearest_edge_is_what_a_walk_along_the_normal_finds(edges):
 
 
 def test_edge_points_lie_where_the_shapes_end():
-    """A disc: all its points are its radius from its middle."""
+    """On a disc all points are one radius away from its centre."""
     y, x = np.mgrid[:150, :200]
     disc = np.clip(40.3 - np.hypot(x - 101.7, y - 73.2) + 0.5, 0, 1) * 0.5 + 0.2
     px, n = edge_points(Slopes.of(disc), np.ones((150, 200), bool))
@@ -124,7 +124,7 @@ def test_edge_points_lie_where_the_shapes_end():
 
 @pytest.mark.parametrize("light", [0, 1, 2, 3])
 def test_other_light_does_not_move_the_pose(edges, light):
-    """Every shape has another grey level, many a contrast has changed its sign, and a shadow lies
+    """Every shape has another grey level, many contrasts have changed their sign, and the shadow is
     elsewhere.
     """
     T = away(0.003, -0.002, 0.004, 0.004, 0.006, 0.02)
@@ -150,7 +150,7 @@ def test_an_object_without_edges_is_refused():
 
 
 class Fixed(Controller):
-    """Says the same at every picture."""
+    """Answers the same pose at every picture."""
 
     def _set_goal(self, goal: torch.Tensor) -> None: ...
 
@@ -209,7 +209,7 @@ def test_refinement_by_edges_goes_on_while_half_are_in_place_and_stops_at_the_th
 def test_every_fifth_picture_weakly_agreeing_edges_look_for_a_pose_that_agrees_more(
     now, other, goes_over
 ):
-    """Under 0.85, and for 0.02 more."""
+    """It looks under an agreement of 0.85, for 0.02 more."""
     assert steered([0.9] + [now] * 5, [0.9] + [other] * 5) == [
         "coarse",
         *["edges"] * 3,
@@ -219,9 +219,7 @@ def test_every_fifth_picture_weakly_agreeing_edges_look_for_a_pose_that_agrees_m
 
 
 def test_keypoints_converge_coarsely_and_edges_exactly():
-    """Under another light than the goal's. Where nothing agrees, the coarse method is left
-    alone.
-    """
+    """Under another light than the goal's. Where nothing agrees, the coarse method steers alone."""
     starts = torch.cat(
         [away(0.03, -0.02, -0.05, 0.03, -0.04, 0.2), away(-0.02, 0.03, 0.04, -0.05, 0.03, -0.1)]
     )

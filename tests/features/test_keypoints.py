@@ -1,4 +1,4 @@
-"""Keypoints: matches against OpenCV's own, and that faint pictures have enough of them."""
+"""Matches of keypoints against OpenCV's own, and enough keypoints in faint pictures."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from deepservo.scene import PlanarScene, sampling
 
 
 def views(picture: str, n: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The goal's picture, those from `lookat-rz` starts, and these."""
+    """The goal's picture, the poses of `lookat-rz` starts, and their pictures."""
     scene = PlanarScene(bundled(picture), 0.8)
     Ts, T_goal = sampling.lookat_rz(n, torch.Generator().manual_seed(0))
     return scene.render(PAPER_CAMERA, T_goal[:1]), scene.render(PAPER_CAMERA, Ts), Ts
@@ -80,8 +80,8 @@ def test_matches_tell_a_right_pose_from_a_wrong_one():
 
 
 def test_small_overlaps_are_matched_at_twice_the_size():
-    """Views that share a tenth of the goal: from most of them SIFT at the picture's own size is
-    lost.
+    """Views that share a tenth of the goal: SIFT at the picture's own size fails for most
+    of them.
     """
     scene = PlanarScene(bundled("coffee"), 0.8)
     (part,) = (part for part in SETS["hard-overlap"] if part.label.startswith("5"))

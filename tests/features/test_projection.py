@@ -1,5 +1,5 @@
-"""DCT and PCA: the bases against OpenCV's and NumPy's, L against finite differences of the rendered
-picture.
+"""DCT and PCA: the bases against OpenCV's and NumPy's, and L against finite differences of the
+rendered picture.
 """
 
 import cv2
@@ -87,8 +87,8 @@ def test_interaction_matrix_against_the_rendered_picture(name):
 @pytest.mark.parametrize("map_of_depths", [False, True])
 @pytest.mark.parametrize("name", ["dct", "pca"])
 def test_projection_against_the_luminance_row_by_row(name, map_of_depths, generator):
-    """The slow twin multiplies the basis with the luminance's own s and L; three pictures, because
-    the fast one takes two at a time.
+    """The plain twin multiplies the basis with the luminance's s and L. There are three pictures,
+    because the fast form takes two at a time.
     """
     images = torch.rand(3, 1, 160, 192, generator=generator)
     depth = (

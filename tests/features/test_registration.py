@@ -14,7 +14,7 @@ COARSE_TO_FINE = ((3, 12), (2, 6), (1, 4), (0, 4))
 
 
 def register(found: Registration, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coarse to fine from the goal's own pose."""
+    """From the goal's own pose, coarse to fine."""
     views, runs = found.views(images), torch.arange(len(images))
     T = found.refine(
         views, torch.eye(4, dtype=torch.float64).repeat(len(images), 1, 1), COARSE_TO_FINE, runs
@@ -57,7 +57,7 @@ def test_brightness_and_contrast_do_not_change_the_pose(scene, paper_camera, T_g
 
 @pytest.mark.parametrize(("what", "share"), [("goal", 0.5), ("view", 1.0)])
 def test_a_covered_picture(scene, paper_camera, T_goal_cam, what, share):
-    """From a share of the offsets: a cover narrows the basin."""
+    """From a share of the offsets: a cover narrows the basin of convergence."""
     ref, T_goal_cam = sampling.fronto_parallel(0.6), se3.exp(share * se3.log(T_goal_cam))
     goal, images = scene.render(paper_camera, ref), scene.render(paper_camera, ref @ T_goal_cam)
     goal, images = (covered(goal), images) if what == "goal" else (goal, covered(images))
@@ -68,9 +68,7 @@ def test_a_covered_picture(scene, paper_camera, T_goal_cam, what, share):
 
 @pytest.mark.parametrize("what", ["goal", "view"])
 def test_an_overexposed_picture(scene, paper_camera, T_goal_cam, what):
-    """White tells nothing but that it is bright; taken for a grey level it would pull the pose
-    along.
-    """
+    """White is at least so bright. If it counted as a grey level it would pull the pose along."""
     ref, T_goal_cam = sampling.fronto_parallel(0.6), se3.exp(0.5 * se3.log(T_goal_cam))
     goal, images = scene.render(paper_camera, ref), scene.render(paper_camera, ref @ T_goal_cam)
     factor = 1.2 / float(goal.median())
@@ -85,7 +83,9 @@ def test_an_overexposed_picture(scene, paper_camera, T_goal_cam, what):
 
 @pytest.mark.parametrize("what", ["goal", "view"])
 def test_a_picture_under_a_lamp(scene, paper_camera, T_goal_cam, what):
-    """One gain for the whole picture would leave a slope of grey levels that a turn explains."""
+    """One gain for the whole picture would leave a slope of grey levels that a rotation
+    explains.
+    """
     ref, T_goal_cam = sampling.fronto_parallel(0.6), se3.exp(0.5 * se3.log(T_goal_cam))
     goal, images = scene.render(paper_camera, ref), scene.render(paper_camera, ref @ T_goal_cam)
     goal, images = (lamp(goal), images) if what == "goal" else (goal, lamp(images))
@@ -136,7 +136,7 @@ def test_a_goal_seen_by_another_camera(scene, paper_camera, T_goal_cam):
 
 
 def test_two_goals_are_kept_by_the_run(scene, paper_camera):
-    """Each with the plane of its own."""
+    """Each has its own plane."""
     goals = tilted_goals()[:2]
     found = Registration(paper_camera, scene.render(paper_camera, goals), plane_of(goals))
     found.select_runs(torch.tensor([1]))

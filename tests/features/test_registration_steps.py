@@ -67,8 +67,8 @@ def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level
 @pytest.mark.parametrize("level", range(4))
 @pytest.mark.parametrize("perturbed", [False, True], ids=["clean", "perturbed"])
 def test_steps_in_c_are_the_steps_in_torch(paper_camera, T_goal_cam, level, goals, perturbed):
-    """The goals each see the plane from the side; far enough that some steps raise the cost, and
-    are taken back.
+    """The goals see the plane from the side, each its own way, from so far that some steps raise
+    the cost and are taken back.
     """
     scene, T_goals = PlanarScene(bundled("coffee"), 0.8), tilted_goals()
     T_goals = T_goals[:1] if goals == "one for all" else T_goals
@@ -103,7 +103,9 @@ def test_steps_in_c_are_the_steps_in_torch(paper_camera, T_goal_cam, level, goal
 
 
 def test_a_step_that_raises_the_cost_is_taken_back(paper_camera):
-    """From too far for this size: whatever it tries, it ends no worse than it began."""
+    """The start is too far for this size of the picture: the end must cost no more than the
+    start.
+    """
     scene = PlanarScene(bundled("coffee"), 0.8)
     ref = sampling.fronto_parallel(0.6)
     found, runs = (

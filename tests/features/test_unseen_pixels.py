@@ -1,5 +1,5 @@
-"""Pixels that show nothing (NaN), as undoing a lens's distortion leaves some: no method takes them
-for black ones.
+"""Unseen pixels (NaN), which rectifying a lens's distortion leaves: no method takes them
+for black.
 """
 
 import pytest
@@ -40,7 +40,7 @@ BLIND = ("pbvs", "photometric")  # which look at no picture; at none but in the 
 
 
 def without(images: torch.Tensor, where: str) -> torch.Tensor:
-    """The pictures with a frame, a corner or a spot that shows nothing."""
+    """The pictures with a frame, a corner or a spot unseen."""
     images, h, w = images.clone(), images.shape[-2], images.shape[-1]
     places = {
         "frame": [(slice(0, h // 16), slice(None)), (slice(None), slice(-w // 12, None))],
@@ -57,9 +57,7 @@ def without(images: torch.Tensor, where: str) -> torch.Tensor:
     [name for name in NAMES if name != "pbvs" and ("+dvs" not in name or name == "sift+dvs")],
 )
 def test_at_the_goals_pose_unseen_pixels_move_no_camera(name, scene):
-    """They change nothing about the velocity there, which is zero but for networks that nobody has
-    trained.
-    """
+    """They do not change the velocity, which is zero there but for untrained networks."""
     whole = scene.render(CAMERA, GOAL_POSE)
     controller = build(name, CAMERA, 0.6, model_of(name, scene))
     controller.set_goal(whole)
@@ -109,7 +107,7 @@ def test_a_goal_with_unseen_pixels_is_reached_as_exactly(name, scene):
 
 @pytest.mark.parametrize("name", ["dvs", "dct"])
 def test_black_in_place_of_unseen_pixels_does_harm(name, scene):
-    """The test's own test: the unseen pixels are such that black ones do harm."""
+    """This checks the other tests: black pixels in these places do harm."""
     ends = {}
     for how, value in (("unseen", torch.nan), ("black", 0.0)):
         goal = without(scene.render(CAMERA, GOAL_POSE), "corner").nan_to_num(value)
@@ -126,7 +124,7 @@ def test_black_in_place_of_unseen_pixels_does_harm(name, scene):
 
 
 def test_runs_with_unseen_pixels_are_their_own(scene):
-    """Goals, of which one has unseen pixels, and runs that end: the others go on with theirs."""
+    """One of the goals has unseen pixels, and runs end: the others keep their own goals."""
     T_goal = GOAL_POSE.repeat(3, 1, 1)
     T_goal[1, 0, 3] = 0.03
     goal = scene.render(CAMERA, T_goal)

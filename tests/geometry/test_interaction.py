@@ -1,4 +1,4 @@
-"""Every interaction matrix against finite differences, by one checker."""
+"""Every interaction matrix against finite differences, with one checker."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -91,7 +91,7 @@ def test_poses_of_any_batch():
 
 
 def test_luminance_against_the_rendered_picture(paper_camera):
-    """Moves the camera and looks: from straight ahead, and from the side, turned and tilted."""
+    """The camera moves and renders: from straight ahead, and from the side, rotated and tilted."""
     scene, features = PlanarScene(waves(), antialias=False), Luminance(paper_camera, border=10)
     ahead = sampling.fronto_parallel(0.6)[0]
     aside = sampling.look_at(
@@ -125,7 +125,7 @@ def test_luminance_is_minus_the_gradient_times_the_points_matrix(generator):
 @pytest.mark.parametrize("goals", [1, 3])
 @pytest.mark.parametrize("where", ["current", "goal", "mean"])
 def test_normal_equations_of_the_luminance_against_its_rows(generator, where, goals, size):
-    """The slow twin forms L, of each picture or the mean of two, and multiplies."""
+    """The plain twin forms L, of each picture or the mean of two, and multiplies."""
     images, goal = (
         torch.rand(3, 1, *size, generator=generator),
         torch.rand(goals, 1, *size, generator=generator),
@@ -159,8 +159,8 @@ def test_gradient_of_a_ramp_is_its_slope():
 
 @given(seeds)
 def test_points_met_on_the_plane(seed):
-    """The derivative that the pose solver uses, at poses from all over the workspace, rays over the
-    horizon among them.
+    """The derivative that the pose solver uses, at poses in the whole workspace. Some rays are
+    above the horizon.
     """
     T = sampling.workspace(1, torch.Generator().manual_seed(seed))
     x, y = torch.meshgrid(*[torch.linspace(-0.6, 0.6, 5, dtype=torch.float64)] * 2, indexing="ij")

@@ -1,4 +1,4 @@
-"""The pose from the plane points that rays meet."""
+"""The pose from the points where rays meet the plane."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_a_fifth_of_the_points_grossly_wrong(generator):
 
 
 def test_noise_and_a_tenth_grossly_wrong(generator):
-    """What a network answers: centimetres of noise everywhere, and cells that are covered."""
+    """Like a network's answer: centimetres of noise everywhere, and some covered cells."""
     true = sampling.workspace(200, generator)
     points, slope = pnp.plane_points(rays(), true)
     points = points + 0.03 * torch.randn(points.shape, generator=generator, dtype=torch.float64)
@@ -74,8 +74,8 @@ def test_noise_and_a_tenth_grossly_wrong(generator):
 
 
 def test_grazing_views(generator):
-    """The optical axis 60 to 75 deg from the plane's normal: some rays look over the horizon and
-    have no say.
+    """The optical axis is 60 to 75 deg from the plane's normal: rays above the horizon do
+    not count.
     """
     n = 30
     tilt = torch.deg2rad(60 + 15 * torch.rand(n, generator=generator, dtype=torch.float64))
@@ -115,7 +115,7 @@ def test_a_batch_is_its_runs(generator):
 
 
 def test_the_c_is_its_plain_twin(generator, monkeypatch):
-    """Exact points, noisy ones, wrong ones, none that count, and all the same one."""
+    """Exact points, noisy ones, wrong ones, none that count, and all the same point."""
     true = sampling.workspace(60, generator)
     points, slope = pnp.plane_points(rays(), true)
     points[20:] += 0.02 * torch.randn(40, 64, 2, generator=generator, dtype=torch.float64)

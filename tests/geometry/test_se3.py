@@ -1,5 +1,5 @@
-"""Rigid motions: every batch shape, both precisions, and the angles where formulas break (0 and
-pi).
+"""Rigid motions: every batch shape, both precisions, and the angles where formulas break down (0
+and pi).
 """
 
 import math
@@ -110,8 +110,8 @@ def test_adjoint_is_the_derivative_of_T_exp(shape, angle, seed):
 
 
 def _near(w: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
-    """The rotation vector of the same rotation on the side of `to`: beyond pi the logarithm flips
-    to the other side.
+    """The rotation vector of the same rotation on the side of `to`: beyond pi the logarithm
+    flips.
     """
     flipped = w - 2 * math.pi * torch.nn.functional.normalize(w, dim=-1)
     return torch.where((w * to).sum(-1, keepdim=True) < 0, flipped, w)
@@ -135,9 +135,7 @@ def test_thetau_jacobian_against_finite_differences(shape, angle, seed):
 
 @pytest.mark.parametrize("degrees", [10, 90])
 def test_thetau_jacobian_has_the_right_sign(degrees):
-    """Its transpose is the same matrix with the other sign before (theta/2)[u]x: an easy mistake,
-    and a visible one.
-    """
+    """Its transpose differs in the sign of (theta/2)[u]x alone, which is an easy mistake."""
     w = random_twist((), math.radians(degrees), 3)[3:]
     numeric, J = numeric_thetau_jacobian(w), se3.thetau_jacobian(w)
     assert (J - numeric).abs().max() < 1e-7

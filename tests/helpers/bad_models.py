@@ -1,4 +1,4 @@
-"""A pickle that runs code, and model files put together by hand."""
+"""A pickle that runs code, and model files with changed contents."""
 
 import json
 from collections.abc import Callable

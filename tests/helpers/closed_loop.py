@@ -1,5 +1,5 @@
-"""Closed loops for the tests: small cameras, goals and starts, and networks that answer as well
-trained ones do.
+"""Closed loops for the tests: small cameras, goals and starts, and stand-ins for trained
+networks.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ LARGER_OFFSET = (0.22, 0.5)
 def offset_from(
     T_world_goal: torch.Tensor, sizes: tuple[float, float], seed: int = 0
 ) -> torch.Tensor:
-    """A start a run, this far [m] and turned this much [rad] from its goal."""
+    """A start for each run, this far [m] and rotated this much [rad] from its goal."""
     v, w = torch.randn(
         2, len(T_world_goal), 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
@@ -61,7 +61,7 @@ def offset_from(
 
 
 def goals(n: int) -> torch.Tensor:
-    """n goals that face the plane, each at a place and roll of its own."""
+    """n goals that face the plane, each with its own place and roll."""
     T = sampling.fronto_parallel(0.6, n)
     T[:, :2, 3] = 0.1 * (
         torch.rand(n, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) - 0.5
@@ -73,7 +73,7 @@ def goals(n: int) -> torch.Tensor:
 
 
 class NearTruth:
-    """Answers like a well trained network: the true pose, always wrong by the same few
+    """Stands in for a trained network: answers the true pose with a fixed error of a few
     millimetres.
     """
 
@@ -93,14 +93,14 @@ class NearTruth:
         return T @ se3.exp(sign * self.ERROR)
 
     def rows(self, images: torch.Tensor) -> torch.Tensor:
-        """Which of the world's cameras took each picture: `CoarseToFine` asks for the runs that it
-        doubts alone.
+        """Which of the world's cameras took each picture. `CoarseToFine` passes only the runs that
+        it doubts.
         """
         return (images[:, None] - self.world.observe()).square().flatten(2).mean(2).argmin(1)
 
 
 def model_of(name: str, scene: PlanarScene, camera: Camera = CAMERA) -> SimpleNamespace:
-    """With a network of the kind that the method trains, which nobody has trained."""
+    """A model with an untrained network of the kind that the method uses."""
     torch.manual_seed(0)
     shape = Shape(18, 8, 16, 64)
     nets = {"aevs": lambda: Encoder(shape), "mlvs": lambda: MetricNet(shape, "silu")}
@@ -119,9 +119,7 @@ def model_of(name: str, scene: PlanarScene, camera: Camera = CAMERA) -> SimpleNa
 def controller_of(
     name: str, scene: PlanarScene, world: Simulator, T_world_goal: torch.Tensor
 ) -> Controller:
-    """The method of that name, its goal set; one that needs a trained network gets NearTruth in its
-    place.
-    """
+    """The method of that name with its goal set. NearTruth stands in for a trained network."""
     controller = build(name, CAMERA, 0.6, model_of(name, scene))
     coarse = getattr(controller, "coarse", controller)
     if isinstance(coarse, PoseServo):
@@ -143,8 +141,8 @@ def controller_of(
 
 
 def in_double(*args: Any) -> Controller:
-    """`controller_of` for aevs with the encoder's arithmetic in double: float's rounding moves one
-    that nobody has taught by a micron.
+    """`controller_of` for aevs with the encoder in double precision: rounding in single precision
+    moves an untrained encoder by a micron.
     """
     controller = controller_of(*args)
     coarse = getattr(controller, "coarse", controller)
@@ -173,7 +171,7 @@ def run(
 
 
 def has_poses(name: str) -> bool:
-    """Whether NearTruth takes the place of a network that answers poses."""
+    """Whether NearTruth stands in for a network that answers poses."""
     return trained_as(name) not in (None, "aevs")
 
 

@@ -18,8 +18,8 @@ from deepservo.worlds.simulator import Simulator
 
 
 class Guide(Controller):
-    """A coarse method that is led by the truth, wrong by a few millimetres, and remembers what it
-    said.
+    """A coarse method that steers by the true pose with an error of a few millimetres, and records
+    its velocities.
     """
 
     def __init__(self, camera: Camera, world: Simulator, T_world_goal: torch.Tensor) -> None:
@@ -38,7 +38,7 @@ class Guide(Controller):
 
 
 class Interrupted(Simulator):
-    """From step `begin` until step `end` something else stands before the camera."""
+    """From step `begin` until step `end` another scene is before the camera."""
 
     def __init__(
         self,
@@ -60,10 +60,10 @@ class Interrupted(Simulator):
 def agreeing(
     agreements: list[float], monkeypatch: pytest.MonkeyPatch, consistency: int = 0
 ) -> list[bool]:
-    """Whether the photometric refinement steers, step by step, where the pictures agree by so much
-    in each. The registration says nothing.
+    """Whether the photometric refinement steers, step by step, at these agreements. The
+    registration changes no pose.
 
-    consistency: what the coarse method says of every pose.
+    consistency: what the coarse method answers for every pose.
     """
     controller = CoarseToFine(Fixed(CAMERA))
     controller.coarse.consistency = consistency
@@ -80,7 +80,7 @@ def agreeing(
 
 
 class Fixed(Controller):
-    """Says the same at every step, of velocities and of poses."""
+    """Answers the same velocity and the same consistency at every step."""
 
     consistency = 0
 

@@ -20,8 +20,8 @@ LEVELS = {8: 255, 16: 65535}
 
 
 def smooth(bits: int, channels: int) -> np.ndarray:
-    """Blotches, so that a JPEG of them is nearly exact; unlike themselves turned or mirrored.
-    Alpha, where there is any, is its own.
+    """Blotches, so smooth that a JPEG of them is nearly exact. Rotated or mirrored they differ.
+    Alpha is a channel of its own.
     """
     values = cv2.GaussianBlur(RNG.standard_normal((H, W, channels)), None, 5).reshape(
         H, W, channels
@@ -31,7 +31,7 @@ def smooth(bits: int, channels: int) -> np.ndarray:
 
 
 def shown(pixels: np.ndarray) -> torch.Tensor:
-    """The grey levels of such a picture over white, the slow plain way."""
+    """The grey levels of such a picture over white, by the plain formula."""
     values = torch.from_numpy(pixels.astype(np.float64) / LEVELS[8 * pixels.dtype.itemsize])
     colours, alpha = (
         values[..., : (1 if values.shape[2] < 3 else 3)],
@@ -42,8 +42,8 @@ def shown(pixels: np.ndarray) -> torch.Tensor:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture as it must be stored to be shown as `pixels` when a reader obeys the orientation:
-    Pillow's own words for each.
+    """The picture as it is stored, so that a reader that obeys the orientation shows `pixels`. The
+    lambdas follow Pillow's documentation.
     """
     undone: dict[int, Callable[[np.ndarray], np.ndarray]] = {
         1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
@@ -77,14 +77,14 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def exif(orientation: int) -> bytes:
-    """Exif data with an orientation alone."""
+    """Exif data with an orientation and nothing else."""
     found = Image.Exif()
     found[0x0112] = orientation
     return found.tobytes()
 
 
 def saved(pixels: np.ndarray, kind: str, orientation: int) -> bytes:
-    """A file of that kind which says how it is to be turned."""
+    """A file of that kind with an orientation tag."""
     if kind == "png":
         return png(pixels, chunk(b"eXIf", exif(orientation).removeprefix(b"Exif\0\0")))
     file = BytesIO()

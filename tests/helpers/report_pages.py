@@ -1,4 +1,4 @@
-"""Report pages for the tests, and what is in them."""
+"""Report pages for the tests, and their contents."""
 
 import json
 import re
@@ -53,7 +53,9 @@ TRAINING = {
 
 
 def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> RunSet:
-    """n straight ways home, the last photometric, the first `lost` of them standing still."""
+    """n straight runs to the goal, the last one photometric, and the first `lost` of them without
+    motion.
+    """
     T, goals = sampling.lookat(n, torch.Generator().manual_seed(1))
     goals = goals[:1] if one_goal else goals
     goal = SCENE.render(CAMERA, goals)

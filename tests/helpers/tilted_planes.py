@@ -1,4 +1,4 @@
-"""What registration meets in its tests: how many runs, goals that are tilted planes, a lamp."""
+"""Scenes of the registration tests: N goals, tilted planes, a lamp."""
 
 import torch
 
@@ -20,7 +20,7 @@ def lamp(images: torch.Tensor) -> torch.Tensor:
 
 
 def tilted_goals() -> torch.Tensor:
-    """N goals that look at the plane from the side, each its own."""
+    """N different goals that see the plane from the side."""
     generator = torch.Generator().manual_seed(5)
     aside = 0.5 * (torch.rand(N, 3, generator=generator, dtype=torch.float64) - 0.5) + torch.tensor(
         [0.0, 0.0, -0.6]

@@ -1,5 +1,5 @@
-"""A small picture, a small camera and a model trained for a moment: what the command line's tests
-work on.
+"""A small picture, a small camera and a model of a short training, for tests of the command
+line.
 """
 
 import math
@@ -76,7 +76,7 @@ def weights(model: Path) -> dict[str, Tensor]:
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    """Every file under `folder` with what it holds, and every folder."""
+    """Every file under `folder` with its contents, and every folder."""
     return {
         str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b""
         for p in folder.rglob("*")
@@ -84,8 +84,8 @@ def listing(folder: Path) -> dict[str, bytes]:
 
 
 def start(args: list[str], before: str = "") -> subprocess.Popen[str]:
-    """The command line as a process of its own, after the statements `before`; it takes Ctrl-C even
-    when started without it.
+    """The command line as a separate process, after the statements `before`. Ctrl-C reaches it even
+    where it was ignored.
     """
     script = f"""
 import os, signal, sys
@@ -104,7 +104,7 @@ sys.exit(main({args!r}))
 
 
 def sentence(err: str, *words: str) -> None:
-    """`err` is one sentence of the program's that holds the words."""
+    """`err` is one sentence of the program that holds the words."""
     assert err.startswith("deepservo: ")
     assert err.count("\n") == 1, err
     assert err.endswith("\n")
@@ -116,7 +116,7 @@ def sentence(err: str, *words: str) -> None:
 def interrupt_at(
     step: int, monkeypatch: pytest.MonkeyPatch, advance: Callable = train.Optimization.advance
 ) -> None:
-    """Ctrl-C strikes in that step of the next trainings."""
+    """Ctrl-C comes in that step of the next trainings."""
 
     def struck(optimization: train.Optimization, at: int, *args: Any) -> Any:
         if at == step:
@@ -127,12 +127,12 @@ def interrupt_at(
 
 
 def small(**changes: object) -> Shape:
-    """An encoder that a test can afford."""
+    """The shape of a small encoder."""
     return Shape(**{"layers": 18, "width": 4, "latent": 8, "size": 64, **changes})  # type: ignore[arg-type]
 
 
 def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
-    """With biases and statistics that are not those of the first day."""
+    """With biases and statistics other than the initial ones."""
     for name, parameter in net.named_parameters():
         if name.endswith("bias"):
             parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
@@ -144,8 +144,8 @@ def lived_in(net: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def waves(height: int = 1440, width: int = 1920) -> torch.Tensor:
-    """A picture so smooth that its derivative is the same at every scale that matters: waves of 10
-    to 25 cm on 0.8 m.
+    """A picture so smooth that its derivative is the same at all scales used: waves of 10 to 25 cm
+    on 0.8 m.
     """
     y, x = torch.meshgrid(
         torch.arange(height) / width * 0.8, torch.arange(width) / width * 0.8, indexing="ij"

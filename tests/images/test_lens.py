@@ -1,4 +1,4 @@
-"""OpenCV's polynomial lens: which ones are a lens all over the picture."""
+"""OpenCV's polynomial lens: which coefficients are a lens over the whole picture."""
 
 from pathlib import Path
 
@@ -123,8 +123,8 @@ def test_a_folded_lens_is_refused_with_the_radius(tmp_path: Path) -> None:
 
 
 def test_what_is_not_refused_shows_every_place_once() -> None:
-    """Coordinates as a picture, taken through the lens and undistorted: they grow along every line
-    of the picture that it fills.
+    """A picture of coordinates is distorted and undistorted: the coordinates grow along every line
+    of the picture.
     """
     for camera, distortion in REAL.values():
         v, u = torch.meshgrid(

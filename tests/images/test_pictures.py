@@ -1,4 +1,4 @@
-"""Pictures at the door: every kind of file and array becomes the same grey levels, exactly."""
+"""Input pictures: every kind of file and array becomes the same grey levels, exactly."""
 
 from pathlib import Path
 

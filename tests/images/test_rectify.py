@@ -66,7 +66,7 @@ def smooth_grid(xy: np.ndarray) -> np.ndarray:
 
 
 def bent(xy: np.ndarray) -> np.ndarray:
-    """Where the lens shows what a perfect one shows at `xy` (OpenCV's documented formula)."""
+    """Where the lens shows what an ideal one shows at `xy` (OpenCV's documented formula)."""
     x, y = xy[..., 0], xy[..., 1]
     k1, k2, p1, p2, k3 = D
     r2 = x * x + y * y

@@ -1,6 +1,4 @@
-"""The sampler: the compiled pass, its slow twin, and three outsiders (plain loops, OpenCV,
-supersampling).
-"""
+"""The sampler: the compiled pass against its plain twin, plain loops, OpenCV and supersampling."""
 
 import math
 import warnings
@@ -48,8 +46,8 @@ def test_compiled_equals_its_slow_twin(seed, channels, kind, texture, size):
 
 @given(seeds)
 def test_compiled_equals_its_slow_twin_around_the_horizon(seed):
-    """Cameras that look up to 100 deg away from the plane: the horizon runs through most of these
-    views, some see only sky.
+    """Cameras that look up to 100 deg away from the plane: most views hold the horizon, and some
+    only sky.
     """
     generator = torch.Generator().manual_seed(seed)
     n, size = 4, (33, 47)
@@ -184,7 +182,7 @@ def test_antialiasing_comes_near_a_supersampled_picture(texture, paper_camera):
 
 
 def at_an_angle() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Somewhat to the side, so that texels and pixels do not beat."""
+    """Somewhat to the side, so that texels and pixels give no moire."""
     return (
         torch.tensor([0.1, 0.05, -0.6]).double(),
         torch.tensor([0.02, 0.0, 0.0]).double(),
@@ -219,7 +217,7 @@ def test_each_image_has_its_own_background():
 
 
 def test_a_batch_large_enough_for_threads_is_its_images(generator):
-    """Rows are split over threads: every image must be, bit for bit, what it is alone."""
+    """Rows are split over threads: every image is, bit for bit, what it is alone."""
     pyramid, size = build_pyramid(torch.rand(1, 1, 50, 70, generator=generator)), (61, 67)
     Hs = mild_homographies(40, size, (50, 70), generator)
     back = torch.rand(40, 1, generator=generator)
@@ -249,7 +247,7 @@ def test_gradients_reach_the_homography_through_the_slow_twin(generator):
 
 @pytest.fixture
 def fresh_library():
-    """The library is looked for anew in this test, and again after it."""
+    """The library is searched for anew in this test, and again after it."""
     native.library.cache_clear()
     yield
     native.library.cache_clear()
@@ -283,7 +281,7 @@ def test_a_compiler_that_fails_is_one_warning_and_no_library(monkeypatch, tmp_pa
 
 
 def test_a_picture_of_any_odd_size_keeps_its_mean(generator):
-    """The coarsest levels are padded by replication; padding must not shift what lies inside."""
+    """The coarsest levels are padded by replication, which must not shift the inside."""
     picture = torch.rand(1, 1, 37, 53, generator=generator)
     pyramid = build_pyramid(picture)
     start, (h, w) = 0, pyramid.padded

@@ -1,5 +1,5 @@
-"""The GPU's sampler without a GPU: run by Triton's interpreter beside its slow twin, and built for
-a GPU that is not there.
+"""The GPU's sampler without a GPU: run by Triton's interpreter against its plain twin, and compiled
+for a GPU.
 """
 
 import importlib

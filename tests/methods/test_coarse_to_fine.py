@@ -108,7 +108,9 @@ def test_only_misses_in_a_row_count(monkeypatch):
 def test_every_fifth_picture_a_weakly_agreeing_refinement_looks_for_a_pose_that_agrees_more(
     now, other, goes_over, monkeypatch
 ):
-    """Under an agreement of 0.8, for one of 0.02 more that would be trusted of itself."""
+    """It looks under an agreement of 0.8, for a pose that agrees 0.02 more and enough without
+    confirmation.
+    """
     controller, goal = CoarseToFine(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128)
     controller.set_goal(goal)
     coarse = control.pose_of_pbvs(
@@ -140,7 +142,7 @@ def test_every_fifth_picture_a_weakly_agreeing_refinement_looks_for_a_pose_that_
 def test_a_pose_that_the_coarse_method_refutes_is_dropped_and_must_agree_by_08_afterwards(
     monkeypatch,
 ):
-    """At the next look for a better one: by 0.8, where 0.55 was enough at first."""
+    """The next pose must agree by 0.8, where 0.55 was enough at first."""
     controller, goal, now = CoarseToFine(Fixed(CAMERA)), torch.zeros(1, 1, 128, 128), [0.7]
     controller.set_goal(goal)
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
@@ -164,8 +166,8 @@ def test_a_pose_that_the_coarse_method_refutes_is_dropped_and_must_agree_by_08_a
 
 
 def test_near_the_goal_the_refinement_registers_at_full_size_too(monkeypatch):
-    """Nearer than five thousandths of the depth, which a turn does not count towards. Light is
-    judged at a quarter first.
+    """Near is under five thousandths of the depth, and rotation does not count. Light is estimated
+    at a quarter of the size first.
     """
     controller, goal = CoarseToFine(Fixed(CAMERA), depth=0.6), torch.zeros(1, 1, 128, 128)
     controller.set_goal(goal)
@@ -195,7 +197,7 @@ def test_near_the_goal_the_refinement_registers_at_full_size_too(monkeypatch):
 
 
 class Consistent(Guide):
-    """Knows which poses are right."""
+    """Confirms right poses and refutes wrong ones."""
 
     def pose_consistency(self, T_goal_cam: torch.Tensor, runs: torch.Tensor) -> torch.Tensor:
         metres, _ = se3.distance(
@@ -209,8 +211,8 @@ class Consistent(Guide):
 def test_a_refinement_follows_the_coarse_methods_pose_consistency(
     guide, registers, scene, monkeypatch
 ):
-    """A wrong pose does not steer, however the pictures agree; a right one does, where they hardly
-    do.
+    """A wrong pose does not steer, however well the pictures agree. A right one does, even if they
+    hardly agree.
     """
     T_goal = sampling.fronto_parallel(0.6)
     world = Simulator(scene, CAMERA, offset_from(T_goal.expand(2, 4, 4), LARGE_OFFSET))

@@ -1,5 +1,5 @@
-"""DFBVS: detectors behind one interface, matches that one pose explains, and image-based servoing
-on them.
+"""DFBVS: detectors with one interface, matches that one pose explains, and image-based servoing on
+them.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def away(*twist: float) -> torch.Tensor:
     ("detector", "end_m"), [(detectors.sift, 3e-3), (detectors.orb, 2e-2)], ids=["sift", "orb"]
 )
 def test_it_converges(detector, end_m):
-    """ORB knows its places to whole pixels of its pyramid."""
+    """ORB places keypoints to whole pixels of its pyramid."""
     starts = torch.cat(
         [away(0.06, -0.05, 0.04, 0.05, -0.08, 0.3), away(-0.04, 0.03, -0.06, -0.1, 0.05, -0.2)]
     )
@@ -50,8 +50,8 @@ def test_it_converges(detector, end_m):
 
 
 def test_the_law_is_equation_4():
-    """Matches that are exact: `v = -gain L*^+ (s - s*)`, L* of the target's places and depths, by
-    numpy's pseudo-inverse.
+    """With exact matches `v = -gain L*^+ (s - s*)`, L* of the target's places and depths, by
+    NumPy's pseudo-inverse.
     """
     T = away(0.02, 0.01, -0.03, 0.02, 0.01, 0.1)
     g = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def test_the_law_is_equation_4():
 
 
 def test_wrong_matches_are_rejected():
-    """Half of the matches are wrong: those that one pose explains are the right ones."""
+    """Half of the matches are wrong: those that one pose explains are kept."""
     g = np.random.default_rng(1)
     T = torch.linalg.inv(GOAL_POSE) @ away(0.05, -0.03, 0.04, 0.05, 0.05, 0.2)
     px, Z = g.uniform([0, 0], [159, 119], (60, 2)), g.uniform(0.4, 0.8, 60)
@@ -100,7 +100,7 @@ def test_wrong_matches_are_rejected():
 
 
 def test_clutter_beside_the_object_does_not_matter():
-    """Only the middle is the object; all about it the view shows something else."""
+    """The object fills only the middle, and the view shows something else around it."""
     depth = np.full((120, 160), np.inf)
     depth[25:95, 35:125] = 0.6
     other = PlanarScene(noise_texture(9), width=0.8).render(CAMERA, GOAL_POSE)[0]
@@ -162,7 +162,9 @@ def test_a_detector_of_the_users_own_may_answer_tensors_arrays_or_lists(kind):
 
 
 def test_a_picture_is_normalised_by_the_mean_and_contrast_about_each_pixel():
-    """Gaussian, of six pixels; what varies by less than 0.02 is not stretched to noise."""
+    """Over a Gaussian of six pixels. A contrast under 0.02 is not amplified, so that noise
+    is not.
+    """
     picture = seen(GOAL_POSE)[0, 0].numpy() * np.linspace(0.3, 1.0, 160, dtype=np.float32)
     mean, square = (
         gaussian_filter(each.astype(float), 6.0, mode="mirror", truncate=4)
@@ -178,7 +180,7 @@ def test_a_picture_is_normalised_by_the_mean_and_contrast_about_each_pixel():
 
 
 def test_a_detector_of_the_users_own():
-    """As XFeat and LightGlue's extractors answer: tensors with a leading axis of one, in any
+    """As the extractors of XFeat and LightGlue answer: tensors with a leading axis of one, in any
     order.
     """
     g = torch.Generator().manual_seed(0)
@@ -205,7 +207,7 @@ def test_a_detector_of_the_users_own():
 
 
 def test_a_tracked_match_is_put_where_the_view_looks_as_the_goal_does():
-    """From a pixel or two off, to a tenth of one, under a lamp that the goal did not have."""
+    """From one or two pixels off to a tenth of a pixel, under a lamp that the goal did not have."""
     T = away(0.004, -0.003, 0.002, 0.0, 0.0, 0.01)
     goal, view = seen(GOAL_POSE)[0, 0].numpy(), seen(T)[0, 0].numpy()
     g = np.random.default_rng(2)

@@ -1,5 +1,5 @@
-"""A goal is found in the learned picture, however it was lit or covered; one that is somewhere else
-is not.
+"""A goal is found in the learned picture whether it is lit, covered or noisy. A goal of another
+scene is not found.
 """
 
 from types import SimpleNamespace
@@ -36,14 +36,14 @@ def learned() -> PlanarScene:
 
 @pytest.fixture(scope="module")
 def T_world_goal() -> torch.Tensor:
-    """N goals near the middle, each at a tilt and roll of its own."""
+    """N goals near the middle, each with its own tilt and roll."""
     twist = 0.1 * torch.randn(N, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     return sampling.fronto_parallel(0.6) @ se3.exp(twist)
 
 
 @pytest.fixture
 def controller(learned, paper_camera, T_world_goal, monkeypatch) -> PoseServo:
-    """Its network is wrong by ASTRAY."""
+    """Its network has an error of ASTRAY."""
     servo = PoseServo(paper_camera, PoseNet(16), 0.6, learned)
     monkeypatch.setattr(
         servo, "predict", lambda images: T_world_goal[: len(images)] @ se3.exp(ASTRAY)
@@ -129,7 +129,7 @@ def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(
 
 @pytest.fixture(scope="module")
 def components(learned, paper_camera) -> Encoder:
-    """An encoder that nobody taught: principal components."""
+    """An untrained encoder: principal components."""
     torch.manual_seed(0)
     task = AutoEncoderTask(learned, paper_camera, 0.6)
     return begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
@@ -137,8 +137,8 @@ def components(learned, paper_camera) -> Encoder:
 
 @pytest.mark.parametrize("light", [1.0, 0.4])
 def test_aevs_recognises_where_a_picture_was_taken(light, components, learned, paper_camera):
-    """From all over the workspace, and when it has grown dim; some of many runs are steered without
-    the others.
+    """From the whole workspace, and after it became dim. Some of many runs are steered without the
+    others.
     """
     place = AutoEncoderServo(paper_camera, components, 0.6, learned, recognise=True)
     T = sampling.workspace(20, torch.Generator().manual_seed(7), 0.6)
@@ -164,8 +164,8 @@ def test_aevs_recognises_where_a_picture_was_taken(light, components, learned, p
 def test_a_goal_like_nothing_that_was_learned_gives_a_warning(
     name, components, learned, paper_camera, other_scene
 ):
-    """psi is in step with phi here: it embeds what it knows at the pose it was taken from, and else
-    where no pose is.
+    """psi agrees with phi here: it embeds a learned picture at its pose, and another picture where
+    no pose is.
     """
     T = sampling.fronto_parallel(0.6)
     net = components if name.startswith("aevs") else MetricNet(Shape(18, 4, 16, 64), "silu")

@@ -21,7 +21,7 @@ GOAL_POSE = sampling.fronto_parallel(0.6)
 
 
 def spread(n: int) -> np.ndarray:
-    """(n, 2) pixels all over the picture, no three on a line."""
+    """(n, 2) pixels over the whole picture, no three on a line."""
     return np.random.default_rng(3).uniform([5, 5], [150, 110], (n, 2))
 
 
@@ -84,8 +84,8 @@ def test_keypoints_are_found_up_to_four_pixels_from_what_is_unseen(detector, mon
 
 
 def test_of_a_networks_points_those_on_the_picture_are_kept_by_score():
-    """From the middle of its first pixel to that of its last; the picture was continued to whole
-    cells.
+    """A point is on the picture between the centres of the first and the last pixel. The picture
+    was padded to whole cells.
     """
     px = torch.tensor(
         [
@@ -110,8 +110,8 @@ def test_of_a_networks_points_those_on_the_picture_are_kept_by_score():
 
 
 def test_particles_are_drawn_by_their_weights():
-    """`exp(-20 SSD / variance)`, evenly: each as often as its share of the two hundred. The first
-    is the best.
+    """By `exp(-20 SSD / variance)`, evenly: each as often as its share of the two hundred. The
+    first is the best.
     """
     servo, cost = ParticleServo(CAMERA), torch.linspace(0.4, 0.0, 50).repeat(4)
     goal = PlanarScene(noise_texture(4)).render(CAMERA, GOAL_POSE)
@@ -135,8 +135,8 @@ def test_particles_are_drawn_by_their_weights():
 
 
 class Answers:
-    """A detector that answers these points one after the other, each with a name that nothing else
-    has.
+    """A detector that answers these points one after the other, each with a descriptor of
+    its own.
     """
 
     def __init__(self, *px: np.ndarray) -> None:
@@ -191,7 +191,7 @@ def test_points_as_near_as_two_pixels_to_the_outline_are_not_on_the_object():
 
 
 def grating() -> np.ndarray:
-    """Edges everywhere, the border too."""
+    """Edges everywhere, also at the border."""
     y, x = np.mgrid[:120, :160]
     return 0.5 + 0.3 * np.sin(x / 3.0) * np.cos(y / 3.5)
 
@@ -221,7 +221,7 @@ def test_half_of_the_edges_must_be_in_view_and_are_in_their_places_within_a_pixe
 
 
 def test_an_edge_counts_for_a_quarter_at_twice_the_robust_deviation():
-    """Of those that were found; of a twentieth of a pixel at least."""
+    """The deviation is that of the edges found, and at least a twentieth of a pixel."""
     d, found = (
         np.array([0.1, -0.2, 0.3, -0.4, 2 * 1.4826 * 0.2, 50.0]),
         np.array([True] * 3 + [False] + [False] * 2),

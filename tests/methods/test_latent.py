@@ -42,7 +42,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_tangents_are_those_of_jvp(shape, generator):
-    """In float64, before and after folding: the slow twin differentiates the network as it was."""
+    """In float64, before and after folding: the plain twin differentiates the unfolded network."""
     net = lived_in(Encoder(shape), generator).double()
     images = torch.rand(2, 1, shape.size, shape.size, generator=generator, dtype=torch.float64)
     tangents = torch.randn(
@@ -175,9 +175,8 @@ def test_impossible_encoders_are_refused(changes, words):
 
 @pytest.mark.parametrize(("smooth", "by"), [(False, 1e-4), (True, 1e-3)])
 def test_L_z_against_rendered_motion(smooth, by, paper_camera, generator):
-    """Moves the camera along each axis and looks: a smooth scene, an encoder that nobody taught.
-
-    Untaught, a smooth one hardly answers, so that a step of 1e-4 drowns in rounding.
+    """The camera moves along each axis and renders: a smooth scene and an untrained encoder. An
+    untrained smooth encoder hardly responds, so that a step of 1e-4 would be lost in rounding.
     """
     v, u = torch.meshgrid(torch.linspace(0, 1, 480), torch.linspace(0, 1, 640), indexing="ij")
     scene = PlanarScene(
@@ -207,8 +206,8 @@ MOVED = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1
 def test_z_of_a_smooth_encoder_is_the_mean_of_what_several_cameras_see(
     windows, scene, paper_camera, generator
 ):
-    """Each window is a camera of its own: the picture it would take, embedded. The middle one is
-    what the encoder is trained on.
+    """Each window is a camera: the picture that it would take is embedded. The encoder is trained
+    on the middle one.
     """
     torch.manual_seed(0)
     encoder = folded(Encoder(small(width=8, latent=16, smooth=True)))
@@ -233,7 +232,7 @@ def test_z_of_a_smooth_encoder_is_the_mean_of_what_several_cameras_see(
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_L_of_a_pose_against_motion(activation, generator):
-    """Rolls about half a turn among them, where theta u would jump."""
+    """Rolls near half a turn are among them, where theta u would jump."""
     torch.manual_seed(0)
     phi = PoseEncoder(16, activation).double()
     T = sampling.workspace(6, generator)

@@ -51,7 +51,7 @@ def test_a_pose_is_registered_from_far_off_and_from_near_by_and_the_better_one_c
     better, monkeypatch
 ):
     """From an eighth of the picture's size on, and from a quarter: where much is covered the first
-    is lost.
+    fails.
     """
     controller, goal, schedules = (
         CoarseToFine(ZeroVelocity(CAMERA)),
@@ -147,8 +147,8 @@ def test_a_picture_is_where_it_registers_with_an_agreement_of_055(
 
 
 def test_cells_of_a_picture_count_by_the_networks_confidence():
-    """Half of them are wrong, and said to be: one over the width of their error, which is the
-    exponential of what it answers.
+    """Half of the cells are wrong, and the network predicts a large error for them. A cell's weight
+    is one over the width of its error, which is the exponential of the network's answer.
     """
     servo = PoseServo(CAMERA, PoseNet(16), 0.6)
     T = GOAL_POSE @ se3.exp(
@@ -175,8 +175,8 @@ def test_pictures_farther_than_the_scenes_own_give_a_warning():
 
 @pytest.mark.parametrize(("gain", "bias"), [(1.0, 0.0), (0.2, 0.5), (3.0, -0.4)])
 def test_pictures_are_normalised_to_the_gallerys_mean_and_contrast(gain, bias):
-    """Whatever their own: the mean and the deviation are the gallery's. A picture as good as flat
-    is not stretched to noise.
+    """The mean and the deviation become the gallery's. A nearly flat picture is not amplified to
+    noise.
     """
     gallery = Gallery.__new__(Gallery)
     gallery.light = torch.tensor(0.45), torch.tensor(0.21)
@@ -194,7 +194,7 @@ def test_pictures_are_normalised_to_the_gallerys_mean_and_contrast(gain, bias):
 def test_neighbours_count_by_the_inverse_of_their_distance_or_as_equation_13_prints_it(
     weights, shares, small_camera
 ):
-    """Of MLVS: L is the weighted mean of theirs."""
+    """MLVS's L is the weighted mean of the neighbours' L."""
     servo = MetricServo(
         small_camera,
         MetricNet(small(size=32)),
@@ -215,8 +215,8 @@ def test_neighbours_count_by_the_inverse_of_their_distance_or_as_equation_13_pri
 
 @pytest.mark.parametrize("depth", [0.6, 1.5])
 def test_particles_are_moved_by_the_stated_deviations(depth):
-    """3, 3 and 2 cm at 0.6 m, 3, 3 and 9 degrees; by a share of that where the match is better. The
-    first stays.
+    """3, 3 and 2 cm at 0.6 m and 3, 3 and 9 deg, or a share of that where the match is better. The
+    first particle is not moved.
     """
     servo = ParticleServo(CAMERA, depth)
     servo.step, moves = 0, []
@@ -231,7 +231,7 @@ def test_particles_are_moved_by_the_stated_deviations(depth):
 
 
 def test_the_banks_cells_are_those_of_lloyd(generator):
-    """The plain twin: eight rounds from the first 256 points, each centre the mean of what is
+    """The plain twin: eight rounds from the first 256 points, each centre the mean of the points
     nearest to it.
     """
     points = torch.randn(1500, 3, generator=generator)
@@ -248,8 +248,8 @@ def test_the_banks_cells_are_those_of_lloyd(generator):
 
 
 def test_the_bank_reaches_as_far_as_published():
-    """Ten values an axis over +-0.4 m and 60, 60, 120 degrees, here three; and 10,000 poses within
-    4 cm and 5 degrees of the goal.
+    """Ten values an axis over +-0.4 m and 60, 60, 120 deg (here three), and 10,000 poses within 4
+    cm and 5 deg of the goal.
     """
     T_goal = se3.exp(torch.tensor([0.1, -0.2, 0.05, 0.1, 0.2, 0.3], dtype=torch.float64))
     goal = torch.cat([T_goal[:3, 3], se3.so3_log(T_goal[:3, :3])]).float()

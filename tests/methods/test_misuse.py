@@ -1,5 +1,5 @@
-"""Methods and the loop used wrongly from Python: one sentence each; and gains that hold for every
-stage and every dt.
+"""Wrong use of methods and the loop from Python gives one sentence. Gains hold for coarse and fine,
+and for every dt.
 """
 
 import numpy as np
@@ -74,7 +74,7 @@ def test_goals_and_pictures_of_different_shapes_are_refused(scene):
 
 
 def test_a_goal_of_many_edges(texture):
-    """More edge points than OpenCV looks up at once."""
+    """It has more edge points than OpenCV looks up at once."""
     camera = Camera(640, 480, 600.0, 600.0, 319.5, 239.5)
     goal = (
         torch.nn.functional.interpolate(texture(3, 240, 320)[None], (480, 640))
@@ -87,7 +87,7 @@ def test_a_goal_of_many_edges(texture):
 
 
 class Bytes(Simulator):
-    """Answers what a camera's driver gives: (H, W, C) or (H, W) uint8, of one camera."""
+    """Answers as a camera's driver does: (H, W, C) or (H, W) uint8, of one camera."""
 
     channels = 3
 
@@ -152,8 +152,8 @@ def test_an_invalid_camera_is_refused(camera):
 
 
 def test_goals_are_dropped_with_their_runs(scene):
-    """Where one run has ended, its goal goes too, in every stage and in what a method is made
-    of.
+    """When a run ends its goal is dropped everywhere, in the methods that a method is made
+    of too.
     """
     goal = scene.render(CAMERA, GOAL_POSE.repeat(3, 1, 1))
     for name in ("dvs", "aevs", "aevs+dvs", "particle", "auto", "dfbvs-sift"):
@@ -191,7 +191,9 @@ def test_scaling_by_no_time_leaves_the_gain(name, dt):
     "name", [n for n in NAMES if n not in ("pbvs", "photometric") and not n.startswith("dfbvs")]
 )
 def test_a_gain_applies_to_coarse_and_fine(name, scene):
-    """Twice the gain, twice the first velocity: that of the coarse stage where there is one."""
+    """Twice the gain gives twice the first velocity, which is the coarse method's where there is
+    one.
+    """
     image, goal = (
         scene.render(CAMERA, offset_from(GOAL_POSE, (0.01, 0.02))),
         scene.render(CAMERA, GOAL_POSE),
@@ -214,8 +216,8 @@ def test_a_gain_applies_to_coarse_and_fine(name, scene):
 
 @pytest.mark.parametrize("name", ["sift", "dvs", "auto", "particle", "aevs", "cnn+dvs"])
 def test_a_gain_is_scaled_for_dt_once(name, scene):
-    """At any dt the camera moves by the same share of its way from one picture to the next, however
-    often it is told the dt.
+    """At any dt the camera moves by the same share of its way between two pictures, however often
+    dt is set.
     """
     image, goal = (
         scene.render(CAMERA, offset_from(GOAL_POSE, (0.01, 0.02))),

@@ -1,5 +1,5 @@
-"""Names of methods: composed, numbered, refused; methods of one's own by file and by entry point;
-one picture at a time.
+"""Names of methods are composed, numbered, refused. A user's methods come from a file or an entry
+point, and see one picture at a time.
 """
 
 from importlib.metadata import EntryPoint
@@ -143,7 +143,7 @@ def test_a_method_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Counting(SingleController):
-    """Answers how many pictures it has seen, and the goal's level."""
+    """Answers how many pictures it has seen, and the goal's grey level."""
 
     def __init__(self, camera: deepservo.Camera) -> None:
         super().__init__(camera)

@@ -1,4 +1,4 @@
-"""Siame-se(3) and CNN-VS as published: what a user does with them."""
+"""Siame-se(3) and CNN-VS as published, as a user works with them."""
 
 import json
 

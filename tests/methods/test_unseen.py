@@ -1,5 +1,5 @@
-"""The network for scenes never seen, from the command line: trained, kept, and served without a
-model.
+"""The network for unseen scenes from the command line: trained, saved, and used without a model of
+the scene.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_the_file_keeps_it_in_half_precision(pair):
 
 
 def test_a_keypoint_network_is_learned_and_kept_alike(tmp_path, capsys):
-    """What only helped to train it is not in the file."""
+    """Parts that only the training needs are not in the file."""
     out = tmp_path / "keypoints.safetensors"
     assert main(["learn", "--method", "keypoints", "--out", str(out), "--steps", "2"]) == 0
     model = any_scene_model.load_unseen(out)

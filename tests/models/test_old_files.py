@@ -1,4 +1,4 @@
-"""Model files of before load, and steer as they did. `tests/golden/cnn-model.safetensors` was
+"""Old model files load and give the same velocities. `tests/golden/cnn-model.safetensors` was
 written before modules moved into rooms.
 """
 

@@ -1,5 +1,5 @@
-"""The libraries that are compiled into a wheel: one for each instruction set, the best that the
-processor can is loaded.
+"""The libraries compiled into a wheel: one for each instruction set, and the best one for the
+processor is loaded.
 """
 
 import warnings
@@ -22,7 +22,7 @@ ALL = build.SETS["x86_64"]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as an installed wheel has it."""
+    """A folder like an installed wheel."""
     folder = tmp_path_factory.mktemp("native")
     assert [path.name.split("-")[1] for path in build.into_wheel(folder)] == list(ALL)
     return folder
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installed(wheel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No compiler, an empty cache, and the wheel's libraries."""
+    """There is no compiler and an empty cache, and the wheel's libraries are there."""
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(build.shutil, "which", lambda name: None)

@@ -1,3 +1,5 @@
+"""Backbones: their sizes, and weights from torchvision's files."""
+
 import subprocess
 import sys
 
@@ -90,7 +92,9 @@ def test_weights_from_torchvision_give_its_answer(name, tmp_path):
 
 
 def _saved(tmp_path, **changes):
-    """A file of ResNet-18's weights as torchvision saves them, changed; None takes a tensor out."""
+    """A file of ResNet-18's weights as torchvision saves them, with changes. None removes a
+    tensor.
+    """
     found = {
         **resnet18().state_dict(),
         "fc.weight": torch.zeros(1000, 512),

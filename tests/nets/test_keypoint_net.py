@@ -1,4 +1,4 @@
-"""The keypoint network: where its points lie, what describes them, and what its losses ask for."""
+"""The keypoint network: its points, its descriptors, and its losses."""
 
 import pytest
 import torch
@@ -36,8 +36,8 @@ def test_light_does_not_change_what_is_found():
 
 
 def test_descriptors_are_those_of_the_place():
-    """A grid that holds its own coordinates: a descriptor at a pixel is that pixel, up to its
-    length.
+    """The grid holds its own coordinates: the descriptor at a pixel is that pixel, up to
+    its length.
     """
     y, x = torch.meshgrid(4 * torch.arange(12.0) + 1.5, 4 * torch.arange(16.0) + 1.5, indexing="ij")
     dense = torch.stack([x, y, torch.full_like(x, 30.0)])[None]
@@ -49,7 +49,7 @@ def test_descriptors_are_those_of_the_place():
 
 
 def test_the_homography_takes_one_view_to_the_other(monkeypatch):
-    """Of pictures that nothing spoils: the second, looked up where the first's pixels go, is the
+    """With clean pictures: the second, sampled where the first's pixels are mapped, is the
     first.
     """
     task, net = KeypointTask(batch=8), learner().net
@@ -77,7 +77,7 @@ def test_the_homography_takes_one_view_to_the_other(monkeypatch):
 
 
 def exact(n: int = 5) -> tuple[Found, Found, torch.Tensor, torch.Tensor]:
-    """Points that two views agree on, with descriptors that nothing else has."""
+    """Points that two views agree on, each with a descriptor of its own."""
     g = torch.Generator().manual_seed(0)
     H = torch.eye(3, dtype=torch.float64)[None].clone()
     H[0, 0, 2] = 3.0

@@ -1,4 +1,4 @@
-"""A network for scenes never seen: what it is asked, and that it can learn it."""
+"""The network for unseen scenes: its training data, and that it learns."""
 
 import math
 from itertools import pairwise
@@ -31,8 +31,8 @@ def test_pairs_look_at_the_same_and_roll_little_against_each_other():
 
 
 def test_a_cell_is_sought_where_the_other_picture_shows_what_it_sees():
-    """The slow twin renders: a picture whose grey is its own x, or y, tells at every pixel which
-    place is seen there.
+    """The plain twin renders a picture whose grey level is its own x, or y: every pixel then shows
+    which place it sees.
     """
     camera = Camera(64, 64, 80.0, 80.0, 33.0, 30.0)
     goals, views = pairs(20, generator(1, 0))

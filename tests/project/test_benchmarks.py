@@ -1,4 +1,6 @@
-"""One way in to the benchmarks: every script has a name there, and each name is a script."""
+"""`python -m benchmarks NAME` is the only entry to the benchmarks: every script has a name, and
+each name is a script.
+"""
 
 import subprocess
 import sys

@@ -1,6 +1,4 @@
-"""The files that others look for: how to cite, and that what they say of the version and the
-methods is so.
-"""
+"""The citation file and the type marker are correct: the version, the papers, the types."""
 
 from pathlib import Path
 

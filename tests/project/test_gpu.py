@@ -1,5 +1,5 @@
-"""What runs on a GPU, on one that is pretended: nothing is mixed with the processor's, and hardly
-anything waits for it.
+"""Code on a pretended GPU: no operation mixes devices, and the processor rarely waits for
+the GPU.
 """
 
 import json
@@ -97,7 +97,7 @@ def test_a_training_step_rarely_waits_for_the_gpu(key, scene):
 
 
 def test_what_is_cached_for_one_device_is_not_used_on_another(scene):
-    """The poses and covers of CNN-VS's data set are drawn once: on the processor first, and then on
+    """The poses and covers of CNN-VS's data set are drawn once for the processor, and then once for
     a GPU.
     """
     chosen = PRESETS["cnn", "paper"]

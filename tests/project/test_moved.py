@@ -1,4 +1,4 @@
-"""Modules by the names that they had in 0.1 hold what they held."""
+"""Module names of version 0.1 still import what they held."""
 
 import importlib
 import subprocess

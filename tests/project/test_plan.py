@@ -1,4 +1,4 @@
-"""docs/architecture.svg is drawn from the imports, and shows what it says."""
+"""docs/architecture.svg is drawn from the imports."""
 
 import itertools
 

@@ -1,5 +1,5 @@
-"""What the README and the docs say is so: the snippet runs, the tables are those of results/, every
-file and link is there.
+"""The README and the docs are correct: snippets run, tables are those of results/, every file and
+link exists.
 """
 
 import re
@@ -77,7 +77,7 @@ def test_tables_are_those_of_the_results():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_table_has_an_empty_column_or_an_unmeasured_figure(page: Path):
-    """What has not been measured is a line that says how to measure it, and no empty column."""
+    """What was not measured is a line with the command that measures it, and no empty column."""
     for block in re.findall(r"(?:^\|.*\n)+", page.read_text(), re.MULTILINE):
         head, _, *body = (re.split(r"(?<!\\)\|", row)[1:-1] for row in block.splitlines())
         assert all(len(row) == len(head) for row in body), f"{head}: a row has other columns"

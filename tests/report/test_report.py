@@ -1,4 +1,6 @@
-"""The report page: one file, true numbers, nothing loaded, and drawn by a real browser."""
+"""The report page is one file with correct numbers, loads nothing, and is drawn by a real
+browser.
+"""
 
 import base64
 import html
@@ -20,7 +22,7 @@ from report_pages import CAMERA, NASTY, ROW, SCENE, TRAINING, data, page, runs
 
 
 def own(text: str) -> str:
-    """The page without plotly's own code."""
+    """The page without plotly's code."""
     parts = re.split(r"(?s)<script>/\*\*\n\* plotly\.js.*?</script>", text)
     assert len(parts) == 2, "plotly stands in the page once"
     return "".join(parts)
@@ -181,8 +183,8 @@ def test_browser_draws_everything(tmp_path: Path, known: bool) -> None:
 @needs_browser
 @pytest.mark.parametrize("width", [360, 390, 1280])
 def test_nothing_overflows_its_card(tmp_path: Path, width: int) -> None:
-    """At the width of a phone the table of results must not become a box to scroll in, however long
-    a name or a figure.
+    """At a phone's width the table of results must not scroll in a box, however long a name or a
+    figure is.
     """
     rates = {
         "converged": 0.987654,
@@ -216,7 +218,7 @@ def test_nothing_overflows_its_card(tmp_path: Path, width: int) -> None:
 
 
 def test_the_script_and_the_page_are_packed_with_the_package() -> None:
-    """An installed package must find them; and a script must not end its own element."""
+    """An installed package must find them, and a script must not close its own element."""
     text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8")
     globs = re.findall(
         r'"([^"]+)"', re.search(r"(?s)package-data\]\ndeepservo = \[(.*?)\]", text)[1]

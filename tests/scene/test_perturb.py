@@ -1,4 +1,4 @@
-"""What is changed in a picture: covers, blur, defocus, light, brightness and contrast."""
+"""Perturbations of a picture: covers, blur, defocus, light, brightness and contrast."""
 
 import math
 
@@ -71,7 +71,9 @@ def test_blur_softens_by_a_share_of_its_own_and_leaves_the_mean():
 
 @pytest.mark.parametrize("most", [3.0, 4.0, 5.0])
 def test_defocus_is_a_gaussian_of_up_to_the_deviation_named_and_a_fifth_of_it_or_more(most):
-    """By the second moments of one bright pixel, along both axes, and against the bell itself."""
+    """By the second moments of one bright pixel, along both axes, and against the Gaussian
+    itself.
+    """
     images, k = torch.zeros(300, 1, 61, 61), torch.arange(61.0) - 30
     images[:, :, 30, 30] = 1.0
     soft = perturb.defocus(images, torch.Generator().manual_seed(0), most, probability=1.0)
@@ -115,8 +117,8 @@ def test_blur_and_lights_are_those_of_their_plain_twins(generator):
 
 
 def test_shadows_highlights_and_exposures_are_those_of_their_plain_twins():
-    """The same numbers drawn in the same order, pixel by pixel: where the edge or the spot lies,
-    how wide and how strong it is.
+    """The same random numbers in the same order, pixel by pixel: the place, width and strength of
+    the edge or the spot.
     """
     n, (h, w) = 100, (9, 14)
     images = torch.rand(n, 1, h, w, generator=torch.Generator().manual_seed(1))
@@ -168,8 +170,8 @@ def test_shadows_highlights_and_exposures_are_those_of_their_plain_twins():
     ("side", "shown"), [(6, {2, 3, 4, 5, 6}), (40, {10, 15, 20, 25, 30, 35, 40})]
 )
 def test_fewer_pixels_are_as_many_as_are_left_in_the_picture(side, shown):
-    """What is made larger again has no more independent rows and columns than it had pixels: down
-    to a quarter, never under two.
+    """An enlarged picture has as many independent rows and columns as it had pixels: down to a
+    quarter, and at least two.
     """
     images = torch.rand(400, 1, side, 4 * side, generator=torch.Generator().manual_seed(0))
     coarse = perturb.fewer_pixels(images, torch.Generator().manual_seed(1))

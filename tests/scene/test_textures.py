@@ -1,4 +1,6 @@
-"""Pictures made by code: each kind is what it is for, none is flat, and the seed alone decides."""
+"""Pictures made by code: each kind has its stated statistics, none is flat, and the seed alone
+decides.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -42,7 +44,7 @@ def gradient(picture: torch.Tensor) -> torch.Tensor:
 
 
 def kurtosis(picture: torch.Tensor) -> torch.Tensor:
-    """Of the gradient: 3 for Gaussian noise, more the rarer and sharper the edges."""
+    """Of the gradient: 3 for Gaussian noise, and more where edges are rare and sharp."""
     g = gradient(picture)
     return g.pow(4).mean() / g.square().mean() ** 2
 
@@ -67,8 +69,8 @@ def patches(picture: torch.Tensor, side: int = 16) -> torch.Tensor:
 
 
 def repetition(picture: torch.Tensor) -> float:
-    """The highest correlation of a picture with itself moved, beyond the hill about no move at all
-    and by half a side at most.
+    """The highest correlation of a picture with itself shifted by up to half a side, outside of the
+    peak at no shift.
     """
     picture, size = (
         picture - picture.mean(),

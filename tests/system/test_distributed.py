@@ -1,4 +1,4 @@
-"""Training shared by two processes, as torchrun starts them."""
+"""A training shared by two processes that torchrun starts."""
 
 import json
 import os
@@ -20,7 +20,7 @@ STEPS, STOP = 9, 4
 
 
 class Fit:
-    """Points of a curve, another batch at every draw."""
+    """Points of a curve, with another batch at every draw."""
 
     rate = 2e-3
 
@@ -100,7 +100,7 @@ def torchrun(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_two_processes_learn_what_one_does_from_both_their_batches(tmp_path):
-    """Stopped by one of them and gone on from the first one's checkpoint."""
+    """One of them stops, and the training is resumed from the first one's checkpoint."""
     (tmp_path / "script.py").write_text(SCRIPT.format(here=str(Path(__file__).parent)))
     done = torchrun(str(tmp_path / "script.py"), str(tmp_path))
     assert "process 0 stopped" in done.stdout and "process 1 stopped" in done.stdout, (

@@ -1,5 +1,5 @@
-"""Too little memory is told before anything is allocated, and where it runs out all the same, in
-one sentence.
+"""Too little memory is reported in one sentence before anything is allocated, and also where it
+runs out later.
 """
 
 import resource
@@ -63,7 +63,7 @@ def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_process_own_limit_counts() -> None:
-    """`ulimit -v` in a process of its own."""
+    """`ulimit -v` in a separate process."""
     limit = 4 * 10**9
     code = "from deepservo.system import memory; print(memory.available())"
     found = subprocess.run(

@@ -1,6 +1,4 @@
-"""What the latent methods learn from: their losses against what is printed, and what follows from
-them.
-"""
+"""The losses and data of the latent methods against the published equations."""
 
 import json
 
@@ -32,7 +30,7 @@ from tiny import learn_args, small
 
 
 def dct_loss_slowly(difference: np.ndarray) -> float:
-    """AEVS Eq. 9 as it is written, with SciPy's DCT."""
+    """AEVS Eq. 9 as printed, with SciPy's DCT."""
     n, total = difference.shape[-1], 0.0
     for picture in difference[:, 0]:
         F = scipy.fft.dctn(picture, norm="ortho")

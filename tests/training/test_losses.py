@@ -1,6 +1,4 @@
-"""Every loss that a network is taught by, against a plain twin: one pose, cell, point or pair at a
-time, in numbers of its own.
-"""
+"""Every training loss against a plain twin that takes one pose, cell, point or pair at a time."""
 
 import math
 from itertools import product
@@ -36,7 +34,9 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def d_SE3(a: torch.Tensor, b: torch.Tensor) -> tuple[float, float]:
-    """Between two poses: their translation and their angle, each over its mean in the workspace."""
+    """The distance of two poses: translation and angle, each divided by its mean in the
+    workspace.
+    """
     cosine = float(((a[:3, :3].T @ b[:3, :3]).trace() - 1) / 2)
     return apart(a[:3, 3], b[:3, 3]) / scales()[0], math.acos(
         min(1.0, max(-1.0, cosine))
@@ -50,8 +50,8 @@ def test_the_scales_are_means_over_pairs_of_poses_of_the_workspace():
 
 
 def test_poses_are_learned_by_the_likelihood_of_two_dimensional_laplace_errors(texture):
-    """`-log p = |e| / width + 2 log width` of each cell that sees the plane not too flat; what
-    shows the surround counts a twentieth.
+    """`-log p = |e| / width + 2 log width` of each cell that does not see the plane too flat. Cells
+    of the surround count a twentieth.
     """
     wide = Camera(64, 48, 24.0, 25.0, 30.0, 25.0)
     task = PoseTask(PlanarScene(texture(1), 0.5, 0.1), wide, 0.6, batch=6)
@@ -107,8 +107,8 @@ def test_poses_are_learned_before_the_scenes_own_surround_and_before_any_grey(mo
 
 
 def test_cells_are_learned_by_the_cross_entropy_of_the_four_about_each_place():
-    """Shared out by how near they are. A cell that is not shown is to say so, which counts 0.3; the
-    surround counts 0.02.
+    """The four are weighted by nearness. A cell that is not shown should say so, with weight 0.3.
+    The surround counts 0.02.
     """
     cells, g = 5, torch.Generator().manual_seed(0)
     logits, seen = torch.randn(2, 25, 26, generator=g), torch.rand(2, 25, generator=g) < 0.9
@@ -146,8 +146,8 @@ def test_cells_are_learned_by_the_cross_entropy_of_the_four_about_each_place():
 
 
 def test_pictures_and_poses_are_learned_by_the_sum_of_equations_9_10_and_11(scene):
-    """Of MLVS: distances of poses, of pictures from poses, and of the copies of a picture from each
-    other, squared as in its code.
+    """MLVS's distances: between poses, from pictures to poses, and between copies of a picture,
+    squared as in its code.
     """
     task, made = MetricTask(scene, CAMERA, 0.6, anchors=4, neighbours=2, copies=2, pool=30), []
 
@@ -185,7 +185,7 @@ def test_pictures_and_poses_are_learned_by_the_sum_of_equations_9_10_and_11(scen
 
 
 def test_an_isometry_is_learned_by_distances_whose_errors_count_by_their_share():
-    """Of the root of the sum of squares: from eight poses about each, and from four others."""
+    """The root of the sum of squares: from eight poses near each, and from four others."""
     T = to_reference(sampling.workspace(6, torch.Generator().manual_seed(1), 0.6), 0.6)
     mixed = torch.randn(12, 5, generator=torch.Generator().manual_seed(2))
 
@@ -203,7 +203,7 @@ def test_an_isometry_is_learned_by_distances_whose_errors_count_by_their_share()
 
 
 def test_pixels_are_given_back_by_equation_8(scene):
-    """Of AEVS: binary cross-entropy."""
+    """AEVS's binary cross-entropy."""
     g = torch.Generator().manual_seed(0)
     found, images = torch.rand(2, 1, 5, 5, generator=g), torch.rand(2, 1, 5, 5, generator=g)
     loss = AutoEncoderTask(scene, CAMERA, 0.6, loss_of="pixel")._given_back(found, images)
@@ -216,7 +216,7 @@ def test_pixels_are_given_back_by_equation_8(scene):
 
 
 def test_a_place_counts_as_seen_on_the_pixels_that_show_something():
-    """All about the picture's border, and beyond it."""
+    """At the picture's border and beyond it."""
     covered = torch.rand(2, 5, 7, generator=torch.Generator().manual_seed(0))
     v, u = torch.meshgrid(torch.arange(-2.0, 7.0), torch.arange(-2.0, 9.0), indexing="ij")
     px = torch.stack([u.flatten(), v.flatten()], 1) + torch.tensor([0.4, -0.4])
@@ -225,7 +225,7 @@ def test_a_place_counts_as_seen_on_the_pixels_that_show_something():
 
 
 def test_keypoints_are_learned_as_tang_has_them():
-    """Place, score, descriptor and outlier; of a and of b, several of whose points lie outside, on
+    """The losses of place, score, descriptor and outlier. Several points of a and b are outside, on
     nothing, or beside their partner.
     """
     torch.manual_seed(0)
@@ -325,7 +325,7 @@ def there_of(px: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
     ],
 )
 def test_published_recipes_have_the_published_numbers(method, preset, published, scene):
-    """And what is not published those of the method's page."""
+    """What is not published is as the method's page says."""
     chosen = preset_of(method, preset)
     task = chosen.task(scene, CAMERA, 0.6)
     assert {name: getattr(task, name) for name in published} == published

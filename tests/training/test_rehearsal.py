@@ -1,5 +1,5 @@
-"""An encoder is rehearsed: what scaling does to z, what counts as home, and that the better of two
-ways to count is kept.
+"""The rehearsal of an encoder: how scaling changes z, which runs converged, and that the better
+scaling is kept.
 """
 
 import copy

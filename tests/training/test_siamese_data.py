@@ -44,7 +44,7 @@ def task_of(scene: PlanarScene, camera: Camera, **options: object) -> SiameseTas
 
 
 def learned(net: torch.nn.Module, task: SiameseTask | RegressionTask, steps: int) -> list[float]:
-    """The losses of one batch that is learned again and again."""
+    """The losses while one batch is learned again and again."""
     optimizer, losses = torch.optim.Adam(net.parameters(), 1e-3), []
     for _ in range(steps):
         loss = task.loss(net, 0, 1)
@@ -170,7 +170,7 @@ def test_the_weights_of_the_loss_begin_at_one_and_learn_faster_than_the_network(
 
 
 def test_the_weights_of_the_loss_settle_where_the_error_is():
-    """sigma_s^2 is the mean of |error_s|^2 in the end: a group that is easy counts more."""
+    """In the end sigma_s^2 is the mean of |error_s|^2: a group with small errors counts more."""
     net, error = balanced(), torch.tensor([[0.1, 0.1, 0.3, 0.02, 0.02, 0.5]])
     optimizer = torch.optim.Adam([net.scaled], 0.02)
     for _ in range(200):

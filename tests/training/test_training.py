@@ -1,4 +1,6 @@
-"""The one training loop: exact by the step, resumable after anything, honest about its minutes."""
+"""The training loop: every step is reproducible, a stopped training is resumed, and the minutes
+given are kept.
+"""
 
 import copy
 import signal
@@ -164,7 +166,7 @@ def plan(steps: int, partial: Path) -> Plan:
 
 
 class Clock:
-    """Stands for the module `time`: one step after the other takes as long as given."""
+    """Stands in for the module `time`: each step takes as long as given."""
 
     rate = 1e-3
 

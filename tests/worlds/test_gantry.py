@@ -1,4 +1,4 @@
-"""The gantry: where its axes put the camera, how they move it, what the camera sees, and when."""
+"""The gantry: its axes, the camera's pose and motion, its pictures, and their delay."""
 
 import dataclasses
 import json
@@ -191,7 +191,7 @@ def test_mujocos_camera_and_ours_agree_to_half_a_pixel():
 
 
 def centroid(image: torch.Tensor, px: torch.Tensor, half: int = 6) -> torch.Tensor:
-    """Of what is darker about a place than the paper."""
+    """Of the pixels darker than the paper near a place."""
     u, v = px.round().long().tolist()
     window = image[v - half : v + half + 1, u - half : u + half + 1].double()
     dark = window.max() - window
@@ -202,7 +202,7 @@ def centroid(image: torch.Tensor, px: torch.Tensor, half: int = 6) -> torch.Tens
 
 
 def test_a_picture_arrives_late():
-    """After a step of one period the camera shows what it saw before it."""
+    """After a step of one period the camera shows the picture from before it."""
     late = gantry(1, sight=Sight(latency=1 / RATE, noise=0.0))
     first = late.observe()
     v_cam = torch.tensor([[0.3, 0.0, 0.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
@@ -250,8 +250,8 @@ def test_a_controller_of_the_simulator_converges_on_the_gantry():
 
 
 def test_a_benchmark_runs_on_the_gantry():
-    """The same starts as in the simulator; a set whose light or camera the simulator makes is
-    refused.
+    """It has the same starts as in the simulator. A set with light or camera effects of the
+    simulator is refused.
     """
     bench = Bench(CAMERA, 0.6, {"dots": scene()}, {}, seed=1, max_steps=40, world="gantry")
     (job,) = jobs(("pbvs",), ("gaussian",), bench, 2)
@@ -270,7 +270,7 @@ def test_a_benchmark_runs_on_the_gantry():
 
 
 def test_servo_goes_on_the_gantry(files, tmp_path):
-    """A perturbed goal is perturbed there too."""
+    """A perturbed goal is perturbed on the gantry too."""
     gantry(1)
     args = [
         "servo",

@@ -1,4 +1,6 @@
-"""What keeps a mesh from being drawn is named: the picture's size, memory, graphics, the view."""
+"""A mesh that cannot be drawn is refused with the reason: the picture's size, memory, graphics, the
+view.
+"""
 
 import os
 import subprocess

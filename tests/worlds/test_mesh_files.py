@@ -85,8 +85,8 @@ def test_an_open_surface_is_seen_from_both_sides(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_winding_is_mended_body_by_body(seed: int) -> None:
-    """Two boxes apart, faces turned at random: the slow plain twin asks of each face whether it
-    looks away from its box's middle.
+    """Two boxes apart with faces of random winding: the plain twin checks of each face whether it
+    faces away from its box's middle.
     """
     rng, vertices = (
         np.random.default_rng(seed),

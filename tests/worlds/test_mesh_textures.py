@@ -1,4 +1,4 @@
-"""Textures and colours of a mesh are found, or missed by name."""
+"""Textures and colours of a mesh are found, or named as missing."""
 
 import subprocess
 import sys
@@ -27,8 +27,8 @@ RED_AND_BLUE[:, :4, 0], RED_AND_BLUE[:, 4:, 2] = 200, 200
 def textured(
     folder: Path, line: str, name: str = "tex.png", pixels: np.ndarray = RED_AND_BLUE[..., ::-1]
 ) -> Path:
-    """A quad whose left half is red and whose right half is blue, if its texture is found; `line`
-    names it.
+    """A quad whose left half is red and whose right half is blue if its texture is found, which
+    `line` names.
     """
     (folder / name).parent.mkdir(exist_ok=True, parents=True)
     assert cv2.imwrite(str(folder / name), pixels)
@@ -76,7 +76,7 @@ def test_a_texture_is_found(name: str, tmp_path: Path) -> None:
 
 
 def test_a_texture_is_turned_over_with_its_face(tmp_path: Path) -> None:
-    """A closed box, wound inside out: its texture stays where it is."""
+    """On a closed box wound inside out the texture keeps its place."""
     textured(tmp_path, "map_Kd tex.png")
     places = "vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
     corners = [
@@ -182,7 +182,7 @@ def test_a_ply_with_a_texture(tmp_path: Path) -> None:
 
 
 def test_colours_that_are_not_those_of_the_vertices(tmp_path: Path) -> None:
-    """A vertex is gone: trimesh drops all colours, and the part would be drawn grey."""
+    """A vertex is missing: trimesh drops all colours, and the part would be drawn grey."""
     text = ply(np.hstack([VERTICES, np.full((8, 3), 230)]))
     text = text.replace(
         "property float z\n",

@@ -1,4 +1,4 @@
-"""Parts of our own making: closed surfaces, standing on the table, and what a gripper can take."""
+"""Our own parts: closed surfaces that stand on the table and that the gripper can grasp."""
 
 from importlib.util import find_spec
 
@@ -19,7 +19,7 @@ UPRIGHT = np.diag([1.0, -1.0, -1.0, 1.0])  # a part whose z is against ours
 
 @pytest.mark.parametrize("name", PARTS)
 def test_each_block_is_a_closed_surface_that_faces_outwards(name):
-    """Every block's volume by the divergence theorem is its sides' product, or a cylinder's."""
+    """Every block's volume by the divergence theorem is that of the box or the cylinder."""
     for block in PARTS[name].blocks:
         vertices, faces = block.surface()
         a, b, c = (vertices[faces[:, k]] for k in range(3))
@@ -54,8 +54,8 @@ def test_a_part_stays_where_it_is_put(name):
 
 @pytest.mark.parametrize("name", PARTS)
 def test_the_gripper_fits_about_its_grip(name):
-    """Between the opened fingers, at the grip's height, there is something, and nothing wider than
-    they open.
+    """Between the open fingers, at the height of the grip, there is a part of the object, and
+    nothing wider than the opening.
     """
     part = PARTS[name]
     x, y, z = part.grip

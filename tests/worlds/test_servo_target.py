@@ -1,5 +1,5 @@
-"""`deepservo servo` to a goal rendered from a mesh: the object on the gantry's table, and what is
-refused.
+"""`deepservo servo` to a goal rendered from a mesh, with the object on the gantry's table; and bad
+input to it.
 """
 
 import json
@@ -74,8 +74,8 @@ def test_starts_are_as_published_and_see_the_object(folder):
 
 
 def test_the_reprojection_error_is_exact(folder):
-    """Turned about the camera's axis by 0.01, each point has moved by 0.01 of its way from the
-    centre.
+    """After a rotation by 0.01 rad about the optical axis each point has moved by 0.01 of its
+    distance from the centre.
     """
     target, _ = read_target(folder / "goal")
     v, u = target.mask.nonzero()

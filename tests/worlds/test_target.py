@@ -1,4 +1,4 @@
-"""Meshes from files, and goals rendered from them: what is seen, how deep, and what is refused."""
+"""Goals rendered from mesh files: the picture, the depth, and what is refused."""
 
 from importlib.util import find_spec
 from pathlib import Path
