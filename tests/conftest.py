@@ -9,8 +9,7 @@ os.environ.setdefault(
 )  # read when torch is loaded: threads that spin starve each other
 if (
     "PYTEST_XDIST_WORKER" in os.environ
-    # one of as many processes as there are cores; those that it starts learn on as many threads as
-    # it
+    # There is one process for each core. The processes that it starts train with as many threads.
 ):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -21,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # before anything draws: its LLVM and Mesa's crash in the other order
+import torch._dynamo  # before any drawing: in the other order its LLVM crashes with Mesa's
 from hypothesis import settings
 
 from deepservo.camera import Camera

@@ -116,6 +116,6 @@ def test_saturate_slows_down_and_keeps_the_direction(shape, seed, linear, angula
     assert (factor <= 1 + 1e-9).all() and (slow - factor * v).abs().max() < 1e-9
     tight = torch.maximum(slow[..., :3].norm(dim=-1) / linear, slow[..., 3:].norm(dim=-1) / angular)
     assert ((tight - 1).abs() < 1e-9).logical_or((slow == v).all(-1)).all(), (
-        "no slower than it must be"
+        "no slower than necessary"
     )
     assert (control.saturate(0 * v, linear, angular) == 0).all()

@@ -66,7 +66,7 @@ def test_converged_runs_are_dropped_and_the_others_keep_their_own_goals(name, sc
     T_goal = goals(3)
     T_start = offset_from(
         T_goal, (0.004, 0.01) if name.startswith("aevs") else SMALL_OFFSET
-    )  # nobody taught the encoder
+    )  # the encoder is untrained
     T_start[1] = T_goal[1]
     if has_poses(name):
         T_start[1] = (
@@ -133,7 +133,7 @@ def test_a_trajectory_is_complete_and_consistent(scene):
             "each pose follows from the one before"
         )
         assert (trajectory.Ts_world_cam[k:, i] == trajectory.Ts_world_cam[k, i]).all(), (
-            "after the last step it stays"
+            "after its last step the camera stays"
         )
         assert (trajectory.v_cam[k:, i] == 0).all() and (trajectory.refining[k:, i] == 0).all()
         assert (

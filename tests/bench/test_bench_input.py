@@ -205,7 +205,7 @@ def test_each_picture_of_a_folder_has_starts_of_its_own_and_together_they_are_th
     assert torch.equal(torch.stack(found, 1).flatten(0, 1), drawn)
     other = Prepared(
         Job("sift", "hard-texture", "", "brick", 4), bench
-    ).Ts_cam  # a scene of the set's own: as ever
+    ).Ts_cam  # a scene of the set itself is unchanged
     assert torch.equal(other, Prepared(Job("sift", "hard-texture", "", "brick", 4), small()).Ts_cam)
 
 

@@ -105,7 +105,7 @@ def test_results_are_in_their_tables(results):
     table = published.published([])
     assert line(table, "lookat |", "`aevs`").endswith("| 96.0 [93.9, 97.4] | 0.5 | 5.0 min |")
     assert line(table, "lookat |", "`dvs`").endswith("| 50.0 [45.6, 54.4] | 0.5 | - |"), (
-        "what learns nothing has no time of learning"
+        "an untrained method has no training time"
     )
     assert len([each for each in table.splitlines() if each.startswith("|")]) == 2 + 3
     row = {"set": "screw", "method": "aevs", "scene": "coffee", "n": 10, "converged": 0.5}

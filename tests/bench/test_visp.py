@@ -19,7 +19,7 @@ def apart() -> dict[str, float]:
 
 def test_pictures_are_visps(apart):
     assert apart["pixels that differ %"] < 0.05 and apart["grey levels at most"] <= 1, (
-        "a tie may be rounded either way"
+        "a half may be rounded up or down"
     )
 
 

@@ -224,9 +224,7 @@ def test_other_peoples_files_are_not_replaced(
 
 
 def test_no_permission(refused: Refused, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        os, "access", lambda *_: False
-    )  # the tests may run as root, who may do everything
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     refused(
         ["servo", files / "model.safetensors", "--out", "d"],
         "cannot be written (no permission in ",

@@ -175,7 +175,7 @@ def test_servo_from_given_poses(files: Path, tmp_path: Path) -> None:
         == 0
     )
     assert row_of(tmp_path / "g")["end_mm_median_all"] == pytest.approx(row["end_mm_median_all"]), (
-        "both: the pose judges"
+        "with both, the pose decides"
     )
 
 
@@ -244,11 +244,11 @@ def test_view_through_a_lens(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert model.distance == 0.5
     assert model.distortion == (-0.1, 0.01, 0.0, 0.0, 0.0)
     read = deepservo.images.pictures.read_picture(tmp_path / "view.png")
-    assert not torch.equal(model.scene.texture, read), "the lens is undone in the texture"
+    assert not torch.equal(model.scene.texture, read), "the texture is rectified"
     assert main(["info", str(out)]) == 0
     assert "distortion [-0.1, 0.01, 0.0, 0.0, 0.0]" in capsys.readouterr().out
     goal = ["--goal", str(tmp_path / "view.png"), "--starts", "1", "--out", str(tmp_path / "o")]
-    assert main(["servo", str(out), *goal]) == 0, "the lens is undone in the goal too"
+    assert main(["servo", str(out), *goal]) == 0, "the goal is rectified too"
 
 
 @pytest.mark.parametrize("flags", [cv2.IMREAD_COLOR, "rgba", "16 bits"])
@@ -261,9 +261,7 @@ def test_pictures_of_every_kind_are_learned(flags: object, files: Path, tmp_path
 
 
 def test_names_are_shown_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = (
-        "a [red] [" + "x" * 90 + "] :smile:.png"
-    )  # what rich would take for markup, and longer than a line
+    name = "a [red] [" + "x" * 90 + "] :smile:.png"  # markup of rich, and longer than a line
     cv2.imwrite(str(tmp_path / name), picture())
     (tmp_path / "camera.yaml").write_text(CAMERA)
     out = tmp_path / "[bold]"

@@ -121,7 +121,7 @@ def test_list_names_everything_and_says_what_it_is(capsys: pytest.CaptureFixture
         if line.strip()
     }
     for name in (*METHODS, *SETS, *NAMES, *WORLDS, *EXPERIMENTS):
-        assert rows.get(name), f"{name} is not told of"
+        assert rows.get(name), f"{name} has no description"
     assert set(SET_LINES) == set(SETS) and set(WORLD_LINES) == set(WORLDS)
     assert set(METHOD_LINES) == set(METHODS)
 

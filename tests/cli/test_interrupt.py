@@ -76,7 +76,9 @@ def test_ctrl_c_while_saving_the_model(
         Model, "save", lambda *args: os.kill(os.getpid(), signal.SIGINT) or save(*args)
     )
     assert main(learn_args(files, tmp_path / "m", "--steps", "1")) == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["m"], "a moment's work, so it is finished first"
+    assert [p.name for p in tmp_path.iterdir()] == ["m"], (
+        "saving is short, so it is completed first"
+    )
     assert deepservo.load_model(tmp_path / "m").training["steps"] == 1
 
 
@@ -133,7 +135,7 @@ def test_ctrl_c_to_a_process(command: str, files: Path, tmp_path: Path) -> None:
         ]
     process = start(args, "console.LOG_S = 0")
     assert process.stdout is not None
-    assert "step" in process.stdout.readline(), "a line of progress: the work goes on"
+    assert "step" in process.stdout.readline(), "a line of progress: it is still running"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2

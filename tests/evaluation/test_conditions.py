@@ -106,7 +106,7 @@ def test_a_flat_relief_is_the_plane_and_a_hill_is_where_its_rays_meet_it():
         scene.texture, scene.width, antialias=False
     ).render(PAPER_CAMERA, T)
     assert difference.abs().median() < 2e-3 and difference.abs().mean() < 0.01, (
-        "but for the blending at the picture's edge"
+        "except where the picture's edge is blended"
     )
     level = ReliefScene(scene.texture, scene.width, relief=0.1)
     object.__setattr__(level, "heights", torch.full_like(level.heights, 0.1))

@@ -107,7 +107,7 @@ def test_steps_to_converge_count_until_the_run_stays_converged():
     )  # metres and radians of one of these
     Ts = T_goal @ se3.exp(mm[..., None] * along)
     assert metrics.steps_to_converge(Ts, T_goal).tolist() == [4, 1, 2, 5, 0], (
-        "strays; at once; late; never: all steps and one; always"
+        "strays; at once; late; never (all steps and one); at the start"
     )
     made = replace(
         trajectory_to(T_goal, torch.zeros(5, 6, dtype=torch.float64), 4), Ts_world_cam=Ts
@@ -184,7 +184,7 @@ def test_a_reference_that_only_turns_is_compared_at_equal_share_of_the_turning()
     figures = row(turning, T_goal, 0.5)
     assert figures["ape_at"] == "path" and figures["converged"] == 1
     assert figures["ape_deg"] < 1e-3 and 0.1 < figures["ape_cm"] < 2, (
-        "the same turning, at another pace"
+        "the same rotation at another speed"
     )
     assert figures["length_ratio"] is None, "there is no length to compare with"
 

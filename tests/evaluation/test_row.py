@@ -88,7 +88,7 @@ def test_the_distance_to_the_reference_does_not_depend_on_how_long_others_ran(ga
     T_goal = sampling.fronto_parallel(0.6)
     short = trajectory_to(T_goal, torch.zeros(1, 6, dtype=torch.float64), 40)
     Ts = short.Ts_world_cam.clone()
-    Ts[1:-1, :, 1, 3] += 0.01  # a centimetre beside the reference all the way
+    Ts[1:-1, :, 1, 3] += 0.01  # a centimetre beside the reference everywhere
     v, error, refining = (
         torch.zeros(60, 1, 6),
         torch.full((60, 1), torch.nan),
@@ -124,7 +124,7 @@ def test_without_a_goal_pose_the_pose_figures_are_none():
         trajectory_to(T_goal, END),
         Ts_world_cam=torch.full((41, 3, 4, 4), torch.nan, dtype=torch.float64),
     )
-    assert row(unknown, T_goal)["converged"] is None, "a world that does not know its pose"
+    assert row(unknown, T_goal)["converged"] is None, "a world without poses"
 
 
 def test_when_nothing_converged_means_are_none_and_rates_are_zero():
@@ -163,7 +163,7 @@ def test_the_machine_is_named():
     ):
         assert f": {named['processor']}\n" in cpuinfo.read_text()
     assert named["processor"] and named["processor"] != "x86_64", (
-        "a kind of processor is no processor"
+        "a name of the model, not of the architecture"
     )
 
 

@@ -16,7 +16,7 @@ def test_gaussian_is_as_published():
     metres, radians = se3.distance(Ts_goal, Ts_cam)
     assert abs(100 * metres.mean() - 12.7) < 0.8 and abs(100 * metres.std() - 7.0) < 0.8
     assert 16 < radians.rad2deg().mean() < 18.5 and 9 < radians.rad2deg().std() < 12, (
-        "those redrawn were the most turned"
+        "those with the largest rotations were drawn again"
     )
     assert (overlap(PAPER_CAMERA, Ts_goal, Ts_cam) >= 0.1).all()
     assert (Ts_goal[:, :2, 3].abs() <= 0.05).all() and (

@@ -128,7 +128,7 @@ def test_which_runs_are_at_the_goal() -> None:
     like = replace(trajectory, image_error=trajectory.image_error.clone())
     like.image_error[0] = torch.tensor([0.0, 0.2, 0.001, 0.0])
     assert summary.started_at_goal(like, goal, None).tolist() == [True, False, True, False], (
-        "where no pose is known the pictures tell"
+        "without a pose the pictures decide"
     )
     assert not summary.started_at_goal(like, torch.full_like(goal, 0.5), None).any(), (
         "a blank goal shows nothing that could be recognised"

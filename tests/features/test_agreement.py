@@ -85,7 +85,9 @@ def test_two_different_scenes_do_not_agree(paper_camera, texture, T_goal_cam):
         torch.eye(4, dtype=torch.float64).repeat(N, 1, 1),
         torch.arange(N),
     )
-    T = found.refine(views, T, FIRST_GUESS_SCHEDULE, runs)  # what a method asks before it believes
+    T = found.refine(
+        views, T, FIRST_GUESS_SCHEDULE, runs
+    )  # the test of a method before it accepts a pose
     agreement = found.compare(views, T, runs).agreement
     assert (agreement < SAME_PLACE_AGREEMENT).all(), agreement
     assert torch.isfinite(T).all()

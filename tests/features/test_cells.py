@@ -68,11 +68,11 @@ def test_each_run_has_its_own_goal_or_one_goal_serves_all(net, scene):
     goals = scene.render(SQUARE, Ts)
     pair = PairServo(SQUARE, net)
     pair.set_goal(goals)
-    assert pair.velocity(goals)[:, 5].abs().max() < 0.005, "at home"
+    assert pair.velocity(goals)[:, 5].abs().max() < 0.005, "at the goal"
     pair.set_goal(goals[:1])
     trajectory = servo(Simulator(scene, SQUARE, Ts), pair, goals[:1], max_steps=20)
     _, radians = se3.distance(Ts[:1], trajectory.Ts_world_cam[-1])
-    assert radians.amax() < math.radians(9), "on the way home"
+    assert radians.amax() < math.radians(9), "the direction is right to 9 deg"
     assert all(words.endswith("matches agree") for words in pair.status(2))
 
 

@@ -49,7 +49,7 @@ def test_a_faint_picture_has_enough_keypoints(detector):
 def test_distinctive_matches_are_mutual_and_pass_the_ratio_test():
     goal, images, _ = views("coffee", 1)
     (p, a), (q, b) = keypoints.detect_fine(goal[0, 0]), keypoints.detect_fine(images[0, 0])
-    assert np.allclose((a**2).sum(1), 1, atol=1e-5), "roots of shares"
+    assert np.allclose((a**2).sum(1), 1, atol=1e-5), "square roots of shares"
     slow = set()
     apart = np.linalg.norm(a[:, None].astype(float) - b[None].astype(float), axis=2)
     for j in range(len(b)):
@@ -59,7 +59,7 @@ def test_distinctive_matches_are_mutual_and_pass_the_ratio_test():
     found = set(zip(*(each.tolist() for each in keypoints.match_surely(a, b)), strict=True))
     assert len(slow) > 30 and len(found ^ slow) <= 0.02 * len(slow), "but for rounding"
     assert all(each.min() >= 0 and each.max() < 224 for each in (p, q)), (
-        "pixels of the picture, not of its double"
+        "pixels of the picture, not of the enlarged one"
     )
 
 
@@ -70,7 +70,7 @@ def test_matches_tell_a_right_pose_from_a_wrong_one():
     servo.set_goal(goal)
     assert servo.pose_consistency(
         torch.eye(4, dtype=torch.float64)[None], torch.tensor([0])
-    ).tolist() == [0], "nothing was seen yet"
+    ).tolist() == [0], "no picture was seen yet"
     servo.velocity(images)
     right, runs = se3.inverse(sampling.fronto_parallel(0.6)) @ Ts[:3], torch.arange(3)
     wrong = right @ se3.exp(torch.tensor([0.03, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64))

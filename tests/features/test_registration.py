@@ -96,9 +96,7 @@ def test_a_picture_under_a_lamp(scene, paper_camera, T_goal_cam, what):
 
 def test_one_tilted_goal_a_run_and_after_runs_are_dropped(scene, paper_camera, T_goal_cam):
     goals = tilted_goals()
-    assert (torch.rad2deg(plane_of(goals)[:, 2].acos()) > 5).any(), (
-        "this test is about planes that do not face the goal"
-    )
+    assert (torch.rad2deg(plane_of(goals)[:, 2].acos()) > 5).any(), "this test needs tilted planes"
     found = Registration(paper_camera, scene.render(paper_camera, goals), plane_of(goals))
     images = scene.render(paper_camera, goals @ T_goal_cam)
     T, _ = register(found, images)

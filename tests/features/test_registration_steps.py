@@ -47,7 +47,7 @@ def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level
     )
     args = (pairs, Hs, T[:, :3, 3], 2 * floor.expand(N, 1))
     gain_bias = None
-    for _ in range(2):  # the first step judges the gain, the second goes on from it
+    for _ in range(2):  # the first step estimates the gain, the second begins with it
         fast, slow = (
             registration_step.step(*args, gain_bias),
             registration_step.step_reference(*args, gain_bias),

@@ -35,8 +35,8 @@ from deepservo.worlds.simulator import Simulator
 GOAL_POSE = sampling.fronto_parallel(0.6)
 SLOW = {
     "cnn-pair": 0.02
-}  # m/s and rad/s, where other matches are left; its cells know no pixel from the next
-BLIND = ("pbvs", "photometric")  # which look at no picture; at none but in the refinement
+}  # m/s and rad/s: other matches are left, and its cells are coarser than a pixel
+BLIND = ("pbvs", "photometric")  # pbvs uses no picture; photometric does in its refinement
 
 
 def without(images: torch.Tensor, where: str) -> torch.Tensor:
@@ -102,7 +102,7 @@ def test_a_goal_with_unseen_pixels_is_reached_as_exactly(name, scene):
     controller.set_goal(goal)
     trajectory = servo(Simulator(scene, CAMERA, T_start), controller, goal, STEPS.get(name, 60))
     assert_converged(trajectory, GOAL_POSE, END_MM.get(name, 0.3))
-    assert torch.isfinite(trajectory.image_error[0]).all(), "told of the pixels that are seen"
+    assert torch.isfinite(trajectory.image_error[0]).all(), "over the seen pixels"
 
 
 @pytest.mark.parametrize("name", ["dvs", "dct"])
@@ -247,7 +247,7 @@ def test_undoing_distortion_marks_what_the_lens_did_not_see():
         and (pincushion[~pincushion.isnan()] == 0.5).all()
     )
     barrel = CalibratedCamera(camera, (-0.2, 0.0, 0.0, 0.0)).rectify(picture, "the picture")
-    assert not has_unseen(barrel), "a barrel lens sees more than a perfect one"
+    assert not has_unseen(barrel), "a barrel lens sees more than an ideal one"
 
 
 def test_a_picture_must_show_something(scene):

@@ -83,7 +83,7 @@ def test_grazing_views(generator):
     position = torch.stack([tilt.sin() * turn.cos(), tilt.sin() * turn.sin(), -tilt.cos()], -1)
     true = sampling.look_at(position, torch.zeros(n, 3, dtype=torch.float64), turn)
     points, slope = pnp.plane_points(rays(), true)
-    assert (slope < 0).any(), "this test is about views that hold the horizon"
+    assert (slope < 0).any(), "this test needs views of the horizon"
     T, _ = pnp.pose_from_plane_points(rays(), points, (slope > 0.15).double())
     metres, degrees = errors(T, true)
     assert metres < 1e-6 and degrees < 1e-4

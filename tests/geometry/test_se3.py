@@ -59,7 +59,7 @@ def test_log_undoes_exp(shape, angle, seed, dtype):
     assert (se3.exp(back) - T).abs().max() < tolerance
     if angle < math.pi - (
         1e-2 if dtype == torch.float32 else 5e-7
-    ):  # at pi the axis is known but for its sign
+    ):  # at pi the axis has either sign
         assert (back - twist).abs().max() < 10 * tolerance
         turn = (back - twist)[..., 3:].norm(dim=-1)
         assert (turn <= 50 * tolerance * angle).all(), "small angles keep their relative accuracy"

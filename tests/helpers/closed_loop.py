@@ -198,7 +198,7 @@ STEPS = {"aevs": 200, "dct": 200, "pca": 200, "particle": 150}
 
 END_MM = {
     "cnn": 8.0,
-    "cnn-pair": 25.0,  # it knows neither the scene nor a pixel from the next
+    "cnn-pair": 25.0,  # it was not trained on the scene, and its cells are coarser than a pixel
     "aevs": 5.0,
     "mlvs": 8.0,
     **dict.fromkeys(("siamese-se3", "siamese-SE3", "siamese-ibvs"), 8.0),
@@ -211,4 +211,4 @@ END_MM = {
     "dvs": 2.0,
     "pca": 2.0,
     "particle": 2.0,
-}  # others end photometrically, or know the truth
+}  # the others end with photometric refinement or use the true pose

@@ -45,7 +45,7 @@ def test_a_damaged_picture_is_refused_and_nothing_else_is_said(
     if how == "changed" and kind in (
         "tiff",
         "webp",
-    ):  # there is no checksum: other bytes are another picture, or none
+    ):  # without a checksum other bytes may be another valid picture
         with contextlib.suppress(InputError):
             decode(path)
     else:
@@ -121,7 +121,7 @@ def test_a_camera_of_fewer_bits_is_recognised(
     assert cv2.imwrite(str(tmp_path / f"b.{kind}"), levels << (16 - bits))
     assert (read_picture(tmp_path / f"b.{kind}")[0] - shown(GREY16[..., None])).abs().max() < 2 ** (
         1 - bits
-    ), "as high as they belong"
+    ), "shifted to all 16 bits"
 
 
 def test_a_black_picture_of_16_bits_is_read(tmp_path: Path) -> None:

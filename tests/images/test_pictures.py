@@ -87,7 +87,7 @@ def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     smooth = cv2.GaussianBlur(GREY, None, 6)
     exif = image.Exif()
-    exif[0x0112] = 6  # to be shown turned clockwise by 90 deg
+    exif[0x0112] = 6  # to be rotated clockwise by 90 deg
     image.fromarray(smooth).save(tmp_path / "a.jpg", quality=100, exif=exif)
     found = read_picture(tmp_path / "a.jpg")
     assert found.shape == (1, 48, 40)
@@ -116,7 +116,7 @@ def test_half_a_file_is_refused(
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(InputError, match="cannot be read as a picture"):
         read_picture(path)
-    assert capfd.readouterr().err == "", "OpenCV keeps quiet"
+    assert capfd.readouterr().err == "", "OpenCV prints nothing"
 
 
 def test_smallest(tmp_path: Path) -> None:

@@ -95,10 +95,10 @@ def test_distortion_is_undone_once() -> None:
     )
     found = WANTED.rectify(taken, "the picture")
     inside = (slice(None), slice(40, -40), slice(40, -40))
-    assert (taken[inside] - wanted[inside]).abs().max() > 0.3, "the lens does bend the grid"
+    assert (taken[inside] - wanted[inside]).abs().max() > 0.3, "the lens distorts the grid"
     assert (found[inside] - wanted[inside]).abs().max() < 0.02
     perfect = CalibratedCamera(camera)
-    assert torch.equal(perfect.rectify(found, "the picture"), found), "and nothing is left to undo"
+    assert torch.equal(perfect.rectify(found, "the picture"), found), "and no distortion is left"
 
 
 def test_rectify_wants_the_cameras_size() -> None:

@@ -225,7 +225,7 @@ def test_a_batch_large_enough_for_threads_is_its_images(generator):
     alone = torch.cat([sample(pyramid, Hs[i : i + 1], size, back[i : i + 1]) for i in range(40)])
     assert torch.equal(together, alone)
     assert torch.equal(together, sample_covered(pyramid, Hs, size, back)[0]), (
-        "asking for the coverage changes nothing"
+        "the coverage changes no pixel"
     )
 
 

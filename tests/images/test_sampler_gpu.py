@@ -72,13 +72,13 @@ def test_the_kernel_is_used_where_pictures_are_on_a_gpu(monkeypatch, generator):
         ]
         sample(
             pyramid, there.clone().requires_grad_(), (4, 5), None
-        ).sum().backward()  # by the twin, which knows gradients
+        ).sum().backward()  # by the plain twin, which has gradients
         assert len(coverages) == 2
 
 
 def test_where_triton_cannot_build_it_one_warning_says_so(monkeypatch):
     kernels(monkeypatch, interpreted=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # but there is none
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # which is missing here
     sampler._on_gpu.cache_clear()
     with pytest.warns(UserWarning, match="Triton could not build the GPU's sampler"):
         assert sampler._on_gpu() is None

@@ -38,7 +38,7 @@ def test_a_refinement_that_loses_agreement_goes_back_and_recovers(what, scene, o
     trajectory = servo(world, controller, goal, 80)
     refining = trajectory.refining
     assert (refining[begin - 5 : begin] == 1).all(), "the photometric refinement steered before"
-    assert (refining[begin + MAX_MISSES : end] == 0).all(), "it does not trust what it cannot see"
+    assert (refining[begin + MAX_MISSES : end] == 0).all(), "it does not steer without agreement"
     assert (refining[end + 3 : 60] == 1).all(), "and steers again when it sees the goal's scene"
     lost = slice(begin + MAX_MISSES, end)
     for v_cam in trajectory.v_cam[lost]:
@@ -89,9 +89,11 @@ def test_where_the_coarse_method_confirms_the_pose_an_agreement_of_03_is_enough(
 
 
 def test_only_misses_in_a_row_count(monkeypatch):
-    assert all(agreeing([0.9, *[0.1, 0.1, 0.5] * 4], monkeypatch)), "two, and it agrees again"
+    assert all(agreeing([0.9, *[0.1, 0.1, 0.5] * 4], monkeypatch)), (
+        "two misses, and then it agrees again"
+    )
     assert agreeing([0.9, 0.1, 0.1, 0.1, 0.5, 0.9], monkeypatch)[-3:] == [False, False, True], (
-        "what is lost must agree as at first"
+        "a lost pose must agree as at the start"
     )
 
 
@@ -135,7 +137,7 @@ def test_every_fifth_picture_a_weakly_agreeing_refinement_looks_for_a_pose_that_
         at_coarse.append(torch.equal(controller.state["T_goal_cam"], coarse))
     assert controller.is_refining(1).item() == 1
     assert at_coarse == [True, False, False, False, goes_over, False], (
-        "it begins at the coarse method's pose, and steers on"
+        "it starts from the coarse method's pose and goes on"
     )
 
 

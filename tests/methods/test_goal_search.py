@@ -25,7 +25,7 @@ from deepservo.training.tasks.latent import AutoEncoderTask, begun
 
 ASTRAY = torch.tensor(
     [0.05, -0.04, 0.02, 0.05, 0.06, -0.06], dtype=torch.float64
-)  # what the network is wrong by [m, rad]
+)  # the network's error [m, rad]
 N = 4
 
 
@@ -117,7 +117,7 @@ def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(
     clean = learned.render(paper_camera, T_world_goal)
     wanted = servo.features.s(clean)
     servo.set_goal(clean)
-    assert torch.equal(servo.state["z"], wanted), "a clean goal's picture is the truth"
+    assert torch.equal(servo.state["z"], wanted), "a clean goal keeps its picture"
     goal = perturb.as_mlvs(
         perturb.erase(clean, torch.Generator().manual_seed(3), probability=1.0),
         torch.Generator().manual_seed(5),
@@ -150,7 +150,9 @@ def test_aevs_recognises_where_a_picture_was_taken(light, components, learned, p
     place.set_goal(learned.render(paper_camera, T_goal))
     straight = control.pbvs(se3.inverse(T_goal) @ T, place.gain)
     v_cam = place.velocity(images)
-    assert (v_cam - straight)[near].abs().max() < 2e-3, "straight home from where it was recognised"
+    assert (v_cam - straight)[near].abs().max() < 2e-3, (
+        "straight to the goal from where it was recognised"
+    )
     part = torch.tensor([3, 11])
     torch.testing.assert_close(
         place.velocity_of(images[part], part, 20), v_cam[part], atol=1e-5, rtol=0
@@ -185,5 +187,5 @@ def test_a_goal_like_nothing_that_was_learned_gives_a_warning(
         words = controller.status(1)[0]
         assert (" not found in the learned picture" in words) == warns
         assert ("like nothing that was learned" in words) == warns or name.startswith("aevs"), (
-            "components tell little apart"
+            "principal components distinguish little"
         )

@@ -129,7 +129,7 @@ def test_particles_are_drawn_by_their_weights():
     counts = torch.bincount(drawn.long(), minlength=50)
     assert drawn[0] == 49 and counts.sum() == 200
     assert (counts - 200 * torch.softmax(-20 * cost[:50].double(), 0)).abs().max() <= 4.01, (
-        "to one for each of the four alike"
+        "equally often for each of the four"
     )
     torch.testing.assert_close(v_cam[0, 0], torch.tensor(-0.1 * 49, dtype=torch.float64))
 
@@ -183,7 +183,7 @@ def test_points_as_near_as_two_pixels_to_the_outline_are_not_on_the_object():
     rows, columns = on.any(1).nonzero()[0], on.any(0).nonzero()[0]
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (22, 97, 32, 127)
     assert FeatureServo(CAMERA, Answers(), 0.5).on_object.all(), (
-        "the picture's border is no outline"
+        "the picture's border is no edge of the object"
     )
 
 

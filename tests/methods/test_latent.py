@@ -226,7 +226,7 @@ def test_z_of_a_smooth_encoder_is_the_mean_of_what_several_cameras_see(
     assert (found - slowly).norm() < 0.02 * (slowly - slowly.mean(0)).norm()
     one_off = encoder(scene.render(cameras[1], T))
     assert (one_off - slowly).norm() > 5 * (found - slowly).norm(), (
-        "windows that are off by a pixel would be noticed"
+        "a shift of a pixel would exceed this"
     )
 
 
@@ -241,7 +241,7 @@ def test_L_of_a_pose_against_motion(activation, generator):
     T[:2, :3, :3], T[1, :3, 3] = se3.so3_exp(half), T[0, :3, 3]
     z, L = phi.measure(T.view(2, 3, 4, 4))
     assert (z[0, 0] - z[0, 1]).abs().max() < 1e-7, (
-        "a hair more or less than half a turn is the same"
+        "slightly more or less than half a turn is the same"
     )
     step = 1e-6 * torch.eye(6, dtype=torch.float64)
     with torch.no_grad():
@@ -269,7 +269,7 @@ def test_the_bank_finds_what_looking_at_all_of_it_finds(bank, generator):
     wanted = wanted + 0.1 * wanted.std() * torch.randn(wanted.shape, generator=generator)
     found, apart = kept.nearest(
         wanted, 20, probed=64
-    )  # 200 poses a neighbour; the whole bank looks at 600
+    )  # 200 poses a neighbour; in the whole bank it is 600
     exact, distances = kept.exact(wanted, 20)
     recall = [
         len(set(a.tolist()) & set(b.tolist())) / 20 for a, b in zip(found, exact, strict=True)

@@ -87,7 +87,7 @@ def test_a_pose_is_registered_from_far_off_and_from_near_by_and_the_better_one_c
     ].item() == pytest.approx(0.9)
 
 
-# What a scene that was learned tells.
+# A learned scene.
 
 
 @pytest.fixture(scope="module")

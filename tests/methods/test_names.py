@@ -177,7 +177,7 @@ def test_each_run_has_a_copy_of_its_own() -> None:
         "networks are shared, lists are not"
     )
     controller.set_goal(goal[:1])
-    assert controller.velocity(images)[:, 0].tolist() == [1, 1, 1], "a new goal, a new beginning"
+    assert controller.velocity(images)[:, 0].tolist() == [1, 1, 1], "a new goal starts anew"
 
 
 @pytest.mark.parametrize("answer", [np.zeros(5), np.full(6, np.nan)])

@@ -38,13 +38,13 @@ def test_learned_saved_loaded_and_servoed(method, files, tmp_path, capsys):
     assert model.method == method and model.training["settings"]["loss"] == "two"
     again = tmp_path / "again.safetensors"
     model.save(again)
-    assert again.read_bytes() == out.read_bytes(), "nothing is lost on the way"
+    assert again.read_bytes() == out.read_bytes(), "saving and loading changes nothing"
     assert main(["info", str(out)]) == 0
     assert f"{method}, a network of" in capsys.readouterr().out
     controller = deepservo.load(out, method)
     image = model.scene.render(model.camera, sampling.fronto_parallel(model.distance))
     controller.set_goal(image)
-    assert controller.velocity(image).abs().max() < 1e-9, "at home it stands still"
+    assert controller.velocity(image).abs().max() < 1e-9, "at the goal the velocity is zero"
 
 
 def test_cnn_as_published_servoes_as_cnn(files, tmp_path):
@@ -197,12 +197,12 @@ def test_colours_are_learned_kept_and_seen(files, tmp_path, capsys):
     controller.set_goal(image)
     assert controller.velocity(image).abs().max() < 1e-9
     same_grey = (image * LUMA[:, None, None]).sum(1, keepdim=True).expand(-1, 3, -1, -1)
-    assert controller.velocity(same_grey).abs().max() > 1e-4, "what differs is the colour alone"
+    assert controller.velocity(same_grey).abs().max() > 1e-4, "only the colour differs"
     cv2.imwrite(
         str(tmp_path / "goal.png"), (255 * image[0].permute(1, 2, 0).numpy()[..., ::-1]).round()
     )
     scene = ["--image", str(tmp_path / "coloured.png"), "--goal", str(tmp_path / "goal.png")]
-    for method in ("siamese-se3", "siamese-se3+dvs"):  # which finishes in grey
+    for method in ("siamese-se3", "siamese-se3+dvs"):  # whose refinement uses grey levels
         where = ["--set", "gaussian", "--starts", "2", "--out", str(tmp_path / "out")]
         assert main(["servo", str(out), "--method", method, *where]) == 0
         assert main(["servo", str(out), "--method", method, *scene, *where]) == 0

@@ -147,7 +147,7 @@ def test_a_goal_of_another_scene_moves_nothing(image, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "results.json",
         "report.html",
-    }, "to be looked at"
+    }, "the report shows why"
 
 
 def test_what_does_not_go_together_is_refused(pair, image, tmp_path, capsys):

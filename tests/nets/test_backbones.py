@@ -14,7 +14,7 @@ from deepservo.nets.resnet import folded
 from deepservo.nets.siamese import RegressionNet, SiameseNet
 from tiny import lived_in
 
-# As torchvision has them, less the layer that names ImageNet's 1000 classes.
+# As in torchvision, without the layer that names ImageNet's 1000 classes.
 PARAMETERS = {
     "alexnet": 61_100_840 - 4097 * 1000,
     "vgg16": 138_357_544 - 4097 * 1000,
@@ -40,7 +40,7 @@ def test_every_backbone_answers_as_many_numbers_as_it_says_and_learns(name):
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
     net.eval()
     with torch.no_grad():
-        assert not torch.equal(*net(images))  # two pictures are told apart
+        assert not torch.equal(*net(images))  # two pictures have different answers
         torch.testing.assert_close(net(images)[:1], net(images[:1]), rtol=1e-3, atol=1e-4)
 
 

@@ -26,7 +26,7 @@ def test_pairs_look_at_the_same_and_roll_little_against_each_other():
     assert 20 < radians.rad2deg().median() < 60
     x = (goals[:, :3, 0] * views[:, :3, 0]).sum(1)
     assert x.quantile(0.05) > math.cos(math.radians(65)), (
-        "what was right is still on the right, foreshortened"
+        "the right half is still on the right, foreshortened"
     )
 
 

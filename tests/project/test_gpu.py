@@ -41,7 +41,7 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*CUDA is not available.*"
-        )  # of autocast, which is for a real one
+        )  # autocast warns without a real GPU
         yield
 
 
@@ -89,7 +89,7 @@ def test_a_training_step_rarely_waits_for_the_gpu(key, scene):
         few = {"batch": 6, "anchors": 2}
         task = replace(task, **{f.name: few[f.name] for f in fields(task) if f.name in few})
         net = chosen.net(task, "compact") if chosen.backbone else chosen.net(task)
-        task.loss(net, 0, 1)  # the first also makes what is kept
+        task.loss(net, 0, 1)  # the first step also fills the caches
         before = gpu.waits
         loss = task.loss(net, 0, 2)
         assert loss.device == GPU and gpu.waits - before <= 8
@@ -196,7 +196,7 @@ def test_the_speed_of_a_device_is_measured_beside_its_floors(tmp_path, monkeypat
     monkeypatch.setattr(speed, "TIMED", 2)
     monkeypatch.setattr(
         torch, "compile", lambda work, mode: work
-    )  # which takes longer than all else here
+    )  # which takes longer than all others here
     monkeypatch.setitem(
         speed.PUBLISHED,
         "aevs",

@@ -11,7 +11,7 @@ from deepservo import METHODS, Camera, InputError
 from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.moved import MOVED
 
-# Of each, what a script of before is likely to have taken from it.
+# Of each module, the names that an old script is likely to import from it.
 HELD = {
     "pictures": "read_picture bundled as_images",
     "camera_file": "read_camera CalibratedCamera write_camera",

@@ -33,7 +33,7 @@ def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = {"goal_image": seen, "image": seen}
     exec(snippet, names)
     assert names["v_cam"].shape == (1, 6) and names["v_cam"].abs().max() < 1e-6, (
-        "at the goal it stands still"
+        "at the goal the velocity is zero"
     )
     assert names["controller"].gain == pytest.approx(0.1 * 30)
     (loaded,) = re.findall(r"or (deepservo\.load\(.*?\))", snippet)
@@ -59,7 +59,7 @@ def test_the_snippets_of_the_docs_run(page: str, monkeypatch: pytest.MonkeyPatch
         "done": lambda: next(left),
     }
     exec(snippet, names)
-    assert names["v_cam"].abs().max() < 1e-6, "at the goal it stands still"
+    assert names["v_cam"].abs().max() < 1e-6, "at the goal the velocity is zero"
     if sent:
         assert len(sent) == 4 and sent[-1] == [0.0] * 6 and sent[0].shape == (6,)
 

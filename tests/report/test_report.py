@@ -24,7 +24,7 @@ from report_pages import CAMERA, NASTY, ROW, SCENE, TRAINING, data, page, runs
 def own(text: str) -> str:
     """The page without plotly's code."""
     parts = re.split(r"(?s)<script>/\*\*\n\* plotly\.js.*?</script>", text)
-    assert len(parts) == 2, "plotly stands in the page once"
+    assert len(parts) == 2, "plotly is in the page once"
     return "".join(parts)
 
 

@@ -47,7 +47,7 @@ def test_erase_covers_the_stated_area_as_one_rectangle():
     ratio = rows / columns
     assert ratio.min() > 0.25 and ratio.max() < 4
     assert erased.any(0).any(0).all() and erased.any(0).any(1).all(), (
-        "every row and column is covered now and then"
+        "every row and column is covered sometimes"
     )
     half = (
         perturb.erase(images, torch.Generator().manual_seed(0))[:, 0]
@@ -65,7 +65,7 @@ def test_blur_softens_by_a_share_of_its_own_and_leaves_the_mean():
     soft = perturb.blur(edge, torch.Generator().manual_seed(0))
     step = soft[:, 0, 20, 20] - soft[:, 0, 20, 19]
     assert 0.4 < (step == 1).double().mean() < 0.6, "half of them are left as they are"
-    assert step.min() > 0 and step.min() < 0.4, "others are softened over several pixels"
+    assert step.min() > 0 and step.min() < 0.4, "others are blurred over several pixels"
     torch.testing.assert_close(soft.mean((1, 2, 3)), edge.mean((1, 2, 3)), rtol=1e-4, atol=1e-4)
 
 
@@ -84,9 +84,7 @@ def test_defocus_is_a_gaussian_of_up_to_the_deviation_named_and_a_fifth_of_it_or
         0.97 * most / 5 < deviations.min() < 1.1 * most / 5
         and 0.95 * most < deviations.max() < 1.01 * most
     )
-    assert deviations.mean().item() == pytest.approx(0.6 * most, rel=0.05), (
-        "any of them is as likely"
-    )
+    assert deviations.mean().item() == pytest.approx(0.6 * most, rel=0.05), "all are equally likely"
     wide = int(deviations.argmax())
     bell = torch.exp(-(k**2) / (2 * deviations[wide] ** 2))
     torch.testing.assert_close(
@@ -135,7 +133,7 @@ def test_shadows_highlights_and_exposures_are_those_of_their_plain_twins():
     def assert_is(found: torch.Tensor, expected: np.ndarray) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert 0.1 * n < (np.abs(expected - images.numpy()) > 1e-3).any((1, 2, 3)).sum() <= n, (
-            "some are spoiled"
+            "some are degraded"
         )
 
     pixels = images.double().numpy()

@@ -166,7 +166,7 @@ def test_strokes_are_mostly_ground():
 def test_tiles_repeat():
     tiles, leaves = of_all("tiles", repetition), of_all("leaves", repetition)
     assert tiles.min() > 0.3 and tiles.median() > 0.6
-    assert leaves.median() < 0.35, "which not every picture does"
+    assert leaves.median() < 0.35, "and not every picture does"
 
 
 def test_faint_pictures_are_faint_and_not_flat():

@@ -104,10 +104,10 @@ def test_two_processes_learn_what_one_does_from_both_their_batches(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT.format(here=str(Path(__file__).parent)))
     done = torchrun(str(tmp_path / "script.py"), str(tmp_path))
     assert "process 0 stopped" in done.stdout and "process 1 stopped" in done.stdout, (
-        "both stop where one is asked to"
+        "both stop where one is told to stop"
     )
     assert "gloo" not in done.stdout, (
-        "threads that outlive their group now and then abort the process at its end"
+        "threads that outlive their group can abort the process at its end"
     )
     alone = network()
     train(alone, Both(), plan(tmp_path / "alone"), lambda progress: None)

@@ -96,7 +96,7 @@ def test_some_paths_hardly_move_the_picture_and_few_leave_the_scene(generator):
     aside = (in_camera[:, :2] / in_camera[:, 2:]).norm(dim=1)
     turned = se3.distance(T, moved)[1]
     assert 0.5 < (aside < 0.01).double().mean() < 0.75 and turned[aside < 0.01].max() > 0.3, (
-        "far about the point, which stays in the middle"
+        "a large motion about the point, which stays in the middle"
     )
     assert (moved[:, 2, 3] < 0).double().mean() > 0.98, "before the plane"
     assert (aside < 0.5).double().mean() > 0.99
@@ -160,7 +160,7 @@ def test_pictures_move_the_poses_of_the_published_loss_alone(
     torch.manual_seed(0)
     net, task = MetricNet(small(size=32), "silu"), kind(scene, paper_camera, 0.6, **options)
     gradients = []
-    for scale in (1.0, 5.0):  # of what the pictures say
+    for scale in (1.0, 5.0):  # of the pictures
         with torch.no_grad():
             net.images[-1].weight *= scale
         net.zero_grad()
@@ -214,7 +214,7 @@ def test_learned_saved_loaded_and_servoed(method, files, tmp_path, capsys):
     assert model.method == method and model.training["steps"] == 2
     again = tmp_path / "again.safetensors"
     model.save(again)
-    assert again.read_bytes() == out.read_bytes(), "nothing is lost on the way"
+    assert again.read_bytes() == out.read_bytes(), "saving and loading changes nothing"
     assert main(["info", str(out)]) == 0
     printed = capsys.readouterr().out
     assert f"{method}, a network of" in printed and ("of 48 runs came home" in printed) == (
@@ -223,7 +223,7 @@ def test_learned_saved_loaded_and_servoed(method, files, tmp_path, capsys):
     controller = deepservo.load(out, method)
     image = model.scene.render(model.camera, sampling.fronto_parallel(model.distance))
     controller.set_goal(image)
-    assert controller.velocity(image).abs().max() < 1e-6, "at home it stands still"
+    assert controller.velocity(image).abs().max() < 1e-6, "at the goal the velocity is zero"
 
 
 def test_two_methods_learned_on_one_picture_are_measured_side_by_side(files, tmp_path, capsys):

@@ -99,7 +99,7 @@ def test_the_better_scaling_is_kept(better, task, monkeypatch):
     with torch.no_grad():
         assert torch.allclose(encoder(seen[:9]), wanted, atol=1e-4)
     assert found == {"rehearsed": {"power": power, "home": 4, "runs": 48}}
-    assert shown == [(150, 300), (300, 300)], "it tells how far it is"
+    assert shown == [(150, 300), (300, 300)], "it shows its progress"
 
 
 def test_stopped_in_the_rehearsal_it_says_how_to_go_on(files, tmp_path, monkeypatch, capsys):

@@ -182,7 +182,7 @@ def test_the_weights_of_the_loss_settle_where_the_error_is():
     )
 
 
-# What it is learned from.
+# Training data.
 
 
 def test_the_motions_are_those_of_the_published_runs_and_shorter_ones(generator):
@@ -195,7 +195,7 @@ def test_the_motions_are_those_of_the_published_runs_and_shorter_ones(generator)
     assert 0.25 < whole[0] < 0.35 and 38 < whole[1] < 50
     halvings = [(metres * DISTANCE < size).double().mean() for size in (0.02, 0.04, 0.08)]
     assert halvings[0] > 0.1 and all(b - a > 0.15 for a, b in pairwise(halvings)), (
-        "as many on each halving of the way"
+        "as many on each halving of the distance"
     )
 
 
@@ -233,7 +233,7 @@ def test_the_curriculum_ramps_the_perturbations_up(scene, small_camera, generato
     net = Balanced(Watched("compact"), "four")
     task.loss(net, 0, 0)
     task_of(scene, small_camera).loss(net, 0, 0)
-    assert not torch.equal(*seen), "what is spoiled at full strength is not at the first step"
+    assert not torch.equal(*seen), "full perturbations are not there at the first step"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -255,7 +255,7 @@ def test_a_view_is_paired_with_its_goal_and_with_others_that_it_shows(
     goals, views = pairs(24, generator, paper_camera)
     views[5] = goals[5] @ se3.exp(
         torch.tensor([0.45, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
-    )  # shows little of any
+    )  # a view that shows little of any goal
     found = set(zip(*(numbers.tolist() for numbers in task.paired(goals, views)), strict=True))
     slowly = set()
     for view in range(24):
@@ -333,7 +333,7 @@ def test_superpixels_of_other_pictures_and_lights_degrade_a_share(generator):
     worse = lit_and_covered(images, generator)
     assert 0.6 < (worse != images).flatten(1).any(1).double().mean() < 0.8
     assert 5 < np.median([patch.mask.sum() ** 0.5 for patch in occluders(64)]) < 25, (
-        "pieces, not dust"
+        "pieces, not single pixels"
     )
 
 

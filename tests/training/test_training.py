@@ -31,9 +31,7 @@ def same(a: Path, b: Path) -> bool:
 
 
 def test_the_same_steps_give_the_same_weights(files: Path, tmp_path: Path) -> None:
-    torch.manual_seed(
-        12345
-    )  # whatever ran before must not matter, and what runs after must not notice
+    torch.manual_seed(12345)  # neither depends on earlier code nor changes later code
     before = torch.get_rng_state()
     assert main(learn_args(files, tmp_path / "a.safetensors", "--steps", str(STEPS))) == 0
     assert torch.equal(torch.get_rng_state(), before)
@@ -50,7 +48,7 @@ def test_the_same_steps_give_the_same_weights(files: Path, tmp_path: Path) -> No
 def test_several_threads_give_the_same_weights_without_half_precision_too(
     method: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Floats are summed in whatever order threads come, where an operation lets them.
+    # Some operations sum floats in the order in which threads finish.
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(rehearsal, "RUNS", 2)
     threads = torch.get_num_threads()
@@ -192,7 +190,7 @@ def test_training_ends_after_the_minutes_given(
     before = copy.deepcopy(net.state_dict())
     steps = train.steps_in(4.5, net, clock, 0)
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items()), (
-        "the network itself is not touched"
+        "the network itself is unchanged"
     )
     total = clock.now + steps * sum(durations) / len(durations)
     assert 0.8 * 270 < total < 1.05 * 270

@@ -156,7 +156,7 @@ def test_a_pose_out_of_reach_is_refused_before_anything_moves():
     with pytest.raises(InputError, match="goal 0 is out of the arm's reach"):
         world.pictures_at(far)
     assert world.pictures_from(far).shape == (1, 1, CAMERA.height, CAMERA.width), (
-        "what a joint that ran over its range would have seen"
+        "the view of a joint beyond its range"
     )
     assert torch.equal(world.pictures_from(starts(1)), world.pictures_at(starts(1)))
 

@@ -14,7 +14,7 @@ from deepservo.worlds.objects import PARTS
 from deepservo.worlds.views import AXES
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
-UPRIGHT = np.diag([1.0, -1.0, -1.0, 1.0])  # a part whose z is against ours
+UPRIGHT = np.diag([1.0, -1.0, -1.0, 1.0])  # a part whose z points the other way
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -135,7 +135,7 @@ def test_a_camera_file_is_read_as_it_was_written(tmp_path):
 
 
 def test_what_is_no_mesh_or_no_pose_is_refused(meshes, tmp_path, refused):
-    bad = tmp_path.parent / f"{tmp_path.name}-bad"  # beside what `refused` watches
+    bad = tmp_path.parent / f"{tmp_path.name}-bad"  # outside the folders that `refused` compares
     bad.mkdir()
     (bad / "points.ply").write_text(
         "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty "
