@@ -18,12 +18,14 @@ from deepservo.evaluation import metrics
 def test_runs_are_paired_by_scene_and_number_over_all_parts():
     """Checked by counting: a method that ran on fewer scenes is compared on those alone."""
 
-    def runs(home: list[int]) -> Runs:
+    def runs(converged: list[int]) -> Runs:
         filled = {
-            f.name: np.zeros((len(home), 1, 6) if f.name == "path" else len(home))
+            f.name: np.zeros((len(converged), 1, 6) if f.name == "path" else len(converged))
             for f in fields(Runs)
         }
-        return Runs(**{**filled, "home": np.array(home, bool), "run": np.arange(len(home))})
+        return Runs(
+            **{**filled, "home": np.array(converged, bool), "run": np.arange(len(converged))}
+        )
 
     all_runs = {
         Job("a", "s", "one", "moon", 4): runs([1, 1, 1, 0]),

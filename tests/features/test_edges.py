@@ -160,7 +160,7 @@ class Fixed(Controller):
 
 def steered(followed: list[float], looked_for: list[float]) -> list[str]:
     """Where each picture's pose is from: `edges` that were followed, `coarse` where it was found
-    anew, `none` that is trusted.
+    anew, `none` where neither agrees.
 
     followed, looked_for: at each picture, the share of edges in their places at the pose that is
     followed, and at the coarse method's.

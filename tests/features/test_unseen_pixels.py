@@ -187,11 +187,11 @@ def test_registration_does_not_count_unseen_pixels(scene, paper_camera):
         (whole, without(whole, "corner"), 1 / 9),
     ):
         found = Registration(paper_camera, goal, fronto(0.6))
-        evidence = found.compare(found.views(view), T, runs)
-        assert evidence.agreement > 0.99
+        compared = found.compare(found.views(view), T, runs)
+        assert compared.agreement > 0.99
         clean = Registration(paper_camera, whole, fronto(0.6))
         all_of_it = clean.compare(clean.views(whole), T, runs).seen
-        assert 0.8 * share < float(all_of_it - evidence.seen) < 1.5 * share
+        assert 0.8 * share < float(all_of_it - compared.seen) < 1.5 * share
 
 
 def test_unseen_pixels_are_continued_from_those_about_them():

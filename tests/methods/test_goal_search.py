@@ -123,8 +123,8 @@ def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(
         torch.Generator().manual_seed(5),
     )
     servo.set_goal(goal)
-    kept, spoiled = ((z - wanted).norm(dim=1) for z in (servo.state["z"], servo.features.s(goal)))
-    assert (kept <= spoiled).all() and kept.median() < 0.2 * spoiled.median()
+    kept, degraded = ((z - wanted).norm(dim=1) for z in (servo.state["z"], servo.features.s(goal)))
+    assert (kept <= degraded).all() and kept.median() < 0.2 * degraded.median()
 
 
 @pytest.fixture(scope="module")

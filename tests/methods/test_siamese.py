@@ -206,9 +206,9 @@ def test_colours_are_learned_kept_and_seen(files, tmp_path, capsys):
         where = ["--set", "gaussian", "--starts", "2", "--out", str(tmp_path / "out")]
         assert main(["servo", str(out), "--method", method, *where]) == 0
         assert main(["servo", str(out), "--method", method, *scene, *where]) == 0
-    finish = deepservo.load(out, "siamese-se3+dvs")
-    finish.set_goal(image)
-    assert finish.velocity(image).abs().max() < 1e-6 and finish.is_refining(1).tolist() == [1]
+    refined = deepservo.load(out, "siamese-se3+dvs")
+    refined.set_goal(image)
+    assert refined.velocity(image).abs().max() < 1e-6 and refined.is_refining(1).tolist() == [1]
     assert main([*args, "--method", "mlvs"]) == 2
     assert "mlvs: learns grey levels" in capsys.readouterr().err
 

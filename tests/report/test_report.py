@@ -131,7 +131,7 @@ def test_beside_a_camera_that_flies_off_the_others_are_not_one_dot(tmp_path: Pat
         assert (path - run.Ts_world_goal[i, :3, 3]).norm(dim=1).max() < 1.6 * farthest
         assert len(path) > 1 and torch.allclose(path[0], T[0, i, :3, 3].float(), atol=1e-3)
         if i:
-            assert torch.allclose(path[-1], T[-1, i, :3, 3].float(), atol=1e-3), "these came home"
+            assert torch.allclose(path[-1], T[-1, i, :3, 3].float(), atol=1e-3), "these converged"
 
 
 def test_curves_end_where_runs_stop(tmp_path: Path) -> None:

@@ -64,20 +64,20 @@ def test_a_large_camera_is_rehearsed_small(task, paper_camera, monkeypatch):
     monkeypatch.setattr(rehearsal, "RUNS", 4)
     torch.manual_seed(0)
     encoder = begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
-    homes, cameras = [], []
+    counts, cameras = [], []
     monkeypatch.setattr(
         rehearsal,
         "Simulator",
         lambda scene, camera, T: cameras.append(camera) or Simulator(scene, camera, T),
     )
     for camera in (paper_camera, paper_camera.resize(2240, 2240)):
-        homes.append(
+        counts.append(
             rehearsal.came_home(
                 encoder, replace(task, camera=camera), 60, lambda step, active: None
             )
         )
     assert cameras == [paper_camera, paper_camera.resize(256, 256)]
-    assert abs(homes[0] - homes[1]) <= 1
+    assert abs(counts[0] - counts[1]) <= 1
 
 
 @pytest.mark.parametrize("better", [0, 1])
@@ -88,11 +88,11 @@ def test_the_better_scaling_is_kept(better, task, monkeypatch):
     power = rehearsal.POWERS[better]
     with torch.no_grad():
         wanted = encoder(seen[:9]) @ rehearsal.scaling(encoder(seen), power).mT
-    homes, shown = iter([3 + (better == k) for k in range(2)]), []
+    counts, shown = iter([3 + (better == k) for k in range(2)]), []
 
     def came_home(encoder, task, steps, progress):
         progress(steps, 1)
-        return next(homes)
+        return next(counts)
 
     monkeypatch.setattr(rehearsal, "came_home", came_home)
     found = rehearsal.balance(encoder, task, 1000, lambda step, of: shown.append((step, of)))
