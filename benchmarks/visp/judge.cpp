@@ -21,11 +21,11 @@
 #include <visp3/robot/vpImageSimulator.h>
 #include <visp3/visual_features/vpFeatureLuminance.h>
 
-struct Stage {
+struct Scene {
     vpImage<unsigned char> texture, picture;
     vpImageSimulator simulator;
     vpCameraParameters camera;
-    Stage(const std::string &file, double pitch, unsigned width, unsigned height, double fx,
+    Scene(const std::string &file, double pitch, unsigned width, unsigned height, double fx,
           double fy, double cx, double cy)
         : picture(height, width), camera(fx, fy, cx, cy) {
         vpImageIo::read(texture, file);
@@ -75,17 +75,17 @@ int main(int argc, char **argv) {
     const unsigned width = std::stoul(argv[4]), height = std::stoul(argv[5]);
     const double depth = number(10), gain = number(11), mu = number(12);
     const int steps = std::stoi(argv[13]);
-    Stage stage(argv[2], number(3), width, height, number(6), number(7), number(8), number(9));
+    Scene scene(argv[2], number(3), width, height, number(6), number(7), number(8), number(9));
     vpHomogeneousMatrix T_goal, T;
     if (!read(T_goal))
         return 2;
     vpFeatureLuminance s, s_goal;
     for (vpFeatureLuminance *feature : {&s, &s_goal}) {
         feature->init(height, width, depth);
-        feature->setCameraParameters(stage.camera);
+        feature->setCameraParameters(scene.camera);
     }
-    stage.look(T_goal);
-    s_goal.buildFrom(stage.picture);
+    scene.look(T_goal);
+    s_goal.buildFrom(scene.picture);
     vpMatrix L, L_goal;
     s_goal.interaction(L_goal);
     const vpMatrix H = L_goal.AtA();
@@ -95,21 +95,21 @@ int main(int argc, char **argv) {
     const vpMatrix law = damped.inverseByLU();
     vpColVector error;
     auto step = [&]() {
-        stage.look(T);
-        s.buildFrom(stage.picture);
+        scene.look(T);
+        s.buildFrom(scene.picture);
         s.error(s_goal, error);
         vpColVector v = law * (L_goal.t() * error);
         return vpColVector(v * -gain);
     };
     while (read(T)) {
         if (mode == "render") {
-            stage.look(T);
+            scene.look(T);
             for (unsigned i = 0; i < width * height; i++)
-                std::printf(i ? " %d" : "%d", stage.picture.bitmap[i]);
+                std::printf(i ? " %d" : "%d", scene.picture.bitmap[i]);
             std::printf("\n");
         } else if (mode == "features") {
-            stage.look(T);
-            s.buildFrom(stage.picture);
+            scene.look(T);
+            s.buildFrom(scene.picture);
             s.interaction(L);
             s.error(s_goal, error);
             print(error, error.size());
@@ -129,7 +129,7 @@ int main(int argc, char **argv) {
                 T = T * vpExponentialMap::direct(step(), 1.0);
             const auto middle = std::chrono::steady_clock::now();
             for (int k = 0; k < steps; k++)
-                stage.look(start);
+                scene.look(start);
             const std::chrono::duration<double> servoing = middle - begin,
                                                 looking = std::chrono::steady_clock::now() - middle;
             std::printf("%.9g %.9g\n", servoing.count(), looking.count());

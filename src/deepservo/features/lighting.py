@@ -1,7 +1,7 @@
 """How two pictures of the same place are lit against each other: a gain and a bias, lamps and
 shadows, and what is overexposed.
 
-The plain arithmetic of `registration.c`, in torch.
+The plain arithmetic of `lighting.h`, in torch.
 """
 
 import torch

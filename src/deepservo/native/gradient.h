@@ -1,4 +1,4 @@
-/* What the measurements share. */
+/* What the measurements share: working memory and the gradient. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -10,7 +10,6 @@ static inline float *working_memory(int64_t floats) {
 }
 
 /* The derivative of features/luminance.py: seven taps, along x (step 1) or y (step w). */
-
 static const float derivative[3] = {2047.0f / 8418.0f, 913.0f / 8418.0f, 112.0f / 8418.0f};
 
 static inline float slope(const float *p, int64_t step) {

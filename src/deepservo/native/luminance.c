@@ -7,13 +7,14 @@
  */
 #include "gradient.h"
 
+/* The number of sums x^k y^m: over the five products, POWERS_X times POWERS_Y. */
 #define MOMENTS 58
 static const int32_t POWERS_X[5] = {5, 4, 3, 3, 2}, POWERS_Y[5] = {3, 4, 5, 2, 3};
 
 typedef struct {                 /* `Arguments` of features/luminance.py */
     const float *images, *goals; /* (R, h, w); goals: one for all runs (goal_step 0) or one each */
     int64_t goal_step;
-    float now, there;     /* the slopes are those of `now` image + `there` goal */
+    float now, there;     /* the gradient is that of now * image + there * goal */
     const float *camera;  /* fx, fy, cx, cy */
     int32_t w, h, border; /* border: at least 3 */
     double *moments;      /* (R, MOMENTS), to write */

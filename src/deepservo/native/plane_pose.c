@@ -12,7 +12,9 @@ typedef struct {                           /* `Arguments` of geometry/pnp.py */
     const double *rays, *points, *weights; /* (n, 3), (R, n, 2), (R, n) */
     double *poses, *costs;                 /* (R, 4, 4), in and out; (R), to write */
     int32_t n, iterations;
-    double steepest, floor, farthest; /* STEEPEST, L1_FLOOR, FARTHEST */
+    /* least cosine between a ray and the plane's normal; the distance [m] under which residuals
+     * have equal weights; the largest component of a step [m, rad] */
+    double min_cosine, floor, max_step;
 } Posing;
 
 /* T <- T exp(twist) for the upper three rows of a rigid T. */
@@ -38,8 +40,8 @@ static double equations(const Posing *a, const double *points, const double *wei
         double d[3], J[2][6];
         for (int i = 0; i < 3; i++)
             d[i] = T[4 * i] * r[0] + T[4 * i + 1] * r[1] + T[4 * i + 2] * r[2];
-        const double down = fmax(d[2], a->steepest), k = -z / down,
-                     steep = d[2] > a->steepest ? z / (down * down) : 0;
+        const double down = fmax(d[2], a->min_cosine), k = -z / down,
+                     steep = d[2] > a->min_cosine ? z / (down * down) : 0;
         const double e[2] = {T[3] + k * d[0] - points[2 * n], T[7] + k * d[1] - points[2 * n + 1]},
                      distance = sqrt(e[0] * e[0] + e[1] * e[1]);
         for (int j = 0; j < 3; j++) {
@@ -86,7 +88,7 @@ void plane_pose_runs(const void *arguments, int64_t begin, int64_t end) {
                 ridge[i] = mu * H[i][i] + 1e-9;
             damped(&H[0][0], 6, ridge, g, step);
             for (int i = 0; i < 6; i++)
-                step[i] = -fmin(fmax(step[i], -a->farthest), a->farthest);
+                step[i] = -fmin(fmax(step[i], -a->max_step), a->max_step);
             move(T, step);
         }
         a->costs[run] = cost;

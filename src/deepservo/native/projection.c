@@ -9,9 +9,12 @@
 
 #include "gradient.h"
 
-#define LANES  16
-#define MAPS   7 /* the grey level and the six columns of L_I */
-#define WIDEST 4096
+/* This many columns of the basis are worked on at a time. */
+#define LANES 16
+/* The grey level and the six columns of L_I. */
+#define MAPS 7
+/* A row inside the border has at most this many pixels. */
+#define MAX_ROW 4096
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 
@@ -34,9 +37,9 @@ static void measure_row(const float *image, const float *inverse_depth, const fl
     }
 }
 
-typedef struct { /* `Arguments` of features/projection.py */
-    const float *images,
-        *basis; /* (R, h, w); (pixels inside the border, columns), columns a multiple of LANES */
+typedef struct {         /* `Arguments` of features/projection.py */
+    const float *images; /* (R, h, w) */
+    const float *basis;  /* (pixels inside the border, columns), columns a multiple of LANES */
     const float *inverse_depth, *camera; /* (h, w); fx, fy, cx, cy */
     float *out;                          /* (R, MAPS, columns), aligned or not */
     int64_t runs;
@@ -50,7 +53,7 @@ void projection_runs(const void *arguments, int64_t begin, int64_t end) {
                 *camera = a->camera;
     const int32_t columns = a->columns, w = a->w, h = a->h, border = a->border, n = w - 2 * border;
     const int64_t runs = a->runs;
-    float *out = a->out, maps[2][MAPS * WIDEST];
+    float *out = a->out, maps[2][MAPS * MAX_ROW];
     for (int64_t run = 2 * begin; run < 2 * end && run < runs; run += 2) {
         const int64_t other = run + 1 < runs ? run + 1 : run;
         memset(out + run * MAPS * columns, 0, sizeof(float) * MAPS * columns);

@@ -1,8 +1,9 @@
-/* What finds poses: a rigid motion's exponential, and damped normal equations. */
+/* What finding a pose takes: a rigid motion's exponential, and damped normal equations. */
 #include <math.h>
 #include <string.h>
 
-#define MOST 8 /* unknowns */
+/* A system of normal equations has at most this many unknowns. */
+#define MAX_UNKNOWNS 8
 
 /* R, p of the motion of a twist (v, w), as `se3.exp`. */
 static inline void rigid_exp(const double *twist, double R[3][3], double *p) {
@@ -23,10 +24,10 @@ static inline void rigid_exp(const double *twist, double R[3][3], double *p) {
         }
 }
 
-/* x with (H + diag(ridge)) x = g by Cholesky's factors, from the upper triangle of H (n, n); zero
- * where there are none. */
+/* Solves (H + diag(ridge)) x = g by Cholesky's factors, from the upper triangle of H (n, n); x is
+ * zero where H + diag(ridge) is not positive definite. */
 static inline void damped(const double *H, int n, const double *ridge, const double *g, double *x) {
-    double F[MOST][MOST];
+    double F[MAX_UNKNOWNS][MAX_UNKNOWNS];
     for (int i = 0; i < n; i++)
         for (int j = 0; j <= i; j++) {
             double s = H[n * j + i] + (i == j) * ridge[i];

@@ -2,8 +2,8 @@
 #include <stdint.h>
 
 typedef struct {
-    const float *textures; /* (T, C, stride), T = 1 shared by all images or one each (texture_step 0
-                              or C * stride) */
+    /* (T, C, stride), T = 1 shared by all images (texture_step 0) or one each (C * stride) */
+    const float *textures;
     int64_t texture_step, stride;
     const int32_t *offsets; /* where each level begins */
     int32_t levels, padded_w, padded_h, texture_w, texture_h;

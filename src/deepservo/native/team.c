@@ -1,5 +1,5 @@
-/* Threads share out the work of one call: each takes the next part until none is left, so that a
- * busy core takes fewer. */
+/* Threads share the work of one call: each takes the next part until none is left, so that a busy
+ * core takes fewer. */
 #include <stdint.h>
 
 typedef struct {
