@@ -14,7 +14,14 @@ import pytest
 
 from browser import measured, needs_browser, opened
 from deepservo.bench import bench as benching
-from deepservo.bench.bench import chunks_of, collect, open_folder, run_all, write_all
+from deepservo.bench.bench import (
+    Standing,
+    chunks_of,
+    collect,
+    open_folder,
+    run_all,
+    write_all,
+)
 from deepservo.bench.runs import Chunk, Job, Prepared, Runs, jobs
 from deepservo.cli import main
 from deepservo.errors import InputError
@@ -69,9 +76,9 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path):
     ] == [2, 1]
     seen = []
 
-    def stop(job: Job, runs: int, done: int, chunks: int, step: int) -> None:
-        seen.append(done)
-        if done == 7 and step == 3:
+    def stop(at: Standing) -> None:
+        seen.append(at.done)
+        if at.done == 7 and at.step == 3:
             raise KeyboardInterrupt
 
     open_folder(tmp_path / "a", bench, resume=False)
