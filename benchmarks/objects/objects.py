@@ -32,7 +32,7 @@ from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.model_based import EdgeServo
 from deepservo.models.any_scene_model import KEYPOINTS, load_unseen, shipped
 from deepservo.scene.sampling import look_at
-from deepservo.worlds.gantry import RATE, Gantry, Light, Standing
+from deepservo.worlds.gantry import RATE, Gantry, Light, Standing, Workcell
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.target import Target, render_target
 from deepservo.worlds.views import AXES
@@ -85,9 +85,8 @@ def gantry(
         tabletop(picture),
         CAMERA,
         Ts_world_cam,
-        Light(changing=lights),
+        Workcell(Light(changing=lights), parts=[part_there]),
         seed=seed,
-        parts=[part_there],
     )
 
 

@@ -31,7 +31,7 @@ from deepservo.scene import sampling
 from deepservo.scene.build import Setup, make_scene
 from deepservo.training.learn import Options, learn
 from deepservo.training.plan import Training
-from deepservo.worlds.gantry import RATE, Gantry, Light, Standing
+from deepservo.worlds.gantry import RATE, Gantry, Light, Standing, Workcell
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.views import AXES
 
@@ -71,9 +71,8 @@ def gantry(relief: bool, Ts_world_cam: Float[Tensor, "n 4 4"], seed: int) -> Gan
         scene_of(PICTURE),
         PAPER_CAMERA,
         Ts_world_cam,
-        Light(changing=True),
+        Workcell(Light(changing=True), parts=things() if relief else ()),
         seed=seed,
-        parts=things() if relief else (),
     )
 
 

@@ -22,7 +22,7 @@ from deepservo.methods import build
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.build import make_scene
 from deepservo.worlds.arm import JOINTS, Limits
-from deepservo.worlds.gantry import FINER, RATE, Gantry, Light, Sight
+from deepservo.worlds.gantry import RATE, SUPERSAMPLING, Gantry, Light, Sight, Workcell
 from deepservo.worlds.views import Eye, mujoco
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
@@ -39,17 +39,9 @@ def starts(n: int) -> torch.Tensor:
     return sampling.lookat_rz(n, torch.Generator().manual_seed(0))[0]
 
 
-def gantry(n: int = 3, **options) -> Gantry:
+def gantry(n: int = 3, seen: PlanarScene | None = None, camera: Camera = CAMERA, **cell) -> Gantry:
     try:
-        return Gantry(
-            **{
-                "scene": scene(),
-                "camera": CAMERA,
-                "Ts_world_cam": starts(n),
-                "sight": STILL,
-                **options,
-            }
-        )
+        return Gantry(seen or scene(), camera, starts(n), Workcell(**{"sight": STILL, **cell}))
     except InputError as error:
         if "cannot draw here" in str(error):
             pytest.skip(str(error))
@@ -61,7 +53,7 @@ def test_the_axes_put_the_camera_at_its_start_pose():
 
 
 def test_a_pixel_is_the_mean_of_what_is_drawn_finer():
-    world, (w, h), k = gantry(1), (CAMERA.width, CAMERA.height), FINER
+    world, (w, h), k = gantry(1), (CAMERA.width, CAMERA.height), SUPERSAMPLING
     picture = world.eye.picture(world.runs[0].data).astype(float)
     finer = Camera(
         k * w,
@@ -82,9 +74,7 @@ def test_a_cameras_own_view_lies_where_that_camera_saw_it():
         sampling.fronto_parallel(0.6),
     )
     seen = make_scene(noise_texture(3, 224, 224), CalibratedCamera(camera), "view.png", view=True)
-    world = gantry(
-        1, light=Light(ambient=0.7, diffuse=0.0, specular=0.0), scene=seen, camera=camera
-    )
+    world = gantry(1, seen, camera, light=Light(ambient=0.7, diffuse=0.0, specular=0.0))
     assert (
         torch.corrcoef(torch.stack([world.pictures_at(T).flatten(), seen.texture.flatten()]))[0, 1]
         > 0.99
@@ -178,7 +168,7 @@ def test_mujocos_camera_and_ours_agree_to_half_a_pixel():
         sampling.fronto_parallel(0.5, 7), torch.Generator().manual_seed(0)
     )
     world = Gantry(
-        dotted, CAMERA, Ts[:1], light=Light(ambient=1.0, diffuse=0.0, specular=0.0), sight=STILL
+        dotted, CAMERA, Ts[:1], Workcell(Light(ambient=1.0, diffuse=0.0, specular=0.0), STILL)
     )
     theirs, ours, checked = world.pictures_at(Ts), dotted.render(CAMERA, Ts), 0
     for T, a, b in zip(Ts, theirs[:, 0], ours[:, 0], strict=True):
@@ -213,10 +203,10 @@ def test_a_picture_arrives_late():
 
 
 def test_the_same_seed_gives_the_same_pictures_whoever_runs_beside():
-    options = {"sight": Sight(), "light": Light(changing=True), "seed": 7}
+    cell = Workcell(Light(changing=True))
     together, alone = (
-        gantry(3, **options),
-        Gantry(scene(), CAMERA, starts(3)[2:], runs=torch.tensor([2]), **options),
+        Gantry(scene(), CAMERA, starts(3), cell, seed=7),
+        Gantry(scene(), CAMERA, starts(3)[2:], cell, seed=7, runs=torch.tensor([2])),
     )
     for _ in range(3):
         assert torch.equal(together.observe()[2:], alone.observe())
@@ -237,9 +227,7 @@ def test_a_changing_lamp_changes_the_picture():
 def test_a_controller_of_the_simulator_converges_on_the_gantry():
     Ts_goal = sampling.fronto_parallel(0.6)
     offset = se3.exp(torch.tensor([[0.06, -0.04, 0.03, 0.05, 0.04, 0.2]], dtype=torch.float64))
-    world = Gantry(
-        scene(), CAMERA, Ts_goal @ offset, sight=dataclasses.replace(Sight(), noise=0.005)
-    )
+    world = Gantry(scene(), CAMERA, Ts_goal @ offset, Workcell(sight=Sight(noise=0.005)))
     goal = world.pictures_at(Ts_goal)
     controller = build("sift+dvs", CAMERA, 0.6)
     controller.scale_gain(1 / RATE)

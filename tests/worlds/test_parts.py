@@ -8,7 +8,7 @@ import torch
 
 from deepservo.camera import PAPER_CAMERA as CAMERA
 from deepservo.scene import PlanarScene, sampling
-from deepservo.worlds.gantry import Gantry, Sight, Standing
+from deepservo.worlds.gantry import Gantry, Sight, Standing, Workcell
 from deepservo.worlds.grasp import grasp, grasp_pose, taken
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.views import AXES
@@ -41,8 +41,7 @@ def test_a_part_stays_where_it_is_put(name):
         scene,
         CAMERA,
         sampling.fronto_parallel(0.5),
-        sight=Sight(latency=0, noise=0),
-        parts=[Standing(name, PARTS[name], T)],
+        Workcell(sight=Sight(latency=0, noise=0), parts=[Standing(name, PARTS[name], T)]),
     )
     before = world.observe()
     world.apply(torch.zeros(1, 6, dtype=torch.float64), 1.0)
@@ -79,7 +78,9 @@ def test_a_part_is_grasped_from_the_goal_pose_and_not_from_six_centimetres_off(n
     off[:, 1, 3] += 0.06
     lifted = []
     for start in (T_world_goal, off):
-        world = Gantry(scene, CAMERA, start, parts=[Standing(name, PARTS[name], T_world_object)])
+        world = Gantry(
+            scene, CAMERA, start, Workcell(parts=[Standing(name, PARTS[name], T_world_object)])
+        )
         lifted.append(
             grasp(world, 0, name, np.linalg.inv(T_object_goal) @ grasp_pose(world, PARTS[name]))
         )

@@ -21,7 +21,7 @@ from deepservo.images.pictures import read_picture
 from deepservo.methods import check_method, names
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import Setup, texture_of
-from deepservo.worlds.gantry import Gantry, Standing
+from deepservo.worlds.gantry import Gantry, Standing, Workcell
 from deepservo.worlds.meshes import read_mesh
 from deepservo.worlds.target import Target, read_target
 from deepservo.worlds.views import AXES
@@ -51,7 +51,9 @@ class OnTable:
         camera = self.setup.camera
         Ts_world_cam = self.T_world_goal @ starts_about(self.target, camera, n, seed)
         parts, light = [self.object], LIGHTS[world]
-        gantry = Gantry(self.setup.scene, camera, Ts_world_cam, light, seed=seed, parts=parts)
+        gantry = Gantry(
+            self.setup.scene, camera, Ts_world_cam, Workcell(light, parts=parts), seed=seed
+        )
         gantry.pictures_at(self.T_world_goal)  # raises InputError where the arm cannot go
         Ts_goal = self.T_world_goal.expand(n, 4, 4)
         starts = Starts("objects", Ts_world_cam, Ts_goal, self.target.grey, seed)

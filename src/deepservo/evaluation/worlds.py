@@ -7,7 +7,7 @@ from deepservo.errors import InputError, unknown
 from deepservo.evaluation.conditions import Condition, Disturbance, HardSimulator, distinct
 from deepservo.loop import World
 from deepservo.scene.build import Setup
-from deepservo.worlds.gantry import RATE, Gantry, Light
+from deepservo.worlds.gantry import RATE, Gantry, Light, Workcell
 
 SIMULATOR = "simulator"
 LIGHTS = {"gantry": Light(), "gantry-lights": Light(changing=True)}
@@ -46,7 +46,7 @@ def opened(
             return simulator, None
         return simulator, condition.goals(scene, camera, Ts_world_goal, seed, runs)
     check_condition(name, condition)
-    gantry = Gantry(scene, camera, Ts_world_cam, LIGHTS[name], seed=seed, runs=runs)
+    gantry = Gantry(scene, camera, Ts_world_cam, Workcell(LIGHTS[name]), seed=seed, runs=runs)
     if Ts_world_goal is None:
         return gantry, None
     return gantry, condition.as_goals(gantry.pictures_at(distinct(Ts_world_goal)), seed, runs)

@@ -1,1 +1,1 @@
-"""Worlds that are simulated: what carries the camera, and the objects before it."""
+"""Simulated worlds: what carries the camera, and the objects in front of it."""

@@ -1,5 +1,5 @@
-"""The gantry's joints: where they must stand for a pose of the camera, and how fast they turn for a
-velocity of it.
+"""The gantry's joints: their positions for a pose of the camera, and their speeds for its
+velocity.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from deepservo.errors import InputError
 from deepservo.worlds.views import AXES, mujoco, pose_here, pose_there
 
 JOINTS = ("x", "y", "z", "rz", "ry", "rx")
-DAMPING = 1e-3  # of the inverse near a singular pose: joints slow down there instead of racing
+DAMPING = 1e-3  # of the inverse Jacobian, which bounds the joints' speeds near a singular pose
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of each joint: speed [m/s, rad/s] and acceleration [m/s^2, rad/s^2]."""
+    """The joints' largest speeds [m/s, rad/s] and accelerations [m/s^2, rad/s^2]."""
 
     speed: tuple[float, ...] = (1.0, 1.0, 1.0, 3.0, 3.0, 3.0)
     acceleration: tuple[float, ...] = (8.0, 8.0, 8.0, 25.0, 25.0, 25.0)
 
 
 class Arm:
-    """The six axes of one model, for any of its states (`MjData`)."""
+    """The six axes of a MuJoCo model, for any of its states (`MjData`)."""
 
     def __init__(self, model: Any, limits: Limits = Limits()) -> None:
         self.model, self.limits = model, limits
@@ -37,18 +37,18 @@ class Arm:
         self.offset = np.array(model.site("eye").pos)
 
     def pose(self, data: Any) -> Float[np.ndarray, "4 4"]:
-        """`T_world_cam` of a state whose kinematics are done."""
+        """`T_world_cam` of a state whose kinematics are computed."""
         return pose_here(data.site_xpos[self.eye], data.site_xmat[self.eye].reshape(3, 3))
 
     def jacobian(self, data: Any) -> Float[np.ndarray, "6 6"]:
-        """J of `v_cam = J q_dot`, in the camera's own frame and axes."""
+        """J of `v_cam = J q_dot`, in the camera's frame."""
         linear, angular = np.zeros((3, self.model.nv)), np.zeros((3, self.model.nv))
         mujoco().mj_jacSite(self.model, data, linear, angular, self.eye)
         turn = AXES @ data.site_xmat[self.eye].reshape(3, 3).T
         return np.concatenate([turn @ linear[:, self.dof], turn @ angular[:, self.dof]])
 
     def joints_of(self, T_world_cam: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "6"]:
-        """Joint positions [m, rad] with the camera there, whether or not a joint can go so far."""
+        """Joint positions [m, rad] for a pose of the camera, whether or not they are in range."""
         p, R = pose_there(T_world_cam)
         ry = np.arcsin(np.clip(-R[2, 0], -1, 1))
         rx, rz = np.arctan2(R[2, 1], R[2, 2]), np.arctan2(R[1, 0], R[0, 0])
@@ -58,7 +58,7 @@ class Arm:
     def joints_at(
         self, T_world_cam: Float[np.ndarray, "4 4"], what: str = "the pose"
     ) -> Float[np.ndarray, "6"]:
-        """Joint positions [m, rad] that put the camera there; InputError where a joint cannot."""
+        """`joints_of`; InputError, with `what` for the pose, where a joint is out of range."""
         q = self.joints_of(T_world_cam)
         for name, value, low, high in zip(JOINTS, q, self.low, self.high, strict=True):
             if not low <= value <= high:
@@ -72,26 +72,27 @@ class Arm:
         return q
 
     def steer(self, data: Any, v_cam: Float[np.ndarray, "6"]) -> None:
-        """Tell the motors how fast to turn for the next instant of physics, for this velocity of
-        the camera.
+        """Set the motors' speeds for the next time step of the physics, for this velocity of the
+        camera [m/s, rad/s].
         """
         J = self.jacobian(data)
         self.turn(data, J.T @ np.linalg.solve(J @ J.T + DAMPING**2 * np.eye(6), v_cam))
 
     def turn(self, data: Any, wanted: Float[np.ndarray, "6"]) -> None:
-        """Tell the motors to turn so fast [m/s, rad/s] for the next instant of physics, within all
+        """Set the motors' speeds [m/s, rad/s] for the next time step of the physics, within all
         limits.
 
-        Too fast, and all joints slow down alike, so that the camera keeps its direction; a joint
-        that nears the end of its range brakes alone.
+        Where they are too fast all joints slow down alike, so that the camera keeps its direction;
+        a joint that nears the end of its range brakes alone.
         """
         now = data.ctrl[self.motor].copy()
         speed, acceleration = np.array(self.limits.speed), np.array(self.limits.acceleration)
         wanted = wanted / max(1.0, float(np.abs(wanted / speed).max()))
         q = data.qpos[self.q]
+        # 1 / sqrt(2) of the speed from which a joint brakes in time.
         up, down = (
             np.sqrt(acceleration * np.maximum(way, 0)) for way in (self.high - q, q - self.low)
-        )  # half of what brakes in time
+        )
         wanted = np.clip(wanted, -down, up)
         change = wanted - now
         change /= max(1.0, float(np.abs(change / (acceleration * self.model.opt.timestep)).max()))

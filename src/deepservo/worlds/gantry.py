@@ -1,5 +1,5 @@
-"""A world with joints: cameras carried by simulated gantries over a table, in MuJoCo, with lights,
-physics and a camera's delays.
+"""Cameras carried by simulated gantries over a table, in MuJoCo, with joints, physics, lights and
+the delays of a camera.
 """
 
 import math
@@ -23,34 +23,34 @@ from deepservo.worlds.objects import Part, add_body, add_part
 from deepservo.worlds.views import AXES, Eye, mujoco
 
 MODEL = Path(__file__).with_name("gantry.xml")
-FINER = 2  # see `Eye`
+SUPERSAMPLING = 2  # see `Eye`
 RATE = 30.0  # pictures a second
-APPROACH = 5.0  # of the way left a second, where joints are driven by their sensors
-LAMPS = (
-    (0.5, 0.35, 1.5),
-    (-0.45, -0.3, 1.3),
-)  # where they hang over the table, in MuJoCo's axes [m]
-SHINE = (0.8, 0.4)  # of the poster: how strong a lamp's mirror image is, and how small
+POSITION_GAIN = 5.0  # per second, of joints that are driven to positions by their own sensors
+LAMPS = ((0.5, 0.35, 1.5), (-0.45, -0.3, 1.3))  # positions over the table, in MuJoCo's axes [m]
+# Of the scene's picture, as MuJoCo's materials have them: strength and concentration of
+# reflections.
+SPECULAR, SHININESS = 0.8, 0.4
 
 
 @dataclass(frozen=True)
 class Light:
-    """Two lamps over the table. Changing, each wanders on a circle and waxes and wanes, in a way
-    that the run's seed tells.
+    """Two lamps over the table, and ambient light.
+
+    changing: each lamp moves on a circle and gets brighter and darker, with a phase from the run's
+    seed. diffuse: of each lamp, straight below it. specular: of reflections. swing: of changing
+    lamps, the circle's radius [m] and the share of the light that varies. period: of that [s]; the
+    second lamp's is longer.
     """
 
     changing: bool = False
     ambient: float = 0.4
     diffuse: float = 0.3
-    """Of each lamp, straight below it."""
     specular: float = 0.6
     swing: float = 0.35
-    """Radius of a lamp's way [m], and share of its light that comes and goes, where it changes."""
     period: float = 4.0
-    """Of that [s]; the second lamp's is longer."""
 
     def at(self, t: float, phase: float) -> list[tuple[tuple[float, float, float], float]]:
-        """Where each lamp is after t seconds [m], and its light."""
+        """Position [m] and diffuse light of each lamp after t seconds; phase: the run's, 0 to 1."""
         found = []
         for k, (x, y, z) in enumerate(LAMPS):
             turn = 2 * math.pi * (t / (self.period * (1 + 0.6 * k)) + phase * (k + 1))
@@ -66,50 +66,45 @@ class Light:
 
 @dataclass(frozen=True)
 class Sight:
-    """How a camera of the gantry sees."""
+    """How a camera of the gantry takes pictures.
+
+    rate: pictures a second. latency: from when a picture is taken to when it can be used [s].
+    noise: standard deviation, of grey levels in [0, 1].
+    """
 
     rate: float = RATE
     latency: float = 1 / RATE
-    """From when a picture is taken to when it can be used [s]."""
     noise: float = 0.01
-    """Standard deviation, of grey levels in [0, 1]."""
 
 
-def poster(spec: Any, scene: PlanarScene) -> None:
-    """Lay a scene's picture on the table, face up; the table about it has the scene's
+def add_textured_plane(spec: Any, scene: PlanarScene) -> None:
+    """Add a scene's picture, face up on the table, and about it the table in the scene's
     background.
     """
-    mj = mujoco()
-    add_texture(
-        spec,
-        "poster",
-        (scene.texture * 255).round().to(torch.uint8).permute(1, 2, 0).expand(-1, -1, 3).numpy(),
-    )
+    mj, name = mujoco(), "textured plane"
+    levels = (scene.texture * 255).round().to(torch.uint8)
+    add_texture(spec, name, levels.permute(1, 2, 0).expand(-1, -1, 3).numpy())
     paper = spec.add_material(
-        name="poster", specular=SHINE[0], shininess=SHINE[1], texrepeat=[1, 1], texuniform=False
+        name=name, specular=SPECULAR, shininess=SHININESS, texrepeat=[1, 1], texuniform=False
     )
-    paper.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "poster"
+    paper.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = name
     size, (x, y) = [scene.width / 2, scene.height / 2, 0.1], scene.centre
     where = {"size": size, "pos": AXES @ [x, y, 0]}
     spec.worldbody.add_geom(
-        name="poster", type=mj.mjtGeom.mjGEOM_PLANE, material="poster", rgba=[1, 1, 1, 1], **where
+        name=name, type=mj.mjtGeom.mjGEOM_PLANE, material=name, rgba=[1, 1, 1, 1], **where
     )
     table = {"size": [3, 3, 0.1], "pos": [0, 0, -0.001], "rgba": [*[scene.background] * 3, 1]}
     spec.worldbody.add_geom(name="table", type=mj.mjtGeom.mjGEOM_PLANE, **table)
-    touched = {
-        "size": [3, 3, 0.1],
-        "condim": 4,
-        "contype": 1,
-        "conaffinity": 1,
-        "group": 3,
-    }  # a group that is not drawn
+    # What parts stand on, in a group that is not drawn.
+    touched = {"size": [3, 3, 0.1], "condim": 4, "contype": 1, "conaffinity": 1, "group": 3}
     spec.worldbody.add_geom(name="table top", type=mj.mjtGeom.mjGEOM_PLANE, **touched)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A part on the table, or a mesh that nothing moves: `T_world_object`, the object's z against
-    ours.
+    """A part that stands on the table and can be moved, or a mesh that is fixed.
+
+    T_world_object: the object's z axis is up, against the world's.
     """
 
     name: str
@@ -117,11 +112,26 @@ class Standing:
     T_world_object: Float[np.ndarray, "4 4"]
 
 
+@dataclass(frozen=True)
+class Workcell:
+    """What surrounds the gantries: lamps, how their cameras take pictures, their joints' limits,
+    and what stands on the table.
+    """
+
+    light: Light = field(default_factory=Light)
+    sight: Sight = field(default_factory=Sight)
+    limits: Limits = field(default_factory=Limits)
+    parts: Sequence[Standing] = ()
+
+
 def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = ()) -> Any:
-    """The gantry over a table on which the scene's picture lies, and on that the parts."""
+    """MuJoCo's model of a gantry over a table with the scene's picture, and of parts on it.
+
+    Raises InputError where a part cannot be drawn.
+    """
     mj = mujoco()
     spec = mj.MjSpec.from_file(str(MODEL))
-    poster(spec, scene)
+    add_textured_plane(spec, scene)
     sky = {"rgb1": [0.9, 0.9, 0.9], "rgb2": [0.9, 0.9, 0.9], "width": 32, "height": 32}
     spec.add_texture(
         name="room",
@@ -141,16 +151,16 @@ def gantry_model(scene: PlanarScene, light: Light, parts: Sequence[Standing] = (
             add_part(spec, each.name, each.part, each.T_world_object)
         else:
             add_mesh(spec, each.name, each.part, add_body(spec, each.name, each.T_world_object))
-    return compiled(spec, " and ".join(each.name for each in parts) or "the poster")
+    return compiled(spec, " and ".join(each.name for each in parts) or "the picture")
 
 
 @dataclass
 class _Run:
-    """One gantry: its state, when its camera takes the next picture, and the pictures taken that
-    are on their way.
+    """One gantry: its state, and the pictures that its camera has taken and not delivered yet.
+
+    shots: of each, the time and the joint positions. taken: how many pictures were taken.
     """
 
-    number: int
     data: Any
     noise: np.random.Generator
     phase: float
@@ -159,12 +169,11 @@ class _Run:
 
 
 class Gantry:
-    """B gantries over the same table, each moved by its own joints: a World like the free-flying
-    simulator.
+    """B gantries, each over a table of its own with the same scene: a `loop.World` with joints.
 
-    Ts_world_cam: (B, 4, 4), where the cameras start; InputError where the arm cannot put one. runs:
-    the numbers of these runs in the whole set, which with the seed tell their noise and lights.
-    parts: what stands on the table, free to be moved.
+    Ts_world_cam: (B, 4, 4), where the cameras start; InputError where the arm cannot reach one.
+    seed, runs: noise and light of a run follow from the seed and its number in the whole set (0 to
+    B - 1 when not given).
     """
 
     def __init__(
@@ -172,22 +181,17 @@ class Gantry:
         scene: PlanarScene,
         camera: Camera,
         Ts_world_cam: Float[Tensor, "b 4 4"],
-        light: Light = Light(),
-        sight: Sight = Sight(),
-        limits: Limits = Limits(),
+        cell: Workcell = Workcell(),
+        *,
         seed: int = 0,
         runs: Tensor | None = None,
-        parts: Sequence[Standing] = (),
     ) -> None:
-        self.camera, self.light, self.sight, self.colour = (
-            camera,
-            light,
-            sight,
-            scene.texture.shape[0] == 3,
-        )
-        self.model = gantry_model(scene, light, parts)
-        self.arm, self.eye = Arm(self.model, limits), Eye(self.model, "eye", camera, FINER)
-        self.drawn = mujoco().MjData(self.model)  # what is drawn: a state of the past
+        self.camera, self.light, self.sight = camera, cell.light, cell.sight
+        self.colour = scene.texture.shape[0] == 3
+        self.model = gantry_model(scene, cell.light, cell.parts)
+        self.arm = Arm(self.model, cell.limits)
+        self.eye = Eye(self.model, "eye", camera, SUPERSAMPLING)
+        self.drawn = mujoco().MjData(self.model)  # the state that is drawn, which is a past one
         numbers = range(len(Ts_world_cam)) if runs is None else runs.tolist()
         self.runs = [
             self._placed(T, n, seed)
@@ -198,17 +202,17 @@ class Gantry:
         data, random = mujoco().MjData(self.model), np.random.default_rng((seed, number))
         data.qpos[self.arm.q] = self.arm.joints_at(T_world_cam, f"start {number}")
         mujoco().mj_forward(self.model, data)
-        run = _Run(number, data, random, float(random.random()))
+        run = _Run(data, random, float(random.random()))
         run.shots.append((0.0, data.qpos.copy()))
         return run
 
     @property
     def T_world_cam(self) -> Float[Tensor, "b 4 4"]:
-        """Where the cameras are now."""
+        """The cameras' poses now."""
         return torch.from_numpy(np.stack([self.arm.pose(run.data) for run in self.runs]))
 
     def observe(self) -> Float[Tensor, "b c h w"]:
-        """The last picture of each camera that has arrived by now."""
+        """The last picture of each camera that has been delivered by now, in [0, 1]."""
         return torch.cat([self._seen(run) for run in self.runs])
 
     def _seen(self, run: _Run) -> Float[Tensor, "1 c h w"]:
@@ -217,17 +221,15 @@ class Gantry:
             run.shots.popleft()
         t, qpos = run.shots[0]
         image = self._drawn(qpos, t, run.phase)
-        return (
-            image + torch.from_numpy(run.noise.normal(0, self.sight.noise, image.shape)).float()
-        ).clamp(0, 1)
+        noise = torch.from_numpy(run.noise.normal(0, self.sight.noise, image.shape)).float()
+        return (image + noise).clamp(0, 1)
 
     def _drawn(self, qpos: np.ndarray, t: float, phase: float) -> Float[Tensor, "1 c h w"]:
         """What the camera sees of a state, without noise."""
         for k, (position, strength) in enumerate(self.light.at(t, phase)):
             self.model.light_pos[k], self.model.light_diffuse[k] = position, strength
-            self.model.light_dir[k] = -np.array(position) / np.linalg.norm(
-                position
-            )  # at the middle of the table
+            # To the middle of the table.
+            self.model.light_dir[k] = -np.array(position) / np.linalg.norm(position)
         self.drawn.qpos[:] = qpos
         mujoco().mj_kinematics(self.model, self.drawn)
         mujoco().mj_camlight(self.model, self.drawn)
@@ -237,8 +239,9 @@ class Gantry:
     def pictures_at(
         self, Ts_world_cam: Float[Tensor, "n 4 4"], light_at: float = 0.0
     ) -> Float[Tensor, "n c h w"]:
-        """What the camera sees from these poses, standing still and without noise; InputError where
-        the arm cannot go.
+        """Pictures from these poses at rest, without noise, under the light at `light_at` [s].
+
+        Raises InputError where the arm cannot reach a pose.
         """
         return self._standing(
             [
@@ -249,8 +252,8 @@ class Gantry:
         )
 
     def pictures_from(self, Ts_world_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n c h w"]:
-        """As `pictures_at`, from where cameras have been: a joint may have gone a little over the
-        end of its range.
+        """`pictures_at` from poses where cameras have been, also with a joint slightly out of its
+        range.
         """
         return self._standing([self.arm.joints_of(T) for T in Ts_world_cam.double().numpy()], 0.0)
 
@@ -264,8 +267,9 @@ class Gantry:
         return torch.cat(found)
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
-        """Move on for dt seconds with this velocity of the camera, as well as the joints can;
-        pictures are taken on the way.
+        """Move for dt seconds with these velocities of the cameras, within the joints' limits.
+
+        Pictures are taken meanwhile.
         """
         for run, v in zip(self.runs, v_cam.double().numpy(), strict=True):
             self._moved(run, v, round(dt / self.model.opt.timestep))
@@ -283,19 +287,20 @@ class Gantry:
     def drive(
         self, run: int, T_world_cam: Float[np.ndarray, "4 4"], fingers: float, seconds: float
     ) -> None:
-        """Bring one camera to a pose by the joints' own sensors, blind, and hold it there;
-        InputError where the arm cannot.
+        """Move the camera of one run to a pose by the joints' own sensors, without pictures, and
+        hold it there.
 
-        fingers: how far each is opened [m].
+        fingers: how far each finger of the gripper is opened [m]. seconds: of all of it. Raises
+        InputError where the arm cannot reach the pose.
         """
         data, q = self.runs[run].data, self.arm.joints_at(T_world_cam)
         data.ctrl[self.model.actuator("grip").id] = fingers
         for _ in range(round(seconds / self.model.opt.timestep)):
-            self.arm.turn(data, APPROACH * (q - data.qpos[self.arm.q]))
+            self.arm.turn(data, POSITION_GAIN * (q - data.qpos[self.arm.q]))
             mujoco().mj_step(self.model, data)
         mujoco().mj_kinematics(self.model, data)
         mujoco().mj_comPos(self.model, data)
 
     def select_runs(self, index: Tensor) -> None:
-        """Go on with these gantries alone."""
+        """Keep these gantries alone."""
         self.runs = [self.runs[i] for i in index.tolist()]

@@ -1,4 +1,6 @@
-"""Taking a part, blind, from where servoing has brought the camera: over it, down, close, up."""
+"""Grasping a part from the pose that servoing has reached, without further pictures: over it, down,
+close, up.
+"""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,14 +9,15 @@ from deepservo.worlds.gantry import Gantry
 from deepservo.worlds.objects import Part
 from deepservo.worlds.views import AXES
 
-OVER, LIFT = 0.06, 0.12  # above the grasp on the way to it, and above the table after it [m]
-OPEN, SHUT = 0.045, 0.0  # of each finger [m]
-HELD = 0.5  # of LIFT: a part that was raised so far was taken
+APPROACH_HEIGHT = 0.06  # m above the grasp before it
+LIFT_HEIGHT = 0.12  # m above the grasp after it
+FINGER_OPEN, FINGER_CLOSED = 0.045, 0.0  # m, each finger
+LIFTED_SHARE = 0.5  # of LIFT_HEIGHT: a part that was lifted this far is in the gripper
 
 
 def grasp_pose(world: Gantry, part: Part) -> Float[np.ndarray, "4 4"]:
-    """`T_object_cam` when the part's grip lies between the fingertips, the gripper upright over it
-    and closing along its y.
+    """`T_object_cam` with the part's grip between the fingertips: the gripper is upright over the
+    part and closes along its y axis.
     """
     arm = world.arm
     T = np.eye(4)
@@ -24,26 +27,26 @@ def grasp_pose(world: Gantry, part: Part) -> Float[np.ndarray, "4 4"]:
 
 
 def grasp(world: Gantry, run: int, name: str, T_cam_grasp: Float[np.ndarray, "4 4"]) -> float:
-    """Take the part of that name from where the camera is believed to stand; by how much it was
-    lifted [m].
+    """Grasp the part of that name with the gantry of one run, and return how far it was lifted [m].
 
-    T_cam_grasp: where the camera shall be when the fingers close, in its frame of now.
+    T_cam_grasp: the camera's pose when the fingers close, in its present frame. Raises InputError
+    where the arm cannot reach it.
     """
     data = world.runs[run].data
     T = world.arm.pose(data) @ T_cam_grasp
     low = data.body(name).xpos[2]
     for height, fingers, seconds in (
-        (OVER, OPEN, 2.0),
-        (0.0, OPEN, 1.5),
-        (0.0, SHUT, 1.0),
-        (LIFT, SHUT, 2.0),
+        (APPROACH_HEIGHT, FINGER_OPEN, 2.0),
+        (0.0, FINGER_OPEN, 1.5),
+        (0.0, FINGER_CLOSED, 1.0),
+        (LIFT_HEIGHT, FINGER_CLOSED, 2.0),
     ):
         above = T.copy()
-        above[2, 3] -= height  # our z points into the table
+        above[2, 3] -= height  # the world's z axis points into the table
         world.drive(run, above, fingers, seconds)
     return float(data.body(name).xpos[2] - low)
 
 
 def taken(lifted: float) -> bool:
-    """Whether a part that was lifted so far [m] is in the gripper."""
-    return lifted > HELD * LIFT
+    """Whether a part that was lifted this far [m] is in the gripper."""
+    return lifted > LIFTED_SHARE * LIFT_HEIGHT

@@ -1,15 +1,14 @@
-"""Mesh files: OBJ with its materials, STL, and PLY by trimesh, as corners of triangles and what
-each face looks like.
+"""Mesh files: OBJ with its materials, STL, and PLY by trimesh, as triangles and the look of each.
 
-OBJ and STL are read here: the usual readers draw a surface grey without a word where a material, a
-texture or one of several is not found.
+OBJ and STL are read here, because the usual readers draw a surface grey, without a message, where a
+material or a texture is not found.
 """
 
 import importlib
 import logging
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -21,10 +20,10 @@ from deepservo.errors import InputError
 from deepservo.images import pictures
 from deepservo.worlds.polygons import cut
 
-PLAIN = (200, 200, 200)  # of a surface that has no colour
-# How many words follow an option before the name of a picture in a material file (at most, for the
-# last ones).
-OPTIONS = {
+DEFAULT_COLOUR = (200, 200, 200)  # of a surface that has none
+# How many words follow an option before the name of a picture in a material file; for -o, -s and -t
+# at most.
+TEXTURE_OPTIONS = {
     "-blendu": 1,
     "-blendv": 1,
     "-boost": 1,
@@ -39,21 +38,23 @@ OPTIONS = {
     "-s": 3,
     "-t": 3,
 }
-TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+STL_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
 
 @dataclass(frozen=True)
 class Look:
-    """Of a material: its picture (h, w, 3), or one colour."""
+    """The look of a material: its picture, or one colour of red, green and blue, 0 to 255."""
 
     picture: UInt8[np.ndarray, "h w 3"] | None = None
-    colour: tuple[int, int, int] = PLAIN
+    colour: tuple[int, int, int] = DEFAULT_COLOUR
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles as a file has them; `uv`, where there are any, of each corner: from the left and
-    from below.
+    """Triangles as a file has them, in its unit.
+
+    uv: each corner's texture coordinates, from the left and from below, 0 to 1. look: which of the
+    `looks` each face has.
     """
 
     vertices: Float[np.ndarray, "n 3"]
@@ -61,37 +62,28 @@ class Surface:
     uv: Float[np.ndarray, "m 3 2"] | None = None
     looks: list[Look] = field(default_factory=list)
     look: Int[np.ndarray, " m"] | None = None
-    """Which of them each face has."""
 
 
 def read_surface(path: Path) -> Surface:
-    """What an OBJ, STL or PLY file holds; InputError where it cannot be read, or names a texture
-    that cannot.
+    """The surface in an OBJ, STL or PLY file.
+
+    Raises InputError where the file, or a texture that it names, is missing or cannot be read.
     """
-    data, kind = path.read_bytes(), path.suffix.lower()
+    data, read = path.read_bytes(), {".obj": _obj, ".stl": _stl}.get(path.suffix.lower(), _ply)
     try:
-        with np.errstate(
-            all="ignore"
-        ):  # a number too large becomes infinite, and infinite ones are refused
-            return (
-                _obj(path, data)
-                if kind == ".obj"
-                else _stl(path, data)
-                if kind == ".stl"
-                else _ply(path, data)
-            )
+        # Numbers too large become infinite; `read_mesh` refuses those.
+        with np.errstate(all="ignore"):
+            return read(path, data)
     except InputError:
         raise
-    except Exception as error:  # a corrupt file fails anywhere in a reader, and in any way
+    except Exception as error:  # readers raise all kinds of errors on a corrupt file
         raise InputError(
             f"{path}: cannot be read as a mesh ({type(error).__name__}); export it again"
         ) from None
 
 
 def _text(data: bytes) -> str:
-    """A mesh's text in whatever encoding: names are Latin-1 where they are not UTF-8; a line that
-    ends in a backslash goes on.
-    """
+    """A file's text, UTF-8 or else Latin-1, lines that end in a backslash joined to the next."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -100,13 +92,10 @@ def _text(data: bytes) -> str:
 
 
 def _lines(data: bytes) -> Iterator[tuple[str, list[str], str]]:
-    """The first word of each line, the others, and all behind the first as it stands."""
+    """Of each line the first word, the others, and all after the first as one text."""
     for line in _text(data).split("\n"):
-        words = (
-            line.split("#")[0].split()
-            if not line.lstrip().startswith(("mtllib", "usemtl", "newmtl", "map_"))
-            else line.split()
-        )
+        has_name = line.lstrip().startswith(("mtllib", "usemtl", "newmtl", "map_"))
+        words = line.split() if has_name else line.split("#")[0].split()  # names may contain #
         if words:
             yield words[0], words[1:], line.split(None, 1)[1].strip() if len(words) > 1 else ""
 
@@ -170,8 +159,10 @@ def _obj(path: Path, data: bytes) -> Surface:
 
 
 def _corner(path: Path, word: str, vertices: int, places: int) -> tuple[int, int | None]:
-    """Vertex and place of a face's corner, counted from 0; in the file from 1, or from the last one
-    backwards.
+    """Numbers of a corner's vertex and texture coordinates from a word such as 3/7 or -1/-1.
+
+    They are counted from 0 here; in the file from 1, or backwards from the last one. Raises
+    InputError for numbers that do not exist.
     """
     parts = word.split("/")
     found: list[int | None] = []
@@ -194,7 +185,7 @@ def _corner(path: Path, word: str, vertices: int, places: int) -> tuple[int, int
 
 
 def _materials(path: Path, libraries: list[str], wanted: list[str]) -> dict[str, Look]:
-    """How the materials that are used look; InputError, by name, where one is not found."""
+    """The looks of the wanted materials by name; InputError where one is not found."""
     known: dict[str, Look] = {}
     for library in libraries if wanted else ():
         file = _beside(path, library)
@@ -231,13 +222,16 @@ def _material_file(file: Path, wanted: list[str]) -> dict[str, Look]:
 
 
 def _texture(file: Path, words: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture that a material's line names, behind options that leave it as it is."""
+    """The picture that a material's line names after its options.
+
+    Raises InputError where the picture is missing, and for options that scale or shift it.
+    """
     rest = words
     while rest.startswith("-"):
         option, *values = rest.split()
-        if option not in OPTIONS:
+        if option not in TEXTURE_OPTIONS:
             break
-        count = OPTIONS[option]
+        count = TEXTURE_OPTIONS[option]
         if count == 3:  # one number, or up to three
             count = next((k for k, value in enumerate(values[:3]) if not _number(value)), 3)
         if option in ("-s", "-o", "-t") and any(
@@ -266,8 +260,10 @@ def _number(word: str) -> bool:
 
 
 def _beside(file: Path, name: str) -> Path | None:
-    """A file that another names, in any system's way of writing paths: where it says, or beside it;
-    in any case of letters.
+    """The file that another file names: at that path, or in the same folder; None where it is
+    neither.
+
+    The path may be written as Windows does, and its letters in another case.
     """
     windows = PureWindowsPath(name)
     for relative in (name, windows.as_posix(), windows.name):
@@ -282,12 +278,10 @@ def _beside(file: Path, name: str) -> Path | None:
 
 
 def _stl(path: Path, data: bytes) -> Surface:
-    """Binary where it is as long as its count of triangles says, whatever it begins with; else
-    text.
-    """
+    """An STL file: binary where it is as long as its count of triangles says, else text."""
     count = int.from_bytes(data[80:84], "little") if len(data) >= 84 else 0
-    if len(data) >= 84 + TRIANGLE.itemsize * count and len(data) >= 84:
-        corners = np.frombuffer(data, TRIANGLE, count, 84)["corners"].astype(float)
+    if len(data) >= 84 + STL_TRIANGLE.itemsize * count and len(data) >= 84:
+        corners = np.frombuffer(data, STL_TRIANGLE, count, 84)["corners"].astype(float)
     else:
         found = re.findall(r"vertex\s+(\S+)\s+(\S+)\s+(\S+)", _text(data))
         if not found or len(found) % 3:
@@ -307,18 +301,17 @@ def _ply(path: Path, data: bytes) -> Surface:
             "PLY meshes are read by trimesh, which is not installed; run pip install "
             "'deepservo[mujoco]'"
         ) from None
-    # What it notes of textures and colours, which are looked at below, would else go to standard
-    # error.
+    # Its notes on textures and colours, which are checked below, would go to standard error.
     logging.getLogger("trimesh").addHandler(logging.NullHandler())
     head = data[: data.find(b"end_header")].decode("latin-1")
     found = trimesh.load(BytesIO(data), file_type="ply", force="mesh", process=False)
-    faces = np.asarray(getattr(found, "faces", ()), np.int64).reshape(
-        -1, 3
-    )  # points alone have none
+    # A file of points alone has no faces.
+    faces = np.asarray(getattr(found, "faces", ()), np.int64).reshape(-1, 3)
     vertices = np.asarray(found.vertices, float)
     named = re.search(r"^comment\s+TextureFile\s+(.+?)\s*$", head, re.M)
     if named:
-        return _ply_textured(path, data, head, vertices, faces, named[1])
+        raw = found.metadata.get("_ply_raw", {})
+        return _ply_textured(path, Surface(vertices, faces), raw, named[1])
     if not len(faces):
         return Surface(vertices, faces)
     if found.visual.kind == "vertex" and found.visual.defined:
@@ -330,38 +323,26 @@ def _ply(path: Path, data: bytes) -> Surface:
     return Surface(vertices, faces)
 
 
-def _ply_textured(
-    path: Path, data: bytes, head: str, vertices: np.ndarray, faces: np.ndarray, name: str
-) -> Surface:
-    """One picture, with a place of each vertex in it."""
+def _ply_textured(path: Path, plain: Surface, raw: Mapping[str, Any], name: str) -> Surface:
+    """The plain surface with a texture, the picture of that name.
+
+    raw: the file's data as trimesh keeps them, with each vertex's texture coordinates.
+    """
     file = _beside(path, name)
     if file is None:
         raise InputError(
             f"{path}: its texture {name} is missing; put it beside the mesh, or remove its "
             "TextureFile comment"
         )
-    trimesh: Any = importlib.import_module("trimesh")
-    raw = trimesh.load(BytesIO(data), file_type="ply", force="mesh", process=False).metadata.get(
-        "_ply_raw", {}
-    )
     columns = raw.get("vertex", {}).get("data")
-    names = (
-        set()
-        if columns is None
-        else set(columns if isinstance(columns, dict) else columns.dtype.names or ())
-    )
+    names: set[str] = set()
+    if columns is not None:
+        names = set(columns if isinstance(columns, dict) else columns.dtype.names or ())
     for u, v in (("s", "t"), ("u", "v"), ("texture_u", "texture_v")):
         if {u, v} <= names:
-            uv = np.stack(
-                [np.asarray(columns[u], float).ravel(), np.asarray(columns[v], float).ravel()], -1
-            )
-            return Surface(
-                vertices,
-                faces,
-                uv[faces],
-                [Look(pictures.read_texture(file))],
-                np.zeros(len(faces), int),
-            )
+            uv = np.stack([np.asarray(columns[each], float).ravel() for each in (u, v)], -1)
+            looks, look = [Look(pictures.read_texture(file))], np.zeros(len(plain.faces), int)
+            return replace(plain, uv=uv[plain.faces], looks=looks, look=look)
     raise InputError(
         f"{path}: has a texture and no places of its vertices in it (s and t); export it as OBJ"
     )
@@ -370,21 +351,14 @@ def _ply_textured(
 def _by_vertex(
     vertices: np.ndarray, faces: np.ndarray, colours: Float[np.ndarray, "n 3"]
 ) -> Surface:
-    """Each face of the mean colour of its corners, which are in [0, 1]."""
-    inside = faces.clip(
-        0, max(0, len(colours) - 1)
-    )  # what is out of range is told by who checks the mesh
-    return _by_face(
-        vertices, faces, (255 * colours[inside].mean(1)).round().clip(0, 255).astype(np.uint8)
-    )
+    """A surface whose faces have the mean colour of their corners; colours are in [0, 1]."""
+    inside = faces.clip(0, max(0, len(colours) - 1))  # `read_mesh` refuses numbers out of range
+    mean = (255 * colours[inside].mean(1)).round().clip(0, 255).astype(np.uint8)
+    return _by_face(vertices, faces, mean)
 
 
 def _by_face(vertices: np.ndarray, faces: np.ndarray, colours: UInt8[np.ndarray, "m 3"]) -> Surface:
+    """A surface whose faces have these colours."""
     several, which = np.unique(colours.reshape(-1, 3), axis=0, return_inverse=True)
-    return Surface(
-        vertices,
-        faces,
-        None,
-        [Look(colour=(int(r), int(g), int(b))) for r, g, b in several],
-        which.ravel(),
-    )
+    looks = [Look(colour=(int(r), int(g), int(b))) for r, g, b in several]
+    return Surface(vertices, faces, None, looks, which.ravel())

@@ -1,6 +1,6 @@
-"""Meshes from files, textured or not, and as MuJoCo takes them."""
+"""Meshes: checked, repaired and scaled to metres from files, and added to MuJoCo's worlds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,31 +8,32 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from deepservo.errors import InputError
-from deepservo.worlds.mesh_files import PLAIN, Look, Surface, read_surface
+from deepservo.worlds.mesh_files import DEFAULT_COLOUR, Look, Surface, read_surface
 from deepservo.worlds.views import mujoco
 from deepservo.worlds.winding import outward
 
 UNITS = {"m": 1.0, "mm": 1e-3}
-ENDINGS = (".obj", ".stl", ".ply")
-LARGEST = 2.0  # metres across: more, and the file's numbers are likely millimetres
-LEAST = 1e-3  # metres across: less, and they are likely another unit's
-FARTHEST = 1e8  # of a coordinate: float32 pictures need numbers of a usual size
-REPEATS = 1e-4  # how far beyond its edges a picture is not yet repeated
+SUFFIXES = (".obj", ".stl", ".ply")
+MAX_SIZE = 2.0  # m across: of a larger mesh the file's numbers are likely millimetres
+MIN_SIZE = 1e-3  # m across: of a smaller one they are likely in another unit
+MAX_COORDINATE = 1e8  # in the file's unit: MuJoCo draws in float32
+UV_TOLERANCE = 1e-4  # texture coordinates this far outside [0, 1] do not repeat the picture yet
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles; where the file has a picture or colours for them, places in a picture too."""
+    """Triangles with one texture, or of one colour.
+
+    vertices: in the object's frame [m]. faces: counter-clockwise as seen from outside. uv: each
+    vertex's coordinates in the picture, from the left and from below, 0 to 1. colour: red, green
+    and blue, 0 to 255, where there is no picture.
+    """
 
     vertices: Float[np.ndarray, "n 3"]
-    """In the object's frame [m]."""
     faces: Int[np.ndarray, "m 3"]
-    """Counter-clockwise as seen from outside."""
     uv: Float[np.ndarray, "n 2"] | None = None
-    """Of each vertex in the picture: from the left and from below, 0 to 1."""
     picture: UInt8[np.ndarray, "h w 3"] | None = None
-    colour: tuple[int, int, int] = PLAIN
-    """Of all, where there is no picture."""
+    colour: tuple[int, int, int] = DEFAULT_COLOUR
 
     @property
     def size(self) -> float:
@@ -41,18 +42,17 @@ class Mesh:
 
 
 def read_mesh(path: Path, unit: str | None = None) -> Mesh:
-    """A mesh from an OBJ, STL or PLY file, its numbers in `unit` (metres when not given); it need
-    be neither closed nor textured.
+    """The mesh in an OBJ, STL or PLY file whose numbers are in `unit` (metres when not given).
 
-    Faces may be wound in any way: closed bodies are seen from outside, open surfaces from both
-    sides. Raises InputError for a missing, foreign or empty file, a texture that is missing,
-    numbers that are not finite, vertices that there are not, or a size over LARGEST metres without
-    a unit or under LEAST metres.
+    It need be neither closed nor textured, and its faces may be wound in any way: closed bodies are
+    seen from outside, open surfaces from both sides. Raises InputError for a missing, foreign or
+    empty file, a missing texture, numbers that are not finite, vertices that do not exist, a size
+    over MAX_SIZE without a unit, or one under MIN_SIZE.
     """
     if unit is not None and unit not in UNITS:
         raise InputError(f"there is no unit {unit!r}; give {' or '.join(UNITS)}")
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"{path}: is no mesh that can be read; give an {', '.join(ENDINGS)} file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: is no mesh that can be read; give an {', '.join(SUFFIXES)} file")
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of a mesh")
     surface = read_surface(path)
@@ -70,27 +70,26 @@ def read_mesh(path: Path, unit: str | None = None) -> Mesh:
         surface.uv is not None and not np.isfinite(surface.uv).all()
     ):
         raise InputError(f"{path}: holds NaN or infinite coordinates; export it again")
-    if np.abs(vertices[faces]).max() > FARTHEST:
+    if np.abs(vertices[faces]).max() > MAX_COORDINATE:
         raise InputError(
-            f"{path}: has coordinates over {FARTHEST:g}; move it to its own origin, and export it "
-            "again"
+            f"{path}: has coordinates over {MAX_COORDINATE:g}; move it to its own origin, and "
+            "export it again"
         )
-    _check_size(
-        path, UNITS[unit or "m"] * float(np.ptp(vertices[faces].reshape(-1, 3), axis=0).max()), unit
-    )
-    return _seen(path, surface, UNITS[unit or "m"])
+    metres = UNITS[unit or "m"]
+    _check_size(path, metres * float(np.ptp(vertices[faces].reshape(-1, 3), axis=0).max()), unit)
+    return _repaired(path, surface, metres)
 
 
 def _check_size(path: Path, size: float, unit: str | None) -> None:
     """InputError where a size [m] suggests that the numbers are in another unit."""
     if size <= 0:
         raise InputError(f"{path}: all its points are one; export it again")
-    if unit is None and size > LARGEST:
+    if unit is None and size > MAX_SIZE:
         raise InputError(
             f"{path}: is {size:.0f} m across if its numbers are metres; are they millimetres? say "
             "--unit mm, or --unit m"
         )
-    if size < LEAST:
+    if size < MIN_SIZE:
         other = (
             "metres? say --unit m"
             if unit == "mm"
@@ -102,17 +101,15 @@ def _check_size(path: Path, size: float, unit: str | None) -> None:
         )
 
 
-def _seen(path: Path, surface: Surface, metres: float) -> Mesh:
-    """Without faces that have no area, each closed body seen from outside and each open surface
-    from both sides; looks in one picture.
+def _repaired(path: Path, surface: Surface, metres: float) -> Mesh:
+    """The mesh of a surface whose unit is this many metres.
+
+    Faces without an area are left out, closed bodies are wound to be seen from outside, open
+    surfaces get a second side, and several looks are put into one picture.
     """
     corners = surface.vertices[surface.faces]
-    area = (
-        np.linalg.norm(
-            np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
-        )
-        / 2
-    )
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(normal, axis=1) / 2
     real = area > 1e-14 * np.ptp(corners.reshape(-1, 3), axis=0).max() ** 2
     if not real.any():
         raise InputError(
@@ -125,31 +122,27 @@ def _seen(path: Path, surface: Surface, metres: float) -> Mesh:
     flip, is_open = outward(vertices, faces)
     faces = np.where(flip[:, None], faces[:, ::-1], faces)
     uv = uv if uv is None else np.where(flip[:, None, None], uv[:, ::-1], uv)
-    # behind each face of an open surface another one, turned over, with vertices of its own: light
-    # falls on both sides
+    # Each face of an open surface gets a second, flipped one with its own vertices, so that light
+    # falls on both sides.
     if is_open.any():
         behind = faces[is_open][:, ::-1]
         faces = np.concatenate([faces, behind + len(vertices)])
         vertices = np.concatenate([vertices, vertices])
         uv = uv if uv is None else np.concatenate([uv, uv[is_open][:, ::-1]])
         look = look if look is None else np.concatenate([look, look[is_open]])
-    return _coloured(path, vertices, faces, uv, look, surface.looks)
+    return _coloured(path, replace(surface, vertices=vertices, faces=faces, uv=uv, look=look))
 
 
-def _coloured(
-    path: Path,
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    uv: np.ndarray | None,
-    look: np.ndarray | None,
-    looks: list[Look],
-) -> Mesh:
-    """With one colour, or one picture: the file's own, or an atlas of all its looks."""
-    shown = [] if look is None else [looks[k] for k in np.unique(look)]
+def _coloured(path: Path, surface: Surface) -> Mesh:
+    """The mesh of a surface, of one colour, or with one picture: the file's own, or an atlas of all
+    its looks.
+    """
+    vertices, faces, look = surface.vertices, surface.faces, surface.look
+    shown = [] if look is None else [surface.looks[k] for k in np.unique(look)]
     if look is None or (len(shown) == 1 and shown[0].picture is None):
-        return Mesh(vertices, faces, colour=shown[0].colour if shown else PLAIN)
+        return Mesh(vertices, faces, colour=shown[0].colour if shown else DEFAULT_COLOUR)
     which = np.unique(look, return_inverse=True)[1].ravel()
-    place = np.zeros((len(faces), 3, 2)) if uv is None else uv
+    place = np.zeros((len(faces), 3, 2)) if surface.uv is None else surface.uv
     if len(shown) == 1:
         assert shown[0].picture is not None
         picture = shown[0].picture
@@ -164,13 +157,19 @@ def _coloured(
 def _atlas(
     path: Path, uv: np.ndarray, which: np.ndarray, looks: list[Look]
 ) -> tuple[UInt8[np.ndarray, "h w 3"], np.ndarray]:
-    """Several looks one above the other in one picture, and the places of all corners in it."""
+    """Several looks one above the other in one picture, and all corners' coordinates in it.
+
+    uv: of each corner in its own look, (m, 3, 2). which: the look of each face. Raises InputError
+    where one of several textures repeats.
+    """
     tiles = [
         np.full((2, 2, 3), look.colour, np.uint8) if look.picture is None else look.picture
         for look in looks
     ]
     textured = np.array([look.picture is not None for look in looks])[which]
-    if textured.any() and (uv[textured].min() < -REPEATS or uv[textured].max() > 1 + REPEATS):
+    if textured.any() and (
+        uv[textured].min() < -UV_TOLERANCE or uv[textured].max() > 1 + UV_TOLERANCE
+    ):
         raise InputError(
             f"{path}: has {textured.sum()} faces with one of several textures, which repeat; bake "
             "them into one"
@@ -180,23 +179,18 @@ def _atlas(
     for k, tile in enumerate(tiles):
         h, w = tile.shape[:2]
         picture[top : top + h, :w] = tile
-        mine, seen = which == k, np.full((3, 2), 0.5) if looks[k].picture is None else None
-        u, v = (
-            uv[mine].clip(0, 1) if seen is None else np.broadcast_to(seen, uv[mine].shape)
-        ).transpose(2, 0, 1)
-        x, y = (
-            0.5 + u * (w - 1),
-            0.5 + (1 - v) * (h - 1),
-        )  # from texel centre to texel centre: nothing of the next tile is seen
+        mine = which == k
+        own = uv[mine].clip(0, 1) if looks[k].picture is not None else np.full_like(uv[mine], 0.5)
+        u, v = own.transpose(2, 0, 1)
+        # From texel centre to texel centre, so that nothing of the next tile is seen.
+        x, y = 0.5 + u * (w - 1), 0.5 + (1 - v) * (h - 1)
         placed[mine] = np.stack([x / wide, 1 - (top + y) / high], -1)
         top += h
     return picture, placed
 
 
 def compiled(spec: Any, what: str) -> Any:
-    """The model of a world; InputError, naming `what` was put into it, where MuJoCo takes it for
-    none.
-    """
+    """MuJoCo's model of a world; InputError, naming `what` it holds, where MuJoCo refuses it."""
     try:
         return spec.compile()
     except ValueError as error:
@@ -208,7 +202,7 @@ def compiled(spec: Any, what: str) -> Any:
 
 
 def add_texture(spec: Any, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    """A picture for surfaces, by that name."""
+    """Add a picture for surfaces to MuJoCo's world by that name."""
     h, w = picture.shape[:2]
     drawn = spec.add_texture(
         name=name, type=mujoco().mjtTexture.mjTEXTURE_2D, width=w, height=h, nchannel=3
@@ -217,17 +211,18 @@ def add_texture(spec: Any, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> No
 
 
 def add_mesh(spec: Any, name: str, mesh: Mesh, body: Any, **surface: Any) -> None:
-    """Put a mesh into a body, to be seen and not touched; `surface` is how it shines (of a MuJoCo
-    material).
+    """Add a mesh to a body of MuJoCo's world, drawn and without contacts.
+
+    surface: attributes of its MuJoCo material.
     """
     mj = mujoco()
-    known = spec.add_mesh(name=name, uservert=mesh.vertices.ravel(), userface=mesh.faces.ravel())
-    known.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # a mesh with holes has no inside
+    added = spec.add_mesh(name=name, uservert=mesh.vertices.ravel(), userface=mesh.faces.ravel())
+    added.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # a mesh with holes has no inside
     material = spec.add_material(name=name, **{"specular": 0.2, "shininess": 0.3, **surface})
     colour = [1.0, 1.0, 1.0, 1.0]
     if mesh.picture is not None and mesh.uv is not None:
-        known.usertexcoord = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], -1).ravel()
-        known.userfacetexcoord = mesh.faces.ravel()
+        added.usertexcoord = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], -1).ravel()
+        added.userfacetexcoord = mesh.faces.ravel()
         add_texture(spec, name, mesh.picture)
         material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = name
     else:

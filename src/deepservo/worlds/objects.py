@@ -1,5 +1,5 @@
-"""Parts to grasp, of our own making: plates, ribs, bosses and pegs, as varied as printed parts, as
-meshes and as bodies that touch.
+"""Parts to grasp, made of plates, ribs, bosses and pegs as printed parts are: as meshes, and as
+bodies with contacts.
 """
 
 from collections.abc import Mapping
@@ -13,20 +13,21 @@ from jaxtyping import Float
 from deepservo.worlds.meshes import Mesh, add_mesh
 from deepservo.worlds.views import AXES, mujoco, quaternion
 
-SIDES = 32  # of a cylinder
-DENSITY = 1100.0  # of printed plastic [kg/m^3]
+CYLINDER_SIDES = 32
+DENSITY = 1100.0  # kg/m^3, of printed plastic
 MM = 1e-3
 
 
 @dataclass(frozen=True)
 class Block:
-    """A box of these sides, or a cylinder of this diameter (twice) and height, standing at a place,
-    turned about z [mm, deg].
+    """A box, or a cylinder, that stands upright in the object's frame.
+
+    size: the box's sides [mm], or the cylinder's diameter, twice, and height. at: the middle of the
+    lowest face [mm]. turn: about z [deg].
     """
 
     size: tuple[float, float, float]
     at: tuple[float, float, float]
-    """Of its lowest face's middle."""
     turn: float = 0.0
     round: bool = False
 
@@ -37,14 +38,15 @@ class Block:
         return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), MM * middle
 
     def surface(self) -> tuple[Float[np.ndarray, "n 3"], np.ndarray]:
-        """Vertices [m] and faces (m, 3); the lowest face, which nobody sees, too."""
+        """Vertices [m] and faces (m, 3) in the object's frame, the lowest face included."""
         half = MM * np.array(self.size) / 2
         if self.round:
-            angle = 2 * np.pi * np.arange(SIDES) / SIDES
-            ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(SIDES)], -1)
+            n = CYLINDER_SIDES
+            angle = 2 * np.pi * np.arange(n) / n
+            ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(n)], -1)
             outline = [half * (ring + np.array([0, 0, z])) for z in (-1, 1)]
-            sides = [[k, (k + 1) % SIDES, SIDES + (k + 1) % SIDES, SIDES + k] for k in range(SIDES)]
-            caps = [list(range(SIDES - 1, -1, -1)), list(range(SIDES, 2 * SIDES))]
+            sides = [[k, (k + 1) % n, n + (k + 1) % n, n + k] for k in range(n)]
+            caps = [list(range(n - 1, -1, -1)), list(range(n, 2 * n))]
             corners = np.concatenate(outline)
             polygons = [*sides, *caps]
         else:
@@ -61,7 +63,7 @@ class Block:
             ]
         vertices: list[np.ndarray] = []
         faces: list[list[int]] = []
-        for polygon in polygons:  # each with corners of its own: edges are sharp
+        for polygon in polygons:  # each with its own corners, so that edges are sharp
             first = len(vertices)
             vertices += [corners[k] for k in polygon]
             faces += [[first, first + k, first + k + 1] for k in range(1, len(polygon) - 1)]
@@ -71,17 +73,18 @@ class Block:
 
 @dataclass(frozen=True)
 class Part:
-    """An object: z up from the face that it stands on, metres; the gripper closes along y about
-    `grip`.
+    """An object; z is up from the face that it stands on.
+
+    colour: red, green and blue, 0 to 255. grip: the point between the fingertips when it is grasped
+    [m]; the gripper closes along y.
     """
 
     blocks: tuple[Block, ...]
     colour: tuple[int, int, int]
     grip: tuple[float, float, float]
-    """Between the fingertips when it is grasped [m]."""
 
     def mesh(self) -> Mesh:
-        """All its blocks, one surface each."""
+        """The surfaces of all blocks."""
         vertices, faces, n = [], [], 0
         for block in self.blocks:
             v, f = block.surface()
@@ -94,7 +97,7 @@ class Part:
 def _pegs(
     places: tuple[tuple[float, float], ...], z: float, size: tuple[float, float, float] = (6, 6, 3)
 ) -> tuple[Block, ...]:
-    """Small things that stand on a face."""
+    """Small blocks and cylinders that stand on the face at height z [mm]."""
     return tuple(
         Block(size, (x, y, z), 17.0 * k, round=k % 3 == 2) for k, (x, y) in enumerate(places)
     )
@@ -163,18 +166,17 @@ PARTS: Mapping[str, Part] = MappingProxyType(
 
 
 def add_body(spec: Any, name: str, T_world_object: Float[np.ndarray, "4 4"]) -> Any:
-    """A body without anything, there."""
+    """Add an empty body to MuJoCo's world at this pose, and return it."""
     return spec.worldbody.add_body(
         name=name, pos=AXES @ T_world_object[:3, 3], quat=quaternion(AXES @ T_world_object[:3, :3])
     )
 
 
 def add_part(spec: Any, name: str, part: Part, T_world_object: Float[np.ndarray, "4 4"]) -> None:
-    """Stand a part in MuJoCo's world, free to move: what is seen is its mesh, what touches are its
-    blocks.
+    """Add a part that can move to MuJoCo's world: its mesh is drawn, its blocks have contacts.
 
-    T_world_object: in our world's axes, z of which points into the table: a part that stands has
-    its own z turned against it.
+    T_world_object: in our world's axes, whose z points into the table, against that of a part that
+    stands upright.
     """
     mj, body = mujoco(), add_body(spec, name, T_world_object)
     body.add_freejoint(name=name)

@@ -1,6 +1,4 @@
-"""Polygons of a mesh file as triangles: a fan where all corners turn the same way, else cut ear by
-ear.
-"""
+"""Polygons of a mesh file as triangles: a fan of convex ones, ear clipping of the others."""
 
 from collections.abc import Sequence
 
@@ -11,8 +9,9 @@ Triples = list[tuple[int, int, int]]
 
 
 def cut(points: Float[np.ndarray, "n 3"], polygons: Sequence[Sequence[int]]) -> list[Triples]:
-    """Of each polygon, given as numbers of its `points`, the triangles as places in it; none where
-    it has under three corners.
+    """The triangles of each polygon as positions in it; none where it has fewer than three corners.
+
+    polygons: each a list of numbers of `points`.
     """
     found: list[Triples] = [
         [(0, k, k + 1) for k in range(1, len(polygon) - 1)] for polygon in polygons
@@ -26,8 +25,8 @@ def cut(points: Float[np.ndarray, "n 3"], polygons: Sequence[Sequence[int]]) -> 
 
 
 def _turns(corners: Float[np.ndarray, "m n 3"]) -> Float[np.ndarray, "m n"]:
-    """How each corner turns about its polygon's normal (Newell's): positive where it points
-    outward; what is nearly straight is 0.
+    """How each corner turns about its polygon's normal (Newell's): positive where it is convex, 0
+    where it is nearly straight.
     """
     after, before = np.roll(corners, -1, 1) - corners, corners - np.roll(corners, 1, 1)
     fan = corners - corners[:, :1]
@@ -37,8 +36,10 @@ def _turns(corners: Float[np.ndarray, "m n 3"]) -> Float[np.ndarray, "m n"]:
 
 
 def _ears(corners: Float[np.ndarray, "n 3"]) -> Triples:
-    """Ears, corners that turn outward with no other corner between their neighbours, are cut off
-    until a triangle is left.
+    """The triangles of a polygon by ear clipping.
+
+    An ear is a convex corner whose triangle with its neighbours contains no other corner. Ears are
+    cut off until a triangle is left.
     """
     left, found = list(range(len(corners))), []
     normal = np.cross(corners - corners[0], np.roll(corners - corners[0], -1, 0)).sum(0)
@@ -49,7 +50,7 @@ def _ears(corners: Float[np.ndarray, "n 3"]) -> Triples:
             others = [other for other in left if other not in three]
             if not _inside(corners[list(three)], corners[others], normal).any():
                 break
-        else:  # it crosses itself: no way of cutting it is right
+        else:  # the polygon crosses itself: no triangulation is right
             k = 1
             three = (left[0], left[1], left[2])
         found.append(three)
@@ -62,7 +63,7 @@ def _inside(
     points: Float[np.ndarray, "n 3"],
     normal: Float[np.ndarray, "3"],
 ) -> Bool[np.ndarray, " n"]:
-    """Which points lie in the triangle, seen along the normal; those at its corners do not."""
+    """Which points are in the triangle, seen along the normal; its own corners are not."""
     sides = np.roll(three, -1, 0) - three
     away = np.cross(sides, points[:, None] - three) @ normal
     same = (points[:, None] == three).all(-1).any(1)

@@ -1,4 +1,4 @@
-"""Cameras that fly freely before a scene."""
+"""Free-flying cameras in front of a scene."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,7 +9,7 @@ from deepservo.scene import PlanarScene
 
 
 class Simulator:
-    """B free-flying cameras before a scene: `T_world_cam <- T_world_cam exp(v_cam dt)`."""
+    """B free-flying cameras in front of a scene: `T_world_cam <- T_world_cam exp(v_cam dt)`."""
 
     def __init__(
         self, scene: PlanarScene, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]
@@ -17,13 +17,13 @@ class Simulator:
         self.scene, self.camera, self.T_world_cam = scene, camera, T_world_cam.double()
 
     def observe(self) -> Float[Tensor, "b c h w"]:
-        """The scene rendered."""
+        """The scene rendered from the cameras' poses, in [0, 1]."""
         return self.scene.render(self.camera, self.T_world_cam)
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
-        """Move along the exponential of the twist."""
+        """Move by these twists [m/s, rad/s], each in its camera's frame, for dt seconds."""
         self.T_world_cam = self.T_world_cam @ se3.exp(v_cam.double() * dt)
 
     def select_runs(self, index: Tensor) -> None:
-        """Go on with these cameras alone."""
+        """Keep these cameras alone."""
         self.T_world_cam = self.T_world_cam[index]

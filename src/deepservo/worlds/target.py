@@ -1,6 +1,4 @@
-"""Rendered targets: what a camera would see of an object from where it shall be, with depth (Adrian
-2022, section IV.A).
-"""
+"""Goal pictures rendered from a mesh, with depth (Adrian 2022, section IV.A)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +18,20 @@ from deepservo.worlds.meshes import Mesh, add_mesh, compiled
 from deepservo.worlds.views import AXES, Eye, mujoco, pose_there, quaternion
 
 FILES = ("goal.png", "depth.npy", "mask.png", "camera.yaml", "pose.npz")
-FEWEST = 100  # pixels of the object: fewer are nothing to steer by
-BACKGROUND = 0.25
+MIN_OBJECT_PIXELS = 100  # of a picture that an object can be servoed to
+BACKGROUND = 0.25  # grey level
 
 
 @dataclass(frozen=True)
 class Target:
-    """A picture of the goal."""
+    """A goal picture of an object.
+
+    depth: Z of each pixel's centre [m], infinite beside the object. mask: where the object is.
+    """
 
     picture: UInt8[np.ndarray, "h w 3"]
     depth: Float[np.ndarray, "h w"]
-    """Z of each pixel's centre [m]; infinite beside the object."""
     mask: Bool[np.ndarray, "h w"]
-    """Where the object is."""
 
     @property
     def grey(self) -> Float[Tensor, "1 1 h w"]:
@@ -40,7 +39,7 @@ class Target:
         return grey(torch.from_numpy(self.picture.copy()).permute(2, 0, 1)[None] / 255)
 
     def write(self, out: Path, camera: Camera, T_object_cam: Float[np.ndarray, "4 4"]) -> None:
-        """FILES: the picture, its depth and mask, the camera, and where it was."""
+        """Write FILES into a folder: the picture, its depth and mask, the camera, and its pose."""
         check_folder(out, FILES)
         pictures = {
             "goal.png": self.picture[:, :, ::-1],
@@ -57,8 +56,10 @@ class Target:
 
 
 def read_target(folder: Path) -> tuple[Target, Camera]:
-    """What `Target.write` wrote; InputError for a file that is missing, foreign, or of another size
-    than the camera's.
+    """Read the folder that `Target.write` wrote.
+
+    Raises InputError for a file that is missing, foreign, or of another size than the camera's
+    pictures.
     """
     camera = read_camera(folder / "camera.yaml").camera
     picture, size = read_picture(folder / "goal.png", colour=True), (camera.height, camera.width)
@@ -84,7 +85,7 @@ def read_target(folder: Path) -> tuple[Target, Camera]:
             f"pictures {size[1]} x {size[0]}"
         )
     mask = np.isfinite(depth) & (depth > 0)
-    if mask.sum() < FEWEST:
+    if mask.sum() < MIN_OBJECT_PIXELS:
         raise InputError(
             f"{folder / 'depth.npy'}: has {mask.sum()} pixels of an object; render the goal "
             "again, nearer"
@@ -95,18 +96,17 @@ def read_target(folder: Path) -> tuple[Target, Camera]:
 
 
 def render_target(mesh: Mesh, camera: Camera, T_object_cam: Float[np.ndarray, "4 4"]) -> Target:
-    """The object alone, lit from the camera, before grey; InputError where the camera does not see
-    it.
+    """The object alone, lit from the camera, on a grey background.
+
+    T_object_cam: the camera's pose in the object's frame [m]. Raises InputError where the camera
+    hardly sees the object.
     """
     mj = mujoco()
     spec = mj.MjSpec()
     spec.stat.extent = 1.0
     spec.visual.map.znear, spec.visual.map.zfar = 1e-3, 1e2
-    spec.visual.headlight.ambient, spec.visual.headlight.diffuse, spec.visual.headlight.specular = (
-        [0.4] * 3,
-        [0.6] * 3,
-        [0.1] * 3,
-    )
+    light = spec.visual.headlight
+    light.ambient, light.diffuse, light.specular = [0.4] * 3, [0.6] * 3, [0.1] * 3
     spec.visual.quality.offsamples = 8
     grey = {"rgb1": [BACKGROUND] * 3, "rgb2": [BACKGROUND] * 3, "width": 32, "height": 32}
     spec.add_texture(
@@ -125,7 +125,7 @@ def render_target(mesh: Mesh, camera: Camera, T_object_cam: Float[np.ndarray, "4
     eye = Eye(model, "eye", camera)
     depth = eye.depth(data)
     mask = depth < 0.99 * model.vis.map.zfar
-    if mask.sum() < FEWEST:
+    if mask.sum() < MIN_OBJECT_PIXELS:
         raise InputError(
             f"the camera sees {mask.sum()} pixels of the object from that pose: the object is "
             f"{mesh.size:.3g} m across and its middle "
@@ -137,6 +137,6 @@ def render_target(mesh: Mesh, camera: Camera, T_object_cam: Float[np.ndarray, "4
 
 
 def _away(mesh: Mesh, T_object_cam: Float[np.ndarray, "4 4"]) -> float:
-    """How far the object's middle is from the camera [m]."""
+    """The distance of the object's middle from the camera [m]."""
     middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
     return float(np.linalg.norm(middle - T_object_cam[:3, 3]))

@@ -1,9 +1,9 @@
-"""Where MuJoCo begins: its axes against ours, its camera against ours, and pictures of its worlds
-without a screen.
+"""The interface to MuJoCo: its axes and camera against ours, and pictures of its worlds without a
+screen.
 
-Ours: x right, y down, z forward, and the table z = 0 seen from z < 0. MuJoCo's: z up, and a camera
-looks along its own -z. Half a turn about x takes one to the other, for the world and for the camera
-alike.
+Ours: x right, y down, z forward, and the table z = 0 is seen from z < 0. MuJoCo's: z up, and a
+camera looks along its own -z. Half a turn about x takes one to the other, for the world and for the
+camera alike.
 """
 
 import ctypes.util
@@ -23,33 +23,26 @@ from deepservo.errors import InputError
 from deepservo.system import memory
 
 AXES = np.diag([1.0, -1.0, -1.0])
-OLDEST = (3, 6)  # before, an off-centre principal point is mirrored
-WINDOWS = (
-    "",
-    "glfw",
-    "glx",
-)  # ways of drawing that open a window; MuJoCo takes an empty word for the first
+MIN_VERSION = (3, 6)  # older ones mirror an off-centre principal point
+WINDOW_BACKENDS = ("", "glfw", "glx")  # values of MUJOCO_GL that open a window
+BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"}  # those that need no screen, and their libraries
 INSTALL = "install EGL (Debian: libegl1 and libgl1-mesa-dri) or OSMesa (libosmesa6)"
-MOST = 16384  # pixels a side of what OpenGL draws at once
-BYTES = 80  # a pixel: eight samples of colour and depth, and what is read back
-MM = 1e-3  # a pixel's side on the sensor [m]; any will do
-BACKENDS = {
-    "egl": "EGL",
-    "osmesa": "OSMesa",
-}  # drawing without a screen: what MuJoCo calls it, and the library it takes
+MAX_SIDE = 16384  # px: OpenGL draws no larger picture
+BYTES_PER_PIXEL = 80  # eight samples of colour and depth, and what is read back
+PIXEL_PITCH = 1e-3  # m on the sensor: any number gives the same picture
 
 
 @cache
 def mujoco() -> Any:
-    """The package; InputError, with what to install or to set, where it or all that it could draw
-    with is missing.
+    """The package `mujoco`, imported with a way of drawing that needs no screen.
+
+    Raises InputError, with what to install or to set, where it is missing, too old, or cannot draw.
     """
     if "MUJOCO_GL" in os.environ:
         _check_chosen(os.environ["MUJOCO_GL"])
     else:
-        if (
-            "mujoco" in sys.modules and "DISPLAY" not in os.environ
-        ):  # it has chosen, and would end the whole process where that fails
+        # MuJoCo chooses how to draw at its import, and ends the process where that fails.
+        if "mujoco" in sys.modules and "DISPLAY" not in os.environ:
             raise InputError(
                 "mujoco was imported before it was told how to draw without a screen; set "
                 "MUJOCO_GL=egl before"
@@ -65,23 +58,23 @@ def mujoco() -> Any:
             "'deepservo[mujoco]'"
         ) from None
     except RuntimeError as error:
-        # what it was told to draw with, by MUJOCO_GL or PYOPENGL_PLATFORM, is not there or not the
-        # same
+        # MUJOCO_GL and PYOPENGL_PLATFORM differ, or name what is not installed.
         raise InputError(
             f"{_settings()}: MuJoCo cannot draw so ({str(error).splitlines()[0]}); unset it, or "
             "set MUJOCO_GL=egl"
         ) from None
-    if tuple(int(part) for part in found.__version__.split(".")[:2]) < OLDEST:
+    if tuple(int(part) for part in found.__version__.split(".")[:2]) < MIN_VERSION:
         raise InputError(
-            f"MuJoCo {found.__version__} draws wrongly here; install {OLDEST[0]}.{OLDEST[1]} or "
-            "newer"
+            f"MuJoCo {found.__version__} draws wrongly here; install "
+            f"{MIN_VERSION[0]}.{MIN_VERSION[1]} or newer"
         )
     return found
 
 
 def _check_chosen(chosen: str) -> None:
-    """InputError where MUJOCO_GL is something that MuJoCo cannot draw with here (on Linux;
-    elsewhere the system has its own way).
+    """InputError where MuJoCo cannot draw with this value of MUJOCO_GL.
+
+    Only on Linux: other systems have their own way of drawing.
     """
     name = chosen.strip().lower()
     if name in BACKENDS:
@@ -90,8 +83,10 @@ def _check_chosen(chosen: str) -> None:
                 f"MUJOCO_GL={chosen}: {BACKENDS[name]} is not installed here; {INSTALL}, or unset "
                 "MUJOCO_GL"
             )
-    elif sys.platform.startswith("linux") and not (name in WINDOWS and os.environ.get("DISPLAY")):
-        why = "it needs a screen" if name in WINDOWS else "there is no such way of drawing"
+    elif sys.platform.startswith("linux") and not (
+        name in WINDOW_BACKENDS and os.environ.get("DISPLAY")
+    ):
+        why = "it needs a screen" if name in WINDOW_BACKENDS else "there is no such way of drawing"
         raise InputError(
             f"MUJOCO_GL={chosen!r}: MuJoCo cannot draw so here ({why}); unset it, or set "
             "MUJOCO_GL=egl"
@@ -99,7 +94,7 @@ def _check_chosen(chosen: str) -> None:
 
 
 def _settings() -> str:
-    """The variables of the environment that choose how MuJoCo draws, as they are set."""
+    """The environment's variables that choose how MuJoCo draws, with their values."""
     names = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
     return ", ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
@@ -107,58 +102,59 @@ def _settings() -> str:
 def pose_there(
     T_world_cam: Float[np.ndarray, "4 4"],
 ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
-    """Position and rotation in MuJoCo's axes of one of our poses."""
+    """Position and rotation of one of our poses in MuJoCo's axes."""
     return AXES @ T_world_cam[:3, 3], AXES @ T_world_cam[:3, :3] @ AXES
 
 
 def pose_here(
     position: Float[np.ndarray, "3"], rotation: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "4 4"]:
-    """The inverse of `pose_there`."""
+    """One of our poses from position and rotation in MuJoCo's axes."""
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = AXES @ rotation @ AXES, AXES @ position
     return T
 
 
 def quaternion(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
-    """wxyz."""
+    """A rotation as MuJoCo's unit quaternion (w, x, y, z)."""
     found = np.zeros(4)
     mujoco().mju_mat2Quat(found, np.ascontiguousarray(rotation, float).ravel())
     return found
 
 
 def set_lens(model: Any, name: str, camera: Camera) -> None:
-    """Give MuJoCo's camera of that name our intrinsics."""
+    """Set the intrinsics of MuJoCo's camera of that name to those of `camera`."""
     k = model.camera(name).id
     shift = ((camera.width - 1) / 2 - camera.cx, (camera.height - 1) / 2 - camera.cy)
     model.cam_resolution[k] = (camera.width, camera.height)
-    model.cam_sensorsize[k] = (MM * camera.width, MM * camera.height)
-    model.cam_intrinsic[k] = (MM * camera.fx, MM * camera.fy, MM * shift[0], MM * shift[1])
+    model.cam_sensorsize[k] = PIXEL_PITCH * np.array([camera.width, camera.height])
+    model.cam_intrinsic[k] = PIXEL_PITCH * np.array([camera.fx, camera.fy, *shift])
     model.cam_projection[k] = 0
 
 
 class Eye:
-    """Pictures by one camera of a model; it draws without a screen, by EGL or else by OSMesa.
+    """Pictures by one camera of a model, drawn without a screen, by EGL or else by OSMesa.
 
-    finer: how many times as many rows and columns are drawn, then averaged, as a camera's pixels
-    do: drivers smooth no shadow's edge.
+    supersampling: how many times as many rows and columns are drawn and then averaged; drivers do
+    not antialias shadows. Raises InputError where the picture cannot be drawn.
     """
 
-    def __init__(self, model: Any, name: str, camera: Camera, finer: int = 1) -> None:
+    def __init__(self, model: Any, name: str, camera: Camera, supersampling: int = 1) -> None:
         set_lens(model, name, camera)
         self.name, self.size = name, (camera.width, camera.height)
-        w, h = (finer * side for side in self.size)
+        w, h = (supersampling * side for side in self.size)
         size = f"{camera.width} x {camera.height} pixels"
-        if max(w, h) > MOST:
+        if max(w, h) > MAX_SIDE:
             raise InputError(
                 f"a picture of {size} is too large to draw; give a camera of at most "
-                f"{MOST // finer} pixels a side"
+                f"{MAX_SIDE // supersampling} pixels a side"
             )
-        memory.check(BYTES * w * h, f"a drawn picture of {size}", "give a camera of fewer pixels")
+        what, remedy = f"a drawn picture of {size}", "give a camera of fewer pixels"
+        memory.check(BYTES_PER_PIXEL * w * h, what, remedy)
         model.vis.global_.offwidth, model.vis.global_.offheight = w, h
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # GLFW's: the sentence below says what matters
+                warnings.simplefilter("ignore")  # GLFW's; the error below says what matters
                 self.renderer = mujoco().Renderer(model, h, w)
         except Exception as error:  # each way of drawing fails in its own way
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -176,12 +172,12 @@ class Eye:
             raise InputError(f"MuJoCo cannot draw here ({why}); {remedy}") from None
 
     def picture(self, data: Any) -> UInt8[np.ndarray, "h w 3"]:
-        """What it sees of a state whose kinematics are done."""
+        """The picture of a state whose kinematics are computed."""
         self.renderer.update_scene(data, camera=self.name)
         return cv2.resize(self.renderer.render(), self.size, interpolation=cv2.INTER_AREA)
 
     def depth(self, data: Any) -> Float[np.ndarray, "h w"]:
-        """Depth Z [m] of each pixel's centre, drawn no finer."""
+        """Depth Z [m] of each pixel's centre, without supersampling."""
         self.renderer.enable_depth_rendering()
         self.renderer.update_scene(data, camera=self.name)
         found = np.array(self.renderer.render())

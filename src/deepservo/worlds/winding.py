@@ -1,5 +1,5 @@
-"""Which side of a triangle is the outside: mended where a mesh is closed, and where it is open both
-sides are there to be seen.
+"""Which side of a mesh's triangles is the outside: the winding of closed bodies is repaired, and
+open surfaces are found, to be drawn from both sides.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 def outward(
     vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]
 ) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
-    """Which faces must be turned over, so that closed bodies are seen from outside; and which
+    """Which faces must be flipped so that closed bodies are seen from outside, and which faces
     belong to no closed body.
 
-    Corners at the same place are one, whatever their numbers.
+    Corners at the same place are one corner, whatever their numbers.
     """
     merged = _merged(vertices)[faces]
     edges = merged[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
@@ -26,21 +26,20 @@ def outward(
         np.isin(np.sort(edge), np.flatnonzero(count == 2))
     ].reshape(-1, 2)
     a, b = owner[pairs[:, 0]], owner[pairs[:, 1]]
-    against = (
-        forward[pairs[:, 0]] == forward[pairs[:, 1]]
-    )  # neighbours that are wound alike go along their edge in opposite ways
+    # Neighbours that are wound alike pass along their common edge in opposite directions.
+    against = forward[pairs[:, 0]] == forward[pairs[:, 1]]
     n = len(faces)
     body = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (n, n)), directed=False)[1]
     closed = np.ones(body.max() + 1, bool)
     closed[body[owner[count[edge] != 2]]] = False
     flip = _agreed(a, b, against, body, n)
-    closed[body[a[(flip[a] ^ flip[b]) != against]]] = False  # such as a Moebius band
+    closed[body[a[(flip[a] ^ flip[b]) != against]]] = False  # a Moebius band, for example
     volume = np.bincount(body, (1 - 2.0 * flip) * _volumes(vertices[faces]))
     return (flip ^ (volume < 0)[body]) & closed[body], ~closed[body]
 
 
 def _merged(vertices: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, " n"]:
-    """A number for each place, the same for vertices that share it."""
+    """A number for each vertex, the same for vertices at the same place."""
     order = np.lexsort(vertices.T)
     new = np.ones(len(vertices), bool)
     new[1:] = (vertices[order][1:] != vertices[order][:-1]).any(1)
@@ -52,7 +51,11 @@ def _merged(vertices: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, " n"]:
 def _agreed(
     a: np.ndarray, b: np.ndarray, against: np.ndarray, body: np.ndarray, n: int
 ) -> np.ndarray:
-    """Which faces must be turned so that each agrees with the first of its body."""
+    """Which faces must be flipped so that each is wound as the first of its body.
+
+    a, b: pairs of neighbouring faces. against: whether they are wound against each other. body: of
+    each of the n faces.
+    """
     both = coo_matrix(
         (
             1.0 + np.concatenate([against, against]),
@@ -63,18 +66,19 @@ def _agreed(
     flip = np.zeros(n, bool)
     if not against.any():
         return flip
-    says = dict(zip(zip(a.tolist(), b.tolist(), strict=True), against.tolist(), strict=True))
+    opposed = dict(zip(zip(a.tolist(), b.tolist(), strict=True), against.tolist(), strict=True))
     for first in np.unique(body[a[against]]):
         order, before = breadth_first_order(both, np.flatnonzero(body == first)[0], directed=False)
         for face in order[1:].tolist():
             parent = int(before[face])
-            flip[face] = flip[parent] ^ says.get((face, parent), says.get((parent, face), False))
+            pair = opposed.get((face, parent), opposed.get((parent, face), False))
+            flip[face] = flip[parent] ^ pair
     return flip
 
 
 def _volumes(corners: np.ndarray) -> np.ndarray:
-    """Of the tetrahedra from the middle of all, signed: positive where a face is seen from
-    outside.
+    """Signed volumes of the tetrahedra between each face and the middle of all faces: positive
+    where the face is seen from outside.
     """
     centred = corners - corners.mean((0, 1))
     return np.einsum("mi,mi->m", centred[:, 0], np.cross(centred[:, 1], centred[:, 2])) / 6
