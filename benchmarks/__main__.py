@@ -1,12 +1,15 @@
 """One way in to everything that makes `results/`: `python -m benchmarks NAME [options]`.
 
-Without a name, what there is.
+Without a name, what there is. A benchmark is a file in one of the folders with a function `main`,
+which is given the file's `Options`, where it has them.
 """
 
 import ast
-import runpy
+import importlib
 import sys
 from pathlib import Path
+
+import tyro
 
 HERE = Path(__file__).resolve().parent
 
@@ -23,28 +26,32 @@ def about(path: Path) -> str:
     return " ".join(text.partition("\n\n")[0].split())
 
 
-def main() -> int:
-    """Run the script of that name with the options behind it, or say which names there are."""
+def run(path: Path, words: list[str]) -> int | None:
+    """Run a benchmark with the options in these words."""
+    script = importlib.import_module(f"benchmarks.{path.parent.name}.{path.stem}")
+    call = f"python -m benchmarks {path.stem}"
+    if not hasattr(script, "Options"):
+        return tyro.cli(script.main, args=words, prog=call)
+    description = script.main.__doc__
+    return script.main(tyro.cli(script.Options, args=words, prog=call, description=description))
+
+
+def main() -> int | None:
+    """Run the benchmark of that name with the options behind it, or say which names there are."""
     found = scripts()
-    asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if path := found.get(asked.rpartition("/")[2]):
-        del sys.argv[1]
-        runpy.run_module(
-            f"benchmarks.{path.parent.name}.{path.stem}", run_name="__main__", alter_sys=True
-        )
-        return 0
-    if asked not in ("-h", "--help"):
-        print(
-            f"there is no benchmark {asked!r}; choose one of {', '.join(sorted(found))}",
-            file=sys.stderr,
-        )
+    name, words = sys.argv[1] if len(sys.argv) > 1 else "--help", sys.argv[2:]
+    if path := found.get(name.rpartition("/")[2]):
+        return run(path, words)
+    if name not in ("-h", "--help"):
+        names = ", ".join(sorted(found))
+        print(f"there is no benchmark {name!r}; choose one of {names}", file=sys.stderr)
         return 2
     folder = None
-    for name, path in found.items():
+    for each, path in found.items():
         if path.parent != folder:
             folder = path.parent
             print(about(folder / "__init__.py"))
-        print(f"    {name:12} {about(path)}")
+        print(f"    {each:12} {about(path)}")
     return 0
 
 

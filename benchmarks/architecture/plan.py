@@ -12,8 +12,6 @@ import functools
 import itertools
 from pathlib import Path
 
-import tyro
-
 from deepservo.bench.tables import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,7 +233,3 @@ def main() -> int:
     """Write docs/architecture.svg anew."""
     PICTURE.write_text(drawn())
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main))

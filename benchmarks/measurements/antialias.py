@@ -12,12 +12,11 @@ renderer.
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
+from benchmarks.common.rows import Row, write
 from deepservo import METHODS, Camera, PlanarScene, Simulator, servo
 from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation import metrics
@@ -128,7 +127,7 @@ def main(
         minifications: texels under a pixel's width.
         shifts: mean shift of the picture [px].
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for picture in pictures:
         texture = bundled(picture)
         renderers = {
@@ -142,20 +141,8 @@ def main(
             for pixels in shifts:
                 for name, figures in near_goal(renderers, camera, pixels).items():
                     row = {
-                        "scene": picture,
-                        "minification": minification,
-                        "renderer": name,
-                        "shift_px": pixels,
-                        **figures,
-                    }
+                        "scene": picture, "minification": minification, "renderer": name,
+                        "shift_px": pixels, **figures,
+                    }  # fmt: skip
                     rows.append({**row, "end_mm": end[name][0], "end_deg": end[name][1]})
-            print(
-                f"{picture}, {minification:g} texels a pixel ({camera.width} x {camera.height}): "
-                "done",
-                flush=True,
-            )
-    metrics.write_results(out, rows)
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+    write(out, rows)

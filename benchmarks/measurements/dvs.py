@@ -1,5 +1,5 @@
-"""The photometric stage alone on the papers' sets `lookat` and `screw`, beside the published
-figures of DVS.
+"""The photometric methods on the papers' sets `lookat` and `screw`, beside the published figures of
+DVS.
 
     python -m benchmarks dvs && make table
 
@@ -8,22 +8,21 @@ figures of DVS.
 one thing, to see what a difference comes from. Rows that are in --out are not measured again.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from benchmarks.common.rows import ResultsFile, per_run
-from deepservo import METHODS, PlanarScene
+from benchmarks.common.rows import Row, fill
+from benchmarks.common.runs import measured
+from deepservo import METHODS, Controller, PlanarScene
 from deepservo.camera import PAPER_CAMERA
-from deepservo.cli.console import servo_bar
-from deepservo.evaluation.metrics import judge
 from deepservo.evaluation.starts import sampled
-from deepservo.evaluation.trial import Trial, measure
+from deepservo.evaluation.trial import Trial
 from deepservo.images.pictures import BUNDLED, bundled
 from deepservo.scene.build import Setup
 
-DEPTH = 0.6
+DEPTH = 0.6  # [m]
 # what is changed: options of the scene, options of `dvs`
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as published": ({}, {}),
@@ -34,71 +33,58 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def main(
-    *,
-    n: int = 100,
-    seed: int = 0,
-    out: Path = Path("results/dvs.json"),
-    pictures: tuple[str, ...] = BUNDLED,
-    methods: tuple[str, ...] = ("dvs", "photometric"),
-    sets: tuple[str, ...] = ("lookat", "screw"),
-    variants: tuple[str, ...] = ("as published",),
-    max_steps: int | None = None,
-) -> None:
-    """Measure what is not measured yet.
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
 
-    Args:
-        n: starts a row.
-        seed: of the starts.
-        out: the results file.
-        pictures: bundled pictures to take.
-        methods: `dvs`, `photometric`.
-        sets: published sets.
-        variants: of the scene and of `dvs`, by name.
-        max_steps: steps; each method's own (1500 and 300) when not given.
-    """
-    results = ResultsFile(out)
-    for variant in variants:
-        in_scene, in_law = VARIANTS[variant]
-        for picture in pictures:
-            scene = PlanarScene(bundled(picture), 0.8, **in_scene)
-            for name in sets:
-                for method in methods:
-                    controller = METHODS[method](
-                        PAPER_CAMERA, depth=DEPTH, **(in_law if method == "dvs" else {})
-                    )
-                    steps = max_steps or controller.max_steps
-                    settings = {
-                        "method": method,
-                        "set": name,
-                        "scene": picture,
-                        "n": n,
-                        "seed": seed,
-                        "max_steps": steps,
-                        "variant": variant,
-                    }
-                    if results.has(settings) or (method != "dvs" and in_law):
-                        continue
-                    setup = Setup(scene, PAPER_CAMERA, DEPTH, picture)
-                    starts = sampled(name, n, seed, setup)
-                    trial = Trial(method, setup, starts, max_steps=steps)
-                    with servo_bar(f"{method}, {name}, {picture}", steps) as show:
-                        trajectory, row = measure(controller, trial, show)
-                    results.add(
-                        {
-                            **row,
-                            "runs": per_run(
-                                judge(trajectory, starts.Ts_world_goal, controller.gain)
-                            ),
-                        },
-                        settings,
-                    )
-                    print(
-                        f"{picture:10} {name:7} {method:12} {100 * row['converged']:5.1f} % home, "
-                        f"{row['time_s']:.0f} s",
-                        flush=True,
-                    )
+    n: int = 100
+    """starts a row."""
+    seed: int = 0
+    """of the starts."""
+    out: Path = Path("results/dvs.json")
+    """the results file."""
+    pictures: tuple[str, ...] = BUNDLED
+    """bundled pictures to take."""
+    methods: tuple[str, ...] = ("dvs", "photometric")
+    """`dvs`, `photometric`."""
+    sets: tuple[str, ...] = ("lookat", "screw")
+    """published sets."""
+    variants: tuple[str, ...] = ("as published",)
+    """of the scene and of `dvs`, by name."""
+    max_steps: int | None = None
+    """steps; each method's own (1500 and 300) when not given."""
 
 
-if __name__ == "__main__":
-    tyro.cli(main)
+def controller_of(method: str, variant: str) -> Controller:
+    """The method, changed as the variant says where it is `dvs`."""
+    changes = VARIANTS[variant][1] if method == "dvs" else {}
+    return METHODS[method](PAPER_CAMERA, depth=DEPTH, **changes)
+
+
+def wanted(options: Options) -> Iterator[Row]:
+    """The settings of each row; a variant of the law alone is measured with `dvs` alone."""
+    for variant in options.variants:
+        for picture in options.pictures:
+            for name in options.sets:
+                for method in options.methods:
+                    if method == "dvs" or not VARIANTS[variant][1]:
+                        steps = options.max_steps or controller_of(method, variant).max_steps
+                        yield {
+                            "method": method, "set": name, "scene": picture, "n": options.n,
+                            "seed": options.seed, "max_steps": steps, "variant": variant,
+                        }  # fmt: skip
+
+
+def measure(settings: Row) -> Row:
+    """The figures of a row."""
+    method, picture, variant = (settings[key] for key in ("method", "scene", "variant"))
+    scene = PlanarScene(bundled(picture), 0.8, **VARIANTS[variant][0])
+    setup = Setup(scene, PAPER_CAMERA, DEPTH, picture)
+    starts = sampled(settings["set"], settings["n"], settings["seed"], setup)
+    trial = Trial(method, setup, starts, max_steps=settings["max_steps"])
+    return measured(controller_of(method, variant), trial)
+
+
+def main(options: Options) -> None:
+    """Measure what is not measured yet."""
+    fill(options.out, wanted(options), measure, ("converged", "time_s"))

@@ -1,5 +1,5 @@
-"""Draws the README's picture from a finished demo: one run's start, end, goal and what is left, and
-the paths of many runs.
+"""Draws docs/demo.png from a finished demo: start, end and goal of one run, the difference at its
+end, and the paths of many runs.
 
     make demo && .venv/bin/python -m benchmarks picture
 
@@ -9,7 +9,6 @@ The demo keeps no trajectories, so the runs are made again with its model, from 
 import sys
 from pathlib import Path
 
-import tyro
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -18,15 +17,10 @@ from deepservo.evaluation import metrics
 from deepservo.evaluation.starts import Starts, sampled
 from deepservo.evaluation.trial import Trial, measure
 
-UP = 2  # drawn larger and reduced: smooth lines
+UP = 2  # drawn larger and reduced, for smooth lines
 TILE, GAP, TEXT, MARGIN = 300, 20, 46, 24  # [px] of the finished picture
-PAPER, INK, MUTE, COARSE, FINE = (
-    (250, 250, 247),
-    (26, 29, 33),
-    (105, 112, 122),
-    (11, 111, 184),
-    (214, 106, 0),
-)
+PAPER, INK, MUTE = (250, 250, 247), (26, 29, 33), (105, 112, 122)
+COARSE, FINE = (11, 111, 184), (214, 106, 0)
 RADIUS = 0.75  # [m] that the map of the paths shows about the goal, for a goal 0.6 m away
 
 
@@ -48,37 +42,30 @@ def main(
         return 2
     where = sampled("lookat-rz", starts, seed, model)
     method = f"{model.method}+dvs"
-    trajectory, row = measure(
-        build(method, model.camera, model.distance, model),
-        Trial(method, model, where),
-    )
+    controller = build(method, model.camera, model.distance, model)
+    trajectory, row = measure(controller, Trial(method, model, where))
     out.parent.mkdir(parents=True, exist_ok=True)
     draw(model, trajectory, where, row["converged"]).save(out, optimize=True)
-    print(f"{out}: {100 * row['converged']:.0f} % of {starts} runs came home")
+    print(f"{out}: {100 * row['converged']:.0f} % of {starts} runs converged")
     return 0
 
 
 def draw(model: Model, trajectory: Trajectory, starts: Starts, share: float) -> Image.Image:
     """Five panels side by side on one sheet."""
-    run = telling(model, trajectory, starts)
+    run = shown_run(model, trajectory, starts)
     pictures = model.scene.render(model.camera, trajectory.Ts_world_cam[[0, -1], run])
     goal = starts.goal[run if len(starts.goal) > 1 else 0]
     mm, deg = errors(trajectory, starts)
-    start, end = (
-        f"{mm[0, run] / 10:.0f} cm, {deg[0, run]:.0f}° away",
-        f"{small(float(mm[-1, run]))} mm, {small(float(deg[-1, run]))}° away",
-    )
+    start = f"{mm[0, run] / 10:.0f} cm, {deg[0, run]:.0f}° away"
+    end = f"{small(float(mm[-1, run]))} mm, {small(float(deg[-1, run]))}° away"
     n = trajectory.v_cam.shape[1]
+    converged = f"{round(share * n)} of {n} converged"
     panels = [
         ("start", start, shade(pictures[0])),
         (f"after {int(trajectory.steps[run])} steps", end, shade(pictures[1])),
-        ("goal", "the picture to come home to", shade(goal)),
+        ("goal", "the goal picture", shade(goal)),
         ("end minus goal", "grey: no difference", shade(0.5 + (pictures[1] - goal) / 2)),
-        (
-            f"{round(share * n)} of {n} came home",
-            "paths, seen facing the picture",
-            paths(model, trajectory),
-        ),
+        (converged, "paths, seen facing the picture", paths(model, trajectory)),
     ]
     width = 2 * MARGIN + len(panels) * TILE + (len(panels) - 1) * GAP
     sheet = Image.new("RGB", (UP * width, UP * (2 * MARGIN + TILE + TEXT)), PAPER)
@@ -92,7 +79,7 @@ def draw(model: Model, trajectory: Trajectory, starts: Starts, share: float) -> 
 
 
 def small(x: float) -> str:
-    """Two digits, without exponents."""
+    """Two significant digits, without an exponent."""
     return "under 0.0001" if x < 1e-4 else f"{x:.0f}" if x >= 100 else f"{x:.2g}"
 
 
@@ -103,15 +90,15 @@ def errors(trajectory: Trajectory, starts: Starts) -> tuple[Tensor, Tensor]:
     return 1e3 * metres, radians.rad2deg()
 
 
-def telling(model: Model, trajectory: Trajectory, starts: Starts) -> int:
-    """The run with the farthest start among those that came home and began with most of their view
-    on the picture.
+def shown_run(model: Model, trajectory: Trajectory, starts: Starts) -> int:
+    """The run with the farthest start among those that converged and started with most of their
+    view on the picture.
     """
     mm, deg = errors(trajectory, starts)
-    home = (mm[-1] < 10) & (deg[-1] < 1)
+    converged = (mm[-1] < 10) & (deg[-1] < 1)
     coverage = model.scene.render_covered(model.camera, trajectory.Ts_world_cam[0])[1].mean((1, 2))
     far = mm[0] / mm[0].max() + deg[0] / deg[0].max()
-    return int((far + 10 * home + 5 * (coverage > 0.7)).argmax())
+    return int((far + 10 * converged + 5 * (coverage > 0.7)).argmax())
 
 
 def shade(image: Tensor) -> Image.Image:
@@ -152,7 +139,3 @@ def paths(model: Model, trajectory: Trajectory) -> Image.Image:
         pen.text((UP * 10, UP * (8 + 18 * i)), name, colour, ImageFont.load_default(UP * 14))
     pen.rectangle([0, 0, side - 1, side - 1], outline=(224, 225, 220), width=UP)
     return panel
-
-
-if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main))

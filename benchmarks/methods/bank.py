@@ -1,22 +1,20 @@
-"""MLVS's bank of a million poses: its memory, how fast and how truly it finds the fifty nearest,
-and the search that needs no bank.
+"""MLVS's bank of a million poses: its memory, speed and recall of the fifty nearest, beside the
+search that needs no bank.
 
-    python -m benchmarks bank --models out/models/coffee-mlvs.safetensors
-    make table    # quiet machine, both
+    python -m benchmarks bank --models out/models/coffee-mlvs.safetensors && make table
 
-Queries are what psi makes of pictures of the scene, each alone as in servoing. Looking at all of
-the bank is one product of matrices.
+Run it on a quiet machine. Queries are what psi makes of pictures of the scene, each alone as in
+servoing. A search of the whole bank is one product of matrices.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-import tyro
 
-from benchmarks.performance.speed import paired, rate
-from deepservo.evaluation import metrics
+from benchmarks.common.rows import Row, write
+from benchmarks.common.timing import paired, rate
 from deepservo.features.latent import Latent
 from deepservo.methods.bank import Bank
 from deepservo.methods.mlvs import PoseSearch
@@ -27,8 +25,8 @@ from deepservo.scene import sampling
 K, QUERIES = 50, 64
 
 
-def measured(path: Path, repeats: int) -> list[dict[str, Any]]:
-    """One row of the bank against looking at all of it, one of it against the search on phi."""
+def measured(path: Path, repeats: int) -> list[Row]:
+    """A row of the bank against a search of the whole bank, and one against the search on phi."""
     model = load_model(path)
     features, phi = Latent(model.camera, folded(model.net.images), windows=9), model.net.poses
     Ts = sampling.workspace(QUERIES, torch.Generator().manual_seed(1), model.distance)
@@ -48,8 +46,8 @@ def measured(path: Path, repeats: int) -> list[dict[str, Any]]:
     }  # fmt: skip
     search, turn = PoseSearch(phi), iter(range(10**9))
 
-    def each(look: Any) -> float:
-        return rate(lambda: look(z[next(turn) % QUERIES][None]), 1)
+    def each(look: Callable[[torch.Tensor], object]) -> float:
+        return rate(lambda: look(z[next(turn) % QUERIES][None]))
 
     def ours() -> float:
         return each(lambda q: bank.nearest(q, K))
@@ -74,14 +72,4 @@ def main(
         repeats: of each time.
         out: the results file.
     """
-    rows = [row for path in models for row in measured(path, repeats)]
-    for row in rows:
-        print(
-            f"{row['scene']}: {row['mb']:.0f} MB, recall {row['recall']:.4f}, {row['ratio']:.1f} "
-            f"times as fast as {row['against']}"
-        )
-    metrics.write_results(out, rows)
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+    write(out, [row for path in models for row in measured(path, repeats)])

@@ -1,24 +1,22 @@
-"""What a perturbed goal still tells: the end error that no method can beat which knows the scene by
+"""The least end error that a perturbed goal leaves possible, for any method that knows the scene by
 that picture alone.
 
     python -m benchmarks bound --image FOLDER && make table
 
-The goal's noise stays as it is all the way home, so the best that any method can do, even with
-views without noise, is what all pixels of the goal tell together: the Cramer-Rao bound, `cov = s^2
-(J^T J)^-1` with J = [L, I, 1] over the pixels that nothing covers, L the interaction matrix of the
-clean goal times the contrast that was left, and s the deviation of the noise that was put in.
+The goal's noise stays the same during the whole run. So the least error of any method, even with
+views without noise, follows from all pixels of the goal together. It is the Cramer-Rao bound, `cov
+= s^2 (J^T J)^-1` with J = [L, I, 1] over the pixels that nothing covers, L the interaction matrix
+of the clean goal times the contrast that was left, and s the standard deviation of the noise.
 """
 
-import json
 from pathlib import Path
 
 import torch
-import tyro
 from torch import Tensor
 
+from benchmarks.common.rows import write
 from deepservo.bench.scenes import WIDTH
 from deepservo.camera import PAPER_CAMERA
-from deepservo.evaluation import metrics
 from deepservo.evaluation.conditions import AS_MLVS, PLAIN
 from deepservo.evaluation.sets import SETS
 from deepservo.features.luminance import gradient
@@ -27,15 +25,15 @@ from deepservo.images.pictures import files_in, read_picture
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import texture_of
 
-DEPTH = 0.6
+DEPTH = 0.6  # [m]
 DRAWS = 1000  # errors drawn from the covariance, for their median length
-COVERED = 4  # deviations from the clean picture at which a pixel counts as covered
-ROUNDS = 20  # of reweighting, to tell contrast and brightness from covers
+COVERED = 4  # standard deviations from the clean picture at which a pixel counts as covered
+ROUNDS = 20  # of reweighting, which separates contrast and brightness from covers
 
 
 def lit(clean: Tensor, goal: Tensor) -> tuple[float, float, Tensor]:
-    """Contrast of the goal against its clean picture, deviation of its noise, and the pixels (h *
-    w) that are not covered.
+    """Contrast of the goal against its clean picture, standard deviation of its noise, and the
+    pixels (h * w) that are not covered.
     """
     A = torch.stack([clean.flatten(), torch.ones(clean.numel(), dtype=torch.float64)], 1)
     weights = torch.ones(len(A), dtype=torch.float64)
@@ -50,7 +48,7 @@ def lit(clean: Tensor, goal: Tensor) -> tuple[float, float, Tensor]:
 
 
 def bound(clean: Tensor, goal: Tensor, generator: torch.Generator) -> tuple[float, float]:
-    """Median translation [mm] and rotation [deg] of errors with the least covariance."""
+    """Median translation [mm] and rotation [deg] of errors that have the least covariance."""
     contrast, deviation, seen = lit(clean, goal)
     gx, gy = (g[0].double() for g in gradient(clean[None, None].float()))
     slopes = torch.stack([gx * PAPER_CAMERA.fx, gy * PAPER_CAMERA.fy], -1).reshape(-1, 1, 2)
@@ -69,7 +67,13 @@ def bound(clean: Tensor, goal: Tensor, generator: torch.Generator) -> tuple[floa
 
 
 def main(image: Path, seed: int = 1, out: Path = Path("results/bound.json")) -> None:
-    """The goals that `deepservo bench --sets unseen --image FOLDER --n 1` shows, perturbed."""
+    """Bound the end errors for the perturbed goals of `deepservo bench --sets unseen --n 1`.
+
+    Args:
+        image: folder of pictures.
+        seed: of the goals and of what perturbs them.
+        out: the results file.
+    """
     files = files_in(image)
     _, Ts_goal = SETS["lookat-rz"][0].draw(
         len(files), torch.Generator().manual_seed(seed), DEPTH, PAPER_CAMERA
@@ -84,16 +88,7 @@ def main(image: Path, seed: int = 1, out: Path = Path("results/bound.json")) -> 
         found.append(bound(clean, goal, torch.Generator().manual_seed(seed)))
     mm, deg = torch.tensor(found).median(0).values.tolist()
     row = {
-        "set": "unseen",
-        "part": "lookat-rz, perturbed",
-        "n": len(files),
-        "seed": seed,
-        "end_mm_median": mm,
-        "end_deg_median": deg,
-    }
-    metrics.write_results(out, [row])
-    print(json.dumps(row))
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+        "set": "unseen", "part": "lookat-rz, perturbed", "n": len(files), "seed": seed,
+        "end_mm_median": mm, "end_deg_median": deg,
+    }  # fmt: skip
+    write(out, [row])

@@ -6,129 +6,106 @@ scenes that it learned.
 Killed, it goes on: what is learned or measured is not done again.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import tyro
-
-from benchmarks.common.rows import ResultsFile, per_run
-from deepservo.bench.runs import Bench, Job, Prepared, row
+from benchmarks.common.rows import Row, fill
+from benchmarks.common.runs import learned, measured_job
+from deepservo.bench.runs import Bench, Job
 from deepservo.camera import PAPER_CAMERA
-from deepservo.cli.console import servo_bar, training_bar
 from deepservo.images import pictures
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.methods import build
-from deepservo.models.scene_model import Model, load_model
+from deepservo.models.scene_model import Model
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import Setup, make_scene
-from deepservo.training.learn import Options, learn
+from deepservo.training import learn as learning
 from deepservo.training.plan import Training
 
-METHOD, SET, DISTANCE = "siamese-se3", "gaussian", 0.6
+METHOD, SET, DISTANCE = "siamese-se3", "gaussian", 0.6  # [m]
 
 
-def main(
-    *,
-    folder: Path,
-    numbers: tuple[int, ...] = (1, 10, 50, 100),
-    colours: tuple[bool, ...] = (False, True),
-    steps: int = 8000,
-    preset: str = "cpu",
-    measured: int = 10,
-    n: int = 20,
-    seed: int = 0,
-    models: Path = Path("out/scenes"),
-    out: Path = Path("results/scenes.json"),
-) -> None:
-    """Learn and measure.
+@dataclass(frozen=True)
+class Options:
+    """What is learned and measured."""
 
-    Args:
-        folder: pictures, of which the first are learned.
-        numbers: of scenes in a network.
-        colours: whether pictures are in colour.
-        steps: of each training.
-        preset: of its recipe.
-        measured: on how many of its scenes a network is measured, from the first to the last
-        evenly.
-        n: starts in each scene.
-        seed: of the training and the starts.
-        models: folder that keeps the networks.
-        out: the results file.
+    folder: Path
+    """pictures, of which the first are learned."""
+    numbers: tuple[int, ...] = (1, 10, 50, 100)
+    """of scenes in a network."""
+    colours: tuple[bool, ...] = (False, True)
+    """whether pictures are in colour."""
+    steps: int = 8000
+    """of each training."""
+    preset: str = "cpu"
+    """of its recipe."""
+    measured: int = 10
+    """on how many of its scenes a network is measured, from the first to the last evenly."""
+    n: int = 20
+    """starts in each scene."""
+    seed: int = 0
+    """of the training and the starts."""
+    models: Path = Path("out/scenes")
+    """folder that keeps the networks."""
+    out: Path = Path("results/scenes.json")
+    """the results file."""
+
+
+@lru_cache(1)
+def scenes_of(folder: Path, number: int, colour: bool) -> dict[str, PlanarScene]:
+    """The first pictures of a folder, each on the plane, by file name."""
+    camera = CalibratedCamera(PAPER_CAMERA)
+    return {
+        file.name: make_scene(pictures.read_picture(file, colour), camera, str(file))
+        for file in pictures.files_in(folder)[:number]
+    }
+
+
+def wanted(options: Options) -> Iterator[Row]:
+    """The settings of each row."""
+    for number in options.numbers:
+        for colour in options.colours:
+            files = pictures.files_in(options.folder)[:number]
+            for file in files[:: -(-len(files) // options.measured)]:
+                yield {
+                    "scene": file.name, "scenes": number, "colour": colour,
+                    "preset": options.preset, "steps_trained": options.steps, "n": options.n,
+                    "seed": options.seed,
+                }  # fmt: skip
+
+
+def model_of(number: int, colour: bool, options: Options) -> Model:
+    """The network of so many scenes: the one in the folder, or one learned now (resumed where it
+    was killed).
     """
-    results = ResultsFile(out)
-    for number in numbers:
-        for colour in colours:
-            files = pictures.files_in(folder)[:number]
-            settings = {
-                "scenes": number,
-                "colour": colour,
-                "preset": preset,
-                "steps_trained": steps,
-                "n": n,
-                "seed": seed,
-            }
-            chosen = files[:: -(-len(files) // measured)]
-            wanted = [file for file in chosen if not results.has({**settings, "scene": file.name})]
-            if not wanted:
-                continue
-            scenes = {file.name: scene_of(file, colour) for file in files}
-            model = learned(
-                files,
-                colour,
-                steps,
-                preset,
-                seed,
-                scenes,
-                models / f"{preset}-{number}{'-colour' * colour}-{steps}.safetensors",
-            )
-            bench = Bench(PAPER_CAMERA, DISTANCE, scenes, {}, seed)
-            for file in wanted:
-                job = Job(METHOD, SET, "", file.name, n)
-                controller = build(METHOD, PAPER_CAMERA, DISTANCE, model)
-                with servo_bar(f"{number} scenes, {file.name}", controller.max_steps) as show:
-                    chunk = Prepared(job, bench, controller).run(range(n), show)
-                trained = {
-                    "trained_s": model.training["seconds"],
-                    "loss": model.training["loss"][-1][1],
-                }
-                found = {**row(job, [chunk], bench), **trained, "runs": per_run(chunk.runs)}
-                results.add(found, settings)
-                print(
-                    f"{number} scenes{', colour' * colour}, {file.name}: "
-                    f"{100 * found['converged']:.0f} % home",
-                    flush=True,
-                )
+    preset, steps = options.preset, options.steps
+    path = options.models / f"{preset}-{number}{'-colour' * colour}-{steps}.safetensors"
+
+    def make(show: Any) -> Model:
+        (name, first), *others = scenes_of(options.folder, number, colour).items()
+        training = Training(steps=steps, seed=options.seed, resume=None)
+        more = learning.Options(METHOD, preset, others=tuple(scene for _, scene in others))
+        setup = Setup(first, PAPER_CAMERA, DISTANCE, name)
+        return learning.learn(setup, path, training, options=more, show=show)
+
+    return learned(path, f"{number} scenes{' in colour' * colour}", make)
 
 
-def scene_of(file: Path, colour: bool) -> PlanarScene:
-    """The picture on the plane."""
-    return make_scene(
-        pictures.read_picture(file, colour), CalibratedCamera(PAPER_CAMERA), str(file)
-    )
+def main(options: Options) -> None:
+    """Learn and measure."""
 
+    def measure(settings: Row) -> Row:
+        number, colour, name = (settings[key] for key in ("scenes", "colour", "scene"))
+        model = model_of(number, colour, options)
+        scenes = scenes_of(options.folder, number, colour)
+        bench = Bench(PAPER_CAMERA, DISTANCE, scenes, {}, options.seed)
+        controller = build(METHOD, PAPER_CAMERA, DISTANCE, model)
+        job = Job(METHOD, SET, "", name, options.n)
+        row = measured_job(job, bench, controller, f"{number} scenes, {name}")
+        trained = model.training
+        return {**row, "trained_s": trained["seconds"], "loss": trained["loss"][-1][1]}
 
-def learned(
-    files: list[Path],
-    colour: bool,
-    steps: int,
-    preset: str,
-    seed: int,
-    scenes: dict[str, PlanarScene],
-    path: Path,
-) -> Model:
-    """The network in `path`, or one learned now (resumed where it was killed)."""
-    if path.is_file():
-        return load_model(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first, *others = scenes.values()
-    with training_bar(f"learning {len(scenes)} scenes{' in colour' * colour}") as show:
-        return learn(
-            Setup(first, PAPER_CAMERA, DISTANCE, files[0].name),
-            path,
-            Training(steps=steps, seed=seed, resume=None),
-            options=Options(METHOD, preset, others=tuple(others)),
-            show=show,
-        )
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+    fill(options.out, wanted(options), measure, ("converged",))

@@ -1,25 +1,20 @@
-"""The interaction matrix of a network: how well it tells what motion does to the features, and what
-it costs.
+"""The interaction matrix L_z of a network: its error against rendered motion, and its cost.
 
-    python -m benchmarks tangents --models out/models/coffee-aevs.safetensors ...
-    make table    # quiet machine, both
+    python -m benchmarks tangents --models out/models/coffee-aevs.safetensors ... && make table
 
-L_z is held against z of pictures rendered a little to either side along each axis. Times are of one
-picture of 224 x 224, in turn with the network alone, with `torch.func.jvp`, six times, and with
-itself in bfloat16, which errs.
+Run it on a quiet machine. L_z is compared with z of pictures rendered a little to either side along
+each axis. Times are of one picture of 224 x 224, in turn with the network alone, with six calls of
+`torch.func.jvp`, and with L_z in bfloat16, which has an error of its own.
 """
 
-import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-import tyro
 
-from benchmarks.performance.speed import paired, rate
+from benchmarks.common.rows import Row, write
+from benchmarks.common.timing import paired, rate
 from deepservo.camera import PAPER_CAMERA
-from deepservo.evaluation import metrics
 from deepservo.features.latent import Latent
 from deepservo.geometry import se3
 from deepservo.models.scene_model import load_model
@@ -28,7 +23,8 @@ from deepservo.nets.resnet import Encoder, Shape, folded
 from deepservo.nets.tangent import with_tangents
 from deepservo.scene import PlanarScene, sampling
 
-# [m, rad] to either side: a sixtieth of a pixel; fewer of the network's corners lie between
+# [m, rad] to either side: a sixtieth of a pixel. Over longer steps z passes more kinks of the
+# network, where it has no derivative.
 STEP = 3e-5
 POSES = 50
 WIDTHS = (64, 32, 16)
@@ -43,9 +39,8 @@ def smooth_scene() -> PlanarScene:
 
 
 def errors(features: Latent, scene: PlanarScene, distance: float, seed: int) -> torch.Tensor:
-    """(POSES, 6): of each column of L_z, relative to what rendered motion says, at poses whose view
-    the picture fills: at the rim of a picture there is a step of brightness, where no derivative is
-    right.
+    """Relative errors (POSES, 6) of the columns of L_z against rendered motion, at poses whose view
+    the picture fills. At the rim of a picture brightness jumps, and z has no derivative there.
     """
     Ts = sampling.workspace(50 * POSES, torch.Generator().manual_seed(seed), distance)
     small = PAPER_CAMERA.resize(28, 28)
@@ -73,7 +68,7 @@ def errors(features: Latent, scene: PlanarScene, distance: float, seed: int) -> 
     return (L - numeric).norm(dim=1) / numeric.norm(dim=1)
 
 
-def times(width: int, repeats: int) -> list[dict[str, Any]]:
+def times(width: int, repeats: int) -> list[Row]:
     """z and L_z of ResNet-18 of this width, beside the network alone and `torch.func.jvp`."""
     torch.manual_seed(0)
     net = folded(Encoder(Shape(18, width))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -97,11 +92,8 @@ def times(width: int, repeats: int) -> list[dict[str, Any]]:
     }
     with torch.no_grad():
         rows = [
-            {
-                "width": width,
-                "against": name,
-                **paired(lambda: rate(both, 1), lambda work=work: rate(work, 1), repeats),
-            }  # type: ignore[misc]
+            {"width": width, "against": name}
+            | paired(lambda: rate(both), lambda work=work: rate(work), repeats)  # type: ignore[misc]
             for name, work in works.items()
         ]
         (_, exact), (_, half) = both(), halved()
@@ -124,41 +116,15 @@ def main(
         seed: of the poses.
         out: the results file.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for path in models:
         model = load_model(path)
         features = Latent(PAPER_CAMERA, folded(model.net))
         for name, scene in ((model.picture, model.scene), ("smooth", smooth_scene())):
             found = errors(features, scene, model.distance, seed)
-            each = found.median(0).values.tolist()
-            rows.append(
-                {
-                    "model": model.picture,
-                    "scene": name,
-                    "median": float(found.median()),
-                    "axes": each,
-                    "poses": POSES,
-                }
-            )
-            print(
-                f"{model.picture:10} on {name:10} median relative error "
-                f"{100 * rows[-1]['median']:.2f} %",
-                flush=True,
-            )
+            median, axes = float(found.median()), found.median(0).values.tolist()
+            row = {"model": model.picture, "scene": name, "median": median, "axes": axes}
+            rows.append({**row, "poses": POSES})
     for width in WIDTHS:
-        timed = times(width, repeats)
-        rows += timed
-        for row in timed:
-            wrong = f", which is wrong by {100 * row['L_error']:.1f} %" if "L_error" in row else ""
-            print(
-                f"width {width}: {row['ours']:.1f} a second, {1 / row['ratio']:.2f} times as long "
-                f"as {row['against']}{wrong}",
-                flush=True,
-            )
-    metrics.write_results(out, rows)
-    medians = [row["median"] for row in rows if "scene" in row] or [float("nan")]
-    print(f"median over scenes {100 * statistics.median(medians):.2f} %")
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+        rows += times(width, repeats)
+    write(out, rows)

@@ -1,5 +1,5 @@
 """The figures of docs/: runs of DFBVS as a film and as curves, the grasps, and a network before
-things that stand up.
+objects that stand on the picture.
 
     python -m benchmarks figures runs      # Adrian 2022, Fig. 7 and 6
     python -m benchmarks figures grasps    # Adrian 2022, Fig. 8, of results/grasps.json
@@ -8,43 +8,38 @@ things that stand up.
 They write docs/dfbvs-film.jpg and docs/dfbvs-curves.png, docs/dfbvs-grasps.png, docs/relief.jpg.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import matplotlib as mpl
 import numpy as np
 import torch
-import tyro
 from matplotlib import pyplot as plt
 from torch import Tensor
 
-from benchmarks.objects import relief as standing_up
-from benchmarks.objects.objects import CAMERA, brought, gantry, goal_pose, standing
+from benchmarks.common.rows import grouped, read
+from benchmarks.objects import relief
+from benchmarks.objects.tabletop import CAMERA, finders, gantry, goal_of, servo_to
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.objects import starts_about
-from deepservo.features.detectors import Learned
 from deepservo.features.keypoints import match
 from deepservo.loop import Trajectory, servo
 from deepservo.methods import build
 from deepservo.methods.dfbvs import FeatureServo
-from deepservo.models.any_scene_model import KEYPOINTS, shipped
 from deepservo.worlds.gantry import RATE
 from deepservo.worlds.objects import PARTS
-from deepservo.worlds.target import Target, render_target
+from deepservo.worlds.target import Target
 
 Figure = Literal["runs", "grasps", "relief"]
 RED, BLUE, GREY = "#d9472b", "#0b6fb8", "#69707a"
 AXES = ("#0b6fb8", "#d66a00", "#2a9d5c")  # x, y, z
-WAY = (
-    0.6,
-    0.2,
-)  # of the error at the start that is left where a film has a picture between start and end
+# A film has two pictures between start and end, where these shares of the error are left.
+LEFT = (0.6, 0.2)
 
 
-class Watched(FeatureServo):
-    """DFBVS of one camera that keeps what it saw: pictures, how many matches agreed, and how far
-    off they were.
+class Recorder(FeatureServo):
+    """DFBVS of one camera that records each picture, the number of matches that agree, and their
+    mean error [px].
     """
 
     def _set_goal(self, goal: Tensor) -> None:
@@ -59,7 +54,7 @@ class Watched(FeatureServo):
         return v_cam
 
     def lines(self, picture: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Where the points that agree are in this picture, and where in the goal's [px]."""
+        """The points that agree, in this picture and in the goal's [px]."""
         px, descriptors = self.detector(picture)
         target = self.targets[0]
         a, b = match(target.descriptors, descriptors)
@@ -67,25 +62,23 @@ class Watched(FeatureServo):
         return px[b[agree]], target.px[a[agree]]
 
 
-def watched(part: str, max_steps: int) -> tuple[Watched, Target, Trajectory]:
+def recorded(part: str, max_steps: int) -> tuple[Recorder, Target, Trajectory]:
     """One run in clutter."""
-    T_object_goal = goal_pose(0)
-    target = render_target(PARTS[part].mesh(), CAMERA, T_object_goal)
-    T_world_goal = torch.from_numpy(standing(part) @ T_object_goal)[None]
-    start = starts_about(target, CAMERA, 1, 1000 + 10 * list(PARTS).index(part))
-    controller = Watched(CAMERA, Learned(shipped(KEYPOINTS)), target.depth)
-    world = gantry(part, "clutter", T_world_goal @ start, 1)
-    return controller, target, brought(world, controller, target, max_steps, part)
+    goal = goal_of(part)
+    start = starts_about(goal.target, CAMERA, 1, 1000 + 10 * list(PARTS).index(part))
+    controller = Recorder(CAMERA, finders()["keypoints"], goal.target.depth)
+    world = gantry(part, "clutter", goal.T_world_cam @ start, 1)
+    return controller, goal.target, servo_to(goal.target, world, controller, max_steps, part)
 
 
 def draw_runs(out: Path) -> None:
     """A row of pictures and a row of curves for each part."""
-    film, shots = plt.subplots(len(PARTS), len(WAY) + 3, figsize=(12.5, 5.9))
+    film, shots = plt.subplots(len(PARTS), len(LEFT) + 3, figsize=(12.5, 5.9))
     curves, plots = plt.subplots(len(PARTS), 3, figsize=(12.5, 6.6), sharex="row", sharey="col")
     for row, part in enumerate(PARTS):
-        controller, target, trajectory = watched(part, 150)
+        controller, target, trajectory = recorded(part, 150)
         off = np.array([error for _, _, error in controller.seen])
-        between = [int(np.nanargmax(off < share * off[0])) for share in WAY]
+        between = [int(np.nanargmax(off < share * off[0])) for share in LEFT]
         for column, step in enumerate([0, *between, len(off) - 1]):
             picture, _, error = controller.seen[step]
             shots[row, column].imshow(picture, cmap="gray", vmin=0, vmax=1)
@@ -102,12 +95,12 @@ def draw_runs(out: Path) -> None:
         plot.set(
             xticks=[], yticks=[], xlim=(-0.5, CAMERA.width - 0.5), ylim=(CAMERA.height - 0.5, -0.5)
         )
-    _finish(film, out / "dfbvs-film.jpg")
-    _finish(curves, out / "dfbvs-curves.png")
+    _save(film, out / "dfbvs-film.jpg")
+    _save(curves, out / "dfbvs-curves.png")
 
 
-def _curves(plots: Any, part: str, controller: Watched, trajectory: Trajectory) -> None:
-    """The camera's velocity, and the matches: how far off, and how many."""
+def _curves(plots: Any, part: str, controller: Recorder, trajectory: Trajectory) -> None:
+    """The camera's velocity, and the matches: their error and their number."""
     v = trajectory.v_cam[:, 0].numpy()
     for axis, name in enumerate("xyz"):
         plots[0].plot(100 * v[:, axis], color=AXES[axis], linewidth=1.2, label=f"$v_{name}$")
@@ -135,81 +128,67 @@ def _curves(plots: Any, part: str, controller: Watched, trajectory: Trajectory) 
 
 def draw_grasps(out: Path) -> None:
     """The share of grasps that took the part, by how far off they started."""
-    rows = json.loads(Path("results/grasps.json").read_text())["rows"]
+    found = dict(grouped(read("grasps"), "part", "table"))
     sheet, plots = plt.subplots(1, len(PARTS), figsize=(12.5, 3.2), sharey=True)
     for plot, part in zip(plots, PARTS, strict=True):
         for where, style, colour in (("plain", "-", BLUE), ("clutter", "--", RED)):
-            mine = sorted(
-                (row["cm"], 100 * np.mean(row["taken"]))
-                for row in rows
-                if (row["part"], row["table"]) == (part, where)
-            )
-            plot.plot(
-                *zip(*mine, strict=True),
-                style,
-                marker="o",
-                color=colour,
-                label=where,
-                clip_on=False,
-            )
+            mine = sorted((row["cm"], 100 * np.mean(row["taken"])) for row in found[part, where])
+            cm, share = zip(*mine, strict=True)
+            plot.plot(cm, share, style, marker="o", color=colour, label=where, clip_on=False)
         plot.set(title=part, xlabel="cm off at the start", ylim=(0, 105))
         plot.grid(alpha=0.25)
     plots[0].set_ylabel("taken %")
     plots[0].legend(loc="lower left")
-    _finish(sheet, out / "dfbvs-grasps.png")
+    _save(sheet, out / "dfbvs-grasps.png")
 
 
-def draw_relief(
-    out: Path, models: Path = Path("out/relief"), method: str = "cnn+dvs", steps: int = 2400
-) -> None:
-    """Start, goal, what differs between them, and what differs at the end: before a poster, and
-    before what stands on it.
+def draw_relief(out: Path) -> None:
+    """Start, goal, their difference and the difference at the end, without and with objects on the
+    textured plane.
     """
+    trained, method = relief.Options(), "cnn+dvs"
     sheet, shots = plt.subplots(2, 5, figsize=(12.5, 5.6), width_ratios=(1, 1, 1, 1, 1.35))
     for row, high in enumerate((False, True)):
-        goal = standing_up.goal_picture(high)
-        Ts_world_cam, T_world_goal = standing_up.starts(1, 1)
-        model = standing_up.learned("cnn", high, models, steps)
-        controller, world = (
-            build(method, model.camera, model.distance, model),
-            standing_up.gantry(high, Ts_world_cam, 1),
-        )
+        goal = relief.goal_picture(high)
+        Ts_world_cam, T_world_goal = relief.starts(1, 1)
+        model = relief.model_of("cnn", high, trained.models, trained.steps)
+        controller = build(method, model.camera, model.distance, model)
+        world = relief.gantry(high, Ts_world_cam, 1)
         controller.scale_gain(1 / RATE)
         controller.set_goal(goal)
         begin = world.observe()
         with servo_bar(method, controller.max_steps) as show:
             trajectory = servo(world, controller, goal, dt=1 / RATE, progress=show)
         end = world.pictures_at(trajectory.Ts_world_cam[-1])
-        for plot, picture, title in zip(
-            shots[row],
-            (begin, goal, 0.5 + (begin - goal) / 2, 0.5 + (end - goal) / 2),
-            ("start", "goal", "start minus goal", "end minus goal"),
-            strict=False,
-        ):
+        pictures = {
+            "start": begin, "goal": goal, "start minus goal": 0.5 + (begin - goal) / 2,
+            "end minus goal": 0.5 + (end - goal) / 2,
+        }  # fmt: skip
+        for plot, (title, picture) in zip(shots[row], pictures.items(), strict=False):
             plot.imshow(picture[0, 0], cmap="gray", vmin=0, vmax=1)
             plot.set(xticks=[], yticks=[])
             plot.set_title(title, fontsize=9)
         T = torch.linalg.solve(T_world_goal, trajectory.Ts_world_cam[:, 0])
         curve = shots[row, -1]
         curve.semilogy(1e3 * T[:, :3, 3].norm(dim=1), color=BLUE)
-        curve.set_ylabel("mm from home", fontsize=9)
+        curve.set_ylabel("mm from the goal", fontsize=9)
         curve.set_xlabel("picture", fontsize=9)
         curve.grid(alpha=0.25)
-        shots[row, 0].set_ylabel("things on the poster" if high else "poster", fontsize=10)
-    _finish(sheet, out / "relief.jpg")
+        shots[row, 0].set_ylabel("objects on the picture" if high else "flat picture", fontsize=10)
+    _save(sheet, out / "relief.jpg")
 
 
-def _finish(sheet: Any, path: Path) -> None:
+def _save(sheet: Any, path: Path) -> None:
     sheet.tight_layout()
     sheet.savefig(path, dpi=110)
     print(path)
 
 
 def main(which: Figure, /, out: Path = Path("docs")) -> None:
-    """Draw it.
+    """Draw a figure.
 
     Args:
-        which: of them.
+        which: figure.
         out: folder.
     """
     mpl.use("Agg")
@@ -221,7 +200,3 @@ def main(which: Figure, /, out: Path = Path("docs")) -> None:
         "ytick.color": GREY,
     }
     dict(zip(get_args(Figure), (draw_runs, draw_grasps, draw_relief), strict=True))[which](out)
-
-
-if __name__ == "__main__":
-    tyro.cli(main)

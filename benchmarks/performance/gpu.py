@@ -1,23 +1,23 @@
-"""Servoing in simulation on one device: trajectory-steps a second by the number of runs at once,
-beside two floors; and one step's latency.
+"""Servoing in simulation on one device: steps of all runs a second by the number of runs at once,
+beside two floors; and the latency of one step.
 
     python -m benchmarks gpu && make table      # on a machine with a GPU
 
-Floors are those of this device, measured in the same run: how long the bytes that a step cannot do
-without take at the speed of a plain copy, and how long a network's multiplications take at the
-speed of a large product of matrices. A row that is in --out is not measured again.
+Floors are those of this device, measured in the same run: how long the bytes that a step has to
+move take at the speed of a plain copy, and how long a network's multiplications take at the speed
+of a large product of matrices. A row that is in --out is not measured again.
 """
 
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common.rows import ResultsFile, Row
+from benchmarks.common.rows import Row, fill
 from benchmarks.performance.speed import VISP_CAMERA
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
@@ -44,15 +44,15 @@ PUBLISHED: dict[str, Callable[[PlanarScene], Controller]] = {
         PAPER_CAMERA, SiameseNet("efficientnet_b3").eval(), 0.6
     ),
 }
-"""On the papers' networks: how fast one is does not depend on what it has learned; and DVS as
-ViSP's example has it.
+"""Methods with the papers' networks, whose speed does not depend on what they have learned; and DVS
+as ViSP's example has it.
 """
 WARM, TIMED, ROUNDS = 3, 10, 5
-COPIED, SIDE = 2**26, 4096  # numbers of a copy; rows and columns of a product
+FIGURES = ("steps_per_s", "ms_p50", "ms_p99", "ms_compiled", "memory_floor", "flop_floor")
 
 
 def seconds(work: Callable[[], object], times: int = TIMED) -> list[float]:
-    """Of each of so many calls, after some that warm up."""
+    """How long each of so many calls takes [s], after WARM calls that are not measured."""
     for _ in range(WARM):
         work()
     took = []
@@ -65,9 +65,9 @@ def seconds(work: Callable[[], object], times: int = TIMED) -> list[float]:
     return took
 
 
-def speeds(copied: int, side: int) -> tuple[float, float]:
-    """Bytes a second of a copy, read and written; operations a second of a product, in the
-    precision that networks run in.
+def speeds_of_device(copied: int, side: int) -> tuple[float, float]:
+    """Bytes a second of a copy, read and written; operations a second of a product of matrices, in
+    the precision that networks run in.
     """
     source, target = torch.zeros(copied), torch.zeros(copied)
     a = torch.ones(side, side)
@@ -80,14 +80,14 @@ def speeds(copied: int, side: int) -> tuple[float, float]:
 
 
 def needed_bytes(pixels: int) -> int:
-    """What a step cannot do without, of each run: its picture written once and read once, the goal
-    read once, float32.
+    """The bytes that a step of each run has to move: its picture is written once and read once, the
+    goal is read once, float32.
     """
     return 3 * 4 * pixels
 
 
 def operations(method: str, controller: Controller, images: torch.Tensor) -> int:
-    """Of the networks, for one call."""
+    """The operations of the networks in one call."""
     if method.startswith("dvs"):
         return 0
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -96,7 +96,7 @@ def operations(method: str, controller: Controller, images: torch.Tensor) -> int
 
 
 def prepared(method: str, scene: PlanarScene, runs: int) -> tuple[Simulator, Controller]:
-    """So many cameras near home, and the method's controller with its goal set."""
+    """So many cameras near the goal, and the method's controller with its goal set."""
     torch.manual_seed(0)
     T_goal = sampling.fronto_parallel(0.6)
     offset = 0.02 * torch.randn(runs, 6, dtype=torch.float64)
@@ -106,27 +106,27 @@ def prepared(method: str, scene: PlanarScene, runs: int) -> tuple[Simulator, Con
 
 
 def compiled_ms(controller: Controller, images: torch.Tensor) -> float | None:
-    """Of a call, when what the controller computes of a picture is compiled, into CUDA's graphs
-    where it can; None where it cannot.
+    """How long a call takes [ms] when what the controller computes of a picture is compiled, into
+    CUDA's graphs where that is possible; None where it cannot be compiled.
     """
-    name = (
-        "_normal_equations" if isinstance(controller, FeatureServo) else "_velocity"
-    )  # a law that counts its steps is another each time
+    # A law that counts its steps would be compiled again for each step.
+    name = "_normal_equations" if isinstance(controller, FeatureServo) else "_velocity"
     setattr(controller, name, torch.compile(getattr(controller, name), mode="reduce-overhead"))
     try:
         return 1e3 * statistics.median(seconds(lambda: controller.velocity(images)))
     except torch.cuda.OutOfMemoryError:
         raise
-    except RuntimeError as error:  # whatever a compiler's trouble is
-        print(
-            f"{type(controller).__name__} is not compiled: {(str(error).splitlines() or [''])[0]}",
-            flush=True,
-        )
+    except RuntimeError as error:  # of whatever kind the compiler raises
+        why = (str(error).splitlines() or [""])[0]
+        print(f"{type(controller).__name__} is not compiled: {why}", flush=True)
         return None
 
 
-def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_product: float) -> Row:
-    """A row; steps_per_s is null where the device's memory does not hold so many runs."""
+def measured(method: str, scene: PlanarScene, runs: int, speeds: tuple[float, float]) -> Row:
+    """A row beside the floors that the device's speeds give; its figures are null where the
+    device's memory does not hold so many runs.
+    """
+    of_copy, of_product = speeds
     try:
         world, controller = prepared(method, scene, runs)
 
@@ -134,19 +134,14 @@ def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_prod
             world.apply(controller.velocity(world.observe()), 1.0)
 
         with torch.no_grad():
-            rates = [
-                runs / statistics.fmean(seconds(step)) for _ in range(ROUNDS if runs < 512 else 1)
-            ]
+            rounds, calls = ROUNDS if runs < 512 else 1, 100 if runs == 1 else TIMED
+            rates = [runs / statistics.fmean(seconds(step)) for _ in range(rounds)]
             images = world.observe()
-            alone = sorted(
-                seconds(lambda: controller.velocity(images), 100 if runs == 1 else TIMED)
-            )
+            alone = sorted(seconds(lambda: controller.velocity(images), calls))
             flops = operations(method, controller, images)
             faster = compiled_ms(controller, images)
     except torch.cuda.OutOfMemoryError:
-        return dict.fromkeys(
-            ("steps_per_s", "ms_p50", "ms_p99", "ms_compiled", "memory_floor", "flop_floor")
-        )
+        return dict.fromkeys(FIGURES)
     pixels = controller.camera.width * controller.camera.height
     return {
         "steps_per_s": statistics.median(rates),
@@ -158,34 +153,33 @@ def measured(method: str, scene: PlanarScene, runs: int, of_copy: float, of_prod
     }
 
 
-def main(
-    *,
-    methods: tuple[str, ...] = tuple(PUBLISHED),
-    runs: tuple[int, ...] = (1, 64, 512, 4096),
-    copied: int = COPIED,
-    side: int = SIDE,
-    out: Path = Path("results/gpu.json"),
-) -> None:
-    """Measure what is not measured yet, on the GPU, or on the processor where there is none.
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
 
-    Args:
-        methods: of PUBLISHED.
-        runs: so many at once.
-        copied: numbers of the copy that the memory's floor is measured by.
-        side: of the matrices whose product the other floor is measured by.
-        out: the results file.
-    """
-    results, scene = ResultsFile(out), scene_of("coffee")
+    methods: tuple[str, ...] = tuple(PUBLISHED)
+    """of PUBLISHED."""
+    runs: tuple[int, ...] = (1, 64, 512, 4096)
+    """so many at once."""
+    copied: int = 2**26
+    """numbers of the copy that the memory's floor is measured by."""
+    side: int = 4096
+    """of the matrices whose product the other floor is measured by."""
+    out: Path = Path("results/gpu.json")
+    """the results file."""
+
+
+def main(options: Options) -> None:
+    """Measure what is not measured yet, on the GPU, or on the processor where there is none."""
     with distributed.on_device():
-        scene = scene.to(torch.get_default_device())
-        of_copy, of_product = speeds(copied, side)
-        for method in methods:
-            for count in runs:
-                settings = {"method": method, "runs": count}
-                if not results.has(settings):
-                    results.add(measured(method, scene, count, of_copy, of_product), settings)
-                    print(results.rows[-1], flush=True)
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+        scene = scene_of("coffee").to(torch.get_default_device())
+        speeds = speeds_of_device(options.copied, options.side)
+        wanted = (
+            {"method": method, "runs": runs} for method in options.methods for runs in options.runs
+        )
+        fill(
+            options.out,
+            wanted,
+            lambda settings: measured(settings["method"], scene, settings["runs"], speeds),
+            ("steps_per_s", "ms_p50"),
+        )

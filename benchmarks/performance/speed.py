@@ -10,15 +10,16 @@ ratios.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-import tyro
 
+from benchmarks.common.rows import Row, write
+from benchmarks.common.timing import paired, rate
 from benchmarks.visp import judge
 from deepservo.camera import PAPER_CAMERA, Camera
 from deepservo.evaluation import metrics
@@ -32,39 +33,6 @@ VISP_CAMERA = Camera(320, 240, 400.0, 400.0, 159.5, 119.5)
 BATCHES = (1, 8, 64, 512)
 SIZES = (64, 112, 224, 448)
 VISP_STEPS = 60
-LASTING = 0.3  # seconds
-# seconds: torch's threads spin for a while after their work, and would hold back whoever comes next
-REST = 0.05
-
-
-def rate(work: Callable[[], object], n: int) -> float:
-    """Pictures a second, n a call: called anew for LASTING seconds, after once to wake the threads
-    up.
-    """
-    work()
-    begin, calls = time.perf_counter(), 0
-    while time.perf_counter() - begin < LASTING:
-        work()
-        calls += 1
-    return n * calls / (time.perf_counter() - begin)
-
-
-def paired(
-    ours: Callable[[], float], theirs: Callable[[], float], repeats: int
-) -> dict[str, float]:
-    """Both rates, a second, in turn; the median of the ratios and its range."""
-
-    def rested(measure: Callable[[], float]) -> float:
-        time.sleep(REST)
-        return measure()
-
-    pairs = [(rested(ours), rested(theirs)) for _ in range(repeats)]
-    ratios = [a / b for a, b in pairs]
-    return {
-        "ours": statistics.median(a for a, _ in pairs),
-        "theirs": statistics.median(b for _, b in pairs), "ratio": statistics.median(ratios),
-        "low": min(ratios), "high": max(ratios),
-    }  # fmt: skip
 
 
 def rendering(antialias: bool, facing: bool, repeats: int) -> dict[str, float]:
@@ -77,11 +45,8 @@ def rendering(antialias: bool, facing: bool, repeats: int) -> dict[str, float]:
         if facing
         else sampling.workspace(n, torch.Generator().manual_seed(0))
     )
-    texture, Hs, kept = (
-        scene.texture[0].numpy(),
-        scene.homography(PAPER_CAMERA, Ts).numpy(),
-        np.empty((n, 224, 224), np.float32),
-    )
+    texture, Hs = scene.texture[0].numpy(), scene.homography(PAPER_CAMERA, Ts).numpy()
+    kept = np.empty((n, 224, 224), np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
     def theirs() -> None:  # OpenCV writes into the same memory each time, which is in its favour
@@ -105,7 +70,7 @@ def rendering_like_visp(repeats: int, program: Path, folder: Path) -> dict[str, 
 
 
 class TimedSimulator(Simulator):
-    """Knows how long it has drawn [s]."""
+    """Counts for how long it has drawn [s]."""
 
     drawing = 0.0
 
@@ -118,8 +83,8 @@ class TimedSimulator(Simulator):
 
 
 def dvs_rate(camera: Camera, batch: int, steps: int, antialias: bool) -> tuple[float, float, float]:
-    """Trajectory-steps a second of DVS in simulation, at the goal's L as ViSP's example has it; the
-    shares of the law and of drawing.
+    """Steps of all runs a second of DVS in simulation, at the goal's L as ViSP's example has it;
+    the shares of that time that the law and drawing take.
     """
     scene = PlanarScene(bundled("coffee"), 0.8, antialias=antialias)
     controller = PhotometricServo(camera, 0.6, interaction="goal", gain=0.1)
@@ -144,17 +109,64 @@ def visp_rate(program: Path, folder: Path) -> tuple[float, float]:
     picture = bundled("coffee")
     judge.write_picture(folder / "coffee.pgm", picture)
     Ts, T_goal = sampling.lookat(1, torch.Generator().manual_seed(0))
-    (seconds_taken,) = judge.visp(
-        program,
-        "speed",
-        folder / "coffee.pgm",
-        VISP_CAMERA,
-        0.8 / picture.shape[2],
-        torch.cat([T_goal, Ts]),
-        VISP_STEPS,
-    )
-    servoing, looking = seconds_taken
-    return VISP_STEPS / float(servoing), VISP_STEPS / float(looking)
+    visp = judge.Judge(program, folder / "coffee.pgm", VISP_CAMERA, 0.8 / picture.shape[2])
+    ((servoing, drawing),) = visp.run("speed", torch.cat([T_goal, Ts]), VISP_STEPS)
+    return VISP_STEPS / float(servoing), VISP_STEPS / float(drawing)
+
+
+def against_others(repeats: int) -> Iterator[Row]:
+    """A row a comparison with OpenCV and, where it is installed, with ViSP."""
+    for antialias in (False, True):
+        for facing in (True, False):
+            kind = "antialiased" if antialias else "bilinear"
+            views = "facing" if facing else "all over the workspace"
+            yield {
+                "what": f"render 224 x 224, {kind}, {views}",
+                "against": "cv2.warpPerspective, bilinear",
+                **rendering(antialias, facing, repeats),
+            }
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        program = judge.build(folder)
+        if program is None:
+            return
+        yield {
+            "what": "render 320 x 240, bilinear",
+            "against": "ViSP's simulator, one thread",
+            **rendering_like_visp(repeats, program, folder),
+        }
+        for antialias in (False, True):
+            kind = "antialiased" if antialias else "bilinear"
+            figures = paired(
+                partial(steps_a_second, antialias),
+                lambda: visp_rate(program, folder)[0],
+                repeats,
+            )
+            what = f"DVS steps, 320 x 240, 64 runs, {kind}"
+            yield {"what": what, "against": "ViSP, one thread", **figures}
+
+
+def steps_a_second(antialias: bool) -> float:
+    """Steps of DVS a second, of 64 runs, as ViSP's example has it."""
+    return dvs_rate(VISP_CAMERA, 64, 30, antialias)[0]
+
+
+def growth(
+    name: str, reference: int, sizes: dict[int, tuple[Camera, int]], repeats: int
+) -> list[Row]:
+    """A row a camera and number of runs at once, with its steps a second relative to those of the
+    reference.
+    """
+    rows: list[Row] = []
+    for value, (camera, batch) in sizes.items():
+        metrics.reset_peak()
+        found = [dvs_rate(camera, batch, max(3, 1000 // batch), True) for _ in range(repeats)]
+        steps, law, drawing = (statistics.median(column) for column in zip(*found, strict=True))
+        row: Row = {"what": f"DVS steps, {name}: {value}", "against": f"{name}: {reference}"}
+        row |= {"ours": steps, "law": law, "drawing": drawing, "peak_mb": metrics.peak_mb()}
+        rows.append(row)
+    base = rows[list(sizes).index(reference)]["ours"]
+    return [{**row, "ratio": row["ours"] / base} for row in rows]
 
 
 def main(*, repeats: int = 7, out: Path = Path("results/speed.json")) -> None:
@@ -164,72 +176,11 @@ def main(*, repeats: int = 7, out: Path = Path("results/speed.json")) -> None:
         repeats: of each figure.
         out: the results file.
     """
-    rows: list[dict[str, Any]] = []
-
-    def add(what: str, against: str, figures: dict[str, float]) -> None:
-        rows.append({"what": what, "against": against, **figures})
-        print(
-            f"{what:60} {figures['ours']:9.0f} a second, {figures['ratio']:.2f} x {against}",
-            flush=True,
-        )
-
-    for antialias in (False, True):
-        for facing in (True, False):
-            what = (
-                f"render 224 x 224, {'antialiased' if antialias else 'bilinear'}, "
-                f"{'facing' if facing else 'all over the workspace'}"
-            )
-            add(what, "cv2.warpPerspective, bilinear", rendering(antialias, facing, repeats))
-    with tempfile.TemporaryDirectory() as scratch:
-        program = judge.build(Path(scratch))
-        if program is not None:
-            add(
-                "render 320 x 240, bilinear",
-                "ViSP's simulator, one thread",
-                rendering_like_visp(repeats, program, Path(scratch)),
-            )
-            for antialias in (False, True):
-                what = (
-                    f"DVS steps, 320 x 240, 64 runs, {'antialiased' if antialias else 'bilinear'}"
-                )
-                figures = paired(
-                    lambda a=antialias: dvs_rate(VISP_CAMERA, 64, 30, a)[0],  # type: ignore[misc]
-                    lambda: visp_rate(program, Path(scratch))[0],
-                    repeats,
-                )
-                add(what, "ViSP, one thread", figures)
-    for name, values, camera_of, batch_of in (
-        ("runs at once", BATCHES, lambda _: PAPER_CAMERA, lambda n: n),
-        ("pixels a side", SIZES, lambda side: PAPER_CAMERA.resize(side, side), lambda _: 64),
-    ):
-        reference = 64 if name == "runs at once" else 224
-        for value in values:
-            camera, batch = camera_of(value), batch_of(value)
-            metrics.reset_peak()
-            found = [dvs_rate(camera, batch, max(3, 1000 // batch), True) for _ in range(repeats)]
-            steps, law, drawing = (statistics.median(column) for column in zip(*found, strict=True))
-            row = {
-                "what": f"DVS steps, {name}: {value}",
-                "against": f"{name}: {reference}",
-                "ours": steps,
-                "law": law,
-                "drawing": drawing,
-                "peak_mb": metrics.peak_mb(),
-            }
-            rows.append(row)
-            print(
-                f"{row['what']:60} {steps:9.0f} a second, {100 * law:.0f} % of it the law, "
-                f"{100 * drawing:.0f} % drawing",
-                flush=True,
-            )
-    base = {
-        row["against"]: row["ours"] for row in rows if row["what"] == f"DVS steps, {row['against']}"
-    }
-    for row in rows:
-        if "ratio" not in row:
-            row["ratio"] = row["ours"] / base[row["against"]]
-    metrics.write_results(out, rows)
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
+    batches = {n: (PAPER_CAMERA, n) for n in BATCHES}
+    sizes = {side: (PAPER_CAMERA.resize(side, side), 64) for side in SIZES}
+    rows = [
+        *against_others(repeats),
+        *growth("runs at once", 64, batches, repeats),
+        *growth("pixels a side", 224, sizes, repeats),
+    ]
+    write(out, rows)

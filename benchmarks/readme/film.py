@@ -1,5 +1,5 @@
-"""Draws the README's moving picture: a camera coming home, seen from beside, and what it sees
-meanwhile.
+"""Draws the README's moving picture: a camera servoed to its goal, seen from beside, and what it
+sees meanwhile.
 
     .venv/bin/python -m benchmarks film
 
@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import skimage.data
 import torch
-import tyro
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -24,28 +23,19 @@ from deepservo.scene import sampling
 from deepservo.system.files import replacing
 
 EYE = Camera(320, 240, 340.0, 340.0, 159.5, 119.5)  # the robot's
-BESIDE = Camera(480, 360, 470.0, 470.0, 239.5, 179.5)  # ours
+BESIDE = Camera(480, 360, 470.0, 470.0, 239.5, 179.5)  # the spectator's
 T_WORLD_BESIDE = sampling.look_at(
     torch.tensor([-1.02, -0.62, -0.95], dtype=torch.float64),
     torch.tensor([0.02, 0.02, -0.22], dtype=torch.float64),
     torch.tensor(0.35),
 )
 WIDTH, DISTANCE = 0.8, 0.6  # of the picture, to the goal [m]
-START = (
-    (0.34, -0.24, -0.78),
-    (0.03, 0.01, 0.0),
-    1.2,
-)  # where it is, what it looks at [m], its roll [rad]
+START = (0.34, -0.24, -0.78), (0.03, 0.01, 0.0), 1.2  # position, target [m], roll [rad]
 FRUSTUM = 0.14  # [m] long
 GOAL, NOW, PATH = (64, 160, 92), (235, 120, 30), (235, 170, 110)
 PAPER, INK = (250, 250, 247), (26, 29, 33)
-GAP, TEXT, BETWEEN, MS, HOLD = (
-    12,
-    34,
-    2,
-    50,
-    24,
-)  # [px], [px], frames for a step, of a frame, frames at the end
+GAP, TEXT = 12, 34  # [px]
+FRAMES_A_STEP, FRAME_MS, LAST_FRAMES = 2, 50, 24
 
 
 def main(out: Path = Path("docs/home.webp"), quality: int = 60) -> None:
@@ -67,21 +57,16 @@ def main(out: Path = Path("docs/home.webp"), quality: int = 60) -> None:
     steps = int((mm > 5e-4).sum()) + 1
     poses = _between(trajectory.Ts_world_cam[:steps, 0])
     frames = [
-        _frame(colour, poses[: k + 1], T_goal[0], f"step {k // BETWEEN}") for k in range(len(poses))
+        _frame(colour, poses[: k + 1], T_goal[0], f"step {k // FRAMES_A_STEP}")
+        for k in range(len(poses))
     ]
     last = f"{1e3 * float(mm[-1]):.3f} mm from the goal after {int(trajectory.steps[0])} steps"
-    frames += [_frame(colour, poses, T_goal[0], last)] * HOLD
+    frames += [_frame(colour, poses, T_goal[0], last)] * LAST_FRAMES
     with replacing(out) as beside:
         frames[0].save(
-            beside,
-            "webp",
-            save_all=True,
-            append_images=frames[1:],
-            duration=MS,
-            loop=0,
-            quality=quality,
-            method=6,
-        )
+            beside, "webp", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0,
+            quality=quality, method=6,
+        )  # fmt: skip
     first = f"{1e3 * float(mm[0]):.0f} mm and {float(rad[0].rad2deg()):.0f} deg away at first"
     print(f"{out}: {len(frames)} frames, {out.stat().st_size / 1e6:.1f} MB; {first}, {last}")
 
@@ -91,18 +76,14 @@ def _coloured() -> Float[Tensor, "3 h w"]:
     h, w = bundled("coffee").shape[1:]
     picture = skimage.data.coffee()
     top, left = (picture.shape[0] - h) // 2, (picture.shape[1] - w) // 2
-    return (
-        torch.from_numpy(picture[top : top + h, left : left + w] / 255)
-        .float()
-        .permute(2, 0, 1)
-        .contiguous()
-    )
+    cut = torch.from_numpy(picture[top : top + h, left : left + w] / 255)
+    return cut.float().permute(2, 0, 1).contiguous()
 
 
 def _between(Ts: Float[Tensor, "n 4 4"]) -> Float[Tensor, "m 4 4"]:
     """Poses on the way from each to the next."""
     moves = se3.log(se3.inverse(Ts[:-1]) @ Ts[1:])
-    parts = [Ts[:-1] @ se3.exp(moves * (k / BETWEEN)) for k in range(BETWEEN)]
+    parts = [Ts[:-1] @ se3.exp(moves * (k / FRAMES_A_STEP)) for k in range(FRAMES_A_STEP)]
     return torch.cat([torch.stack(parts, 1).flatten(0, 1), Ts[-1:]])
 
 
@@ -160,7 +141,3 @@ def _seen(points: Float[Tensor, "n 3"]) -> np.ndarray:
     """Where points of the world are in the view from beside [px]."""
     T = se3.inverse(T_WORLD_BESIDE)
     return BESIDE.project(points @ T[:3, :3].mT + T[:3, 3]).round().int().numpy()
-
-
-if __name__ == "__main__":
-    tyro.cli(main)

@@ -1,5 +1,5 @@
-"""The README's table: learn each bundled picture, then bring cameras home by every method, goal
-clean and perturbed.
+"""The README's table: learn each bundled picture, then servo to goals, clean and perturbed, by
+every method.
 
     python -m benchmarks pictures && make table
 
@@ -7,91 +7,86 @@ A picture whose model is in --models is not learned again, a row that is in --ou
 again: killed, it goes on.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import tyro
-
-from benchmarks.common.rows import ResultsFile, per_run
-from benchmarks.measurements.models import learned
+from benchmarks.common.rows import Row, fill
+from benchmarks.common.runs import measured
+from benchmarks.measurements.models import Options as Training
+from benchmarks.measurements.models import model_of
+from deepservo import Model
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
-from deepservo.cli.console import servo_bar
-from deepservo.evaluation.metrics import judge
 from deepservo.evaluation.starts import sampled
-from deepservo.evaluation.trial import Trial, measure
+from deepservo.evaluation.trial import Trial
 from deepservo.images.pictures import BUNDLED
 from deepservo.methods import build
 from deepservo.scene.build import Setup
 
-METHODS = ("auto", "cnn+dvs", "cnn", "sift", "sift+dvs")
 LEARNED = ("cnn+dvs", "cnn")
-DISTANCE = 0.6
+DISTANCE = 0.6  # [m]
 SETS = ("lookat-rz", "lookat-rz-perturbed")
 
 
-def main(
-    *,
-    minutes: float = 4.5,
-    models: Path = Path("out/models"),
-    n: int = 100,
-    seed: int = 1,
-    out: Path = Path("results/pictures.json"),
-    pictures: tuple[str, ...] = BUNDLED,
-    methods: tuple[str, ...] = METHODS,
-) -> None:
-    """Measure what is not measured yet.
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
 
-    Args:
-        minutes: of training a picture.
-        models: folder that keeps the models.
-        n: starts a row.
-        seed: of the starts and of what perturbs the goals; 0 was looked at while the methods were
-        made. Trainings have seed 0.
-        out: the results file.
-        pictures: bundled pictures to take.
-        methods: what to measure; a picture is learned where one of them needs that.
-    """
-    results = ResultsFile(out)
-    for picture in pictures:
-        model = (
-            learned(picture, "cnn", models, minutes)
-            if any(method in LEARNED for method in methods)
-            else None
-        )
-        scene = model.scene if model else scene_of(picture)
+    minutes: float = 4.5
+    """of training a picture."""
+    models: Path = Path("out/models")
+    """folder that keeps the models."""
+    n: int = 100
+    """starts a row."""
+    seed: int = 1
+    """of the starts and of what perturbs the goals; 0 was looked at while the methods were made.
+    Trainings have seed 0."""
+    out: Path = Path("results/pictures.json")
+    """the results file."""
+    pictures: tuple[str, ...] = BUNDLED
+    """bundled pictures to take."""
+    methods: tuple[str, ...] = ("auto", "cnn+dvs", "cnn", "sift", "sift+dvs")
+    """what to measure; a picture is learned where one of them needs that."""
+
+
+@cache
+def model_for(picture: str, options: Options) -> Model | None:
+    """The model of a picture, where one of the methods needs it."""
+    if not set(options.methods) & set(LEARNED):
+        return None
+    return model_of(picture, Training(minutes=options.minutes, models=options.models))
+
+
+def training(method: str, model: Model | None) -> dict[str, Any]:
+    """What a model says of its training, where the method uses it."""
+    return model.training if model and method in LEARNED else {}
+
+
+def wanted(options: Options) -> Iterator[Row]:
+    """The settings of each row."""
+    for picture in options.pictures:
         for name in SETS:
-            for method in methods:
-                training = model.training if model and method in LEARNED else {}
-                steps = training.get("steps")
-                settings = {
-                    "method": method,
-                    "set": name,
-                    "scene": picture,
-                    "n": n,
-                    "seed": seed,
-                    "trained_steps": steps,
-                }
-                if results.has(settings):
-                    continue
-                controller = build(method, PAPER_CAMERA, DISTANCE, model)
-                setup = Setup(scene, PAPER_CAMERA, DISTANCE, picture)
-                starts = sampled(name, n, seed, setup)
-                with servo_bar(f"{method}, {name}, {picture}", controller.max_steps) as show:
-                    trajectory, row = measure(controller, Trial(method, setup, starts), show)
-                results.add(
-                    {
-                        **row,
-                        "trained_s": training.get("seconds"),
-                        "runs": per_run(judge(trajectory, starts.Ts_world_goal, controller.gain)),
-                    },
-                    settings,
-                )
-                print(
-                    f"{picture:10} {name:20} {method:9} {100 * row['converged']:5.1f} % home, "
-                    f"{row['time_s']:.0f} s",
-                    flush=True,
-                )
+            for method in options.methods:
+                steps = training(method, model_for(picture, options)).get("steps")
+                yield {
+                    "method": method, "set": name, "scene": picture, "n": options.n,
+                    "seed": options.seed, "trained_steps": steps,
+                }  # fmt: skip
 
 
-if __name__ == "__main__":
-    tyro.cli(main)
+def main(options: Options) -> None:
+    """Measure what is not measured yet."""
+
+    def measure(settings: Row) -> Row:
+        method, name, picture = (settings[key] for key in ("method", "set", "scene"))
+        model = model_for(picture, options)
+        setup = model or Setup(scene_of(picture), PAPER_CAMERA, DISTANCE, picture)
+        controller = build(method, PAPER_CAMERA, DISTANCE, model)
+        starts = sampled(name, options.n, options.seed, setup)
+        row = measured(controller, Trial(method, setup, starts))
+        return {**row, "trained_s": training(method, model).get("seconds")}
+
+    fill(options.out, wanted(options), measure, ("converged", "time_s"))

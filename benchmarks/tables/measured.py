@@ -1,9 +1,10 @@
-"""Markdown tables of what has been measured: a row or a column in which nothing has run is left
-out.
+"""Markdown tables of rows of results, and of what has been measured: there a row or a column in
+which nothing has run is left out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from benchmarks.common.rows import Row
 from deepservo.bench.tables import table, unique
 
 NOT_RUN = "not run"
@@ -12,6 +13,17 @@ MISSING = (
     "It needs a GPU: `deepservo recipe --missing` lists the experiments that have no full-scale "
     "result yet, and `deepservo recipe NAME` runs one."
 )
+
+
+def columns(rows: Iterable[Row], words: int, cells: dict[str, Callable[[Row], str]]) -> str:
+    """A Markdown table with a line a row.
+
+    Args:
+        rows: of a results file.
+        words: how many of the first columns are words; the others are figures.
+        cells: what each column shows of a row, by the column's name.
+    """
+    return table(list(cells), ([cell(row) for cell in cells.values()] for row in rows), words)
 
 
 def measured(

@@ -1,14 +1,15 @@
-"""The tables of docs/results.md: what the papers print beside ours at full scale and on two cores;
+"""The tables of docs/results.md: the published figures beside ours at full scale and on two cores;
 marks; and the weights that ship.
 """
 
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.rows import Row
+from benchmarks.common.rows import RESULTS, Row
 from benchmarks.tables.measured import MISSING, NOT_RUN, measured
 from deepservo.bench.full_scale import is_full
 from deepservo.bench.published import PUBLISHED
@@ -17,25 +18,11 @@ from deepservo.evaluation.metrics import wilson
 from deepservo.models.any_scene_model import SHIPPED, load_unseen
 from deepservo.training.recipes import EXPERIMENTS
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "results"
-TWO_CORES = (
-    "one-scene",
-    "aevs",
-    "mlvs",
-    "pictures",
-    "classical",
-    "six",
-    "papers",
-)  # the first of these that has a row counts
+# Results files on two cores; the first of them that has a row counts.
+TWO_CORES = ("one-scene", "aevs", "mlvs", "pictures", "classical", "six", "papers")
 NO_CELLS = [NOT_RUN, "-", "-"]
-LEARNED = (
-    ("lookat-rz", "cnn"),
-    ("gaussian", "siamese-se3"),
-    ("lookat", "aevs"),
-    ("lookat-rz", "mlvs"),
-)
-"""Each paper's method on the set that it was published on, one scene."""
+# Each paper's method on the set that it was published on, one scene.
+LEARNED = {"cnn": "lookat-rz", "siamese-se3": "gaussian", "aevs": "lookat", "mlvs": "lookat-rz"}
 AS_VISP = "DVS steps, 320 x 240, 64 runs, antialiased"
 
 
@@ -43,16 +30,8 @@ def published(_: list[Row]) -> str:
     """A line a published figure."""
     lines = []
     for (name, method), (percent, mm) in PUBLISHED.items():
-        lines.append(
-            [
-                name,
-                f"`{method}`",
-                f"{percent:.1f}",
-                figure(mm),
-                *_cells(_full(name, method)),
-                *_cells(_two_cores(name, method)),
-            ]
-        )
+        ours = [*_cells(_full(name, method)), *_cells(_two_cores(name, method))]
+        lines.append([name, f"`{method}`", f"{percent:.1f}", figure(mm), *ours])
     heads = [
         f"{where}: {what}"
         for where in ("full scale", "two cores")
@@ -74,27 +53,20 @@ def _whole() -> dict[str, dict[str, Any]]:
 
 
 def _full(name: str, method: str) -> list[Row]:
-    return next(
-        (found for content in _whole().values() if (found := _of(content["rows"], name, method))),
-        [],
-    )
+    return _first((content["rows"] for content in _whole().values()), name, method)
 
 
 def _two_cores(name: str, method: str) -> list[Row]:
-    return next(
-        (
-            found
-            for file in TWO_CORES
-            if (found := _of(_rows(RESULTS / f"{file}.json"), name, method))
-        ),
-        [],
-    )
+    return _first((_rows(RESULTS / f"{file}.json") for file in TWO_CORES), name, method)
 
 
-def _of(rows: list[Row], name: str, method: str) -> list[Row]:
-    return [
-        row for row in rows if (row["set"], row["method"]) == (name, method) and row["scene"] != ALL
-    ]
+def _first(files: Iterable[list[Row]], name: str, method: str) -> list[Row]:
+    """The rows of a set and method, a row a scene, in the first file that has them."""
+    for rows in files:
+        wanted = [row for row in rows if (row["set"], row["method"]) == (name, method)]
+        if found := [row for row in wanted if row["scene"] != ALL]:
+            return found
+    return []
 
 
 def _cells(rows: list[Row]) -> list[str]:
@@ -116,16 +88,12 @@ def recipes(_: list[Row]) -> str:
     for name, experiment in EXPERIMENTS.items():
         cells = [*NO_CELLS, "-"]
         if name in whole:
-            content = whole[name]
-            training = content["training"]
-            share = f"{100 * training['rendering_share']:.0f}"
-            gpu = content["machine"].get("gpu", content["machine"]["processor"])
+            training, machine = whole[name]["training"], whole[name]["machine"]
             cells = [
-                f"{training['seconds'] / 60:.1f}",
-                f"{training['samples_per_s']:.0f}",
-                share,
-                gpu,
-            ]
+                f"{training['seconds'] / 60:.1f}", f"{training['samples_per_s']:.0f}",
+                f"{100 * training['rendering_share']:.0f}",
+                machine.get("gpu", machine["processor"]),
+            ]  # fmt: skip
         lines.append([f"`{name}`", experiment.paper, str(experiment.steps), *cells])
     head = ["recipe", "what was published", "steps", "minutes", "samples a second", "% rendering"]
     return measured([*head, "hardware"], lines, 2, slice(3, None), MISSING)
@@ -135,7 +103,7 @@ def marks(_: list[Row]) -> str:
     """A line a mark that a GPU is to meet."""
     lines = [
         [_mark(name, method), _learned(name, method), f"`deepservo recipe {method}`"]
-        for name, method in LEARNED
+        for method, name in LEARNED.items()
     ]
     rows = [
         row for content in _whole().values() for row in content["rows"] if row["set"] == "lookat-rz"
@@ -179,29 +147,15 @@ def weights(_: list[Row]) -> str:
     lines = []
     for path in sorted(SHIPPED.glob("*.safetensors")):
         content, made = path.read_bytes(), load_unseen(path).training
-        asked = made["settings"]
-        length = (
-            f"--steps {asked['steps asked']}"
-            if asked["steps asked"]
-            else f"--minutes {asked['minutes']:g}"
-        )
-        cells = [
-            f"{made['parameters'] / 1e6:.2f}",
-            f"{len(content) / 2**20:.1f}",
-            f"`deepservo learn --method {path.stem} {length}`",
-        ]
-        cells += [
-            str(made["steps"]),
-            f"{made['seconds'] / 60:.0f}",
-            SHOWN[path.stem](),
-            f"`{hashlib.sha256(content).hexdigest()}`",
-        ]
-        lines.append([f"`{path.stem}`", *cells])
-    return table(
-        ["name", "million weights", "MiB", "made by", "steps", "minutes", "result", "SHA-256"],
-        lines,
-        1,
-    )
+        settings = made["settings"]
+        steps, minutes = settings["steps asked"], settings["minutes"]
+        length = f"--steps {steps}" if steps else f"--minutes {minutes:g}"
+        size = [f"{made['parameters'] / 1e6:.2f}", f"{len(content) / 2**20:.1f}"]
+        training = [f"`deepservo learn --method {path.stem} {length}`", str(made["steps"])]
+        result = [SHOWN[path.stem](), f"`{hashlib.sha256(content).hexdigest()}`"]
+        lines.append([f"`{path.stem}`", *size, *training, f"{made['seconds'] / 60:.0f}", *result])
+    head = ["name", "million weights", "MiB", "made by", "steps", "minutes", "result", "SHA-256"]
+    return table(head, lines, 1)
 
 
 def _pairs_converged() -> str:
@@ -225,44 +179,9 @@ def _objects_converged() -> str:
 
 
 def _hits(rows: list[Row]) -> str:
-    return (
-        f"{round(sum(row['converged'] * row['n'] for row in rows))} of "
-        f"{sum(row['n'] for row in rows)}"
-    )
+    hits = round(sum(row["converged"] * row["n"] for row in rows))
+    return f"{hits} of {sum(row['n'] for row in rows)}"
 
 
 SHOWN = {"cnn-pair": _pairs_converged, "keypoints": _objects_converged}
-"""What came of each file that ships, where it steered."""
-
-
-def gpu(rows: list[Row]) -> str:
-    """A line a method and number of runs: steps of all runs a second beside the floors, and how
-    long one call takes.
-    """
-    lines = []
-    for row in rows:
-        if row["steps_per_s"] is None:
-            lines.append([f"`{row['method']}`", str(row["runs"]), "out of memory", *"-----"])
-            continue
-        floors = [
-            figure(row["steps_per_s"] / row[k]) if row[k] else "-"
-            for k in ("memory_floor", "flop_floor")
-        ]
-        times = [
-            "-" if row[k] is None else f"{row[k]:.2f}" for k in ("ms_p50", "ms_p99", "ms_compiled")
-        ]
-        lines.append(
-            [f"`{row['method']}`", str(row["runs"]), f"{row['steps_per_s']:.0f}", *floors, *times]
-        )
-    heads = [
-        "method",
-        "runs at once",
-        "steps of runs a second",
-        "of the memory's floor",
-        "of the arithmetic's",
-        "ms a call, median",
-        "p99",
-        "compiled",
-    ]
-    how = "`python -m benchmarks gpu` measures it on a GPU."
-    return measured(heads, lines, 1, slice(2, None), how)
+"""The result of each file that ships, where it steered."""

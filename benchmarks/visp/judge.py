@@ -1,25 +1,23 @@
-"""ViSP as the judge: the same picture, poses, camera and law through ViSP's code and ours; golden
+"""ViSP as the judge: the same picture, poses, camera and law in ViSP's code and ours; golden
 numbers for the tests.
 
     python -m benchmarks visp/judge    # needs g++ and Debian's libvisp-dev
 
-It builds judge.cpp, writes tests/golden/visp.npz and results/visp.json, and prints how far the two
-are apart.
+It builds judge.cpp, writes tests/golden/visp.npz and results/visp.json, and prints the differences.
 """
 
 import shutil
 import subprocess
 import tempfile
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-import tyro
 
+from benchmarks.common.rows import RESULTS, ROOT, write
 from deepservo.camera import Camera
-from deepservo.evaluation import metrics
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods.direct import Damping, PhotometricServo
@@ -29,9 +27,8 @@ from deepservo.system.files import replacing
 from deepservo.worlds.simulator import Simulator
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 CAMERA = Camera(96, 72, 120.0, 118.0, 46.5, 37.0)
-DEPTH, WIDTH = 0.6, 0.8
+DEPTH, WIDTH = 0.6, 0.8  # [m]
 SIZE = (150, 200)
 GAIN, MU, STEPS = 0.5, 0.01, 60
 
@@ -82,31 +79,30 @@ def scene_and_poses() -> tuple[Bytes, torch.Tensor, torch.Tensor]:
     return Bytes(picture, WIDTH, 1.0, antialias=False), T_goal, T_goal @ se3.exp(twist)
 
 
-def visp(
-    judge: Path,
-    mode: str,
-    file: Path,
-    camera: Camera,
-    pitch: float,
-    poses: torch.Tensor,
-    steps: int = STEPS,
-) -> list[np.ndarray]:
-    """Lines of numbers that judge.cpp prints; the first pose is the goal's."""
-    c = camera
-    numbers = (pitch, c.width, c.height, c.fx, c.fy, c.cx, c.cy, DEPTH, GAIN, MU, steps)
-    text = "\n".join(" ".join(f"{x:.17g}" for x in T.flatten().tolist()) for T in poses)
-    done = subprocess.run(
-        [judge, mode, file, *map(str, numbers)],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [np.array(line.split(), float) for line in done.stdout.splitlines()]
+@dataclass(frozen=True)
+class Judge:
+    """judge.cpp, compiled, on one picture.
+
+    picture: its file, in bytes. pitch: the size of one of its texels [m].
+    """
+
+    program: Path
+    picture: Path
+    camera: Camera
+    pitch: float
+
+    def run(self, mode: str, poses: torch.Tensor, steps: int = STEPS) -> list[np.ndarray]:
+        """Lines of numbers that judge.cpp prints; the first pose is the goal's."""
+        c = self.camera
+        numbers = (self.pitch, c.width, c.height, c.fx, c.fy, c.cx, c.cy, DEPTH, GAIN, MU, steps)
+        command = [self.program, mode, self.picture, *map(str, numbers)]
+        text = "\n".join(" ".join(f"{x:.17g}" for x in T.flatten().tolist()) for T in poses)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        return [np.array(line.split(), float) for line in done.stdout.splitlines()]
 
 
 def build(folder: Path) -> Path | None:
-    """Compile judge.cpp; None, and why, where that cannot be."""
+    """Compile judge.cpp. Without g++ or ViSP it prints what to install, and returns None."""
     if (
         not shutil.which("g++")
         or subprocess.run(["pkg-config", "--exists", "visp"], check=False).returncode
@@ -117,75 +113,61 @@ def build(folder: Path) -> Path | None:
         ["pkg-config", "--cflags", "visp"], capture_output=True, text=True, check=True
     ).stdout.split()
     libraries = ["-lvisp_robot", "-lvisp_visual_features", "-lvisp_io", "-lvisp_core"]
-    command = [
-        "g++",
-        "-O3",
-        "-march=native",
-        HERE / "judge.cpp",
-        "-o",
-        folder / "judge",
-        *flags,
-        *libraries,
-    ]
+    program = folder / "judge"
+    command = ["g++", "-O3", "-march=native", HERE / "judge.cpp", "-o", program, *flags, *libraries]
     subprocess.run(list(map(str, command)), check=True)
-    return folder / "judge"
+    return program
 
 
 def write_picture(path: Path, picture: torch.Tensor) -> None:
-    """Bytes as ViSP reads them."""
+    """Write a picture (1, h, w) in bytes, as ViSP reads it."""
     cv2.imwrite(str(path), (picture[0] * 255).round().byte().numpy())
 
 
 def main() -> int:
-    """Write the golden numbers and say how far ours are from them."""
+    """Write the golden numbers and print how far ours are from them."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        judge = build(folder)
-        if judge is None:
+        program = build(Path(scratch))
+        if program is None:
             return 0
-        scene, T_goal, Ts = scene_and_poses()
-        file, pitch, poses = folder / "texture.pgm", WIDTH / SIZE[1], torch.cat([T_goal, Ts])
-        write_picture(file, scene.texture)
-        pictures = (
-            np.stack(visp(judge, "render", file, CAMERA, pitch, poses))
-            .astype(np.uint8)
-            .reshape(-1, CAMERA.height, CAMERA.width)
-        )
-        lines = visp(judge, "features", file, CAMERA, pitch, poses)
-        errors, Ls = np.stack(lines[::2]), np.stack([line.reshape(-1, 6) for line in lines[1::2]])
-        served = visp(judge, "servo", file, CAMERA, pitch, poses)
-    each = 2 * STEPS + 1
-    runs = [served[i * each : (i + 1) * each] for i in range(len(Ts))]
-    Ts_visp = np.stack([np.stack([line.reshape(4, 4) for line in run[::2]]) for run in runs], 1)
-    golden = {
-        "texture": (scene.texture * 255).round().byte().numpy(),
-        "camera": np.array(astuple(CAMERA)),
-        "T_goal": T_goal.numpy(),
-        "Ts": Ts.numpy(),
-        "pictures": pictures,
-        "errors": errors.astype(np.float32),
-        "L": Ls.astype(np.float32),
-        "Ts_visp": Ts_visp,
-    }
+        golden = golden_numbers(program, Path(scratch))
     path = ROOT / "tests" / "golden" / "visp.npz"
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as beside, beside.open("wb") as out:
         np.savez_compressed(out, **golden)
-    found = apart(golden)
-    metrics.write_results(ROOT / "results" / "visp.json", [found])
-    print("\n".join(f"{name:24} {value:.3g}" for name, value in found.items()))
+    write(RESULTS / "visp.json", [apart(golden)])
     return 0
+
+
+def golden_numbers(program: Path, folder: Path) -> dict[str, np.ndarray]:
+    """ViSP's pictures, errors, interaction matrices and trajectories, and what they are made of."""
+    scene, T_goal, Ts = scene_and_poses()
+    judge, poses = Judge(program, folder / "texture.pgm", CAMERA, WIDTH / SIZE[1]), [T_goal, Ts]
+    write_picture(judge.picture, scene.texture)
+    pictures, features, servoing = (
+        judge.run(mode, torch.cat(poses)) for mode in ("render", "features", "servo")
+    )
+    lines = 2 * STEPS + 1  # of one run
+    runs = [servoing[i * lines : (i + 1) * lines] for i in range(len(Ts))]
+    Ls = np.stack([line.reshape(-1, 6) for line in features[1::2]])
+    return {
+        "texture": (scene.texture * 255).round().byte().numpy(),
+        "camera": np.array(astuple(CAMERA)),
+        "T_goal": T_goal.numpy(),
+        "Ts": Ts.numpy(),
+        "pictures": np.stack(pictures).astype(np.uint8).reshape(-1, CAMERA.height, CAMERA.width),
+        "errors": np.stack(features[::2]).astype(np.float32),
+        "L": Ls.astype(np.float32),
+        "Ts_visp": np.stack([np.stack([T.reshape(4, 4) for T in run[::2]]) for run in runs], 1),
+    }
 
 
 def apart(golden: dict[str, np.ndarray]) -> dict[str, float]:
     """How far ours are from ViSP's pictures, errors, interaction matrices and trajectories."""
     scene = Bytes(torch.from_numpy(golden["texture"]).float() / 255, WIDTH, 1.0, antialias=False)
     w, h, *intrinsics = golden["camera"].tolist()
-    camera, T_goal, Ts = (
-        Camera(int(w), int(h), *intrinsics),
-        torch.from_numpy(golden["T_goal"]),
-        torch.from_numpy(golden["Ts"]),
-    )
+    camera = Camera(int(w), int(h), *intrinsics)
+    T_goal, Ts = torch.from_numpy(golden["T_goal"]), torch.from_numpy(golden["Ts"])
     images = scene.render(camera, Ts)
     levels = ((images[:, 0] * 255).round().numpy() - golden["pictures"])[:, 1:-1, 1:-1]
     servoing = PhotometricServo(
@@ -207,7 +189,3 @@ def apart(golden: dict[str, np.ndarray]) -> dict[str, float]:
         "trajectory mm at most": float(1e3 * metres.max()),
         "trajectory mm at the end": float(1e3 * metres[-1].max()),
     }
-
-
-if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tables import published
+from benchmarks.tables import performance, published
 from benchmarks.tables.measured import measured
 from deepservo.models.any_scene_model import SHIPPED
 
@@ -66,7 +66,9 @@ def test_a_table_without_results_is_one_line_with_the_command(results):
         assert text.startswith("Not measured yet") and "\n" not in text and "not run" not in text
         assert "`deepservo recipe --missing`" in text
     assert published.marks([]).count("; ") == 7 and published.recipes([]).count("; ") == 10
-    assert published.gpu([]).count("\n") == 0 and "python -m benchmarks gpu" in published.gpu([])
+    assert performance.gpu([]).count("\n") == 0 and "python -m benchmarks gpu" in performance.gpu(
+        []
+    )
 
 
 HEAD = ["method", "paper", "GPU", "GPU mm", "two cores"]
@@ -142,7 +144,7 @@ def test_speed_is_listed_with_the_floors_and_what_was_out_of_memory(results):
         "flop_floor": 2e3,
     }
     row |= {"ms_p50": 1.5, "ms_p99": 2.0, "ms_compiled": 1.25}
-    table = published.gpu([row, dict.fromkeys(row) | {"method": "mlvs", "runs": 4096}])
+    table = performance.gpu([row, dict.fromkeys(row) | {"method": "mlvs", "runs": 4096}])
     assert line(table, " 64 ") == "| `mlvs` | 64 | 500 | 0.0005 | 0.25 | 1.50 | 2.00 | 1.25 |"
     assert line(table, " 4096 ") == "| `mlvs` | 4096 | out of memory | - | - | - | - | - |"
 

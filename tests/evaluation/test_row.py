@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.common import rows
-from benchmarks.tables import table
+from benchmarks.tables import measurements
 from deepservo import METHODS
 from deepservo.evaluation import metrics
 from deepservo.evaluation.starts import sampled
@@ -180,9 +180,9 @@ def test_benchmarks_pool_the_same_steps_and_ends():
     assert total["n"] == 6 and total["converged"] == one["converged"]
     for key in ("end_mm_median", "end_deg_median", "length_ratio", "steps_median"):
         assert total[key] == pytest.approx(one[key], rel=1e-3), key
-    assert "| 22 |" in table.pictures([one])
+    assert "| 22 |" in measurements.pictures([one])
     lost = {
         **row(trajectory_to(T_goal, END[2:]), T_goal),
         "runs": {k: v[2:] for k, v in one["runs"].items()},
     }
-    assert rows.pooled([lost])["steps_median"] is None and "| - |" in table.pictures([lost])
+    assert rows.pooled([lost])["steps_median"] is None and "| - |" in measurements.pictures([lost])

@@ -203,7 +203,8 @@ def test_the_speed_of_a_device_is_measured_beside_its_floors(tmp_path, monkeypat
         lambda scene: latent_servo(PAPER_CAMERA, Encoder(Shape(18, 4, 8, 64)).eval()),
     )
     out = tmp_path / "gpu.json"
-    speed.main(methods=("dvs", "dvs-visp", "aevs"), runs=(1, 2), copied=10_000, side=64, out=out)
+    methods = ("dvs", "dvs-visp", "aevs")
+    speed.main(speed.Options(methods=methods, runs=(1, 2), copied=10_000, side=64, out=out))
     rows = json.loads(out.read_text())["rows"]
     assert [(row["method"], row["runs"]) for row in rows] == [
         (m, n) for m in ("dvs", "dvs-visp", "aevs") for n in (1, 2)

@@ -1,0 +1,64 @@
+"""The tables of docs/performance.md and docs/bench.md: speed, and ViSP's figures beside ours."""
+
+from benchmarks.common.rows import Row
+from benchmarks.tables.measured import columns, measured
+from deepservo.bench.tables import figure, table
+
+
+def visp(rows: list[Row]) -> str:
+    """How far our figures are from ViSP's."""
+    (row,) = rows
+    lines = ([name, f"{value:.2g}"] for name, value in row.items())
+    return table(["what is compared", "difference from ViSP"], lines, 1)
+
+
+def speed(rows: list[Row]) -> str:
+    """Ours against others."""
+    return columns(
+        [row for row in rows if "theirs" in row],
+        2,
+        {
+            "work": lambda r: r["what"],
+            "against": lambda r: r["against"],
+            "ours a second": lambda r: f"{r['ours']:.0f}",
+            "theirs a second": lambda r: f"{r['theirs']:.0f}",
+            "ratio [range]": lambda r: f"**{r['ratio']:.2f}** [{r['low']:.2f}, {r['high']:.2f}]",
+        },
+    )
+
+
+def speed_growth(rows: list[Row]) -> str:
+    """DVS as the batch and the picture grow."""
+    return columns(
+        [row for row in rows if "law" in row],
+        1,
+        {
+            "what varies": lambda r: r["what"].removeprefix("DVS steps, "),
+            "steps of runs a second": lambda r: f"{r['ours']:.0f}",
+            "ratio": lambda r: f"{r['ratio']:.2f} of {r['against']}",
+            "law %": lambda r: f"{100 * r['law']:.0f}",
+            "drawing %": lambda r: f"{100 * r['drawing']:.0f}",
+            "peak MB": lambda r: f"{r['peak_mb']:.0f}",
+        },
+    )
+
+
+def gpu(rows: list[Row]) -> str:
+    """A line a method and number of runs: steps of all runs a second beside the floors, and how
+    long one call takes.
+    """
+    lines = []
+    for row in rows:
+        what, speed = [f"`{row['method']}`", str(row["runs"])], row["steps_per_s"]
+        if speed is None:
+            lines.append([*what, "out of memory", *"-----"])
+            continue
+        floors = [figure(speed / row[k]) if row[k] else "-" for k in ("memory_floor", "flop_floor")]
+        times = [row[k] for k in ("ms_p50", "ms_p99", "ms_compiled")]
+        cells = ["-" if ms is None else f"{ms:.2f}" for ms in times]
+        lines.append([*what, f"{speed:.0f}", *floors, *cells])
+    head = ["method", "runs at once", "steps of runs a second"]
+    floors = ["of the memory's floor", "of the arithmetic's"]
+    times = ["ms a call, median", "p99", "compiled"]
+    how = "`python -m benchmarks gpu` measures it on a GPU."
+    return measured([*head, *floors, *times], lines, 1, slice(2, None), how)
