@@ -47,7 +47,7 @@ MOVED = {
     },
     "bench.protocols": "evaluation.trial evaluation.starts",
     "bench.told": "evaluation.summary",
-    "bench.report": "report.run_page",
+    "bench.report": "report.run_page report.run_data",
     "methods.handoff": "methods.coarse_to_fine",
 }
 # What else is called now, of a module and of a controller.

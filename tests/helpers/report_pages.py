@@ -10,7 +10,8 @@ from deepservo.camera import Camera
 from deepservo.control import pbvs
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
-from deepservo.report.run_page import Report, RunSet, write_report
+from deepservo.report.run_data import RunSet
+from deepservo.report.run_page import Report, write_report
 from deepservo.scene import PlanarScene, sampling
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)

@@ -17,6 +17,7 @@ import torch
 from browser import measured, needs_browser, opened
 from deepservo.errors import InputError
 from deepservo.geometry import se3
+from deepservo.report.page import SCRIPTS
 from deepservo.report.run_page import Report, write_report
 from report_pages import CAMERA, NASTY, ROW, SCENE, TRAINING, data, page, runs
 
@@ -75,7 +76,7 @@ def test_the_sentence_agrees_with_the_poses(tmp_path: Path) -> None:
     text = page(tmp_path / "report.html", run)
     assert (
         result(text)
-        == f"2 of 5 cameras came home; the median one of those stopped {mm:.3g} mm and {deg:.5f} "
+        == f"2 of 5 cameras converged; the median one of those stopped {mm:.3g} mm and {deg:.5f} "
         "deg from the goal.".replace("2 of", "3 of")
     )
     packed = data(text)["sets"][0]
@@ -83,7 +84,7 @@ def test_the_sentence_agrees_with_the_poses(tmp_path: Path) -> None:
     assert packed["curves"]["mm"]["lines"][0][-1] == pytest.approx(
         packed["end_mm"][packed["drawn"][0]], rel=1e-3
     )
-    assert packed["film"][0]["role"].startswith("did not come home")
+    assert packed["film"][0]["role"].startswith("did not converge")
 
 
 def test_what_users_write_stays_text(tmp_path: Path) -> None:
@@ -227,9 +228,13 @@ def test_the_script_and_the_page_are_packed_with_the_package() -> None:
     others = [
         p for p in Path(str(root)).rglob("*.*") if p.suffix not in (".py", ".pyc") and p.is_file()
     ]
-    assert {"run_page.html", "run_page.js"} <= {p.name for p in others}
+    scripts = {f"{name}.js" for names in SCRIPTS.values() for name in names}
+    assert {"page_head.html", "run_page.html", "bench_page.html", *scripts} <= {
+        p.name for p in others
+    }
     for path in others:
         assert any(path.relative_to(str(root)).match(glob) for glob in globs), (
             f"{path.name} would not be installed"
         )
-    assert "</script" not in (root / "report" / "run_page.js").read_text("utf-8")
+    for script in scripts:
+        assert "</script" not in (root / "report" / script).read_text("utf-8")

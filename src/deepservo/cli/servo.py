@@ -195,7 +195,8 @@ def carry_out(
     from deepservo.cli.console import console, print_lines, servo_bar, table
     from deepservo.evaluation import metrics, summary
     from deepservo.evaluation.trial import measure
-    from deepservo.report.run_page import Report, RunSet, write_report
+    from deepservo.report.run_data import RunSet
+    from deepservo.report.run_page import Report, write_report
 
     starts, max_steps = trial.starts, trial.max_steps or controller.max_steps
     with servo_bar(f"{trial.method} from {len(starts.Ts_world_cam)} starts", max_steps) as show:

@@ -1,4 +1,4 @@
-// Draws the page of a benchmark from the data in it: page.py puts this script and its data into bench_page.html.
+// Draws the page of a benchmark from its data: tables, rates, errors, paths and cost landscapes.
 "use strict";
 const METHODS = [...new Set(D.pooled.map((r) => r.method))];
 const HUES = [
@@ -15,45 +15,28 @@ const HUES = [
 ];
 const colour = (method) => HUES[METHODS.indexOf(method) % HUES.length];
 const name = (r) => (r.part ? `${r.set}, ${r.part}` : r.set);
-const small = (text) => make("small", null, text);
-const interval = (ci) => `${num(100 * ci[0])} to ${num(100 * ci[1])}`;
 
 // --- conditions down, methods across ---
+function winCell(method, r, most) {
+  if (!r) return cell(method, ["–"]);
+  const share = Math.round(55 * r.converged ** 2),
+    background = `color-mix(in srgb, var(--good) ${share}%, transparent)`;
+  const contents = [
+    make("b", null, num(100 * r.converged)),
+    small(interval(r.converged_ci) + (r.n < most ? `, of ${r.n} only` : "")),
+    small(r.end_mm_median == null ? "none converged" : num(r.end_mm_median, 2) + "\u00a0mm"),
+  ];
+  return cell(method, contents, { class: "cell", style: `background: ${background}` });
+}
 function wins() {
-  const head = make(
-    "tr",
-    null,
-    make("th", { scope: "col" }, "Set"),
-    ...METHODS.map((m) => make("th", { scope: "col" }, m)),
-  );
-  const lines = [...new Set(D.pooled.map(name))].map((label) => {
-    const most = Math.max(...D.pooled.filter((r) => name(r) == label).map((r) => r.n)); // a method runs on the scenes that it has learned
-    const cells = METHODS.map((method) => {
-      const r = D.pooled.find((r) => name(r) == label && r.method == method);
-      if (!r) return make("td", { "data-name": method }, make("span", null, "–"));
-      const shade = `background: color-mix(in srgb, var(--good) ${Math.round(55 * r.converged ** 2)}%, transparent)`;
-      return make(
-        "td",
-        { class: "cell", "data-name": method, style: shade },
-        make(
-          "span",
-          null,
-          make("b", null, num(100 * r.converged)),
-          small(interval(r.converged_ci) + (r.n < most ? `, of ${r.n} only` : "")),
-          small(r.end_mm_median == null ? "none home" : num(r.end_mm_median, 2) + "\u00a0mm"),
-        ),
-      );
-    });
-    return make(
-      "tr",
-      null,
-      make("td", { "data-name": "Set" }, make("span", null, label)),
-      ...cells,
-    );
+  const rows = [...new Set(D.pooled.map(name))].map((label) => {
+    const mine = D.pooled.filter((r) => name(r) == label),
+      most = Math.max(...mine.map((r) => r.n)); // a method runs on the scenes that it has learned
+    const of = (method) => mine.find((r) => r.method == method);
+    return [cell("Set", [label]), ...METHODS.map((m) => winCell(m, of(m), most))];
   });
-  at("#wins .scroll").append(
-    make("table", { class: "map" }, make("thead", null, head), make("tbody", null, ...lines)),
-  );
+  const titles = ["Set", ...METHODS].map((title) => [title]);
+  at("#wins .scroll").append(makeTable(titles, rows, { class: "map" }));
 }
 
 // --- every figure, the published ones beside them ---
@@ -61,7 +44,7 @@ const COLUMNS = [
   ["Set", (r) => [name(r)]],
   ["Method", (r) => [r.method]],
   ["Runs", (r) => [String(r.n)]],
-  ["Came home", (r) => [percent(r.converged), small(interval(r.converged_ci))]],
+  ["Converged", (r) => [percent(r.converged), small(interval(r.converged_ci))]],
   [
     "Published",
     (r) => [
@@ -74,61 +57,19 @@ const COLUMNS = [
   ["End [deg]", (r) => [r.end_deg_median == null ? "–" : num(r.end_deg_median, 2)]],
   ["Path", (r) => [r.length_ratio == null ? "–" : r.length_ratio.toFixed(2) + "\u00a0×"]],
   ["Steps", (r) => [r.steps_median == null ? "–" : num(r.steps_median)]],
-  ["Calls [ms]", (r) => [num(r.ms_per_step_p50)]],
+  ["A step [ms]", (r) => [num(r.ms_per_step_p50)]],
 ];
 function table() {
-  at("#table .scroll").append(
-    make(
-      "table",
-      null,
-      make(
-        "thead",
-        null,
-        make("tr", null, ...COLUMNS.map(([title]) => make("th", { scope: "col" }, title))),
-      ),
-      make(
-        "tbody",
-        null,
-        ...D.pooled.map((r) =>
-          make(
-            "tr",
-            null,
-            ...COLUMNS.map(([title, cell]) =>
-              make("td", { "data-name": title }, make("span", null, ...cell(r))),
-            ),
-          ),
-        ),
-      ),
-    ),
-  );
+  const rows = D.pooled.map((r) => COLUMNS.map(([title, contents]) => cell(title, contents(r))));
+  const titles = COLUMNS.map(([title]) => [title]);
+  at("#table .scroll").append(makeTable(titles, rows));
 }
 
 function pairs() {
-  const titles = ["Set", "One", "Other", "Home by the one alone", "By the other alone", "p"];
-  at("#pairs .scroll").append(
-    make(
-      "table",
-      null,
-      make(
-        "thead",
-        null,
-        make("tr", null, ...titles.map((title) => make("th", { scope: "col" }, title))),
-      ),
-      make(
-        "tbody",
-        null,
-        ...D.pairs.map((each) =>
-          make(
-            "tr",
-            null,
-            ...each.map((text, i) =>
-              make("td", { "data-name": titles[i] }, make("span", null, String(text))),
-            ),
-          ),
-        ),
-      ),
-    ),
-  );
+  const titles = ["Set", "One", "Other", "Converged by the one alone", "By the other alone", "p"];
+  const rows = D.pairs.map((each) => each.map((text, i) => cell(titles[i], [String(text)])));
+  const heads = titles.map((title) => [title]);
+  at("#pairs .scroll").append(makeTable(heads, rows));
 }
 
 // --- one part of a set ---
@@ -139,7 +80,7 @@ const legend = {
 };
 function rates(group) {
   const [one, left] = plotBox("By the distance at the start"),
-    [two, right] = plotBox("By the share of the goal that is seen");
+    [two, right] = plotBox("By the share of the goal that the start sees");
   at("#rates .plots").replaceChildren(one, two);
   const lines = (key, scale) =>
     Object.entries(group.methods).map(([method, m]) => ({
@@ -160,25 +101,25 @@ function rates(group) {
       text: m[key].map((b) => `${b[4]} runs`),
       hovertemplate: "%{y:.0f} %, %{text}<extra>%{fullData.name}</extra>",
     }));
-  const home = { title: { text: "home [%]", standoff: 4 }, range: [-4, 104] };
+  const converged = { title: { text: "converged [%]", standoff: 4 }, range: [-4, 104] };
   return [
     () =>
       plot(left, lines("by_distance", 0.1), {
         ...legend,
         xaxis: { title: { text: "distance [cm]" }, rangemode: "tozero" },
-        yaxis: home,
+        yaxis: converged,
       }),
     () =>
       plot(right, lines("by_share", 100), {
         ...legend,
-        xaxis: { title: { text: "seen of the goal [%]" }, range: [0, 100] },
-        yaxis: home,
+        xaxis: { title: { text: "share of the goal seen [%]" }, range: [0, 100] },
+        yaxis: converged,
       }),
   ];
 }
 function errors(group) {
-  const [one, left] = plotBox("Share of the runs that end nearer than"),
-    [two, right] = plotBox("Median distance on the way");
+  const [one, left] = plotBox("Share of the runs by their end distance"),
+    [two, right] = plotBox("Median distance at each step");
   at("#errors .plots").replaceChildren(one, two);
   const cumulative = Object.entries(group.methods).map(([method, m]) => {
     const sorted = [...m.end_mm].sort((a, b) => a - b);
@@ -214,141 +155,102 @@ function errors(group) {
       }),
   ];
 }
+/** Where the starts lie beside the goal, those that converged or those that did not. */
+function startTrace(m, good) {
+  const mine = m.converged.map((_, i) => i).filter((i) => m.converged[i] == good);
+  const text = (i) =>
+    `${num(m.start_mm[i])} mm, ${num(m.start_deg[i])} deg<br>ended at ${num(m.end_mm[i])} mm`;
+  return {
+    x: mine.map((i) => m.x[i]),
+    y: mine.map((i) => m.y[i]),
+    mode: "markers",
+    name: good ? "converged" : "not converged",
+    marker: good
+      ? { size: 8, color: style("good") }
+      : { size: 9, symbol: "x", color: style("bad") },
+    text: mine.map(text),
+    hovertemplate: "%{text}<extra></extra>",
+  };
+}
+function pathTrace(m, good) {
+  const points = m.paths
+    .filter((_, j) => m.converged[m.drawn[j]] == good)
+    .flatMap((path) => [...path, [null, null, null]]);
+  return {
+    type: "scatter3d",
+    mode: "lines",
+    x: points.map((p) => p[0]),
+    y: points.map((p) => (p[1] == null ? null : -p[1])),
+    z: points.map((p) => (p[2] == null ? null : -p[2])),
+    name: good ? "converged" : "not converged",
+    hoverinfo: "skip",
+    line: { width: 3, color: style(good ? "good" : "bad") },
+  };
+}
 function basin(group) {
   const m = group.methods[at("#method").value] || Object.values(group.methods)[0];
-  const [one, left] = plotBox("Where they started, beside the goal"),
+  const [one, left] = plotBox("Position of the start beside the goal"),
     [two, right] = plotBox("Paths, from the goal's camera");
   at("#basin .plots").replaceChildren(one, two);
-  const all = m.home.map((_, i) => i),
-    dots = (good, marker) => {
-      const mine = all.filter((i) => m.home[i] == good);
-      return {
-        x: mine.map((i) => m.x[i]),
-        y: mine.map((i) => m.y[i]),
-        mode: "markers",
-        name: good ? "home" : "not home",
-        marker,
-        text: mine.map(
-          (i) =>
-            `${num(m.start_mm[i])} mm, ${num(m.start_deg[i])} deg<br>ended at ${num(m.end_mm[i])} mm`,
-        ),
-        hovertemplate: "%{text}<extra></extra>",
-      };
-    };
-  const paths = [true, false].map((good) => {
-    const mine = m.paths
-      .filter((_, j) => m.home[m.drawn[j]] == good)
-      .flatMap((path) => [...path, [null, null, null]]);
-    return {
-      type: "scatter3d",
-      mode: "lines",
-      x: mine.map((p) => p[0]),
-      y: mine.map((p) => (p[1] == null ? null : -p[1])),
-      z: mine.map((p) => (p[2] == null ? null : -p[2])),
-      name: good ? "home" : "not home",
-      hoverinfo: "skip",
-      line: { width: 3, color: style(good ? "good" : "bad") },
-    };
+  const beside = {
+    xaxis: { title: { text: "right of the goal [mm]" } },
+    yaxis: { title: { text: "below the goal [mm]" }, autorange: "reversed", scaleanchor: "x" },
+  };
+  const scene = () => ({
+    aspectmode: "data",
+    camera: { eye: { x: 1.1, y: -1.9, z: 1.2 } },
+    xaxis: axisInSpace("right [m]"),
+    yaxis: axisInSpace("up [m]"),
+    zaxis: axisInSpace("behind [m]"),
   });
-  const axis = (text) => ({
-    title: { text },
-    gridcolor: style("line"),
-    linecolor: style("mute"),
-    zeroline: false,
-    showbackground: false,
-    nticks: 5,
-  });
+  const both = (trace) => [trace(m, true), trace(m, false)];
   return [
-    () =>
-      plot(
-        left,
-        [
-          dots(true, { size: 8, color: style("good") }),
-          dots(false, { size: 9, symbol: "x", color: style("bad") }),
-        ],
-        {
-          ...legend,
-          xaxis: { title: { text: "right of the goal [mm]" } },
-          yaxis: {
-            title: { text: "below the goal [mm]" },
-            autorange: "reversed",
-            scaleanchor: "x",
-          },
-        },
-      ),
-    () =>
-      plot(right, paths, {
-        ...legend,
-        scene: {
-          aspectmode: "data",
-          camera: { eye: { x: 1.1, y: -1.9, z: 1.2 } },
-          xaxis: axis("right [m]"),
-          yaxis: axis("up [m]"),
-          zaxis: axis("behind [m]"),
-        },
-      }),
+    () => plot(left, both(startTrace), { ...legend, ...beside }),
+    () => plot(right, both(pathTrace), { ...legend, scene: scene() }),
   ];
 }
+function drawLandscape(box, cost, a, b) {
+  const ticks = (axis) =>
+    cost.map((_, i) => {
+      const v = ((2 * i) / (cost.length - 1) - 1) * axis.reach;
+      return axis.name[0] == "r" ? (v * 180) / Math.PI : 100 * v;
+    });
+  const title = (axis) =>
+    axis.name[0] == "r" ? `about ${axis.name[1]} [deg]` : `along ${axis.name} [cm]`;
+  const contour = {
+    type: "contour",
+    z: cost,
+    x: ticks(a),
+    y: ticks(b),
+    colorscale: "Viridis",
+    ncontours: 16,
+    contours: { coloring: "heatmap" },
+    line: { width: 0.6 },
+    zmin: 0,
+    zmax: 1,
+    showscale: false,
+    hovertemplate: "%{z:.3f}<extra></extra>",
+  };
+  const layout = { xaxis: { title: { text: title(a) } }, yaxis: { title: { text: title(b) } } };
+  return plot(box, [contour], layout);
+}
 function landscape() {
-  const scene = at("#scene").value,
-    pair = at("#axes").value,
-    found = D.landscapes[scene] || {};
-  const boxes = [],
+  const pair = at("#axes").value,
+    [a, b] = pair.split(" ").map((n) => D.axes.find((axis) => axis.name == n)),
+    boxes = [],
     jobs = [];
-  for (const [method, all] of Object.entries(found)) {
-    const [figure, box] = plotBox(method),
-      [a, b] = pair.split(" ").map((n) => D.axes.find((axis) => axis.name == n));
+  for (const [method, all] of Object.entries(D.landscapes[at("#scene").value] || {})) {
+    const [figure, box] = plotBox(method);
     boxes.push(figure);
-    const ticks = (axis) =>
-      all[pair].map((_, i) => {
-        const v = ((2 * i) / (all[pair].length - 1) - 1) * axis.reach;
-        return axis.name[0] == "r" ? (v * 180) / Math.PI : 100 * v;
-      });
-    const unit = (axis) =>
-      axis.name[0] == "r" ? `about ${axis.name[1]} [deg]` : `along ${axis.name} [cm]`;
-    jobs.push(() =>
-      plot(
-        box,
-        [
-          {
-            type: "contour",
-            z: all[pair],
-            x: ticks(a),
-            y: ticks(b),
-            colorscale: "Viridis",
-            ncontours: 16,
-            contours: { coloring: "heatmap" },
-            line: { width: 0.6 },
-            zmin: 0,
-            zmax: 1,
-            showscale: false,
-            hovertemplate: "%{z:.3f}<extra></extra>",
-          },
-        ],
-        { xaxis: { title: { text: unit(a) } }, yaxis: { title: { text: unit(b) } } },
-      ),
-    );
+    jobs.push(() => drawLandscape(box, all[pair], a, b));
   }
   at("#landscape .plots").replaceChildren(...boxes);
   return jobs;
 }
 
-let turn = 0;
-async function run(jobs) {
-  const mine = ++turn;
-  // One plot at a time, with a breath between, so that the page can be read and scrolled meanwhile.
-  for (const job of jobs) {
-    await new Promise((done) => setTimeout(done));
-    if (mine != turn) return;
-    await job();
-  }
-  document.documentElement.dataset.drawn = "yes";
-}
-const options = (selector, values) =>
-  at(selector).append(...values.map(([value, text]) => make("option", { value }, text)));
 const group = () => D.groups[+at("#pick").value || 0];
 const everything = () =>
-  run([...rates(group()), ...errors(group()), ...basin(group()), ...landscape()]);
+  drawAll([...rates(group()), ...errors(group()), ...basin(group()), ...landscape()]);
 wins();
 table();
 pairs();
@@ -361,16 +263,16 @@ options(
   METHODS.map((m) => [m, m]),
 );
 const scenes = Object.keys(D.landscapes),
-  first = D.axes.map((a) => a.name);
+  axes = D.axes.map((a) => a.name);
 options(
   "#scene",
   scenes.map((s) => [s, s]),
 );
 options(
   "#axes",
-  first.flatMap((a, i) => first.slice(i + 1).map((b) => [`${a} ${b}`, `${a} and ${b}`])),
+  axes.flatMap((a, i) => axes.slice(i + 1).map((b) => [`${a} ${b}`, `${a} and ${b}`])),
 );
-at("#table details").open = innerWidth > 720; // on a phone it would be many screens
+at("#table details").open = innerWidth > 720; // on a phone it would be many screens long
 at("#landscape").hidden = !scenes.length;
 at("#pairs").hidden = !D.pairs.length;
 at(".pick").hidden = D.groups.length < 2;

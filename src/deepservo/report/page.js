@@ -1,19 +1,18 @@
-// What both pages share: figures as text, elements, plots.
+// What both pages share: numbers as text, elements, tables, plots.
 "use strict";
 const D = JSON.parse(document.getElementById("data").textContent);
 const at = (selector) => document.querySelector(selector);
-/** So many significant digits, without exponents; \u00a0 keeps what belongs together in one line. */
-const num = (x, digits = 3) =>
-  x == null
-    ? "unknown"
-    : x && Math.abs(x) < 1e-5
-      ? "<\u00a00.00001"
-      : Math.abs(x) >= 10 ** digits
-        ? x.toFixed(0)
-        : Math.abs(x) < 1e-3
-          ? String(Number(x.toFixed(5)))
-          : String(Number(x.toPrecision(digits)));
+
+/** A number with so many significant digits, without exponents. \u00a0 keeps it in one line. */
+function num(x, digits = 3) {
+  if (x == null) return "unknown";
+  const size = Math.abs(x);
+  if (x && size < 1e-5) return "<\u00a00.00001";
+  if (size >= 10 ** digits) return x.toFixed(0);
+  return String(Number(size < 1e-3 ? x.toFixed(5) : x.toPrecision(digits)));
+}
 const percent = (x) => num(100 * x) + "\u00a0%";
+const interval = (ci) => `${num(100 * ci[0])} to ${num(100 * ci[1])}`;
 
 /** An element with attributes and children; strings become text, never HTML. */
 function make(tag, attributes, ...children) {
@@ -22,12 +21,30 @@ function make(tag, attributes, ...children) {
   element.append(...children.filter((c) => c != null));
   return element;
 }
+const small = (text) => (text == null ? null : make("small", null, text));
 const picture = (src, alt, caption) =>
   make("figure", null, make("img", { src, alt }), make("figcaption", null, caption || alt));
 const plotBox = (title) => {
   const box = make("div", { class: "plot" });
   return [make("figure", null, make("h3", null, title), box), box];
 };
+const options = (selector, values) =>
+  at(selector).append(...values.map(([value, text]) => make("option", { value }, text)));
+
+/** A table under column titles [text, tooltip]; rows are lists of td elements. */
+function makeTable(titles, rows, attributes) {
+  const head = titles.map(([text, help]) => make("th", { scope: "col", title: help || "" }, text));
+  const lines = rows.map((cells) => make("tr", null, ...cells));
+  return make(
+    "table",
+    attributes,
+    make("thead", null, make("tr", null, ...head)),
+    make("tbody", null, ...lines),
+  );
+}
+/** A cell of such a table; on a phone, where there is no head, it shows its column's title. */
+const cell = (title, contents, attributes) =>
+  make("td", { "data-name": title, ...attributes }, make("span", null, ...contents));
 
 const style = (name) =>
   getComputedStyle(document.documentElement)
@@ -41,6 +58,15 @@ const log = (title) => ({
   exponentformat: "power",
   dtick: 1,
   tickfont: { size: 11 },
+});
+/** An axis of a plot in space. */
+const axisInSpace = (text) => ({
+  title: { text },
+  gridcolor: style("line"),
+  linecolor: style("mute"),
+  zeroline: false,
+  showbackground: false,
+  nticks: 5,
 });
 function plot(box, traces, layout) {
   const axis = {
@@ -73,4 +99,16 @@ function plot(box, traces, layout) {
     },
     config,
   );
+}
+
+let drawing = 0;
+/** Draws one plot after another, with a pause between in which the page can be scrolled. */
+async function drawAll(jobs) {
+  const mine = ++drawing;
+  for (const job of jobs) {
+    await new Promise((done) => setTimeout(done));
+    if (mine != drawing) return;
+    await job();
+  }
+  document.documentElement.dataset.drawn = "yes";
 }
