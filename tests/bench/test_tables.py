@@ -24,7 +24,7 @@ def test_runs_are_paired_by_scene_and_number_over_all_parts():
             for f in fields(Runs)
         }
         return Runs(
-            **{**filled, "home": np.array(converged, bool), "run": np.arange(len(converged))}
+            **{**filled, "converged": np.array(converged, bool), "run": np.arange(len(converged))}
         )
 
     all_runs = {
