@@ -16,7 +16,7 @@ from deepservo.models.weights import load_backbone
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import Setup, check_distance
 from deepservo.system import distributed
-from deepservo.training.plan import Training, planned, with_batch
+from deepservo.training.plan import Plan, Training, planned, with_batch
 from deepservo.training.presets import PRESETS, Preset, preset_of
 from deepservo.training.progress import Progress
 from deepservo.training.train import deferred_interrupt, steps_in, train
@@ -85,20 +85,9 @@ def learn(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{plan.checkpoint.path} keeps the training") from None
     progress.seconds += time.perf_counter() - trained
-    record = {
-        "method": options.method,
-        "steps": plan.steps,
-        "seconds": round(progress.seconds, 1),
-        "minutes": training.minutes,
-        "batch": task.batch,
-        "seed": training.seed,
-        "parameters": sum(p.numel() for p in kept.parameters()),
-        "loss": progress.loss,
-        "picture": setup.picture,
-        "threads": torch.get_num_threads(),
-        "settings": settings,
-        **facts,
-    }
+    record = {**_record(progress, plan, training), "method": options.method, **facts}
+    record |= {"batch": task.batch, "parameters": sum(p.numel() for p in kept.parameters())}
+    record |= {"picture": setup.picture, "settings": settings}
     if options.others:
         record["scenes"] = 1 + len(options.others)
     model = _model(setup, options.method, kept.cpu(), record)
@@ -121,6 +110,18 @@ def _model(setup: Setup, method: str, net: nn.Module, training: dict[str, Any]) 
         training=training,
         version=__version__,
     )
+
+
+def _record(progress: Progress, plan: Plan, training: Training) -> dict[str, Any]:
+    """How long the training took, and how its loss fell."""
+    return {
+        "steps": plan.steps,
+        "seconds": round(progress.seconds, 1),
+        "minutes": training.minutes,
+        "seed": training.seed,
+        "loss": progress.loss,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _settings(
