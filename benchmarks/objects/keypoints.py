@@ -55,7 +55,7 @@ def scored(
     near = np.concatenate([apart.min(0), apart.min(1)])
     i, j = keypoints.match(of_a, of_b)
     right = apart[i, j] < SAME_POINT
-    found = keypoints.homography(a[i], b[j], fewest=4)
+    found = keypoints.homography(a[i], b[j], min_inliers=4)
     corner = (
         np.inf
         if found is None

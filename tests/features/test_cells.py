@@ -174,7 +174,7 @@ def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(
     auto, tried, T_goal = AutoServo(paper_camera, shipped()), [], sampling.fronto_parallel(0.6)
     auto.set_goal(coffee.render(paper_camera, T_goal))
 
-    def begun(
+    def start_homographies(
         images: torch.Tensor, goals: list[keypoints.Features], detector: str = "sift"
     ) -> list[Future[Matched | None]]:
         if len(images):
@@ -189,7 +189,7 @@ def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(
         return found
 
     square = 50.0 + 30 * np.stack(np.meshgrid(range(4), range(4)), 2).reshape(16, 2)
-    monkeypatch.setattr(keypoints, "begun", begun)
+    monkeypatch.setattr(keypoints, "start_homographies", start_homographies)
     images = torch.tensor([0.0, 0.5])[:, None, None, None].expand(2, 1, 224, 224)
     auto.velocity(images)
     assert tried == [("sift", 2), ("fine", 2)], "the network finds nothing in a blank picture"

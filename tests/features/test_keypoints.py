@@ -43,7 +43,7 @@ def test_a_faint_picture_has_enough_keypoints(detector):
     goal, images, _ = views("moon", 6)
     found = keypoints.homographies(images, [keypoints.detect(goal[0, 0], detector)] * 6, detector)
     assert sum(f is not None for f in found) >= 5
-    assert all(f is None or len(f.goal_px) == len(f.cam_px) >= keypoints.FEWEST for f in found)
+    assert all(f is None or len(f.goal_px) == len(f.cam_px) >= keypoints.MIN_INLIERS for f in found)
 
 
 def test_distinctive_matches_are_mutual_and_pass_the_ratio_test():
@@ -54,9 +54,12 @@ def test_distinctive_matches_are_mutual_and_pass_the_ratio_test():
     apart = np.linalg.norm(a[:, None].astype(float) - b[None].astype(float), axis=2)
     for j in range(len(b)):
         near, next_near = np.argsort(apart[:, j])[:2]
-        if apart[near].argmin() == j and apart[near, j] < keypoints.SURE * apart[next_near, j]:
+        if (
+            apart[near].argmin() == j
+            and apart[near, j] < keypoints.MAX_DISTANCE_RATIO * apart[next_near, j]
+        ):
             slow.add((near, j))
-    found = set(zip(*(each.tolist() for each in keypoints.match_surely(a, b)), strict=True))
+    found = set(zip(*(each.tolist() for each in keypoints.match_by_ratio(a, b)), strict=True))
     assert len(slow) > 30 and len(found ^ slow) <= 0.02 * len(slow), "but for rounding"
     assert all(each.min() >= 0 and each.max() < 224 for each in (p, q)), (
         "pixels of the picture, not of the enlarged one"
@@ -105,4 +108,4 @@ def test_small_overlaps_are_matched_at_twice_the_size():
 
 def test_no_distinctive_match():
     none = keypoints.detect_fine(torch.full((64, 64), 0.5))
-    assert len(none[0]) == 0 and len(keypoints.match_surely(none[1], none[1])[0]) == 0
+    assert len(none[0]) == 0 and len(keypoints.match_by_ratio(none[1], none[1])[0]) == 0

@@ -189,7 +189,7 @@ def test_a_detector_of_the_users_own():
         "descriptors": torch.rand(1, 9, 64, generator=g),
         "scores": torch.arange(9.0)[None],
     }
-    px, descriptors = detectors.external(lambda image: answer, most=4)(torch.rand(60, 80))
+    px, descriptors = detectors.external(lambda image: answer, max_points=4)(torch.rand(60, 80))
     assert np.allclose(px, answer["keypoints"][0, [8, 7, 6, 5]]) and np.allclose(
         descriptors, answer["descriptors"][0, [8, 7, 6, 5]]
     )

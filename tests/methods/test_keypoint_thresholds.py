@@ -60,7 +60,7 @@ def test_sift_confirms_a_pose_where_25_matches_are_off_by_less_than_a_pixel(
 def test_a_pose_is_consistent_that_has_the_matches_within_a_pixel(off, says):
     servo = HomographyServo(CAMERA)
     px = torch.from_numpy(spread(32))
-    servo.state = {"seen": torch.cat([px, px], 1)[None]}
+    servo.state = {"kept": torch.cat([px, px], 1)[None]}
     aside = torch.eye(4, dtype=torch.float64)[None].clone()
     aside[:, 0, 3] = off * 0.6 / 200
     assert servo.pose_consistency(aside, torch.tensor([0])).tolist() == [says]
@@ -105,7 +105,7 @@ def test_of_a_networks_points_those_on_the_picture_are_kept_by_score():
         scores[None], px[None], torch.rand(1, 8, padded.shape[2] // 4, padded.shape[3] // 4)
     )
     assert learned(torch.rand(61, 83))[0].tolist() == px[[1, 7, 6, 0]].tolist()
-    learned.most = 2
+    learned.max_points = 2
     assert learned(torch.rand(61, 83))[0].tolist() == px[[1, 7]].tolist()
 
 

@@ -258,7 +258,7 @@ def bank():
     phi = PoseEncoder(16).requires_grad_(False)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
-            "deepservo.methods.bank.NEAR", 150
+            "deepservo.methods.bank.NEAR_COUNT", 150
         )  # one in a hundred, as in the whole bank
         return Bank(phi, torch.eye(4, dtype=torch.float64), grid=5), phi
 

@@ -1,1 +1,1 @@
-"""Features: what is measured in an image, and how it moves with the camera."""
+"""Features: what is measured in an image, and how it changes as the camera moves."""

@@ -17,6 +17,7 @@ from deepservo.geometry import se3
 # A step is kept while it raises the cost by no more than this factor: warping blurs a little, more
 # or less with each step, and that must not reject one.
 COST_TOLERANCE = 1.02
+FIRST_DAMPING, MAX_DAMPING = 1e-4, 1e3  # of Levenberg-Marquardt: at the first step, and at most
 MAX_STEP = 0.2  # m, rad: largest component of a step's twist
 
 
@@ -68,7 +69,7 @@ def align_reference(
 ) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, "b 3"]]:
     """`align` in plain torch."""
     goals, T, B = pairs.goals, T_goal_cam.double(), len(T_goal_cam)
-    mu = torch.full((B,), max(1e-4, damping), dtype=torch.float64)
+    mu = torch.full((B,), max(FIRST_DAMPING, damping), dtype=torch.float64)
     cost, scale = torch.full((B,), torch.inf), 2 * pairs.floor
     T_best = T
     H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
@@ -79,7 +80,7 @@ def align_reference(
         T_best = torch.where(better[:, None, None], T, T_best)
         if i == iterations:
             break
-        mu = torch.where(better, mu * 0.1, mu * 10).clamp(damping, 1e3)
+        mu = torch.where(better, mu * 0.1, mu * 10).clamp(damping, MAX_DAMPING)
         scale = torch.where(better[:, None], found.scale, scale)
         cost = torch.where(better, found.next_cost, cost)
         H = torch.where(better[:, None, None], found.H, H)

@@ -1,4 +1,4 @@
-"""Matches of cells: what `nets.pair` says two pictures have in common, as points that agree with a
+"""Cells of two pictures matched by the descriptors of `nets.pair`, as points that agree with a
 homography.
 """
 
@@ -19,21 +19,21 @@ from deepservo.features.unseen_pixels import continued
 from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.nets.resnet import folded
 
-# of the goal, evenly about the circle: the network knows pictures that roll little against each
-# other
+# The network matches pictures with little roll between them, so a goal is described at this many
+# angles evenly about the circle; a homography is fitted for the likeliest of them.
 ROLLS = 12
-TRIED = 2  # of them, those with the most cells in common
-LIKELY = 0.05  # probability of a match above which it is counted
-# cells that must agree: neighbours err alike, and of two pictures of other places so many do once
-# in a hundred times
-FEWEST = 32
-WITHIN = 0.4  # of a cell: how far from where the homography has it a match may be
+MATCHED_ROLLS = 2
+MIN_PROBABILITY = 0.05  # of a match that is used
+# Neighbouring cells err alike: two pictures of different places have this many matches that agree
+# once in a hundred times.
+MIN_INLIERS = 32
+INLIER_DISTANCE = 0.4  # share of a cell's side within which a match agrees with the homography
 
 
 @dataclass(frozen=True)
 class CellGoal:
-    """A goal at ROLLS rolls: descriptors of its cells, where in the goal they are [px], and which
-    are within it.
+    """A goal picture rotated to r angles: descriptors of its cells, their places in the goal [px],
+    and which of them are within it.
     """
 
     descriptors: Float[Tensor, "r n p"]
@@ -42,7 +42,7 @@ class CellGoal:
 
 
 class Cells:
-    """Describes and matches pictures of `camera`, made as small as the network knows them."""
+    """Describes and matches the cells of pictures of `camera`, resized to the network's size."""
 
     def __init__(self, net: PairNet, camera: Camera) -> None:
         self.net = folded(net)
@@ -58,7 +58,7 @@ class Cells:
 
     @torch.no_grad()
     def goal(self, image: Float[Tensor, "1 h w"]) -> CellGoal:
-        """The goal's picture made ready: once a goal."""
+        """The description of a goal picture, which is computed once."""
         reduced, w, h = resize(image[None], self.small), self.small.width, self.small.height
         small, seen = continued(reduced)[0, 0].numpy(), (~reduced.isnan())[0, 0].numpy()
         side = math.ceil(math.hypot(w, h) / CELL) * CELL
@@ -92,7 +92,7 @@ class Cells:
 
     @torch.no_grad()
     def describe(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b n q"]:
-        """Descriptors of the cells of the camera's pictures."""
+        """Unit descriptors of the q cells of the camera's pictures."""
         return self.net(continued(resize(images, self.small))).flatten(2)
 
     def seen(self, images: Float[Tensor, "b 1 h w"]) -> Bool[Tensor, "b q"]:
@@ -104,10 +104,10 @@ class Cells:
     def match(
         self, goal: CellGoal, view: Float[Tensor, "n q"], seen: Bool[Tensor, " q"] | None = None
     ) -> Matched | None:
-        """The matches with most that agree, of the TRIED likeliest rolls; None where too few agree
-        for a homography.
+        """The matches that agree with a homography, of the likeliest roll with most of them.
 
-        Where `seen` is given, cells of the view that are not are matched to none.
+        view: from `describe`. seen: which of its cells may match. None where fewer than MIN_INLIERS
+        agree.
         """
         logits = self.net.similar(goal.descriptors, view)
         logits[..., :-1].masked_fill_(~goal.within[:, None], -torch.inf)
@@ -116,7 +116,7 @@ class Cells:
         best = best if seen is None else best * seen
         found = [
             self._agreeing(goal.px[r], p[r], best[r], which[r])
-            for r in best.sum(1).topk(TRIED).indices.tolist()
+            for r in best.sum(1).topk(MATCHED_ROLLS).indices.tolist()
         ]
         return max(found, key=lambda matched: 0 if matched is None else len(matched.goal_px))
 
@@ -127,23 +127,26 @@ class Cells:
         best: Float[Tensor, " q"],
         which: Tensor,
     ) -> Matched | None:
-        """Of one roll: each match at the mean of the cells about the likeliest, by how likely they
-        are.
+        """`match` for one roll.
+
+        px: the goal's cells. p: probability of each for each cell of the view. best, which: the
+        largest one, and whose. A match is put at the mean of the cells about the likeliest,
+        weighted by their probabilities.
         """
         n = math.isqrt(p.shape[1])
         shift = torch.tensor([y * n + x for y in (-1, 0, 1) for x in (-1, 0, 1)])
         about = (which[:, None] + shift).clamp(0, n * n - 1)
-        near = (px[about] - px[which][:, None]).norm(
-            dim=-1
-        ) < 2.5 * CELL * self.enlarged.max()  # not the other end of a row
+        # Without the other end of a row of cells.
+        apart = (px[about] - px[which][:, None]).norm(dim=-1)
+        near = apart < 2.5 * CELL * self.enlarged.max()
         weights = p.gather(1, about).double() * near
         at = (weights[..., None] * px[about]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1e-9)
-        likely = best > LIKELY
-        within = WITHIN * CELL * float(self.enlarged.max())
+        likely = best > MIN_PROBABILITY
+        within = INLIER_DISTANCE * CELL * float(self.enlarged.max())
         return keypoints.homography(
-            at[likely].numpy(), self._full(self.centres)[likely].numpy(), within, FEWEST
+            at[likely].numpy(), self._full(self.centres)[likely].numpy(), within, MIN_INLIERS
         )
 
     def _full(self, px: Tensor) -> Tensor:
-        """Pixels of the small picture in those of the camera's."""
+        """Pixels of the resized picture as pixels of the camera's."""
         return (px + 0.5) * self.enlarged - 0.5

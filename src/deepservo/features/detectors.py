@@ -1,5 +1,5 @@
-"""Detectors of keypoints behind one interface: SIFT, ORB, the network of `nets.keypoint`, and any
-of the user's own.
+"""Detectors of keypoints with one interface: SIFT, ORB, the network of `nets.keypoint`, and the
+user's own.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,38 +17,36 @@ from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import CELL
 from deepservo.nets.resnet import folded
 
-MOST = 500  # the most confident points are kept (Adrian 2022, section IV.B)
+MAX_POINTS = 500  # of a picture: those of the highest scores (Adrian 2022, section IV.B)
 
 
 class Detector(Protocol):
-    """Finds places in a picture that are found again in others, and describes them."""
+    """A function that finds and describes keypoints of a picture."""
 
     def __call__(self, image: Float[Tensor, "h w"]) -> Features:
-        """Points (n, 2) [px] and descriptors (n, d), float32 or bytes, of a grey picture in [0,
-        1].
-        """
+        """Keypoints (n, 2) [px] and descriptors (n, d), floats or bytes, of a picture in [0, 1]."""
         ...
 
 
 def sift(image: Float[Tensor, "h w"]) -> Features:
-    """The MOST strongest of SIFT's."""
-    return keypoints.detect(image, "sift", nfeatures=MOST)
+    """The MAX_POINTS strongest keypoints of SIFT."""
+    return keypoints.detect(image, "sift", nfeatures=MAX_POINTS)
 
 
 def orb(image: Float[Tensor, "h w"]) -> Features:
-    """The MOST strongest of ORB's."""
-    return keypoints.detect(image, "orb", nfeatures=MOST)
+    """The MAX_POINTS strongest keypoints of ORB."""
+    return keypoints.detect(image, "orb", nfeatures=MAX_POINTS)
 
 
 class Learned:
-    """The `most` points that a KeypointNet is surest of."""
+    """The points of the highest scores of a KeypointNet, at most `max_points`."""
 
-    def __init__(self, net: KeypointNet, most: int = MOST) -> None:
-        self.net, self.most = folded(net), most
+    def __init__(self, net: KeypointNet, max_points: int = MAX_POINTS) -> None:
+        self.net, self.max_points = folded(net), max_points
 
     @torch.no_grad()
     def __call__(self, image: Float[Tensor, "h w"]) -> Features:
-        """See `Detector`; a picture whose sides are no multiples of CELL is continued a little."""
+        """See `Detector`; a picture is padded to sides that are multiples of CELL."""
         h, w = image.shape
         padded = torch.nn.functional.pad(
             image[None, None], (0, -w % CELL, 0, -h % CELL), mode="replicate"
@@ -57,7 +55,7 @@ class Learned:
         inside = (found.px >= 0).all(-1) & (found.px[..., 0] <= w - 1) & (found.px[..., 1] <= h - 1)
         best = (
             torch.where(inside, found.scores, -1.0)[0]
-            .topk(min(self.most, int(inside.sum())))
+            .topk(min(self.max_points, int(inside.sum())))
             .indices
         )
         px = found.px[:, best]
@@ -65,14 +63,13 @@ class Learned:
 
 
 def external(
-    find: Callable[[Float[Tensor, "1 1 h w"]], Mapping[str, Any]], most: int = MOST
+    find: Callable[[Float[Tensor, "1 1 h w"]], Mapping[str, Any]], max_points: int = MAX_POINTS
 ) -> Detector:
-    """A detector from a function that answers as XFeat's, SuperPoint's and LightGlue's extractors
-    do.
+    """A detector from a function such as XFeat's, SuperPoint's and LightGlue's extractors.
 
-    It gets the picture as a tensor and answers a mapping with `keypoints` (n, 2) [px] and
-    `descriptors` (n, d), and perhaps scores (`scores` or `keypoint_scores`, n); a leading axis of
-    length 1 is taken away. Raises InputError when called and the answer is another.
+    The function gets the picture as a tensor and answers a mapping with `keypoints` (n, 2) [px],
+    `descriptors` (n, d), and perhaps `scores` or `keypoint_scores` (n,), each with or without a
+    leading axis of length 1. The detector raises InputError for any other answer.
     """
 
     def found(image: Float[Tensor, "h w"]) -> Features:
@@ -94,7 +91,7 @@ def external(
             None,
         )
         order = np.arange(len(px)) if scores is None else np.argsort(-scores, kind="stable")
-        return px[order[:most]].astype(float), descriptors[order[:most]]
+        return px[order[:max_points]].astype(float), descriptors[order[:max_points]]
 
     return found
 

@@ -1,4 +1,4 @@
-"""Keypoints: detect, describe, match, reject outliers. The rival that needs no training."""
+"""Keypoints of SIFT and ORB: detected, described, matched, and without outliers."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,16 +15,14 @@ from deepservo.camera import Camera
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import pnp, se3
 
-FEWEST = 8  # inliers under which a homography is not believed
-# What is found on faint pictures too: OpenCV's own thresholds (0.04; 20, and a border of 31 pixels)
-# leave a few dozen keypoints on the moon, too few for a homography from half of the published
-# starts.
+MIN_INLIERS = 8  # matches that must agree with a homography
+# Thresholds for faint pictures too: OpenCV's own (0.04; 20, and a border of 31 pixels) leave a few
+# dozen keypoints on the moon, too few for a homography from half of the published starts.
 SIFT = {"nfeatures": 1000, "contrastThreshold": 0.01}
-CLOSE = 4  # pixels: a keypoint as near as this to an unseen pixel is none of the scene's
-FINE = 2000  # keypoints at twice the size
-SURE = 0.85  # of the distance to the next nearest descriptor
 ORB = {"nfeatures": 1000, "fastThreshold": 10, "edgeThreshold": 10}
-
+FINE_COUNT = 2000  # keypoints at twice the size
+UNSEEN_MARGIN = 4  # px: keypoints this near to an unseen pixel are left out
+MAX_DISTANCE_RATIO = 0.85  # of the nearest descriptor's distance to the next nearest's (Lowe 2004)
 
 Features = tuple[np.ndarray, np.ndarray]
 """Keypoints (n, 2) [px] and their descriptors (n, d)."""
@@ -32,20 +30,17 @@ Features = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Matched:
-    """A homography from goal to current pixels, and the matches that agree with it, (n, 2) [px]
-    each.
-    """
+    """A homography from goal to current pixels, and the n matches that agree with it [px]."""
 
-    H: np.ndarray
-    goal_px: np.ndarray
-    cam_px: np.ndarray
+    H: Float[np.ndarray, "3 3"]
+    goal_px: Float[np.ndarray, "n 2"]
+    cam_px: Float[np.ndarray, "n 2"]
 
 
 def detect(image: Float[Tensor, "h w"], detector: str = "sift", **options: Any) -> Features:
-    """`sift` or `orb` keypoints of a grey image in [0, 1]; `options` are OpenCV's, where they are
-    to differ from SIFT and ORB above.
+    """`sift` or `orb` keypoints of a grey picture in [0, 1], none near unseen pixels (NaN).
 
-    None where the picture shows nothing (NaN).
+    options: OpenCV's, in the place of those of SIFT and ORB above.
     """
     if detector == "sift":
         finder = cv2.SIFT_create(**SIFT | options)  # type: ignore[attr-defined]
@@ -53,7 +48,7 @@ def detect(image: Float[Tensor, "h w"], detector: str = "sift", **options: Any) 
         finder = cv2.ORB_create(**ORB | options)  # type: ignore[attr-defined]
     seen = None
     if has_unseen(image[None, None]):
-        seen = (~reached(image[None, None], CLOSE)[0]).byte().numpy()
+        seen = (~reached(image[None, None], UNSEEN_MARGIN)[0]).byte().numpy()
         image = continued(image[None, None])[0, 0]
     keypoints, descriptors = finder.detectAndCompute(
         (image.clamp(0, 1) * 255).round().byte().numpy(), seen
@@ -64,58 +59,57 @@ def detect(image: Float[Tensor, "h w"], detector: str = "sift", **options: Any) 
 
 
 def detect_fine(image: Float[Tensor, "h w"]) -> Features:
-    """SIFT keypoints of a grey image in [0, 1] at twice its size, where there are many of what is a
-    few pixels wide.
+    """SIFT keypoints of a grey picture in [0, 1] at twice its size, which has more of the small
+    ones.
 
-    Their descriptors are compared by Hellinger's distance (RootSIFT, Arandjelovic 2012): as
-    vectors, after a root.
+    The descriptors are square roots, whose Euclidean distance is Hellinger's of the originals
+    (RootSIFT, Arandjelovic 2012).
     """
     h, w = image.shape
     doubled = torch.nn.functional.interpolate(
         image[None, None], (2 * h, 2 * w), mode="bicubic", align_corners=False
     )[0, 0]
-    points, descriptors = detect(doubled, nfeatures=FINE)
+    points, descriptors = detect(doubled, nfeatures=FINE_COUNT)
     total = np.maximum(descriptors.sum(1, keepdims=True), 1e-9)
     return (points + 0.5) / 2 - 0.5, np.sqrt(descriptors / total)
 
 
-def match_surely(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of `match`, those that are nearer than SURE of the next nearest: where little is shared, the
-    others would drown them.
+def match_by_ratio(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`match`, without matches whose distance is over MAX_DISTANCE_RATIO of the next nearest.
+
+    Where two pictures share little, most of the other matches are wrong.
     """
     if len(a) < 2 or len(b) == 0:
         return np.zeros(0, int), np.zeros(0, int)
     first, second = torch.from_numpy(a), torch.from_numpy(b)
-    apart = (
-        second.square().sum(1)[:, None] + first.square().sum(1) - 2 * (second @ first.mT)
-    )  # of each of b, to all of a
-    near, there = apart.min(1)
+    # Squared distances of each of b to all of a.
+    apart = second.square().sum(1)[:, None] + first.square().sum(1) - 2 * (second @ first.mT)
+    near, nearest = apart.min(1)
     back = apart.argmin(0)
-    next_near = apart.scatter_(1, there[:, None], torch.inf).amin(1)
-    sure = (
-        ((back[there] == torch.arange(len(b))) & (near < SURE**2 * next_near)).nonzero().flatten()
-    )
-    return there[sure].numpy(), sure.numpy()
+    next_near = apart.scatter_(1, nearest[:, None], torch.inf).amin(1)
+    mutual = back[nearest] == torch.arange(len(b))
+    index = (mutual & (near < MAX_DISTANCE_RATIO**2 * next_near)).nonzero().flatten()
+    return nearest[index].numpy(), index.numpy()
 
 
 def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of mutual nearest neighbours between two sets of descriptors: bytes are compared bit
-    by bit.
+    """Indices of the mutual nearest neighbours of two sets of descriptors.
+
+    Distances are Euclidean, or Hamming's between descriptors of bytes.
     """
     if len(a) == 0 or len(b) == 0:
         return np.zeros(0, int), np.zeros(0, int)
     first, second = _vectors(a), _vectors(b)
     apart = first.square().sum(1)[:, None] + second.square().sum(1) - 2 * (first @ second.mT)
-    there, back = apart.argmin(1), apart.argmin(0)
-    mutual = (back[there] == torch.arange(len(a))).nonzero().flatten()
-    return mutual.numpy(), there[mutual].numpy()
+    nearest, back = apart.argmin(1), apart.argmin(0)
+    mutual = (back[nearest] == torch.arange(len(a))).nonzero().flatten()
+    return mutual.numpy(), nearest[mutual].numpy()
 
 
 def _vectors(descriptors: np.ndarray) -> Float[Tensor, "n d"]:
-    """Descriptors whose squared distance is SIFT's, or the number of bits in which ORB's bytes
-    differ.
+    """Descriptors as vectors; of bytes their bits, whose squared distance is Hamming's distance.
 
-    Either way all numbers are whole, and float32 holds their sums exactly.
+    All numbers of SIFT and ORB are whole, so that float32 holds their sums exactly.
     """
     return torch.from_numpy(
         np.unpackbits(descriptors, axis=1) if descriptors.dtype == np.uint8 else descriptors
@@ -123,18 +117,22 @@ def _vectors(descriptors: np.ndarray) -> Float[Tensor, "n d"]:
 
 
 def homography(
-    goal_px: np.ndarray, cam_px: np.ndarray, within: float = 1.5, fewest: int = FEWEST
+    goal_px: Float[np.ndarray, "n 2"],
+    cam_px: Float[np.ndarray, "n 2"],
+    max_error: float = 1.5,
+    min_inliers: int = MIN_INLIERS,
 ) -> Matched | None:
-    """Homography from goal to current pixels by MAGSAC, and its inliers (to `within` pixels); None
-    with less than `fewest` of them.
+    """The homography from goal to current pixels by MAGSAC, and its inliers, to `max_error` [px].
+
+    None where there are fewer than `min_inliers`.
     """
-    if len(goal_px) < fewest:
+    if len(goal_px) < min_inliers:
         return None
-    cv2.setRNGSeed(0)  # the same pictures give the same answer
+    cv2.setRNGSeed(0)  # the same pictures give the same homography
     H, inliers = cv2.findHomography(
-        goal_px, cam_px, cv2.USAC_MAGSAC, within, maxIters=2000, confidence=0.9999
+        goal_px, cam_px, cv2.USAC_MAGSAC, max_error, maxIters=2000, confidence=0.9999
     )
-    if H is None or int(inliers.sum()) < fewest:
+    if H is None or int(inliers.sum()) < min_inliers:
         return None
     agree = inliers[:, 0] > 0
     return Matched(H, goal_px[agree], cam_px[agree])
@@ -143,22 +141,24 @@ def homography(
 def homographies(
     images: Float[Tensor, "b 1 h w"], goals: list[Features], detector: str = "sift"
 ) -> list[Matched | None]:
-    """`homography` from each goal to its image, on as many threads as torch uses; `fine`: by
-    `detect_fine` and `match_surely`.
+    """`homography` from each goal to its picture, on as many threads as torch uses.
+
+    detector: `sift`, `orb`, or `fine`: `detect_fine` and `match_by_ratio`. The goals' features are
+    from the same detector.
     """
-    return [each.result() for each in begun(images, goals, detector)]
+    return [each.result() for each in start_homographies(images, goals, detector)]
 
 
-def begun(
+def start_homographies(
     images: Float[Tensor, "b 1 h w"], goals: list[Features], detector: str = "sift"
 ) -> list[Future[Matched | None]]:
-    """The same, while the caller goes on."""
+    """`homographies`, started in the background."""
 
     def of(image: Float[Tensor, "1 h w"], goal: Features) -> Matched | None:
         points, descriptors = (
             detect_fine(image[0]) if detector == "fine" else detect(image[0], detector)
         )
-        a, b = (match_surely if detector == "fine" else match)(goal[1], descriptors)
+        a, b = (match_by_ratio if detector == "fine" else match)(goal[1], descriptors)
         return homography(goal[0][a], points[b])
 
     pool = native.pool(torch.get_num_threads())
@@ -168,8 +168,8 @@ def begun(
 def pose_of_homography(
     H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]
 ) -> Float[Tensor, "*batch 4 4"]:
-    """`T_goal_cam` from a homography of pixels (goal to current) and the goal's plane [n, d] in the
-    goal's frame.
+    """`T_goal_cam` from a homography of goal to current pixels and the plane [n, d] in the goal's
+    frame.
 
     `K^-1 H K = s (R + t n^T / d)`: applied to two directions in the plane it is `s R`, which fixes
     s and R (by SVD), then t.
@@ -193,10 +193,11 @@ def pose_of_homography(
 
 
 def pose_of_matches(found: Matched, camera: Camera, depth: float) -> Float[Tensor, "4 4"]:
-    """`T_goal_cam` that explains matches on a plane which faces the goal at `depth` [m].
+    """`T_goal_cam` with the least distances of matches on a plane that faces the goal at `depth`
+    [m].
 
-    A homography has two more numbers than a pose, and what they take up of the matches' errors, the
-    pose that is read from it lacks.
+    It is more exact than the pose of the matches' homography, two of whose eight numbers fit the
+    matches' errors alone.
     """
     rays, points = (
         torch.from_numpy(np.column_stack([px, np.ones(len(px))])) @ camera.K_inv.mT

@@ -1,4 +1,4 @@
-"""Features of a picture that a network has learned: s = z(I), L = (dz/dI) L_I, in one pass (AEVS
+"""A network's latent vector of a picture as features: s = z(I), L = (dz/dI) L_I, in one pass (AEVS
 Eq. 10, 11).
 """
 
@@ -12,27 +12,28 @@ from deepservo.nets.pose import shrink
 from deepservo.nets.resnet import Encoder
 from deepservo.nets.tangent import with_tangents
 
-# In pixels of the network's input: the middle, one to each side, and to each corner.
+# Offsets (y, x) of the encoder's windows, in pixels of its input: the middle, the four sides, the
+# four corners.
 WINDOWS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2), (0, 0), (0, 2), (2, 0), (2, 2))
 
 
 def seen_by(camera: Camera, size: int) -> Camera:
-    """What of the camera's view an encoder for pictures of size x size sees: that without
-    DERIVATIVE_REACH pixels and one of its own all around.
+    """The camera of an encoder's pictures of size x size: `camera` without DERIVATIVE_REACH pixels
+    of its own and one of the encoder's on each side.
     """
     return camera.crop(DERIVATIVE_REACH).resize(size + 2, size + 2).crop(1)
 
 
 class Latent:
-    """What an encoder makes of the picture inside a border. encoder: `folded`.
+    """The latent vector z of the picture inside a border, and L_z. encoder: `folded`.
 
-    What a `smooth` one answers is the mean over the first `windows` of nine, a pixel of its input
-    apart: each trembles in its own way.
+    Of a `smooth` encoder z is the mean over the first `windows` of nine windows, a pixel of its
+    input apart, which averages how z varies as the picture moves by parts of such a pixel.
     """
 
     def __init__(self, camera: Camera, encoder: Encoder, windows: int = 5) -> None:
-        # A network reads detail that ViSP's derivative smooths away: with the sharp one L_z is
-        # nearer to what rendered motion says.
+        # A network uses detail that ViSP's derivative smooths away: with the sharp one L_z is
+        # nearer to that of rendered motions.
         self.luminance = Luminance(camera, DERIVATIVE_REACH, SHARP_DERIVATIVE)
         self.encoder, self.size = encoder, encoder.shape.size
         self.windows = WINDOWS[: windows if encoder.shape.smooth else 1]
@@ -52,10 +53,10 @@ class Latent:
     def measure(
         self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
-        """z and L_z, for the depth [m] of each pixel (a map, or (1, 1, 1) for one depth).
+        """z and L_z for the depth Z [m] of each pixel, or (1, 1, 1): one for all.
 
-        The six columns of L_I are pictures, and are made the network's input as the picture is:
-        both steps are linear.
+        The six columns of L_I are pictures, and are cropped and resized as the picture is: both
+        steps are linear.
         """
         rows, columns = self.luminance.x.shape
         tangents = self.luminance.columns(images, depth).unflatten(2, (rows, columns))
@@ -65,7 +66,7 @@ class Latent:
         return self._mean(z, len(images)), self._mean(L, len(images))
 
     def _input(self, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c s s"]:
-        """What the encoder sees of these, through each of the windows."""
+        """The encoder's input of these pictures in each of the n windows."""
         small = shrink(pictures, self.size + 2)
         return torch.stack(
             [small[..., y : y + self.size, x : x + self.size] for y, x in self.windows], 1

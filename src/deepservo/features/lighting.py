@@ -10,11 +10,12 @@ from torch import Tensor
 
 from deepservo.features.robust import subsampled
 
-WINDOWS_ACROSS = 10  # windows across the picture that judge the first gain
-MIN_WINDOW_SEEN = 0.6  # share of a window's pixels that must be seen
-MAX_GAIN_CHANGE = 1.5  # factor by which the gain may leave its first value
+GAIN_WINDOWS = 10  # windows across the picture that judge the first gain
+MIN_WINDOW_SHARE = 0.6  # share of a window's pixels that must be seen
+MIN_GAIN, MAX_GAIN = 0.02, 50  # of the first gain: a ratio beyond them is no change of the light
+MAX_GAIN_DRIFT = 1.5  # factor by which the gain may leave its first value
 LIGHT_CELLS = 5  # cells across the picture in which the residual's smooth part is measured
-MIN_CELL_SIDE = 8  # px: in smaller cells a displacement looks like light
+MIN_CELL_WIDTH = 8  # px: in smaller cells a displacement looks like light
 CELL_ROWS = 12  # rows of a cell that are read, evenly spaced
 MIN_CELL_PIXELS = 16  # informative pixels that a cell needs
 MIN_CELL_CORRELATION = 0.9  # of the two pictures in a cell that counts
@@ -36,12 +37,12 @@ def first_gain_bias(
     The gain is the median over windows, where the goal has structure, of the ratio of their
     deviations; the bias is the median of what is left. So a cover changes its own windows only.
     """
-    side = max(4, warped.shape[-1] // WINDOWS_ACROSS)
+    side = max(4, warped.shape[-1] // GAIN_WINDOWS)
 
     def mean(values: Tensor) -> Tensor:
         return torch.nn.functional.avg_pool2d(values[:, None].double(), side)[:, 0].flatten(1)
 
-    seen, used = mean(valid).clamp(min=1e-6), mean(valid) > MIN_WINDOW_SEEN
+    seen, used = mean(valid).clamp(min=1e-6), mean(valid) > MIN_WINDOW_SHARE
     variance, other = (
         (
             mean(values.double().square() * valid) / seen - (mean(values * valid) / seen).square()
@@ -56,7 +57,7 @@ def first_gain_bias(
         torch.where(variance >= least, ratio, torch.nan)
         .nanmedian(1, keepdim=True)
         .values.nan_to_num(1.0)
-        .clamp(0.02, 50)
+        .clamp(MIN_GAIN, MAX_GAIN)
     )
     left = (warped - gain[:, :, None] * goal).flatten(1)
     left = subsampled(torch.where(valid.flatten(1) > 0, left, torch.nan))
@@ -74,7 +75,7 @@ def next_gain_bias(
 
     ratio: variance of the noise in `values` over that in `goal`. Both are noisy, so this is
     Deming's regression: least squares would take the goal's noise for contrast, and find too small
-    a gain. The gain stays within MAX_GAIN_CHANGE of its first value: with gain enough a flat
+    a gain. The gain stays within MAX_GAIN_DRIFT of its first value: with gain enough a flat
     picture explains any cover.
     """
     total = weights.sum(1, keepdim=True).clamp(min=1e-6)
@@ -86,7 +87,7 @@ def next_gain_bias(
     ab = (weights * a * b).sum(1, keepdim=True)
     q = bb - ratio * aa
     gain = (q + (q * q + 4 * ratio * ab * ab).sqrt()) / (2 * ab).clamp(min=1e-9)
-    gain = torch.where(ab > 0, gain, 0.0).clamp(first / MAX_GAIN_CHANGE, first * MAX_GAIN_CHANGE)
+    gain = torch.where(ab > 0, gain, 0.0).clamp(first / MAX_GAIN_DRIFT, first * MAX_GAIN_DRIFT)
     return torch.cat([gain, mean - gain * mean_goal, first], 1)
 
 

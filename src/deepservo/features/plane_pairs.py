@@ -20,7 +20,8 @@ GRADIENT_MARGIN = 3  # px: nearer to the border the gradient's taps reach over i
 # The C code has no NaN: this grey level marks an unseen pixel. A warped pixel that mixes in a
 # share of it is recognised by a grey level below the second number.
 UNSEEN = -1e4
-UNSEEN_BELOW = -0.01
+MIN_SHOWN = -0.01
+MIN_COVERAGE = 0.999  # of a warped pixel that the view shows wholly
 
 
 @dataclass(frozen=True)
@@ -168,10 +169,10 @@ def warp(
     warped, coverage = sample_covered(
         build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), None
     )
-    unseen = warped[:, 0] < UNSEEN_BELOW
-    lacking = ((coverage < 0.999) | unseen).float()[:, None]
+    unseen = warped[:, 0] < MIN_SHOWN
+    lacking = ((coverage < MIN_COVERAGE) | unseen).float()[:, None]
     whole = 1 - torch.nn.functional.max_pool2d(lacking, 3, 1, 1)[:, 0]
-    in_front = (goals.inverse_depth() > 0) & (goals.image >= UNSEEN_BELOW)
+    in_front = (goals.inverse_depth() > 0) & (goals.image >= MIN_SHOWN)
     return (
         torch.where(unseen, goals.image.clamp(min=0), warped[:, 0]),
         whole * _inside(camera) * in_front,

@@ -1,6 +1,4 @@
-"""The image on a linear basis: s = P (I - mean), L = P L_I. DCT and PCA are two bases (Marchand
-2019, 2020).
-"""
+"""The image on a linear basis: s = P (I - mean), L = P L_I, of DCT or PCA (Marchand 2019, 2020)."""
 
 import math
 from collections.abc import Callable
@@ -14,11 +12,12 @@ from deepservo import native
 from deepservo.errors import InputError
 from deepservo.features.luminance import Luminance
 
-LANES, WIDEST = 16, 4096  # of projection.c
+# Of projection.c: components are padded to multiples of the first; columns of a picture at most.
+LANES, MAX_WIDTH = 16, 4096
 
 
 class Arguments(Structure):
-    """`Projecting` of projection.c."""
+    """What `projection_runs` of projection.c reads and writes."""
 
     _fields_ = native.fields(
         "* images basis inverse_depth camera out", "i64 runs", "i32 columns w h border"
@@ -26,8 +25,10 @@ class Arguments(Structure):
 
 
 class Projection:
-    """k numbers of an image inside the border of `luminance`; basis (k, pixels) with orthonormal
-    rows, mean (pixels,).
+    """k numbers of an image inside the border of `luminance`.
+
+    basis: orthonormal rows, one number a pixel. mean: the image that has s = 0; black when not
+    given.
     """
 
     def __init__(
@@ -49,9 +50,7 @@ class Projection:
     def L(
         self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
     ) -> Float[Tensor, "b k 6"]:
-        """Their interaction matrix, for the depth [m] of each pixel (a map, or (1, 1, 1) for one
-        depth).
-        """
+        """Their interaction matrix for the depth Z [m] of each pixel, or (1, 1, 1): one for all."""
         return self.measure(images, depth)[1]
 
     def measure(
@@ -60,7 +59,7 @@ class Projection:
         """s and L in one pass over the picture."""
         lib = (
             native.library()
-            if images.device.type == "cpu" and len(depth) == 1 and images.shape[-1] <= WIDEST
+            if images.device.type == "cpu" and len(depth) == 1 and images.shape[-1] <= MAX_WIDTH
             else None
         )
         if lib is None:
@@ -86,9 +85,7 @@ class Projection:
 
 
 def zigzag(k: int) -> list[tuple[int, int]]:
-    """The first k (row, column) of JPEG's zigzag over an unbounded table: from low frequencies to
-    high ones.
-    """
+    """The first k (row, column) of JPEG's zigzag over an unbounded table, low frequencies first."""
     order: list[tuple[int, int]] = []
     diagonal = 0
     while len(order) < k:
@@ -99,7 +96,10 @@ def zigzag(k: int) -> list[tuple[int, int]]:
 
 
 def dct_basis(k: int, height: int, width: int) -> Float[Tensor, "k p"]:
-    """The first k images of the orthonormal DCT-II in zigzag order, the constant one first."""
+    """The first k images of the orthonormal DCT-II in zigzag order, the constant one first.
+
+    Raises InputError where the picture is too small for k of them.
+    """
     rows, columns = _cosines(height), _cosines(width)
     order = zigzag(k)
     if max(max(pair) for pair in order) >= min(height, width):
@@ -116,10 +116,10 @@ def _cosines(n: int) -> Callable[[int], Tensor]:
 def pca_basis(
     grey: Float[Tensor, "n p"], k: int
 ) -> tuple[Float[Tensor, "k p"], Float[Tensor, " p"]]:
-    """The k directions in which the images vary most, and their mean; signs so that each row's
-    largest entry is positive.
+    """The k principal components of n images, and their mean.
 
-    By the images' Gram matrix (n, n), because there are far fewer images than pixels.
+    They are computed from the images' Gram matrix (n, n), as there are far fewer images than
+    pixels. Each component's largest entry is positive. Raises InputError unless 1 <= k < n.
     """
     if not 1 <= k < len(grey):
         raise InputError(f"pca: {k} components cannot be learned from {len(grey)} pictures")

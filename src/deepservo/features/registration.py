@@ -25,7 +25,7 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.features.alignment import align
 from deepservo.features.plane_pairs import Goals, Pairs, homographies, marked, rows, warp
-from deepservo.features.robust import SAMPLE_SIZE
+from deepservo.features.robust import MEDIAN_SAMPLES
 
 # Two pictures show the same place where, at a quarter of their size, their agreement is above this
 # and a share of the goal's pixels above the second number is seen.
@@ -39,7 +39,7 @@ WINDOW_SIDE = 7  # px of that level: side of the windows whose correlation is ta
 # multiple of its noise's.
 FLAT_VARIANCE_SHARE = 0.01
 FLAT_NOISE_FACTOR = 4
-MIN_WINDOW_SEEN = 0.6  # share of a window's pixels that must be seen
+MIN_WINDOW_SHARE = 0.6  # share of a window's pixels that must be seen
 LEVELS = 4  # of the pyramid: full size, then halved each time
 Schedule = tuple[tuple[int, int], ...]
 """Pairs of a pyramid level (0: full size) and how many iterations are done there, in order."""
@@ -172,7 +172,7 @@ def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:
     """Deviation of each picture's noise, by the median of what a plane through 3 x 3 pixels does
     not explain (after Immerkaer 1996).
     """
-    apart = max(1, math.isqrt(images[0].numel() // SAMPLE_SIZE))
+    apart = max(1, math.isqrt(images[0].numel() // MEDIAN_SAMPLES))
     bent = images[..., :-2:apart, :] - 2 * images[..., 1:-1:apart, :] + images[..., 2::apart, :]
     bent = bent[..., :-2:apart] - 2 * bent[..., 1:-1:apart] + bent[..., 2::apart]
     rough = bent.abs().flatten(1) / 6
@@ -205,7 +205,7 @@ def _local_correlation(
     share, *means = torch.nn.functional.avg_pool2d(
         torch.stack([valid, a, b, a * a, b * b, a * b]), WINDOW_SIDE, WINDOW_SIDE // 2
     )
-    used, share = (share > MIN_WINDOW_SEEN).float(), share.clamp(min=1e-6)
+    used, share = (share > MIN_WINDOW_SHARE).float(), share.clamp(min=1e-6)
     mean_a, mean_b, aa, bb, ab = (mean / share for mean in means)
     aa, bb, ab = aa - mean_a.square(), bb - mean_b.square(), ab - mean_a * mean_b
     flat_a, flat_b = flat(a, noises[0]), flat(b, noises[1])

@@ -19,7 +19,7 @@ from deepservo import native
 from deepservo.features import robust
 from deepservo.features.lighting import (
     LIGHT_CELLS,
-    MIN_CELL_SIDE,
+    MIN_CELL_WIDTH,
     difference,
     first_gain_bias,
     next_gain_bias,
@@ -29,7 +29,7 @@ from deepservo.features.luminance import gradient
 from deepservo.features.plane_pairs import Goals, Pairs, warp
 
 # The view's centre counts as no nearer to the plane than this share of the goal's distance to it.
-MIN_PLANE_DISTANCE = 0.05
+MIN_DISTANCE_RATIO = 0.05
 
 
 class StepArguments(Structure):
@@ -141,7 +141,7 @@ def step_reference(
         weights = informative * robust.weight(residual, scale)
         gain_bias = next_gain_bias(image, values, weights, ratio, gain_bias[:, 2:])
     residual, informative = difference(image, values, valid, gain_bias)
-    if warped.shape[-1] >= LIGHT_CELLS * MIN_CELL_SIDE:
+    if warped.shape[-1] >= LIGHT_CELLS * MIN_CELL_WIDTH:
         light = smooth(goals.image, warped, residual.view_as(warped), informative.view_as(warped))
         residual = residual - valid * light.flatten(1)
     new_scale = torch.maximum(robust.residual_scale(residual, informative), pairs.floor)
@@ -197,4 +197,4 @@ def _normal_equations(
 def _scaled(centre: Float[Tensor, "b 3"], goals: Goals) -> Float[Tensor, "b 3"]:
     """c / (1 - n . c / d) of the view's centre c: about c far from the plane, longer near it."""
     nearness = 1 - (goals.depth * centre).sum(1, keepdim=True)
-    return centre / nearness.clamp(min=MIN_PLANE_DISTANCE)
+    return centre / nearness.clamp(min=MIN_DISTANCE_RATIO)

@@ -4,14 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SAMPLE_SIZE = 4096  # pixels of which a median is taken: enough for a scale
+MEDIAN_SAMPLES = 4096  # pixels of which a median is taken: enough for a scale
 ROBUST_SCALE = 2.385  # robust deviations at which a residual's weight has fallen to a quarter
 MIN_OVERLAP = 0.05  # share of valid pixels under which two pictures have no cost to compare
 
 
 def subsampled(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
-    """An even sample of about SAMPLE_SIZE values along the last axis (a view, no copy)."""
-    return values[..., :: max(1, values.shape[-1] // SAMPLE_SIZE)]
+    """An even sample of about MEDIAN_SAMPLES values along the last axis (a view, no copy)."""
+    return values[..., :: max(1, values.shape[-1] // MEDIAN_SAMPLES)]
 
 
 def weight(residual: Float[Tensor, "b n"], scale: Float[Tensor, "b 1"]) -> Float[Tensor, "b n"]:

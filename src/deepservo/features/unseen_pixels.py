@@ -1,9 +1,9 @@
-"""Pixels that show nothing, NaN in a picture: what a lens leaves empty when its distortion is
-undone, or what the robot itself covers.
+"""Unseen pixels, NaN in a picture: those that undoing a lens's distortion leaves empty, or that the
+robot itself covers.
 
-Methods that compare pixel by pixel leave them out. Those that look at the picture as a whole get
-them from the other picture: where one of the two shows nothing, both then show the same, so that at
-the goal's pose nothing is left of the error.
+Methods that compare pixel by pixel leave them out. Those that use the picture as a whole take them
+from the other of their two pictures, goal or view: both then show the same there, so that the error
+is still zero at the goal's pose.
 """
 
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 def has_unseen(images: Float[Tensor, "b c h w"]) -> bool:
-    """Whether some pixel shows nothing."""
+    """Whether some pixel is unseen."""
     return bool(images.sum().isnan())
 
 
 def continued(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Unseen pixels smoothly continued from the seen ones about them; the very same tensor where
+    """The pictures with unseen pixels filled smoothly from those about them; the same tensor where
     there are none.
     """
     if not has_unseen(images):
@@ -29,8 +29,9 @@ def continued(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 def completed(
     images: Float[Tensor, "b c h w"], goals: Float[Tensor, "#b c h w"]
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
-    """Both with what one alone does not see taken from the other, and what neither sees continued,
-    alike in both.
+    """Images and goals, the unseen pixels of either taken from the other.
+
+    Pixels that neither sees are filled as in `continued`, alike in both.
     """
     goals = goals.expand_as(images)
     shown = torch.where(goals.isnan(), images, goals)
@@ -39,9 +40,7 @@ def completed(
 
 
 def reached(images: Float[Tensor, "b c h w"], reach: int) -> Bool[Tensor, "b h w"]:
-    """Pixels that are unseen themselves or have an unseen one within `reach` pixels along x and
-    y.
-    """
+    """Pixels that are unseen, or have an unseen one within `reach` pixels along x and y."""
     unseen = images.isnan().any(1, keepdim=True).float()
     return torch.nn.functional.max_pool2d(unseen, 2 * reach + 1, 1, reach)[:, 0] > 0
 
@@ -49,12 +48,14 @@ def reached(images: Float[Tensor, "b c h w"], reach: int) -> Bool[Tensor, "b h w
 def _filled(
     values: Float[Tensor, "b c h w"], seen: Float[Tensor, "b c h w"]
 ) -> Float[Tensor, "b c h w"]:
-    """Mean values where something of a pixel is seen, else those of the picture of half the size;
-    `values` count as far as `seen`.
+    """The mean of the seen part of each pixel, or that of the picture of half the size where none
+    is seen.
+
+    values: sums over the seen part. seen: its share.
     """
-    known = values / seen.clamp(min=1e-6)
+    mean = values / seen.clamp(min=1e-6)
     if (seen > 0).all() or max(values.shape[-2:]) == 1:
-        return known
+        return mean
     half = (torch.nn.functional.avg_pool2d(each, 2, ceil_mode=True) for each in (values, seen))
     coarse = torch.nn.functional.interpolate(_filled(*half), values.shape[-2:], mode="bilinear")
-    return torch.where(seen > 0, known, coarse)
+    return torch.where(seen > 0, mean, coarse)

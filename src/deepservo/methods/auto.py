@@ -1,5 +1,5 @@
-"""What a user wants who has one picture and no time: SIFT where it works, a network that knows no
-scene in particular where not.
+"""`auto`, which needs no training: SIFT where enough of its matches agree, elsewhere a network that
+matches cells of any scene.
 """
 
 from typing import Any
@@ -12,100 +12,92 @@ from deepservo.features import keypoints
 from deepservo.features.keypoints import Matched
 from deepservo.features.unseen_pixels import continued
 from deepservo.methods.cnn_pair import PairServo
-from deepservo.methods.keypoint import ENOUGH
+from deepservo.methods.keypoint import RELIABLE_MATCHES
 
-TEXTURE = 1 / 255  # deviation of a picture's grey levels under which there is nothing to steer by
-NOTHING, SIFT, CELLS, FINE = range(4)
+MIN_TEXTURE = 1 / 255  # least deviation of a goal's grey levels
+NOTHING, SIFT, CELLS, FINE = range(4)  # how a picture is matched; FINE: SIFT at twice the size
 
 
 class AutoServo(PairServo):
-    """SIFT's matches where enough of them agree, cells matched by a PairNet where not, a finer SIFT
-    where neither; and else it holds still.
+    """Servoing on SIFT's matches where RELIABLE_MATCHES of them agree, else on cells matched by a
+    PairNet, else on SIFT at twice the size; else the velocity is zero.
 
-    Raises InputError from `set_goal` where the goal's picture has nearly no texture.
+    `set_goal` raises InputError where the goal picture has nearly no texture.
     """
 
     def status(self, n: int) -> list[str]:
-        """What was chosen at the last look, and why."""
-        return [
-            _words(*each)
-            for each in zip(
-                self.state["chosen"].expand(n).tolist(),
-                self.state["agree"].expand(n, -1).tolist(),
-                strict=True,
-            )
-        ]
+        """By what each run's last picture was matched, and how many matches agreed."""
+        chosen = self.state["chosen"].expand(n).tolist()
+        agree = self.state["agree"].expand(n, -1).tolist()
+        return [_words(*each) for each in zip(chosen, agree, strict=True)]
 
     def _set_goal(self, goal: Tensor) -> None:
         check_texture(goal)
         super()._set_goal(goal)
         self.goals = [keypoints.detect(picture[0]) for picture in goal]
         self.fine_goals = [keypoints.detect_fine(picture[0]) for picture in goal]
-        self._forget(len(goal))
+        self._reset(len(goal))
 
-    def _forget(self, n: int) -> None:
-        """What was chosen, and how many matches agreed each way: -1 where it was not tried."""
+    def _reset(self, n: int) -> None:
+        """Begin a step: nothing is chosen, and -1 matches agree: no way was tried yet."""
         self.state |= {"chosen": torch.zeros(n, dtype=torch.int64), "agree": torch.full((n, 4), -1)}
 
     def _match(self, image: Tensor) -> list[Matched | None]:
         n = len(image)
         last = self.state["chosen"].expand(n).tolist()
         found: list[Matched | None] = [None] * n
-        self._forget(n)
-        fine = [
-            i for i in range(n) if last[i] == FINE
-        ]  # it costs most, and the others would fail before it once more
-        left = self._told(FINE, fine, self._look(FINE, image, fine), found)
-        rest = [i for i in range(n) if i in left or i not in fine]
-        looking = keypoints.begun(image[rest], self._of(self.goals, rest, n))
-        again = [
-            i for i in rest if last[i] == CELLS
-        ]  # while SIFT looks, the network does, where it was needed at the last step
-        cells = dict(zip(again, self._look(CELLS, image, again), strict=True))
-        doubted = self._told(SIFT, rest, [each.result() for each in looking], found)
-        late = [i for i in doubted if i not in cells]
-        cells |= dict(zip(late, self._look(CELLS, image, late), strict=True))
-        doubted = self._told(CELLS, doubted, [cells[i] for i in doubted], found)
-        late = [i for i in doubted if i not in fine]
-        self._told(FINE, late, self._look(FINE, image, late), found)
+        self._reset(n)
+        # FINE is first where it was needed at the last step: the other ways would fail again.
+        fine = [i for i in range(n) if last[i] == FINE]
+        failed = self._record(FINE, fine, self._match_by(FINE, image, fine), found)
+        rest = [i for i in range(n) if i in failed or i not in fine]
+        pending = keypoints.start_homographies(image[rest], self._of(self.goals, rest, n))
+        # While SIFT runs, the network does too where it was needed at the last step.
+        again = [i for i in rest if last[i] == CELLS]
+        cells = dict(zip(again, self._match_by(CELLS, image, again), strict=True))
+        failed = self._record(SIFT, rest, [each.result() for each in pending], found)
+        late = [i for i in failed if i not in cells]
+        cells |= dict(zip(late, self._match_by(CELLS, image, late), strict=True))
+        failed = self._record(CELLS, failed, [cells[i] for i in failed], found)
+        late = [i for i in failed if i not in fine]
+        self._record(FINE, late, self._match_by(FINE, image, late), found)
         return found
 
-    def _look(self, way: int, image: Tensor, runs: list[int]) -> list[Matched | None]:
-        """Match these runs in one way."""
+    def _match_by(self, way: int, image: Tensor, runs: list[int]) -> list[Matched | None]:
+        """Match the pictures of these runs in one way, CELLS or FINE."""
         if not runs:
             return []
         if way == CELLS:
-            return self._match_cells(
-                image[runs], self._of(list(range(len(self.goals))), runs, len(image))
-            )
-        return keypoints.homographies(
-            image[runs], self._of(self.fine_goals, runs, len(image)), "fine"
-        )
+            goals = self._of(list(range(len(self.goals))), runs, len(image))
+            return self._match_cells(image[runs], goals)
+        goals = self._of(self.fine_goals, runs, len(image))
+        return keypoints.homographies(image[runs], goals, "fine")
 
     def _of(self, goals: list[Any], runs: list[int], n: int) -> list[Any]:
         """The goals of these of n runs."""
         index = self.state["goal"].expand(n).tolist()
         return [goals[index[i]] for i in runs]
 
-    def _told(
+    def _record(
         self, way: int, runs: list[int], matched: list[Matched | None], found: list[Matched | None]
     ) -> list[int]:
-        """Remember what was found; the runs that are still in doubt."""
+        """Put the matches of these runs into `found`, and return the runs with too few of them."""
         for i, each in zip(runs, matched, strict=True):
             self.state["agree"][i, way] = 0 if each is None else len(each.goal_px)
             if each is not None:
                 found[i], self.state["chosen"][i] = each, way
-        least = ENOUGH if way == SIFT else 1
+        least = RELIABLE_MATCHES if way == SIFT else 1
         return [i for i in runs if self.state["agree"][i, way] < least]
 
 
 def _words(chosen: int, agree: list[int]) -> str:
+    """A run's status; agree: how many matches agreed in each way, -1 where it was not tried."""
     _, sift, cells, fine = agree
     if chosen == NOTHING:
         return (
             "nothing in common with the goal: neither SIFT's matches nor the network's cells agree"
         )
-    why = f", where {sift or 'none'} of SIFT's did" if 0 <= sift < ENOUGH else ""
+    why = f", where {sift or 'none'} of SIFT's did" if 0 <= sift < RELIABLE_MATCHES else ""
     if chosen == SIFT:
         return f"by SIFT: {sift} matches agree"
     return (
@@ -116,11 +108,10 @@ def _words(chosen: int, agree: list[int]) -> str:
 
 
 def check_texture(goal: Tensor) -> None:
-    """InputError where goals (G, 1, h, w) are nearly all of one grey."""
-    least = float(
-        torch.nn.functional.avg_pool2d(continued(goal), 4).flatten(1).std(1).min()
-    )  # noise is no texture
-    if least < TEXTURE:
+    """InputError where one of the goals (G, 1, h, w) has nearly one grey level."""
+    smoothed = torch.nn.functional.avg_pool2d(continued(goal), 4)  # noise is no texture
+    least = float(smoothed.flatten(1).std(1).min())
+    if least < MIN_TEXTURE:
         raise InputError(
             f"the goal picture has nearly no texture (its grey levels differ by {255 * least:.1f} "
             "of 255): there is nothing to steer by; "

@@ -1,5 +1,5 @@
-"""CNN-VS for scenes never seen (Bateux 2018, section IV): two pictures in, the pose between them
-out; PBVS.
+"""CNN-VS for scenes that were not trained on (Bateux 2018, section IV): the pose between two
+pictures, and PBVS.
 """
 
 import torch
@@ -13,15 +13,14 @@ from deepservo.features.keypoints import Matched
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.nets.pair import PairNet
 
-SAME = 0.5 / 255  # mean difference in grey levels under which two pictures are one
+SAME_PICTURE = 0.5 / 255  # mean difference in grey levels under which two pictures are the same
 
 
 class PairServo(HomographyServo):
-    """A trained PairNet on any scene: cells that it matches take the place of SIFT's keypoints.
+    """Servoing on cells matched by a trained PairNet, in the place of SIFT's keypoints.
 
-    depth: of the goal's plane [m], known or guessed. A guess makes the way as much too long or too
-    short as it is wrong itself, and leaves its direction right; the loop makes up for that, step by
-    step.
+    depth: of the goal's plane [m]. A wrong depth scales the translation by as much as it is wrong,
+    and leaves its direction right, so that the loop still converges.
     """
 
     def __init__(self, camera: Camera, net: PairNet, depth: float = 0.6, gain: float = 0.1) -> None:
@@ -30,15 +29,13 @@ class PairServo(HomographyServo):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.cell_goals = [self.cells.goal(picture) for picture in goal]
-        self.state, self.pictures = self._nothing_yet(len(goal)), goal
+        self.state, self.pictures = self._first_state(len(goal)), goal
 
     def _velocity(self, image: Tensor) -> Tensor:
-        """None where the picture is the goal's: cells are too coarse to tell that nothing is
-        left.
-        """
         v_cam = super()._velocity(image)
         goals = self.pictures[self.state["goal"].expand(len(image))]
-        v_cam[(image - goals).abs().nanmean((1, 2, 3)) < SAME] = 0
+        # Cells are too coarse to answer zero at the goal's pose itself.
+        v_cam[(image - goals).abs().nanmean((1, 2, 3)) < SAME_PICTURE] = 0
         return v_cam
 
     def _match(self, image: Tensor) -> list[Matched | None]:
@@ -48,7 +45,7 @@ class PairServo(HomographyServo):
         return found
 
     def _match_cells(self, images: Tensor, goals: list[int]) -> list[Matched | None]:
-        """Each picture with the goal of that number."""
+        """Match each picture with the goal of that number."""
         views = zip(goals, self.cells.describe(images), self.cells.seen(images), strict=True)
         return [self.cells.match(self.cell_goals[k], d, seen) for k, d, seen in views]
 

@@ -1,5 +1,5 @@
-"""CNN-VS (Bateux 2018): a network answers the camera's pose in one known scene; two answers give
-`T_goal_cam`; PBVS.
+"""CNN-VS (Bateux 2018): a network predicts the camera's pose in one learned scene; from the goal's
+and the current one follow `T_goal_cam` and PBVS.
 """
 
 import torch
@@ -19,11 +19,11 @@ from deepservo.scene.reference import to_world
 
 
 class PoseServo(Located):
-    """A trained PoseNet, or a RegressionNet, in its scene. The goal's pose is asked once, the
+    """A trained PoseNet or RegressionNet in its scene: the goal's pose is predicted once, the
     camera's at every step.
 
-    With `scene`, each answer is registered to the learned picture before it is used, and kept as it
-    was where the two do not agree.
+    distance: the scene's unit of length [m]. With `scene`, each predicted pose is registered to the
+    learned picture, and replaced by the registered one where the two pictures agree.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Matched keypoints: SIFT, a homography and pose-based servoing; ORB and image-based servoing.
-Neither needs training.
+"""Servoing on matched keypoints, without training: SIFT, a homography and pose-based servoing; ORB
+and image-based servoing.
 """
 
 import torch
@@ -15,16 +15,16 @@ from deepservo.geometry import interaction
 from deepservo.methods.base import Controller
 from deepservo.methods.direct import one_depth
 
-ENOUGH = 25  # matches agree: wrong homographies had fewer
-SHARP = 1.0  # pixel: matches that are off by less tell a right pose from a wrong one
-WITNESSES = 32  # of them are remembered
+RELIABLE_MATCHES = 25  # that agree: wrong homographies had fewer
+CONSISTENT_ERROR = 1.0  # px: median error of matches under which a pose is consistent with them
+KEPT_MATCHES = 32  # matches of each run that poses are checked with
 
 
 class MatchServo(Controller):
-    """What both do: the goal's keypoints are found once, matched to the view's at every step,
-    outliers dropped.
+    """Base of both: the goal's keypoints are detected once and matched to the view's at every step.
 
-    Where too few matches agree it holds still: it has nothing to go by.
+    depth: of the goal's plane [m]; InputError where it is no positive number. The velocity is zero
+    where too few matches agree with a homography.
     """
 
     detector = "sift"
@@ -34,7 +34,7 @@ class MatchServo(Controller):
         self.depth, self.gain = one_depth(depth), gain
 
     def status(self, n: int) -> list[str]:
-        """How many matches agreed at the last picture."""
+        """How many matches agreed in the last picture."""
         return [
             f"{k} matches agree" if k else "too few matches agree"
             for k in self.state["inliers"].expand(n).tolist()
@@ -42,10 +42,10 @@ class MatchServo(Controller):
 
     def _set_goal(self, goal: Tensor) -> None:
         self.goals = [keypoints.detect(picture[0], self.detector) for picture in goal]
-        self.state = self._nothing_yet(len(goal))
+        self.state = self._first_state(len(goal))
 
-    def _nothing_yet(self, goals: int) -> dict[str, Tensor]:
-        """What is remembered of a run, before the first picture."""
+    def _first_state(self, goals: int) -> dict[str, Tensor]:
+        """The state before the first picture, one row a goal."""
         return {"goal": torch.arange(goals), "inliers": torch.zeros(goals, dtype=torch.int64)}
 
     def _match(self, image: Tensor) -> list[keypoints.Matched | None]:
@@ -56,47 +56,44 @@ class MatchServo(Controller):
 
 
 class HomographyServo(MatchServo):
-    """SIFT matches, a MAGSAC homography, the pose it gives for a plane of known depth, PBVS."""
+    """SIFT matches, a MAGSAC homography, the pose of it on a plane that faces the goal, PBVS."""
 
     def _velocity(self, image: Tensor) -> Tensor:
-        v_cam, seen = (
-            torch.zeros(len(image), 6, dtype=torch.float64),
-            self._nothing_yet(1)["seen"].repeat(len(image), 1, 1),
-        )
+        v_cam = torch.zeros(len(image), 6, dtype=torch.float64)
+        kept = self._first_state(1)["kept"].repeat(len(image), 1, 1)
         for i, found in enumerate(self._match(image)):
-            if found is not None:
-                T_goal_cam = self._pose(found)
-                v_cam[i] = control.pbvs(T_goal_cam, self.gain)
-                goal_px, cam_px = (
-                    torch.from_numpy(found.goal_px).double(),
-                    torch.from_numpy(found.cam_px).double(),
-                )
-                at = self._seen_at(T_goal_cam[None], goal_px[None])[0]
-                if len(at) >= ENOUGH and float((at - cam_px).norm(dim=1).median()) < SHARP:
-                    some = torch.linspace(0, len(at) - 1, WITNESSES).long()
-                    seen[i] = torch.cat([goal_px[some], at[some]], 1)
-        self.state["seen"] = seen
+            if found is None:
+                continue
+            T_goal_cam = self._pose(found)
+            v_cam[i] = control.pbvs(T_goal_cam, self.gain)
+            goal_px = torch.from_numpy(found.goal_px).double()
+            cam_px = torch.from_numpy(found.cam_px).double()
+            at = self._seen_at(T_goal_cam[None], goal_px[None])[0]
+            error = float((at - cam_px).norm(dim=1).median())
+            if len(at) >= RELIABLE_MATCHES and error < CONSISTENT_ERROR:
+                some = torch.linspace(0, len(at) - 1, KEPT_MATCHES).long()
+                kept[i] = torch.cat([goal_px[some], at[some]], 1)
+        self.state["kept"] = kept
         return v_cam
 
-    def _nothing_yet(self, goals: int) -> dict[str, Tensor]:
-        return super()._nothing_yet(goals) | {
-            "seen": torch.full((goals, WITNESSES, 4), torch.nan, dtype=torch.float64)
+    def _first_state(self, goals: int) -> dict[str, Tensor]:
+        return super()._first_state(goals) | {
+            "kept": torch.full((goals, KEPT_MATCHES, 4), torch.nan, dtype=torch.float64)
         }
 
     def pose_consistency(self, T_goal_cam: Tensor, runs: Tensor) -> Tensor:
-        """By the matches that it saw last, where many agreed well: whether the poses have them
-        where its own has.
+        """1 where the poses project the last picture's matches to within CONSISTENT_ERROR of their
+        places, -1 where not; 0 where that picture had too few reliable matches.
         """
-        goal_px, cam_px = self.state["seen"][runs].split(2, -1)
-        apart = (
-            (self._seen_at(T_goal_cam, goal_px) - cam_px).norm(dim=2).median(1).values
-        )  # NaN where there are none
-        return (apart < SHARP).long() - (apart >= SHARP).long()
+        goal_px, cam_px = self.state["kept"][runs].split(2, -1)
+        # NaN where no matches are kept.
+        apart = (self._seen_at(T_goal_cam, goal_px) - cam_px).norm(dim=2).median(1).values
+        return (apart < CONSISTENT_ERROR).long() - (apart >= CONSISTENT_ERROR).long()
 
     def _seen_at(
         self, T_goal_cam: Float[Tensor, "r 4 4"], goal_px: Float[Tensor, "r k 2"]
     ) -> Float[Tensor, "r k 2"]:
-        """Where the camera at these poses sees points of the goal [px]."""
+        """Pixels where the camera at these poses sees points of the goal picture [px]."""
         H = homographies(T_goal_cam, fronto(self.depth), self.camera, self.camera)
         at = torch.cat([goal_px, torch.ones_like(goal_px[..., :1])], -1) @ H.mT
         return at[..., :2] / at[..., 2:]
@@ -109,7 +106,7 @@ class HomographyServo(MatchServo):
 
 
 class PointServo(MatchServo):
-    """ORB matches that agree with a homography, IBVS on the points: L the mean of the views' and
+    """ORB matches that agree with a homography, and IBVS on them: L is the mean of the view's and
     the goal's, at one depth.
     """
 

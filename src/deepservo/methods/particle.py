@@ -1,5 +1,5 @@
-"""Particle-filter DVS (Bateux & Marchand 2016): many poses are tried in the current picture, the
-best steers, DVS finishes.
+"""Particle-filter DVS (Bateux & Marchand 2016): the pose that explains the current picture best of
+many steers, and DVS refines.
 """
 
 import math
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
+from deepservo.features.plane_pairs import homographies
 from deepservo.features.registration import fronto, resize
 from deepservo.features.unseen_pixels import continued
 from deepservo.geometry import se3
@@ -18,18 +19,21 @@ from deepservo.methods.base import Controller
 from deepservo.methods.direct import PhotometricServo
 from deepservo.scene import sampling
 
-SIZE = 56  # pixels of the small pictures' longer side, in which poses are tried
-TRIED, PARTICLES = 4000, 200  # at the first step, all over the workspace; then
-# Deviations from step to step [m at 0.6 m, rad] at the worst match; less where the match is better.
-MOVE = (0.03, 0.03, 0.02, math.radians(3), math.radians(3), math.radians(9))
-SHARP = 20.0  # of the weights exp(-SHARP SSD / variance of the goal)
-NEAR = (0.01, math.radians(1.0))  # [m at 0.6 m, rad] under which DVS takes over
+SIDE = 56  # px: longer side of the reduced pictures in which poses are compared
+FIRST_PARTICLES = 4000  # at the first step, all over the workspace
+PARTICLES = 200  # at the other steps
+# Deviations of the particles' motion from step to step [m at 0.6 m, rad] at the worst match; less
+# where the match is better.
+MOTION = (0.03, 0.03, 0.02, math.radians(3), math.radians(3), math.radians(9))
+WEIGHT_SHARPNESS = 20.0  # of the weights exp(-WEIGHT_SHARPNESS SSD / variance of the goal)
+DVS_REACH = (0.01, math.radians(1.0))  # m at 0.6 m, rad: nearer to the goal DVS takes over
 
 
 class ParticleServo(Controller):
     """A particle is a `T_goal_cam`; the plane faces the goal's camera at `depth` [m].
 
-    Random numbers depend on the step alone, so a run does not depend on those beside it.
+    Random numbers depend on the seed and the step alone, so that a run does not depend on the
+    others of its batch.
     """
 
     def __init__(
@@ -37,19 +41,19 @@ class ParticleServo(Controller):
     ) -> None:
         super().__init__(camera)
         self.dvs = PhotometricServo(camera, depth)
-        self.small = camera.within(SIZE)
+        self.small = camera.within(SIDE)
         self.depth, self.gain, self.seed = depth, gain, seed
-        self.faster = self.dvs.gain / gain
+        self.dvs_gain_ratio = self.dvs.gain / gain
         unit = torch.tensor([depth / 0.6] * 3 + [1.0] * 3, dtype=torch.float64)
-        self.move = torch.tensor(MOVE, dtype=torch.float64) * unit
-        self.near = (NEAR[0] * depth / 0.6, NEAR[1])
+        self.motion = torch.tensor(MOTION, dtype=torch.float64) * unit
+        self.dvs_reach = (DVS_REACH[0] * depth / 0.6, DVS_REACH[1])
 
     def is_refining(self, n: int) -> Tensor:
-        """1 where DVS has taken over."""
+        """(n,) int8: 1 where DVS has taken over."""
         return self.state["near"].expand(n).to(torch.int8)
 
     def select_runs(self, index: Tensor) -> None:
-        """Go on with these runs alone, in DVS too."""
+        """Keep these runs alone, in DVS too."""
         super().select_runs(index)
         self.dvs.select_runs(index)
 
@@ -60,9 +64,10 @@ class ParticleServo(Controller):
 
     def _velocity(self, image: Tensor) -> Tensor:
         if self.step == 0:
-            first = sampling.workspace(TRIED, torch.Generator().manual_seed(self.seed), self.depth)
+            random = torch.Generator().manual_seed(self.seed)
+            first = sampling.workspace(FIRST_PARTICLES, random, self.depth)
             first = se3.inverse(sampling.fronto_parallel(self.depth)) @ first
-            first[0] = torch.eye(4, dtype=first.dtype)  # it may be home
+            first[0] = torch.eye(4, dtype=first.dtype)  # the goal's own pose
             self.state["Ts_goal_cam"] = first.expand(len(image), -1, 4, 4)
             self.state["v_cam"] = torch.zeros(len(image), 6, dtype=torch.float64)
             self.state["near"] = torch.zeros(len(image), dtype=torch.bool)
@@ -72,15 +77,17 @@ class ParticleServo(Controller):
             v_cam[far] = self._filter(image, far)
         near = state["near"].nonzero().flatten()
         if len(near):
-            self.dvs.gain = self.faster * self.gain
+            self.dvs.gain = self.dvs_gain_ratio * self.gain
             v_cam[near] = self.dvs.velocity_of(image[near], near, len(image))
         state["v_cam"] = v_cam
         self.step += 1
         return v_cam
 
     def _filter(self, image: Tensor, runs: Tensor) -> Float[Tensor, "k 6"]:
-        """Move the particles of some runs with the camera, weigh them, steer by the best, and draw
-        them anew by weight.
+        """PBVS on the best particles of these runs.
+
+        The particles move with the camera, are weighted by the current pictures, and drawn anew by
+        their weights.
         """
         state, small = self.state, resize(continued(image[runs]), self.small)
         goal = state["goal"].expand(len(image), 1, self.small.height, self.small.width)[runs, 0]
@@ -90,7 +97,7 @@ class ParticleServo(Controller):
         cost = torch.stack([self._cost(*each) for each in zip(small, Ts, goal, strict=True)])
         best = cost.argmin(1)
         T = Ts[torch.arange(len(runs)), best]
-        weights = torch.softmax(-SHARP * cost.double(), 1)
+        weights = torch.softmax(-WEIGHT_SHARPNESS * cost.double(), 1)
         combs = ((torch.arange(PARTICLES) + 0.5) / PARTICLES).double().repeat(len(runs), 1)
         drawn = torch.searchsorted(weights.cumsum(1), combs)
         drawn = drawn.clamp(max=Ts.shape[1] - 1)
@@ -101,33 +108,23 @@ class ParticleServo(Controller):
         state["Ts_goal_cam"][runs] = drawn_Ts
         metres, radians = se3.distance(T, torch.eye(4, dtype=torch.float64))
         state["near"] = state["near"].clone()
-        state["near"][runs] = (metres < self.near[0]) & (radians < self.near[1])
+        state["near"][runs] = (metres < self.dvs_reach[0]) & (radians < self.dvs_reach[1])
         return control.pbvs(T, self.gain)
 
     def _spread(self, share: Float[Tensor, "b 1 1"]) -> Float[Tensor, "b n 4 4"]:
-        """Small motions, the first of them none."""
-        noise = torch.randn(
-            PARTICLES,
-            6,
-            generator=torch.Generator().manual_seed(self.seed + self.step),
-            dtype=torch.float64,
-        )
+        """Small random motions, the first of them none; share: of the deviations MOTION."""
+        random = torch.Generator().manual_seed(self.seed + self.step)
+        noise = torch.randn(PARTICLES, 6, generator=random, dtype=torch.float64)
         noise[0] = 0
-        return se3.exp(noise * self.move * share)
+        return se3.exp(noise * self.motion * share)
 
     def _cost(
         self, image: Float[Tensor, "1 h w"], Ts: Float[Tensor, "n 4 4"], goal: Float[Tensor, "h w"]
     ) -> Float[Tensor, " n"]:
-        """Mean square difference of the image, as each particle sees it from the goal, in variances
-        of the goal; 2 where it is not seen.
+        """Mean square difference between the image, warped to the goal by each pose, and the goal,
+        in variances of the goal; a pixel that is not seen counts 2.
         """
-        plane = fronto(self.depth)
-        T = se3.inverse(Ts)
-        Hs = (
-            self.small.K
-            @ (T[:, :3, :3] + T[:, :3, 3:] * (plane[:, None, :3] / plane[:, 3, None, None]))
-            @ self.small.K_inv
-        )
+        Hs = homographies(Ts, fronto(self.depth), self.small, self.small)
         warped, coverage = sample_covered(
             build_pyramid(image[None], antialias=False),
             Hs,

@@ -1,5 +1,5 @@
-"""Siame-se(3) (Felton 2021): one network for both pictures, their features subtracted, answers the
-camera's velocity.
+"""Siame-se(3) (Felton 2021): the camera's velocity from the difference of one network's features of
+both pictures.
 """
 
 import torch
@@ -17,9 +17,9 @@ from deepservo.nets.siamese import SiameseNet
 
 
 class SiameseServo(Controller):
-    """What a trained SiameseNet answers is the velocity; the goal's features are computed once.
+    """A trained SiameseNet's output is the velocity; the goal's features are computed once.
 
-    distance: the scene's unit of length [m]. pose: the answer is t and theta u of `T_goal_cam`
+    distance: the scene's unit of length [m]. pose: the output is t and theta u of `T_goal_cam`
     instead (Eq. 5), and PBVS steers (Eq. 3).
     """
 
@@ -32,22 +32,15 @@ class SiameseServo(Controller):
         gain: float = 0.1,
     ) -> None:
         super().__init__(camera)
-        self.net, self.distance, self.pose, self.gain, self.colour = (
-            folded(net),
-            distance,
-            pose,
-            gain,
-            net.colour,
-        )
+        self.net, self.colour = folded(net), net.colour
+        self.distance, self.pose, self.gain = distance, pose, gain
 
     def _features(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
         return self.net.features(shrink(images, self.net.size))
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state, self.goal_has_unseen = (
-            {"goal": goal, "s_goal": self._features(continued(goal))},
-            has_unseen(goal),
-        )
+        self.state = {"goal": goal, "s_goal": self._features(continued(goal))}
+        self.goal_has_unseen = has_unseen(goal)
 
     def _velocity(self, image: Tensor) -> Tensor:
         if self.goal_has_unseen or has_unseen(image):

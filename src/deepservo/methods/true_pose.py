@@ -1,6 +1,4 @@
-"""PBVS on the true poses, which only a simulator knows: the reference that every trajectory is
-compared with.
-"""
+"""PBVS on the true poses, which only a simulator has: the reference of all trajectories."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,14 +11,17 @@ from deepservo.methods.base import Controller
 
 
 class TruePose(Controller):
-    """Straight home: `follow` a simulator first."""
+    """PBVS on the true pose of a simulator, which is set by `follow`.
+
+    `velocity` raises InputError before that.
+    """
 
     def __init__(self, camera: Camera, gain: float = 0.1) -> None:
         super().__init__(camera)
         self.gain = gain
 
     def follow(self, world: object, T_world_goal: Float[Tensor, "b 4 4"]) -> None:
-        """Read the true poses from this simulator (`world.T_world_cam`)."""
+        """Read the true poses from this simulator (`T_world_cam`); call it after `set_goal`."""
         self.world, self.state = world, {"T_world_goal": T_world_goal.double()}
 
     def _set_goal(self, goal: Tensor) -> None:

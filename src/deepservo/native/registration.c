@@ -1,9 +1,9 @@
 /* Photometric registration for one run after another: warp, residual, robust scale, cost, normal
  * equations, and steps from these.
  *
- * The arithmetic is that of `step_reference` and `align_reference` in features/alignment.py, the
- * slow plain twins. A run's pictures stay in the cache from the warp to the last sum; sums are
- * float along a row and double over the rows.
+ * The arithmetic is that of `step_reference` in features/registration_step.py and
+ * `align_reference` in features/alignment.py, the slow plain twins. A run's pictures stay in the
+ * cache from the warp to the last sum; sums are float along a row and double over the rows.
  */
 #include "lighting.h"
 
@@ -30,7 +30,7 @@
 /* The damping is at most this. */
 #define MAX_DAMPING 1e3
 
-typedef struct {                              /* `Arguments` of features/alignment.py */
+typedef struct {                              /* `StepArguments` of features/registration_step.py */
     const float *views, *homographies, *dets; /* (R, view_h, view_w); goal pixels to view pixels */
     const float *goal_image, *goal_gx, *goal_gy; /* one for all runs (goal_step 0) or one each */
     int64_t goal_step;
@@ -216,7 +216,7 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
     free(memory);
 }
 
-typedef struct {      /* `Aligning` of features/alignment.py */
+typedef struct {      /* `AlignmentArguments` of features/alignment.py */
     Registering step; /* its homographies, dets and centres are written here */
     const double *normals, *camera, *goal_camera_inv; /* (R, 3), n / d of the goals' planes; K of
                                                          the views; K^-1 of the goals' pixels */
