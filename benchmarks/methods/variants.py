@@ -33,9 +33,8 @@ from deepservo.training.tasks.latent import (
     pictures,
     spoiled,
 )
-from deepservo.training.tasks.pose import generator, perturbed
 from deepservo.training.tasks.siamese import Law, SiameseTask
-from deepservo.training.train import Task
+from deepservo.training.tasks.task import Task, generator, perturbed
 
 Study = Literal[
     "losses", "size", "depth", "norm", "pool", "scenes", "regression", "spoiled", "bank", "siamese",

@@ -29,7 +29,7 @@ MOVED = {
     "train": "training.train training.plan training.progress",
     "rehearsal": "training.rehearsal",
     "recipes": "training.recipes",
-    "data": "training.tasks.pose nets.precision",
+    "data": "training.tasks.pose training.tasks.task nets.precision",
     "data_latent": "training.tasks.latent scene.reference",
     "data_pair": "training.tasks.pair",
     "data_siamese": "training.tasks.siamese",

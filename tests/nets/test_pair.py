@@ -13,7 +13,7 @@ from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.scene import PlanarScene
 from deepservo.scene.textures import texture
 from deepservo.training.tasks.pair import SLOTS, PairTask, Textures, pairs, spoiled, there
-from deepservo.training.tasks.pose import generator
+from deepservo.training.tasks.task import generator
 
 
 def test_pairs_look_at_the_same_and_roll_little_against_each_other():

@@ -24,7 +24,8 @@ from deepservo.training.tasks.latent import (
     scales,
 )
 from deepservo.training.tasks.pair import _missed
-from deepservo.training.tasks.pose import PoseTask, generator
+from deepservo.training.tasks.pose import PoseTask
+from deepservo.training.tasks.task import generator
 
 CAMERA = Camera(64, 48, 80.0, 84.0, 30.0, 25.0)
 

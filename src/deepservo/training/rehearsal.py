@@ -20,7 +20,7 @@ from deepservo.methods.aevs import latent_servo
 from deepservo.nets.resnet import Encoder
 from deepservo.scene import sampling
 from deepservo.training.tasks.latent import AutoEncoderTask
-from deepservo.training.tasks.pose import generator
+from deepservo.training.tasks.task import generator
 from deepservo.worlds.simulator import Simulator
 
 POWERS = (

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from deepservo.errors import InputError
 from deepservo.system import distributed
 from deepservo.training.plan import Plan
 from deepservo.training.progress import Progress
+from deepservo.training.tasks.task import Task
 
 CHECKPOINT_S = 15.0
 WEIGHT_DECAY, MAX_GRADIENT_NORM = 1e-2, 5.0
@@ -33,19 +33,6 @@ WARMUP_STEPS = 200
 DIVERGENCE_RATIO, DIVERGENCE_WINDOW = 10.0, 5
 TIMED_STEPS = 30  # to turn minutes into steps,
 TIMING_SHARE = 0.2  # and the share of the minutes that timing may take
-
-
-class Task(Protocol):
-    """Something to learn: the loss of one batch, a function of the seed and the step."""
-
-    @property
-    def rate(self) -> float:
-        """Learning rate at its highest."""
-        ...
-
-    def loss(self, net: Any, seed: int, step: int) -> Tensor:
-        """Of the batch of this step."""
-        ...
 
 
 class Optimization:

@@ -2,7 +2,7 @@
 between them (Tang et al. 2020).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from deepservo.nets.keypoint import Found, KeypointNet, OutlierNet
 from deepservo.nets.precision import half_precision
-from deepservo.training.tasks.pair import Pictures, Textures, cameras, pairs, seen_as, spoiled
-from deepservo.training.tasks.pose import generator
+from deepservo.training.tasks.pair import AnySceneTask
 
 SIZE = 160  # pixels of a side of the pictures that are learned from
 NEAR = 4.0  # px: points nearer than this in both pictures are one
 APART = 8.0  # px: a point at least so far from the right one is a wrong answer
-NEAREST = 0.6  # of `pairs`' ways: servoing near the goal matters more than matching from afar
+REACH = 0.6  # of `pairs`: servoing near the goal matters more than matching from afar
 WEIGHTS = {"place": 1.0, "score": 1.0, "descriptor": 2.0, "outlier": 0.5}
 
 
@@ -29,39 +28,33 @@ class Learner(nn.Module):
 
 
 @dataclass(frozen=True)
-class KeypointTask:
-    """Teaches a network to find the same points in two views and to know them again; all four
-    losses of the paper.
+class KeypointTask(AnySceneTask):
+    """Teaches a network to find the same points in two views and to match them, by all four losses
+    of the paper.
     """
 
-    textures: Pictures = field(default_factory=Textures)
     batch: int = 8
     rate: float = 2e-3
 
     def loss(self, learner: Learner, seed: int, step: int) -> Tensor:
         """The weighted sum of `losses`."""
-        a, b, H, shown = self.views(learner.net, seed, step)
-        found = losses(learner, a, b, H, shown)
+        a, b, H, coverage = self.found(learner.net, seed, step)
+        found = losses(learner, a, b, H, coverage)
         return torch.stack([WEIGHTS[name] * value for name, value in found.items()]).sum()
 
-    def views(
+    def found(
         self, net: KeypointNet, seed: int, step: int
     ) -> tuple[Found, Found, Float[Tensor, "b 3 3"], Float[Tensor, "b h w"]]:
         """The points of both views, the homography from the first's pixels to the second's, and
-        what of the second shows the picture.
+        the coverage of the second by the picture.
         """
-        g, n = generator(seed, step), self.batch
-        goals, views = pairs(n, g, NEAREST)
-        K = cameras(n, SIZE, g)
-        images, covered, of_plane = seen_as(
-            self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), SIZE, g
-        )
-        images = spoiled(images, g)
+        n = self.batch
+        views = self.views(n, SIZE, seed, step, REACH)
         with half_precision():
-            found = net(images)
+            found = net(views.images)
         first, second = found.halves()
-        H = of_plane[n:] @ torch.linalg.inv(of_plane[:n])
-        return first, second, H, covered[n:]
+        H = views.to_pixels[n:] @ torch.linalg.inv(views.to_pixels[:n])
+        return first, second, H, views.coverage[n:]
 
 
 def warped(H: Float[Tensor, "b 3 3"], px: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:

@@ -21,7 +21,7 @@ from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import AutoEncoder, Shape
 from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.scene.reference import to_reference
-from deepservo.training.tasks.pose import generator, perturbed
+from deepservo.training.tasks.task import SceneTask, generator, perturbed
 
 Loss = Literal["frequency", "pixel"]
 Images = Float[Tensor, "b 1 s s"]
@@ -52,7 +52,7 @@ def spoiled(images: Images, g: torch.Generator) -> Images:
 
 
 @dataclass(frozen=True)
-class AutoEncoderTask:
+class AutoEncoderTask(SceneTask):
     """Teaches an AutoEncoder to give pictures back, from anywhere in the workspace, clean where
     `perturb` spoiled them.
 
@@ -67,9 +67,6 @@ class AutoEncoderTask:
     to be small. No pose is told.
     """
 
-    scene: PlanarScene
-    camera: Camera
-    distance: float
     batch: int = 32
     loss_of: Loss = "frequency"
     perturb: bool = True
@@ -166,16 +163,13 @@ def frequency_loss(difference: Float[Tensor, "b 1 n n"]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MetricTask:
+class MetricTask(SceneTask):
     """MLVS as published (III-C): of `anchors` poses, each with its nearest neighbours, and pictures
     of them all, some spoiled.
 
     The loss is the sum of Eq. 9, 10 and 11, the last one squared as the public code has it.
     """
 
-    scene: PlanarScene
-    camera: Camera
-    distance: float
     anchors: int = 64
     neighbours: int = 3
     copies: int = 2
@@ -225,7 +219,7 @@ class MetricTask:
 
 
 @dataclass(frozen=True)
-class IsometryTask:
+class IsometryTask(SceneTask):
     """MLVS in minutes: phi learns from poses alone, psi where in the latent space the pose of its
     picture is.
 
@@ -237,9 +231,6 @@ class IsometryTask:
     says where a picture itself belongs.
     """
 
-    scene: PlanarScene
-    camera: Camera
-    distance: float
     batch: int = 128
     anchors: int = 64
     rate: float = 8e-3

@@ -16,7 +16,7 @@ from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.nets.precision import half_precision
 from deepservo.scene import perturb, sampling
 from deepservo.scene.textures import texture
-from deepservo.training.tasks.pose import generator
+from deepservo.training.tasks.task import generator
 
 TEXTURE = (240, 320)  # pixels of a picture made by code
 SLOTS, LIFE = (
@@ -34,12 +34,12 @@ SURROUND = 0.02  # of a cell that shows the surround
 
 
 def pairs(
-    n: int, g: torch.Generator, way: float = 1.0
+    n: int, g: torch.Generator, reach: float = 1.0
 ) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
     """Goals about 1 before the plane and nearly facing it, of any roll, and views of what they see,
     from as far as the published starts.
 
-    way: how far the views are, as a multiple of that.
+    reach: how far the views are, as a multiple of that.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -51,15 +51,15 @@ def pairs(
     about_axis, tilt = torch.zeros(2, n, 3, dtype=torch.float64)
     about_axis[:, 2], tilt[:, :2] = roll, math.radians(8) * uniform(n, 2)
     goal[:, :3, :3] = se3.so3_exp(tilt) @ se3.so3_exp(about_axis)
-    reach = torch.where(uniform(n) < 0.4, 1.0, 0.35 + 0.25 * uniform(n))[:, None]
-    away = torch.tensor([1.1, 1.1, 0.4], dtype=torch.float64) * uniform(n, 3) * reach * way
+    share = torch.where(uniform(n) < 0.4, 1.0, 0.35 + 0.25 * uniform(n))[:, None]
+    away = torch.tensor([1.1, 1.1, 0.4], dtype=torch.float64) * uniform(n, 3) * share * reach
     position = goal[:, :3, 3] + away
     position[:, 2].clamp_(max=-0.35)
     axis = goal[:, :3, 2]
     seen = goal[:, :3, 3] - axis * (goal[:, 2, 3] / axis[:, 2])[:, None]
-    radius, angle = 0.6 * ((uniform(n) + 1) / 2).sqrt() * reach[:, 0], math.pi * uniform(n)
+    radius, angle = 0.6 * ((uniform(n) + 1) / 2).sqrt() * share[:, 0], math.pi * uniform(n)
     aside = torch.stack([radius * angle.cos(), radius * angle.sin(), torch.zeros_like(angle)], -1)
-    ahead = away * torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64) * (1 - reach.sqrt())
+    ahead = away * torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64) * (1 - share.sqrt())
     return goal, sampling.look_at(position, seen + aside + ahead, roll + ROLL * uniform(n))
 
 
@@ -118,12 +118,41 @@ class Textures:
 
 
 @dataclass(frozen=True)
-class PairTask:
-    """Teaches a PairNet which cells of two pictures show the same place, on torch's default
-    device.
-    """
+class Views:
+    """Two views of each of b pictures on a plane: what goals see, and what cameras see."""
+
+    K: Float[Tensor, "b 3 3"]
+    Ts_world_goal: Float[Tensor, "b 4 4"]
+    Ts_world_cam: Float[Tensor, "b 4 4"]
+    images: Float[Tensor, "2b 1 s s"]
+    """What the goals see, then what the cameras see; most of them degraded."""
+    coverage: Float[Tensor, "2b s s"]
+    """Of each pixel by the picture."""
+    to_pixels: Float[Tensor, "2b 3 3"]
+    """Take (X, Y, 1) on the plane to pixels."""
+
+
+@dataclass(frozen=True)
+class AnySceneTask:
+    """A task on two views of pictures of many scenes, on torch's default device."""
 
     textures: Pictures = field(default_factory=Textures)
+
+    def views(self, n: int, size: int, seed: int, step: int, reach: float = 1.0) -> Views:
+        """n pairs of views of the step's pictures, of size x size pixels. reach: as in `pairs`."""
+        g = generator(seed, step)
+        goals, cams = pairs(n, g, reach)
+        K = cameras(n, size, g)
+        images, coverage, to_pixels = seen_as(
+            self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, cams]), size, g
+        )
+        return Views(K, goals, cams, spoiled(images, g), coverage, to_pixels)
+
+
+@dataclass(frozen=True)
+class PairTask(AnySceneTask):
+    """Teaches a PairNet which cells of two pictures show the same place."""
+
     batch: int = 32
     rate: float = 2e-3
 
@@ -131,21 +160,20 @@ class PairTask:
         """Cross-entropy of the cell that shows what each cell shows, from either picture to the
         other; between cells, shared out.
         """
-        g, n, cells = generator(seed, step), self.batch, net.size // CELL
-        goals, views = pairs(n, g)
-        K = cameras(n, net.size, g)
-        images, covered, _ = seen_as(
-            self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, views]), net.size, g
-        )
-        images = spoiled(images, g)
+        views, cells = self.views(self.batch, net.size, seed, step), net.size // CELL
         with half_precision():
-            d = net(images)
+            d = net(views.images)
         goal, view = d.flatten(2).chunk(2)
         of_goal, of_view = (
-            torch.nn.functional.adaptive_avg_pool2d(covered, cells).flatten(1).chunk(2)
+            torch.nn.functional.adaptive_avg_pool2d(views.coverage, cells).flatten(1).chunk(2)
         )
-        forth = _missed(net.similar(goal, view), *there(K, goals, views, net.size), of_view, cells)
-        back = _missed(net.similar(view, goal), *there(K, views, goals, net.size), of_goal, cells)
+        K, Ts_goal, Ts_cam = views.K, views.Ts_world_goal, views.Ts_world_cam
+        forth = _missed(
+            net.similar(goal, view), *there(K, Ts_goal, Ts_cam, net.size), of_view, cells
+        )
+        back = _missed(
+            net.similar(view, goal), *there(K, Ts_cam, Ts_goal, net.size), of_goal, cells
+        )
         return (forth + back) / 2
 
 

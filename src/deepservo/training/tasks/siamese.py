@@ -22,7 +22,7 @@ from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.scene.reference import to_world
 from deepservo.scene.textures import texture
 from deepservo.training.tasks.pair import there
-from deepservo.training.tasks.pose import PERTURBED, generator, perturbed
+from deepservo.training.tasks.task import PERTURBED, SceneTask, generator, perturbed
 
 Law = Literal["se3", "SE3", "ibvs"]
 # share of the goal's picture that its view must show: the paper filters, and does not say at how
@@ -123,7 +123,7 @@ does what is learned.
 
 
 @dataclass(frozen=True)
-class SiameseTask:
+class SiameseTask(SceneTask):
     """Teaches a SiameseNet what a law answers to two views of a scene, or of several.
 
     The two pictures of a pair are spoiled apart. ramp: over so many first steps their share grows
@@ -133,9 +133,6 @@ class SiameseTask:
     turn, which move the picture alike.
     """
 
-    scene: PlanarScene
-    camera: Camera
-    distance: float
     law: Law = "se3"
     loss_of: Loss = "four"
     others: tuple[PlanarScene, ...] = ()
@@ -205,14 +202,11 @@ class SiameseTask:
 
 
 @dataclass(frozen=True)
-class RegressionTask:
+class RegressionTask(SceneTask):
     """Teaches a RegressionNet one scene as CNN-VS does (III): the poses of a data set in a new
     order each epoch, spoiled anew each time.
     """
 
-    scene: PlanarScene
-    camera: Camera
-    distance: float
     batch: int = 50
     rate: float = 1e-4
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepservo.scene.textures import texture
 from deepservo.training.tasks.pair import TEXTURE
-from deepservo.training.tasks.pose import generator
+from deepservo.training.tasks.task import generator
 
 SHOWN = 32  # pictures in a batch, at most
 CHUNK = 8  # pictures that a process draws at a time
