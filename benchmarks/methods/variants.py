@@ -25,13 +25,13 @@ from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.reference import to_reference
 from deepservo.training.presets import SMALL_ENCODER, preset_of
 from deepservo.training.tasks.latent import (
-    BEGINNING,
+    PCA_PICTURES,
     AutoEncoderTask,
     IsometryTask,
     Loss,
-    begun,
+    degraded,
     pictures,
-    spoiled,
+    principal_autoencoder,
 )
 from deepservo.training.tasks.siamese import Law, SiameseTask
 from deepservo.training.tasks.task import Task, generator, perturbed
@@ -74,10 +74,10 @@ class InTurn:
         """Of one batch."""
         return self.tasks[step % len(self.tasks)].loss(net, seed, step)
 
-    def beginning(self, size: int) -> Tensor:
+    def workspace_pictures(self, size: int) -> Tensor:
         """The pictures that a network begins with, as many of each scene."""
         return torch.cat(
-            [task.beginning(size, BEGINNING // len(self.tasks)) for task in self.tasks]
+            [task.workspace_pictures(size, PCA_PICTURES // len(self.tasks)) for task in self.tasks]
         )
 
 
@@ -98,7 +98,7 @@ class RegressionTask:
         """Of one batch."""
         g = generator(seed, step)
         Ts = sampling.workspace(self.like.batch, g, DISTANCE)
-        seen = self.like.spoil(pictures(self.like.scene, PAPER_CAMERA, net.shape.size, Ts), g)
+        seen = self.like.degrade(pictures(self.like.scene, PAPER_CAMERA, net.shape.size, Ts), g)
         with half_precision():
             found = net(seen.contiguous(memory_format=torch.channels_last))
         return (found.float() - numbers(to_reference(Ts, DISTANCE)).float()).abs().mean()
@@ -171,8 +171,8 @@ def _autoencoders(study: Study, preset: str) -> list[Variant]:
         plain = learned is task and changed == shape
 
         def net(task: AutoEncoderTask | InTurn) -> AutoEncoder:
-            first = task.beginning(changed.size) if changed.linear else None
-            return AutoEncoder(changed) if first is None else begun(changed, first)
+            first = task.workspace_pictures(changed.size) if changed.linear else None
+            return AutoEncoder(changed) if first is None else principal_autoencoder(changed, first)
 
         return Variant(
             label, net, learned, lambda net: latent_servo(PAPER_CAMERA, net.encoder, DISTANCE),
@@ -219,12 +219,12 @@ def _metric(study: Study, preset: str) -> list[Variant]:
     def mlvs(
         label: str,
         sets: tuple[str, ...],
-        degrade: Callable[[Tensor, torch.Generator], Tensor] = spoiled,
+        degrade: Callable[[Tensor, torch.Generator], Tensor] = degraded,
     ) -> Variant:
         return Variant(
-            label, metric.net, lambda scene: replace(task(scene), spoil=degrade),
+            label, metric.net, lambda scene: replace(task(scene), degrade=degrade),
             lambda net: MetricServo(PAPER_CAMERA, net, DISTANCE), sets,
-            learned_as=METRIC if degrade is spoiled else "",
+            learned_as=METRIC if degrade is degraded else "",
         )  # fmt: skip
 
     if study == "spoiled":
@@ -232,7 +232,7 @@ def _metric(study: Study, preset: str) -> list[Variant]:
         ways = {
             "clean": lambda images, g: images,
             "lit and covered": perturbed,
-            "and out of focus": spoiled,
+            "and out of focus": degraded,
         }
         return [mlvs(label, sets, degrade) for label, degrade in ways.items()]
     if study == "bank":

@@ -20,7 +20,7 @@ from deepservo.features import keypoints
 from deepservo.features.detectors import Detector
 from deepservo.images import pictures
 from deepservo.scene import PlanarScene
-from deepservo.training.tasks.pair import of_plane, pairs, spoiled
+from deepservo.training.tasks.pair import degraded, of_plane, pairs
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 SAME_POINT = 3.0  # px: points nearer than that are the same point
@@ -117,7 +117,7 @@ def of_picture(
     scene = PlanarScene(texture, 1.4)
     Ts = torch.cat(pairs(n, g, SPREAD))
     images = scene.render(CAMERA, Ts)
-    images = spoiled(images, g) if degrade else images
+    images = degraded(images, g) if degrade else images
     to_pixels = CAMERA.K @ of_plane(Ts)
     Hs = (to_pixels[n:] @ torch.linalg.inv(to_pixels[:n])).numpy()
     return [scored(find, images[k, 0], images[n + k, 0], Hs[k]) for k in range(n)]

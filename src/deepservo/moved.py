@@ -51,7 +51,22 @@ MOVED = {
     "methods.handoff": "methods.coarse_to_fine",
 }
 # What else is called now, of a module and of a controller.
-RENAMED = {"methods.handoff": {"Handoff": "CoarseToFine", "Still": "ZeroVelocity"}}
+RENAMED = {
+    "methods.handoff": {"Handoff": "CoarseToFine", "Still": "ZeroVelocity"},
+    "rehearsal": {"came_home": "converged_runs"},
+    "data_latent": {
+        "begun": "principal_autoencoder",
+        "bent": "bending",
+        "spoiled": "degraded",
+        "ways": "mixed_motions",
+    },
+    "data_pair": {
+        "seen_as": "rendered_views",
+        "spoiled": "degraded",
+        "there": "corresponding_pixels",
+    },
+    "data_siamese": {"two_widths": "published_poses", "ways": "poses_on_runs"},
+}
 CONTROLLER = {
     "pace": "scale_gain",
     "keep": "select_runs",

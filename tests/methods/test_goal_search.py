@@ -21,7 +21,7 @@ from deepservo.nets.pose import PoseNet
 from deepservo.nets.resnet import Encoder, Shape
 from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.scene.reference import to_reference
-from deepservo.training.tasks.latent import AutoEncoderTask, begun
+from deepservo.training.tasks.latent import AutoEncoderTask, principal_autoencoder
 
 ASTRAY = torch.tensor(
     [0.05, -0.04, 0.02, 0.05, 0.06, -0.06], dtype=torch.float64
@@ -132,7 +132,9 @@ def components(learned, paper_camera) -> Encoder:
     """An untrained encoder: principal components."""
     torch.manual_seed(0)
     task = AutoEncoderTask(learned, paper_camera, 0.6)
-    return begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
+    return principal_autoencoder(
+        Shape(18, 4, 32, 64, smooth=True, linear=True), task.workspace_pictures(64)
+    ).encoder
 
 
 @pytest.mark.parametrize("light", [1.0, 0.4])

@@ -58,7 +58,7 @@ def test_the_homography_takes_one_view_to_the_other(monkeypatch):
         seen.append(images)
         or Found(*(torch.zeros(len(images), 1, *([2] if k else [])) for k in range(2)), images)
     )
-    monkeypatch.setattr("deepservo.training.tasks.pair.spoiled", lambda images, g: images)
+    monkeypatch.setattr("deepservo.training.tasks.pair.degraded", lambda images, g: images)
     _, _, H, covered = task.found(net, 0, 3)
     first, second = seen[0].chunk(2)
     px = cell_centres(SIZE, SIZE).float().expand(8, -1, -1)

@@ -12,7 +12,14 @@ from deepservo.geometry import se3
 from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.scene import PlanarScene
 from deepservo.scene.textures import texture
-from deepservo.training.tasks.pair import SLOTS, PairTask, Textures, pairs, spoiled, there
+from deepservo.training.tasks.pair import (
+    PICTURES_PER_BATCH,
+    PairTask,
+    Textures,
+    corresponding_pixels,
+    degraded,
+    pairs,
+)
 from deepservo.training.tasks.task import generator
 
 
@@ -40,7 +47,7 @@ def test_a_cell_is_sought_where_the_other_picture_shows_what_it_sees():
     for axis, grey in enumerate((ramp.expand(1, 256, 256), ramp[:, None].expand(1, 256, 256))):
         scene = PlanarScene(grey.contiguous(), width=8.0)
         at_goal, at_view = scene.render(camera, goals), scene.render(camera, views)
-        px, seen = there(camera.K.expand(20, 3, 3), goals, views, 64)
+        px, seen = corresponding_pixels(camera.K.expand(20, 3, 3), goals, views, 64)
         inside = seen & (px > 1).all(-1) & (px < 62).all(-1)
         assert inside.float().mean() > 0.1
         grid = (px.float() + 0.5) / 32 - 1
@@ -68,7 +75,7 @@ def test_textures_are_a_function_of_seed_and_step():
 
 def test_degraded_pictures_stay_in_range():
     images = texture((64, 64), generator(0, 0)).expand(64, 1, 64, 64)
-    worse = spoiled(images, generator(0, 1))
+    worse = degraded(images, generator(0, 1))
     assert worse.min() >= 0 and worse.max() <= 1
     untouched = (worse == images).flatten(1).all(1).float().mean()
     assert 0.05 < untouched < 0.4
@@ -85,7 +92,7 @@ def test_light_on_a_part_of_the_picture_hardly_changes_what_the_network_sees():
 
 def test_it_learns_to_distinguish_cells():
     torch.manual_seed(0)
-    net, task = PairNet(width=8, numbers=16).train(), PairTask(batch=SLOTS)
+    net, task = PairNet(width=8, numbers=16).train(), PairTask(batch=PICTURES_PER_BATCH)
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     losses = []
     for step in range(16):

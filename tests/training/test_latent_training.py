@@ -19,12 +19,12 @@ from deepservo.training.tasks.latent import (
     AutoEncoderTask,
     IsometryTask,
     MetricTask,
-    begun,
-    bent,
+    bending,
     frequency_loss,
+    mixed_motions,
     pairwise_distance,
+    principal_autoencoder,
     scales,
-    ways,
 )
 from tiny import learn_args, small
 
@@ -63,8 +63,8 @@ def test_an_autoencoder_learns_a_batch(loss_of, scene, paper_camera):
 def test_an_autoencoder_begins_with_the_principal_components(scene, paper_camera):
     torch.manual_seed(0)
     task = AutoEncoderTask(scene, paper_camera, 0.6)
-    seen = task.beginning(32, 60)
-    net = begun(small(size=32, smooth=True, linear=True), seen)
+    seen = task.workspace_pictures(32, 60)
+    net = principal_autoencoder(small(size=32, smooth=True, linear=True), seen)
     x = seen.flatten(1).double().numpy()
     mean = x.mean(0)
     _, _, V = np.linalg.svd(x - mean, full_matrices=False)
@@ -77,20 +77,20 @@ def test_an_autoencoder_begins_with_the_principal_components(scene, paper_camera
 
 def test_a_path_is_bent_as_much_as_its_chord_is_short(generator):
     z, step = torch.randn(6, 5, generator=generator), torch.randn(6, 5, generator=generator)
-    assert bent(z, z + step, z - step) < 1e-3
-    assert bent(z, z + step, z + step) == pytest.approx(1, abs=1e-3)
+    assert bending(z, z + step, z - step) < 1e-3
+    assert bending(z, z + step, z + step) == pytest.approx(1, abs=1e-3)
     ahead, behind = z + step, z + torch.randn(6, 5, generator=generator)
     slowly = [
         (a + b - 2 * c).norm() / ((a - c).norm() + (b - c).norm())
         for a, b, c in zip(ahead, behind, z, strict=True)
     ]
-    assert float(bent(z, ahead, behind)) == pytest.approx(float(sum(slowly)) / 6, rel=1e-3)
+    assert float(bending(z, ahead, behind)) == pytest.approx(float(sum(slowly)) / 6, rel=1e-3)
 
 
 def test_some_paths_hardly_move_the_picture_and_few_leave_the_scene(generator):
     T = sampling.workspace(400, generator)
     centre = -T[:, 2, 3] / T[:, 2, 2]
-    moved = T @ ways(T, generator, 0.6)
+    moved = T @ mixed_motions(T, generator, 0.6)
     point = T[:, :3, 3] + centre[:, None] * T[:, :3, 2]
     in_camera = torch.einsum("bji,bj->bi", moved[:, :3, :3], point - moved[:, :3, 3])
     aside = (in_camera[:, :2] / in_camera[:, 2:]).norm(dim=1)
@@ -104,8 +104,10 @@ def test_some_paths_hardly_move_the_picture_and_few_leave_the_scene(generator):
 
 def test_an_autoencoder_learns_to_move_straight(scene, paper_camera):
     torch.manual_seed(0)
-    task = AutoEncoderTask(scene, paper_camera, 0.6, batch=24, perturb=False, straight=20)
-    net = begun(small(size=32, width=8, smooth=True, linear=True), task.beginning(32))
+    task = AutoEncoderTask(scene, paper_camera, 0.6, batch=24, perturb=False, straightness=20)
+    net = principal_autoencoder(
+        small(size=32, width=8, smooth=True, linear=True), task.workspace_pictures(32)
+    )
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     losses = [learned(net, task, optimizer, 0, 1)[0] for _ in range(150)]
     assert losses[-1] < 0.6 * losses[0]
@@ -217,7 +219,7 @@ def test_learned_saved_loaded_and_servoed(method, files, tmp_path, capsys):
     assert again.read_bytes() == out.read_bytes(), "saving and loading changes nothing"
     assert main(["info", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert f"{method}, a network of" in printed and ("of 48 runs came home" in printed) == (
+    assert f"{method}, a network of" in printed and ("of 48 runs converged" in printed) == (
         method == "aevs"
     )
     controller = deepservo.load(out, method)

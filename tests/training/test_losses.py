@@ -23,7 +23,7 @@ from deepservo.training.tasks.latent import (
     motions,
     scales,
 )
-from deepservo.training.tasks.pair import _missed
+from deepservo.training.tasks.pair import _matching_loss
 from deepservo.training.tasks.pose import PoseTask
 from deepservo.training.tasks.task import generator
 
@@ -141,7 +141,7 @@ def test_cells_are_learned_by_the_cross_entropy_of_the_four_about_each_place():
         weights += 0.02 + covered[b, k].item()
         kinds.add(shown)
     assert kinds == {True, False}
-    assert _missed(logits, px.double(), seen, covered, cells).item() == pytest.approx(
+    assert _matching_loss(logits, px.double(), seen, covered, cells).item() == pytest.approx(
         total / weights, rel=1e-5
     )
 
@@ -207,10 +207,10 @@ def test_pixels_are_given_back_by_equation_8(scene):
     """AEVS's binary cross-entropy."""
     g = torch.Generator().manual_seed(0)
     found, images = torch.rand(2, 1, 5, 5, generator=g), torch.rand(2, 1, 5, 5, generator=g)
-    loss = AutoEncoderTask(scene, CAMERA, 0.6, loss_of="pixel")._given_back(found, images)
+    loss = AutoEncoderTask(scene, CAMERA, 0.6, loss_of="pixel")._reconstruction_loss(found, images)
     p, t = found.double().numpy(), images.double().numpy()
     assert loss.item() == pytest.approx(np.mean(-t * np.log(p) - (1 - t) * np.log(1 - p)), rel=1e-5)
-    outside = AutoEncoderTask(scene, CAMERA, 0.6, loss_of="pixel")._given_back(
+    outside = AutoEncoderTask(scene, CAMERA, 0.6, loss_of="pixel")._reconstruction_loss(
         3 * found - 1, images
     )
     assert torch.isfinite(outside)
@@ -317,7 +317,7 @@ def there_of(px: torch.Tensor, H: torch.Tensor) -> torch.Tensor:
         ("siamese-se3", "cpu", {"batch": 64, "rate": 2e-3, "goals": 8}),
         ("cnn", "cpu", {"batch": 64}),
         ("aevs", "cpu", {"batch": 96}),
-        ("aevs", "paper", {"batch": 50, "rate": 1e-3, "loss_of": "frequency", "straight": 0}),
+        ("aevs", "paper", {"batch": 50, "rate": 1e-3, "loss_of": "frequency", "straightness": 0}),
         (
             "mlvs",
             "paper",

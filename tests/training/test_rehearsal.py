@@ -12,7 +12,7 @@ from deepservo.cli import main
 from deepservo.nets.resnet import AutoEncoder, Shape
 from deepservo.scene import PlanarScene
 from deepservo.training import rehearsal
-from deepservo.training.tasks.latent import AutoEncoderTask, begun
+from deepservo.training.tasks.latent import AutoEncoderTask, principal_autoencoder
 from deepservo.worlds.simulator import Simulator
 from tiny import small
 
@@ -37,8 +37,8 @@ def test_a_mixed_encoder_answers_the_mix(linear, generator):
 
 def test_scaling_leaves_each_direction_the_root_of_its_deviation(task):
     torch.manual_seed(0)
-    seen = task.beginning(32, 200)
-    encoder = begun(small(size=32, smooth=True, linear=True), seen).encoder.eval()
+    seen = task.workspace_pictures(32, 200)
+    encoder = principal_autoencoder(small(size=32, smooth=True, linear=True), seen).encoder.eval()
     with torch.no_grad():
         before = torch.linalg.eigvalsh(torch.cov(encoder(seen).mT)).sqrt()
         encoder.mix(rehearsal.scaling(encoder(seen), 0.25))
@@ -51,19 +51,23 @@ def test_scaling_leaves_each_direction_the_root_of_its_deviation(task):
 def test_an_encoder_of_the_scene_converges_and_one_of_noise_does_not(task, monkeypatch):
     monkeypatch.setattr(rehearsal, "RUNS", 4)
     torch.manual_seed(0)
-    encoder = begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
+    encoder = principal_autoencoder(
+        Shape(18, 4, 32, 64, smooth=True, linear=True), task.workspace_pictures(64)
+    ).encoder
     blind = copy.deepcopy(encoder)
     blind.mix(torch.zeros(32, 32).fill_diagonal_(1.0).roll(1, 0) * (torch.arange(32) > 29))
     steps: list[int] = []
-    assert rehearsal.came_home(encoder, task, 60, lambda step, active: steps.append(step)) >= 6
-    assert rehearsal.came_home(blind, task, 60, lambda step, active: None) <= 2
+    assert rehearsal.converged_runs(encoder, task, 60, lambda step, active: steps.append(step)) >= 6
+    assert rehearsal.converged_runs(blind, task, 60, lambda step, active: None) <= 2
     assert steps == list(range(1, len(steps) + 1))
 
 
 def test_a_large_camera_is_rehearsed_small(task, paper_camera, monkeypatch):
     monkeypatch.setattr(rehearsal, "RUNS", 4)
     torch.manual_seed(0)
-    encoder = begun(Shape(18, 4, 32, 64, smooth=True, linear=True), task.beginning(64)).encoder
+    encoder = principal_autoencoder(
+        Shape(18, 4, 32, 64, smooth=True, linear=True), task.workspace_pictures(64)
+    ).encoder
     counts, cameras = [], []
     monkeypatch.setattr(
         rehearsal,
@@ -72,7 +76,7 @@ def test_a_large_camera_is_rehearsed_small(task, paper_camera, monkeypatch):
     )
     for camera in (paper_camera, paper_camera.resize(2240, 2240)):
         counts.append(
-            rehearsal.came_home(
+            rehearsal.converged_runs(
                 encoder, replace(task, camera=camera), 60, lambda step, active: None
             )
         )
@@ -83,18 +87,18 @@ def test_a_large_camera_is_rehearsed_small(task, paper_camera, monkeypatch):
 @pytest.mark.parametrize("better", [0, 1])
 def test_the_better_scaling_is_kept(better, task, monkeypatch):
     torch.manual_seed(0)
-    seen = task.beginning(32)
-    encoder = begun(small(size=32, smooth=True, linear=True), seen).encoder.eval()
+    seen = task.workspace_pictures(32)
+    encoder = principal_autoencoder(small(size=32, smooth=True, linear=True), seen).encoder.eval()
     power = rehearsal.POWERS[better]
     with torch.no_grad():
         wanted = encoder(seen[:9]) @ rehearsal.scaling(encoder(seen), power).mT
     counts, shown = iter([3 + (better == k) for k in range(2)]), []
 
-    def came_home(encoder, task, steps, progress):
+    def converged_runs(encoder, task, steps, progress):
         progress(steps, 1)
         return next(counts)
 
-    monkeypatch.setattr(rehearsal, "came_home", came_home)
+    monkeypatch.setattr(rehearsal, "converged_runs", converged_runs)
     found = rehearsal.balance(encoder, task, 1000, lambda step, of: shown.append((step, of)))
     with torch.no_grad():
         assert torch.allclose(encoder(seen[:9]), wanted, atol=1e-4)
@@ -119,7 +123,7 @@ def test_stopped_in_the_rehearsal_it_says_how_to_go_on(files, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(rehearsal, "came_home", stopped)
+        patched.setattr(rehearsal, "converged_runs", stopped)
         assert main(command) == 2
     assert f"{out}.partial keeps the training: --resume goes on from it" in " ".join(
         capsys.readouterr().err.split()

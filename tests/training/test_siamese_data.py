@@ -22,18 +22,18 @@ from deepservo.nets.siamese import (
 )
 from deepservo.scene import PlanarScene, sampling
 from deepservo.training.tasks.siamese import (
+    IBVS_POINTS,
     LAWS,
-    OVERLAP,
-    POINTS,
+    MIN_OVERLAP,
     RegressionTask,
     SiameseTask,
     lit_and_covered,
     occluders,
     overlap,
     pairs,
+    poses_on_runs,
+    published_poses,
     scaled,
-    two_widths,
-    ways,
 )
 
 DISTANCE = 0.6
@@ -92,7 +92,7 @@ def test_the_second_law_is_servoing_on_four_points(generator, paper_camera):
         LAWS["ibvs"](goals, views).numpy(), goals.numpy(), views.numpy(), strict=True
     ):
         points = []
-        for x, y in POINTS:  # where a ray of the goal's camera meets the plane z = 0
+        for x, y in IBVS_POINTS:  # where a ray of the goal's camera meets the plane z = 0
             ray = goal[:3, :3] @ [x, y, 1]
             points.append(goal[:3, 3] - goal[2, 3] / ray[2] * ray)
         points = np.array(points)
@@ -108,13 +108,16 @@ def test_the_second_law_is_servoing_on_four_points(generator, paper_camera):
                 )
                 / (2 * step)
             )
-        L, e = np.stack(columns, 1), seen_slowly(points, view) - np.array(POINTS).flatten()
+        L, e = np.stack(columns, 1), seen_slowly(points, view) - np.array(IBVS_POINTS).flatten()
         np.testing.assert_allclose(found, -np.linalg.pinv(L) @ e, atol=1e-5)
 
 
 def test_the_four_points_are_a_square_about_the_axis_within_the_published_picture(paper_camera):
-    assert sorted(POINTS) == [(x, y) for x in (-0.2, 0.2) for y in (-0.2, 0.2)]
-    px = np.array(POINTS) * [paper_camera.fx, paper_camera.fy] + [paper_camera.cx, paper_camera.cy]
+    assert sorted(IBVS_POINTS) == [(x, y) for x in (-0.2, 0.2) for y in (-0.2, 0.2)]
+    px = np.array(IBVS_POINTS) * [paper_camera.fx, paper_camera.fy] + [
+        paper_camera.cx,
+        paper_camera.cy,
+    ]
     assert (px > 0).all() and (px < [paper_camera.width, paper_camera.height]).all()
 
 
@@ -186,7 +189,7 @@ def test_the_weights_of_the_loss_settle_where_the_error_is():
 
 
 def test_the_motions_are_those_of_the_published_runs_and_shorter_ones(generator):
-    T = ways(4000, generator)
+    T = poses_on_runs(4000, generator)
     metres, radians = se3.distance(torch.eye(4, dtype=torch.float64), T)
     assert torch.equal(
         T[:, 3], torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64).expand(4000, 4)
@@ -202,10 +205,10 @@ def test_the_motions_are_those_of_the_published_runs_and_shorter_ones(generator)
 def test_pairs_that_share_too_little_are_drawn_again(paper_camera):
     g = torch.Generator().manual_seed(0)
     goals, views = pairs(1000, g, paper_camera)
-    assert overlap(paper_camera, goals, views).min() >= OVERLAP and views[:, 2, 3].max() < -0.09
-    wide = goals @ ways(1000, g)
+    assert overlap(paper_camera, goals, views).min() >= MIN_OVERLAP and views[:, 2, 3].max() < -0.09
+    wide = goals @ poses_on_runs(1000, g)
     share = overlap(paper_camera, goals, wide)
-    assert (share < OVERLAP).any(), "there is something to filter"
+    assert (share < MIN_OVERLAP).any(), "there is something to filter"
     apart = (share - sets.overlap(paper_camera, goals, wide)).abs()
     assert apart.max() < 0.1 and apart.mean() < 0.02, "as the benchmark counts it, by fewer points"
 
@@ -221,8 +224,8 @@ def test_a_batch_is_a_function_of_the_seed_and_the_step(law, scene, small_camera
 
 def test_the_curriculum_ramps_the_perturbations_up(scene, small_camera, generator):
     task = task_of(scene, small_camera, ramp=10)
-    assert [task.spoiling(step) for step in (0, 5, 10, 500)] == [0, 0.5, 1, 1]
-    assert task_of(scene, small_camera).spoiling(0) == 1
+    assert [task.perturbation(step) for step in (0, 5, 10, 500)] == [0, 0.5, 1, 1]
+    assert task_of(scene, small_camera).perturbation(0) == 1
     seen = []
 
     class Watched(SiameseNet):
@@ -262,7 +265,7 @@ def test_a_view_is_paired_with_its_goal_and_with_others_that_it_shows(
         for goal in (view, view - 6, view - 12, view - 18):
             if (view - goal) % scenes == 0 and overlap(
                 paper_camera, goals[goal][None], views[view][None]
-            ) >= OVERLAP:
+            ) >= MIN_OVERLAP:
                 slowly.add((view, goal % 24))
     assert found == slowly and len(found) > 24 * 3
     alone = task_of(scene, paper_camera, batch=24, goals=1).paired(goals[:5], views[:5])
@@ -295,7 +298,7 @@ def test_a_few_steps_lower_the_loss(loss, scene, small_camera):
 
 
 def test_the_poses_of_cnn_vs_have_two_widths_and_each_comes_once_an_epoch(scene, monkeypatch):
-    r = two_widths(0)
+    r = published_poses(0)
     wide = torch.tensor([0.05, 0.05, 0.05, *np.radians((10, 10, 20))])
     assert (
         len(r) == 11_000

@@ -12,8 +12,8 @@ SCOPE = (
     "scene/reference.py|*", "evaluation/metrics.py|*", "nets/siamese.py|*", "nets/metric.py|*",
     "training/tasks/*|*loss*", "training/tasks/siamese.py|*", "training/tasks/keypoint.py|_*",
     "training/tasks/keypoint.py|warped", "training/tasks/latent.py|*Task._*",
-    "training/tasks/latent.py|bent", "training/tasks/latent.py|pairwise_distance",
-    "training/tasks/pair.py|_missed", "training/tasks/pair.py|there",
+    "training/tasks/latent.py|bending", "training/tasks/latent.py|pairwise_distance",
+    "training/tasks/pair.py|_matching_loss", "training/tasks/pair.py|corresponding_pixels",
 )  # fmt: skip
 # Operators of Cosmic Ray. `<` is not replaced by `<=`, which means the same between measured
 # numbers, and no sign is replaced by a second one.

@@ -1,1 +1,1 @@
-"""How networks are taught."""
+"""How networks are trained."""

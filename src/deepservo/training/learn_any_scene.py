@@ -1,4 +1,4 @@
-"""How networks for any scene are trained."""
+"""Train a network for any scene: from pictures made by code, or of a folder, to a model file."""
 
 import hashlib
 import math

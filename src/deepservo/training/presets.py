@@ -14,7 +14,12 @@ from deepservo.nets.pose import PoseNet
 from deepservo.nets.resnet import AutoEncoder, Shape
 from deepservo.nets.siamese import GROUPS, Balanced, Loss, RegressionNet, SiameseNet
 from deepservo.training.rehearsal import balance
-from deepservo.training.tasks.latent import AutoEncoderTask, IsometryTask, MetricTask, begun
+from deepservo.training.tasks.latent import (
+    AutoEncoderTask,
+    IsometryTask,
+    MetricTask,
+    principal_autoencoder,
+)
 from deepservo.training.tasks.latent import Loss as AutoEncoderLoss
 from deepservo.training.tasks.pose import PoseTask
 from deepservo.training.tasks.siamese import Law, RegressionTask, SiameseTask
@@ -55,6 +60,10 @@ def _encoder(net: AutoEncoder) -> nn.Module:
     return net.encoder
 
 
+def _small_autoencoder(task: AutoEncoderTask) -> AutoEncoder:
+    return principal_autoencoder(SMALL_ENCODER, task.workspace_pictures(SMALL_ENCODER.size))
+
+
 def _siamese(law: Law, loss: Loss, preset: str) -> Preset:
     """Siame-se(3). Perturbations grow to full strength over the first 10 of 75 epochs for several
     scenes (V-C); with `cpu`, over the first half of the training.
@@ -79,7 +88,7 @@ def _siamese(law: Law, loss: Loss, preset: str) -> Preset:
 
 
 SMALL_ENCODER = Shape(18, 16, 32, 64, smooth=True, linear=True)
-STRAIGHT_TASK = partial(AutoEncoderTask, batch=96, perturb=False, straight=10, rate=3e-3)
+STRAIGHT_TASK = partial(AutoEncoderTask, batch=96, perturb=False, straightness=10, rate=3e-3)
 PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
     {
         ("cnn", "cpu"): Preset(lambda task: PoseNet(), PoseTask, minutes=4.5),
@@ -91,7 +100,7 @@ PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
         ),
         # Not longer: learning more detail of the pictures bends the paths of z.
         ("aevs", "cpu"): Preset(
-            lambda task: begun(SMALL_ENCODER, task.beginning(SMALL_ENCODER.size)),
+            _small_autoencoder,
             STRAIGHT_TASK,
             _encoder,
             balance,

@@ -1,9 +1,9 @@
-"""An encoder is rehearsed: how much each direction of z is to count is tried on ways home in the
-learned scene.
+"""The weight of each direction of z is chosen by runs in the learned scene (rehearsal).
 
-Taught to move straight, z grows in the two or three directions in which that is easiest, and |z -
-z*| is all but theirs. On some scenes that is the way home; on others what the faint directions say
-is not heard, and is needed. No loss tells which, a few runs do.
+An encoder that learned that z moves straight has large variance in the two or three directions in
+which that is easiest, and these dominate |z - z*|. On some scenes that is enough to converge; on
+others the directions of small variance are needed. The training loss does not show which; a few
+runs do.
 """
 
 import copy
@@ -23,59 +23,56 @@ from deepservo.training.tasks.latent import AutoEncoderTask
 from deepservo.training.tasks.task import generator
 from deepservo.worlds.simulator import Simulator
 
-POWERS = (
-    0.0,
-    0.25,
-)  # of the covariance of z: left as they are, or each at the root of its deviation
-RUNS, STEPS, SEED = 24, 150, 1  # of each set
-# pixels of the longer side: runs through a larger camera would take as long as the training, and
-# longer
-SMALL = 256
-NEAR = 0.02  # of the distance, and as many radians: home, or on the straight way there
-FAINTEST = 1e-5  # deviation that counts, of the greatest
+# Of the inverse covariance of z: no change, or each direction divided by the root of its deviation.
+POWERS = (0.0, 0.25)
+RUNS, MAX_STEPS, SEED = 24, 150, 1  # runs of each set, steps of a run
+MAX_SIDE_PX = 256  # of the longer side: runs through a larger camera outlast the training
+CONVERGED = 0.02  # of the distance, and as many radians, from the goal at the end of a run
+MIN_DEVIATION = 1e-5  # of a direction of z, as a share of the greatest
 
 
 def balance(
     encoder: Encoder, task: AutoEncoderTask, steps: int, show: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Mix z, in place, as most of the runs come home by it; the power that does it, how many come
-    home, and of how many.
+    """Mix z, in place, by the power of POWERS with which most runs converge. What the model file
+    records: the power, how many runs converged, and of how many.
 
-    `steps` a run, at most STEPS; show: called with the step, and of how many.
+    `steps` a run, at most MAX_STEPS; show: called with the step, and of how many.
     """
-    steps, seen = min(steps, STEPS), task.beginning(encoder.shape.size)
+    steps, seen = min(steps, MAX_STEPS), task.workspace_pictures(encoder.shape.size)
     with torch.no_grad():
         z = encoder(seen.contiguous(memory_format=torch.channels_last))
     mixes = [scaling(z, power) for power in POWERS]
-    homes: list[int] = []
+    converged: list[int] = []
 
     def progress(step: int, active: int) -> None:
-        show(len(homes) * steps + step, len(mixes) * steps)
+        show(len(converged) * steps + step, len(mixes) * steps)
 
     for W in mixes:
         tried = copy.deepcopy(encoder)
         tried.mix(W)
-        homes.append(came_home(tried, task, steps, progress))
-    best = homes.index(max(homes))
+        converged.append(converged_runs(tried, task, steps, progress))
+    best = converged.index(max(converged))
     encoder.mix(mixes[best])
-    return {"rehearsed": {"power": POWERS[best], "home": homes[best], "runs": 2 * RUNS}}
+    return {"rehearsed": {"power": POWERS[best], "home": converged[best], "runs": 2 * RUNS}}
 
 
 def scaling(z: Float[Tensor, "n k"], power: float) -> Float[Tensor, "k k"]:
-    """`C^-power`, C the covariance of z."""
+    """`C^-power`, C the covariance of z over its n rows."""
     variances, directions = torch.linalg.eigh(torch.cov(z.double().mT))
     return (
-        (directions * variances.clamp(min=FAINTEST**2 * variances[-1]) ** -power) @ directions.mT
+        (directions * variances.clamp(min=MIN_DEVIATION**2 * variances[-1]) ** -power)
+        @ directions.mT
     ).float()
 
 
-def came_home(
+def converged_runs(
     encoder: Encoder, task: AutoEncoderTask, steps: int, progress: Callable[[int, int], None]
 ) -> int:
-    """How many of RUNS starts of `lookat`, and as many of `screw`, this encoder brings home in its
-    scene. progress: as in `servo`.
+    """How many of RUNS starts of `lookat`, and of as many of `screw`, converge with this encoder in
+    its scene. progress: as in `servo`.
     """
-    g, camera, distance = generator(SEED, 0), task.camera.within(SMALL), task.distance
+    g, camera, distance = generator(SEED, 0), task.camera.within(MAX_SIDE_PX), task.distance
     Ts_cam, Ts_goal = (
         torch.cat(both)
         for both in zip(
@@ -88,4 +85,4 @@ def came_home(
         Simulator(task.scene, camera, Ts_cam), law, goal, steps, progress=progress
     ).Ts_world_cam[-1]
     metres, radians = se3.distance(Ts_goal, ended)
-    return int(((metres < NEAR * distance) & (radians < NEAR)).sum())
+    return int(((metres < CONVERGED * distance) & (radians < CONVERGED)).sum())

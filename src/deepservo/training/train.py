@@ -72,14 +72,14 @@ class Optimization:
     def begin(self, plan: Plan) -> Progress:
         """Restore the checkpoint, or keep the first. All processes go on from the first one's."""
 
-        def begun() -> Progress:
+        def first() -> Progress:
             if plan.resume:
                 return plan.checkpoint.restore(self.net, self.optimizer, self.steps)
             progress = Progress(0, self.steps, 0.0)
             plan.checkpoint.keep(self.net, self.optimizer, progress)
             return progress
 
-        progress = distributed.decided(begun)
+        progress = distributed.decided(first)
         distributed.same(self.net, self.optimizer)
         return progress
 

@@ -1,6 +1,4 @@
-"""The experiments at full scale by name, those of greatest value first. A new one is one value and
-one line.
-"""
+"""The experiments at full scale by name, the most valuable first."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,6 +1,4 @@
-"""Bateux et al. 2018: one scene; and scenes never seen, by a network of ours that is asked for
-matches and not for the pose.
-"""
+"""Bateux et al. 2018: one scene; scenes never seen, by a network that finds matches, not poses."""
 
 from deepservo.images.pictures import BUNDLED
 from deepservo.training.recipes.experiment import Experiment, Scale

@@ -1,4 +1,4 @@
-"""What a recipe is made of: plain values."""
+"""The values that a recipe consists of."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the training of a network for any scene is; None or nothing: as for two cores."""
+    """How large the training of a network for any scene is. A value that is not given is that of a
+    training on two cores.
+    """
 
     net: Mapping[str, int] = field(default_factory=dict)
-    """Of its `config()`."""
+    """Arguments of the network, of those in its `config()`."""
     batch: int | None = None
     rate: float | None = None
-    """Of learning, at its highest."""
+    """Learning rate at its highest."""
     stock: int = 0
-    """Pictures that all cores draw beforehand, once; with none a new one is drawn each step."""
+    """Pictures that all cores draw beforehand; with 0 a new picture is drawn each step."""
 
 
 TWO_CORES = Scale()
@@ -27,16 +29,16 @@ class Experiment:
     paper: str
     """What was published, and where."""
     method: str
-    """What is trained."""
+    """The method that is trained."""
     steps: int
     """On one GPU of the H200's class, within ten minutes."""
     methods: tuple[str, ...]
-    """What is measured with it,"""
+    """The methods that are measured with what was trained."""
     sets: Mapping[str, int]
-    """on these sets, with so many runs of each part and scene."""
+    """The sets that are measured, and the number of runs of each part and scene."""
     scenes: tuple[str, ...] = ("coffee",)
-    """The first is learned and measured on, those after it are learned by the same network; of one
-    for any scene: all are measured on.
+    """Of a network of scenes: the first is learned and measured, the others are learned too. Of a
+    network for any scene: all are measured.
     """
     loss: str | None = None
     scale: Scale = TWO_CORES

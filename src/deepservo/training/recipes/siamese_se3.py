@@ -1,6 +1,4 @@
-"""Felton et al. 2021: EfficientNet-B3, one scene and several, and the variants of the published
-table.
-"""
+"""Felton et al. 2021: EfficientNet-B3, one scene and several, the published table's variants."""
 
 from dataclasses import replace
 

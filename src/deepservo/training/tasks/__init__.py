@@ -1,1 +1,1 @@
-"""What each network is taught on, and its loss."""
+"""What each network learns from, and its loss."""

@@ -1,6 +1,4 @@
-"""What a keypoint network learns from: two views of a picture on a plane, and the homography
-between them (Tang et al. 2020).
-"""
+"""What a keypoint network learns from: two views of a plane, and their homography (Tang 2020)."""
 
 from dataclasses import dataclass
 
@@ -13,8 +11,8 @@ from deepservo.nets.precision import half_precision
 from deepservo.training.tasks.pair import AnySceneTask
 
 SIZE = 160  # pixels of a side of the pictures that are learned from
-NEAR = 4.0  # px: points nearer than this in both pictures are one
-APART = 8.0  # px: a point at least so far from the right one is a wrong answer
+PAIR_PX = 4.0  # points nearer than this in both pictures are one
+WRONG_PX = 8.0  # a point at least so far from the right one is a wrong match
 REACH = 0.6  # of `pairs`: servoing near the goal matters more than matching from afar
 WEIGHTS = {"place": 1.0, "score": 1.0, "descriptor": 2.0, "outlier": 0.5}
 
@@ -29,7 +27,7 @@ class Learner(nn.Module):
 
 @dataclass(frozen=True)
 class KeypointTask(AnySceneTask):
-    """Teaches a network to find the same points in two views and to match them, by all four losses
+    """A network learns to find the same points in two views and to match them, by all four losses
     of the paper.
     """
 
@@ -58,7 +56,7 @@ class KeypointTask(AnySceneTask):
 
 
 def warped(H: Float[Tensor, "b 3 3"], px: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
-    """Pixels through homographies; far away where they go behind the camera."""
+    """Pixels through homographies; far outside the picture where they go behind the camera."""
     p = torch.cat([px, torch.ones_like(px[..., :1])], -1) @ H.to(px.dtype).mT
     return torch.where(p[..., 2:] > 1e-6, p[..., :2] / p[..., 2:].clamp(min=1e-6), -1e4)
 
@@ -66,15 +64,17 @@ def warped(H: Float[Tensor, "b 3 3"], px: Float[Tensor, "b n 2"]) -> Float[Tenso
 def losses(
     learner: Learner, a: Found, b: Found, H: Float[Tensor, "b 3 3"], covered: Float[Tensor, "b h w"]
 ) -> dict[str, Tensor]:
-    """Of place, score, descriptor and outlier, as Tang et al. 2020 have them; of descriptors the
-    cross-entropy of which is which.
+    """The losses of place, score, descriptor and outlier of Tang et al. 2020; that of descriptors
+    is the cross-entropy of the matches.
+
+    H takes the pixels of a to those of b; covered: what of b shows the picture.
     """
     size = covered.shape[-1]
     there = warped(H, a.px)
     inside = _inside(there, covered)
     apart = torch.cdist(there, b.px)
     nearest, which = apart.min(-1)
-    paired = inside & (nearest < NEAR)
+    paired = inside & (nearest < PAIR_PX)
     of_a, of_b = a.scores, b.scores.gather(1, which)
     near = nearest[paired]
     place = near.mean() if len(near) else nearest.sum() * 0
@@ -83,7 +83,7 @@ def losses(
     usual = near.detach().mean() if len(near) else place
     score = _mean((of_a + of_b) / 2 * (nearest.detach() - usual) + (of_a - of_b).square(), paired)
     like = a.describe(a.px) @ b.describe(b.px).mT * learner.net.sharpness.exp()
-    right, wrong = apart.detach() < NEAR, apart.detach() > APART
+    right, wrong = apart.detach() < PAIR_PX, apart.detach() > WRONG_PX
     logits = like.masked_fill(~(right | wrong), -torch.inf)
     hit = like.gather(-1, which[..., None])[..., 0]
     descriptor = _mean(logits.logsumexp(-1) - hit, paired)
@@ -94,7 +94,7 @@ def losses(
         for px in (a.px.detach(), b.px.detach().gather(1, guess[..., None].expand(-1, -1, 2)))
     ]
     judged = learner.outliers(torch.cat([*places, unlike[..., None]], -1))
-    correct = (apart.detach().gather(-1, guess[..., None])[..., 0] < NEAR).float()
+    correct = (apart.detach().gather(-1, guess[..., None])[..., 0] < PAIR_PX).float()
     outlier = nn.functional.binary_cross_entropy_with_logits(judged, correct)
     return {"place": place, "score": score, "descriptor": descriptor, "outlier": outlier}
 

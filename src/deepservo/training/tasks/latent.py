@@ -1,5 +1,5 @@
-"""What the latent methods learn from: pictures to give back (AEVS), pictures and poses to tell
-apart (MLVS).
+"""What the latent methods learn: to reconstruct pictures (AEVS), and distances between poses
+(MLVS).
 """
 
 import math
@@ -25,128 +25,124 @@ from deepservo.training.tasks.task import SceneTask, generator, perturbed
 
 Loss = Literal["frequency", "pixel"]
 Images = Float[Tensor, "b 1 s s"]
-MOVED, OTHERS = (
-    8,
-    4,
-)  # poses about each pose, and others of the batch, from which phi learns how far they are from it
-SMALLEST = 0.03  # how near the nearest of those about it are, where 1 is the workspace
-# Of the ways that z is to go straight: deviations of the longest, about the point looked at [rad],
-# along the axis [distances], of turns aside and about the axis [rad]; how short the shortest are,
-# where the longest is 1; the share of ways that each of the four has a part in.
-ORBIT, ALONG, ASIDE, ROLL = 0.35, 0.2, 0.15, 0.32
-SHORTEST, TAKES_PART = 0.05, 0.4
-STEEPEST = (
-    0.2  # cosine of the axis to the plane's normal: the point looked at is not sought farther out
-)
-GIVEN_BACK = (
-    400.0  # times this, the loss of a picture begins near 1, as that of how straight z goes does
-)
-BEGINNING = 1000  # pictures whose principal components an autoencoder begins with
-FAINT = 1e-6  # of a pixel, so that its cross-entropy is finite
-NEAR = 0.02  # of d: errors of pairs much nearer than this weigh alike
+# Poses about each pose, and other poses of the batch, whose distances to it phi learns.
+MOVED_POSES, OTHER_POSES = 8, 4
+SMALLEST_MOTION = 0.03  # of the poses about a pose, where 1 is the workspace
+# Motions along which z is to move straight: deviations of the longest, about the point looked at
+# [rad], along the optical axis [distances], turns of the axis and about it [rad]; how short the
+# shortest are, where the longest is 1; the share of motions that each of these four kinds is in.
+ORBIT_RAD, ADVANCE, TURN_RAD, ROLL_RAD = 0.35, 0.2, 0.15, 0.32
+SMALLEST_SHARE, KIND_PROBABILITY = 0.05, 0.4
+MIN_COSINE = 0.2  # of the optical axis to the plane's normal, where the point looked at is computed
+# The reconstruction loss times this begins near 1, as the bending of z does.
+RECONSTRUCTION_SCALE = 400.0
+PCA_PICTURES = 1000  # from whose principal components an autoencoder is initialised
+MIN_GREY = 1e-6  # of a pixel, so that its cross-entropy is finite
+DISTANCE_FLOOR = 0.02  # of d: errors of pairs much nearer than this weigh alike
 
 
-def spoiled(images: Images, g: torch.Generator) -> Images:
-    """Some of them out of focus, as pictures of few pixels are too; a share of all `perturbed`."""
+def degraded(images: Images, g: torch.Generator) -> Images:
+    """Some of the images out of focus, as pictures of few pixels are too; a share `perturbed`."""
     return perturbed(perturb.blur(images, g), g)
 
 
 @dataclass(frozen=True)
 class AutoEncoderTask(SceneTask):
-    """Teaches an AutoEncoder to give pictures back, from anywhere in the workspace, clean where
-    `perturb` spoiled them.
+    """An AutoEncoder learns to reconstruct pictures from anywhere in the workspace, without the
+    perturbations that `perturb` adds to what it sees.
 
     loss_of: L1 of DCT coefficients under weights 1 / (i + j + 1) (AEVS Eq. 9), or cross-entropy of
     pixels (Eq. 8).
 
-    straight: how much it matters that z moves straight and evenly while the camera does. To give
-    back what it sees an encoder need not tell which way to go: where the way of z is bent, L_z,
-    read at one point of it, points elsewhere. Pictures come in threes: one a motion ahead of the
-    one in the middle, one as far behind. The middle one is given back, and `|z_ahead + z_behind - 2
-    z|` over `|z_ahead - z| + |z_behind - z|`, 0 on a straight way and 1 on one that turns back, is
-    to be small. No pose is told.
+    straightness: weight of `bending`, so that z moves straight and evenly while the camera does.
+    Reconstruction alone does not ask for that; and where the path of z is curved, L_z at one of its
+    points does not point along the rest. Pictures then come in threes: the middle one, which is
+    reconstructed, one a motion ahead and one as far behind. No pose is given.
     """
 
     batch: int = 32
     loss_of: Loss = "frequency"
     perturb: bool = True
-    straight: float = 0.0
+    straightness: float = 0.0
     rate: float = 1e-3
 
     def loss(self, net: AutoEncoder, seed: int, step: int) -> Tensor:
-        """Of one batch."""
+        """Of reconstruction, and of bending where that has a weight."""
         g, size = generator(seed, step), net.encoder.shape.size
-        middle = self.batch // 3 if self.straight else self.batch
+        middle = self.batch // 3 if self.straightness else self.batch
         T = sampling.workspace(middle, g, self.distance)
-        if self.straight:
-            way = ways(T, g, self.distance)
-            T = torch.cat([T, T @ way, T @ se3.inverse(way)])
+        if self.straightness:
+            motion = mixed_motions(T, g, self.distance)
+            T = torch.cat([T, T @ motion, T @ se3.inverse(motion)])
         images = pictures(self.scene, self.camera, size, T)
-        seen = spoiled(images, g) if self.perturb else images
+        seen = degraded(images, g) if self.perturb else images
         with half_precision():
             z = net.encoder(seen.contiguous(memory_format=torch.channels_last))
             found = net.decode(z[:middle])
-        loss = self._given_back(found, images[:middle])
-        return (
-            loss + self.straight * bent(*z.float().unflatten(0, (3, middle))) / GIVEN_BACK
-            if self.straight
-            else loss
-        )
+        loss = self._reconstruction_loss(found, images[:middle])
+        if not self.straightness:
+            return loss
+        curved = bending(*z.float().unflatten(0, (3, middle)))
+        return loss + self.straightness * curved / RECONSTRUCTION_SCALE
 
-    def beginning(self, size: int, n: int = BEGINNING) -> Images:
-        """Pictures whose principal components a network may begin with."""
+    def workspace_pictures(self, size: int, n: int = PCA_PICTURES) -> Images:
+        """n pictures of size x size pixels from all over the workspace, the same each time."""
         return pictures(
             self.scene, self.camera, size, sampling.workspace(n, generator(0, 0), self.distance)
         )
 
-    def _given_back(self, found: Images, images: Images) -> Tensor:
+    def _reconstruction_loss(self, found: Images, images: Images) -> Tensor:
         if self.loss_of == "pixel":
-            return torch.nn.functional.binary_cross_entropy(found.clamp(FAINT, 1 - FAINT), images)
+            return torch.nn.functional.binary_cross_entropy(
+                found.clamp(MIN_GREY, 1 - MIN_GREY), images
+            )
         return frequency_loss(found - images)
 
 
-def ways(
+def mixed_motions(
     Ts_world_cam: Float[Tensor, "b 4 4"], g: torch.Generator, distance: float
 ) -> Float[Tensor, "b 4 4"]:
-    """A motion of each camera at all scales: of one kind or of several, each at its own.
+    """A motion of each camera, of one kind or several: about the point looked at, along the optical
+    axis, turns of the axis, rolls; each kind at a scale of its own.
 
-    In motions of any direction what moves the picture most is all that counts. To come home from
-    the side a camera must turn about the point it looks at, which hardly moves the picture: so some
-    do only that. Rolls are short: z cannot go straight on a circle.
+    In a motion of all kinds at once, the kind that moves the picture most dominates. To converge
+    from the side a camera must turn about the point it looks at, which hardly moves the picture: so
+    some motions do only that. Rolls are short: z cannot go straight on a circle.
     """
     n = len(Ts_world_cam)
-    kinds = torch.rand(n, 4, generator=g) < TAKES_PART
+    kinds = torch.rand(n, 4, generator=g) < KIND_PROBABILITY
     kinds[:, 0] |= ~kinds.any(1)
-    size = kinds * SHORTEST ** torch.rand(n, 4, generator=g, dtype=torch.float64)
+    size = kinds * SMALLEST_SHARE ** torch.rand(n, 4, generator=g, dtype=torch.float64)
     of_kind = torch.tensor([0, 0, 1, 2, 2, 3])
     deviation = torch.tensor(
-        [ORBIT, ORBIT, ALONG * distance, ASIDE, ASIDE, ROLL], dtype=torch.float64
+        [ORBIT_RAD, ORBIT_RAD, ADVANCE * distance, TURN_RAD, TURN_RAD, ROLL_RAD],
+        dtype=torch.float64,
     )
     orbit, along, turn = (
         size[:, of_kind] * deviation * torch.randn(n, 6, generator=g, dtype=torch.float64)
     ).split([2, 1, 3], 1)
-    depth = -Ts_world_cam[:, 2, 3] / Ts_world_cam[:, 2, 2].clamp(min=STEEPEST)
+    depth = -Ts_world_cam[:, 2, 3] / Ts_world_cam[:, 2, 2].clamp(min=MIN_COSINE)
     return sampling.about(depth, orbit, along[:, 0], turn)
 
 
-def begun(shape: Shape, seen: Images) -> AutoEncoder:
-    """One that begins as the principal components of these pictures, the first of deviation 1, and
-    learns what is better.
+def principal_autoencoder(shape: Shape, images: Images) -> AutoEncoder:
+    """An AutoEncoder initialised to the principal components of these pictures, the first of
+    deviation 1.
     """
     net = AutoEncoder(shape)
-    grey = net.encoder[0](seen).flatten(1)
+    grey = net.encoder[0](images).flatten(1)
     basis, mean = pca_basis(grey, shape.latent)
     net.begin(basis, mean, float(((grey - mean) @ basis[0]).std()))
     return net
 
 
-def bent(
+def bending(
     z: Float[Tensor, "b k"], ahead: Float[Tensor, "b k"], behind: Float[Tensor, "b k"]
 ) -> Tensor:
-    """0 where z is the middle of a straight way, 1 where the way turns back there; the mean over
-    the batch.
+    """`|ahead + behind - 2 z| / (|ahead - z| + |behind - z|)`, the mean over the batch: 0 where z
+    is the middle of a straight path, 1 where the path turns back at z.
     """
-    return (_length(ahead + behind - 2 * z) / (_length(ahead - z) + _length(behind - z))).mean()
+    return (_norm(ahead + behind - 2 * z) / (_norm(ahead - z) + _norm(behind - z))).mean()
 
 
 def frequency_loss(difference: Float[Tensor, "b 1 n n"]) -> Tensor:
@@ -164,8 +160,8 @@ def frequency_loss(difference: Float[Tensor, "b 1 n n"]) -> Tensor:
 
 @dataclass(frozen=True)
 class MetricTask(SceneTask):
-    """MLVS as published (III-C): of `anchors` poses, each with its nearest neighbours, and pictures
-    of them all, some spoiled.
+    """MLVS as published (III-C): `anchors` poses, each with its nearest neighbours, and pictures of
+    all of them, clean and perturbed.
 
     The loss is the sum of Eq. 9, 10 and 11, the last one squared as the public code has it.
     """
@@ -182,7 +178,7 @@ class MetricTask(SceneTask):
         return self.anchors * (1 + self.neighbours) * (1 + self.copies)
 
     def loss(self, net: MetricNet, seed: int, step: int) -> Tensor:
-        """Of one batch."""
+        """The sum of Eq. 9, 10 and 11."""
         g = generator(seed, step)
         Ts = self._near_each_other(sampling.workspace(self.pool, g, self.distance))
         images = pictures(self.scene, self.camera, net.images.shape.size, Ts)
@@ -192,10 +188,10 @@ class MetricTask(SceneTask):
         of_images = of_images.float().unflatten(0, (1 + self.copies, len(Ts)))
         T = to_reference(Ts, self.distance)
         of_poses = net.poses(T)
-        between = _apart(of_poses, of_poses)
+        between = _distances(of_poses, of_poses)
         poses = (self._metric(T) - between).square().mean()
         both = (
-            (_apart(of_images.flatten(0, 1), of_poses).unflatten(0, (-1, len(Ts))) - between)
+            (_distances(of_images.flatten(0, 1), of_poses).unflatten(0, (-1, len(Ts))) - between)
             .square()
             .mean()
         )
@@ -220,54 +216,54 @@ class MetricTask(SceneTask):
 
 @dataclass(frozen=True)
 class IsometryTask(SceneTask):
-    """MLVS in minutes: phi learns from poses alone, psi where in the latent space the pose of its
-    picture is.
+    """MLVS in minutes: phi learns from poses alone, psi to map a picture to the embedding of its
+    pose.
 
-    The sum of a length and an angle (Eq. 8) is no Euclidean distance: a space that keeps it is
-    crumpled, and an L that is read there says little about a step to go. So d is the root of the
-    sum of squares. Cameras that look at the scene turn as they move; poses that do not occur there
-    (MOVED, at all scales) teach phi to tell turns from steps, and errors count by their share of d.
-    Each picture is drawn to its own pose by the plain distance: of a batch's pairs only one in b
-    says where a picture itself belongs.
+    The sum of a length and an angle (Eq. 8) is no Euclidean distance: a latent space that keeps it
+    is not smooth, and its L is of little use at a distance from the goal. So d is the root of the
+    sum of squares. Cameras that look at the scene turn as they move; MOVED_POSES, which do not
+    occur there, at all scales, make phi learn turns and translations apart. Errors are relative to
+    d. The error of a picture is its plain distance to its own pose: of a batch's pairs only one in
+    b says where a picture itself belongs.
     """
 
     batch: int = 128
     anchors: int = 64
     rate: float = 8e-3
-    spoil: Callable[[Images, torch.Generator], Images] = spoiled
+    degrade: Callable[[Images, torch.Generator], Images] = degraded
 
     def loss(self, net: MetricNet, seed: int, step: int) -> Tensor:
-        """Of one batch."""
+        """Of the pictures' embeddings, and of the poses'."""
         g = generator(seed, step)
         Ts = sampling.workspace(self.batch, g, self.distance)
-        seen = self.spoil(pictures(self.scene, self.camera, net.images.shape.size, Ts), g)
+        seen = self.degrade(pictures(self.scene, self.camera, net.images.shape.size, Ts), g)
         with half_precision():
             of_images = net.images(seen.contiguous(memory_format=torch.channels_last))
         T = to_reference(Ts, self.distance)
         with torch.no_grad():
             of_poses = net.poses(T)
-        return _length(of_images.float() - of_poses).mean() + self._isometry(
+        return _norm(of_images.float() - of_poses).mean() + self._isometry(
             net.poses, T[: self.anchors], g
         )
 
     def _isometry(self, phi: PoseEncoder, T: Float[Tensor, "a 4 4"], g: torch.Generator) -> Tensor:
-        """How far the distances of embeddings are from those of poses, of these from others about
-        them and from one another.
+        """Mean squared relative error of the distances between embeddings: of each pose to poses
+        about it, and to others of the batch.
         """
         lengths, angles = scales()
-        moved = T @ se3.exp(motions(SMALLEST, (MOVED, len(T)), g))
+        moved = T @ se3.exp(motions(SMALLEST_MOTION, (MOVED_POSES, len(T)), g))
         z = phi(T)
-        metres, radians = se3.distance(T, torch.cat([moved, _turned(T)]))
+        metres, radians = se3.distance(T, torch.cat([moved, _others(T)]))
         wanted = torch.hypot(metres / lengths, radians / angles).float()
-        found = _length(torch.cat([phi(moved), _turned(z)]) - z)
-        return ((found - wanted) / (wanted + NEAR)).square().mean()
+        found = _norm(torch.cat([phi(moved), _others(z)]) - z)
+        return ((found - wanted) / (wanted + DISTANCE_FLOOR)).square().mean()
 
 
 def motions(
     smallest: float, shape: tuple[int, ...], g: torch.Generator
 ) -> Float[Tensor, "*shape 6"]:
-    """In any direction, at all scales from `smallest` to 1, where 1 is the workspace; lengths are
-    in units of the distance.
+    """Twists in any direction, at all scales from `smallest` to 1, where 1 is the workspace;
+    lengths are in units of the distance.
     """
     lengths, angles = scales()
     size = smallest ** torch.rand(*shape, 1, generator=g, dtype=torch.float64)
@@ -302,16 +298,16 @@ def pairwise_distance(
     return torch.cdist(a[:, :3, 3], b[:, :3, 3]), ((turned - 1) / 2).clamp(-1, 1).acos()
 
 
-def _apart(a: Float[Tensor, "a k"], b: Float[Tensor, "b k"]) -> Float[Tensor, "a b"]:
+def _distances(a: Float[Tensor, "a k"], b: Float[Tensor, "b k"]) -> Float[Tensor, "a b"]:
     """Euclidean distances."""
-    return _length(a[:, None] - b[None])
+    return _norm(a[:, None] - b[None])
 
 
-def _length(difference: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
+def _norm(difference: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
     """Euclidean, smooth where it vanishes."""
     return (difference.square().sum(-1) + 1e-8).sqrt()
 
 
-def _turned(x: Float[Tensor, "b *shape"]) -> Float[Tensor, "n b *shape"]:
-    """OTHERS times, each time with another in the place of each."""
-    return torch.stack([x.roll(k, 0) for k in range(1, OTHERS + 1)])
+def _others(x: Float[Tensor, "b *shape"]) -> Float[Tensor, "n b *shape"]:
+    """x OTHER_POSES times, each time with another of its rows in the place of each."""
+    return torch.stack([x.roll(k, 0) for k in range(1, OTHER_POSES + 1)])

@@ -1,5 +1,5 @@
-"""What a network for scenes never seen learns from: endless pictures made by code, each seen from
-two places (CNN-VS section IV).
+"""What a network for any scene learns from: pictures made by code, each seen from two places
+(CNN-VS section IV).
 """
 
 import math
@@ -19,27 +19,22 @@ from deepservo.scene.textures import texture
 from deepservo.training.tasks.task import generator
 
 TEXTURE = (240, 320)  # pixels of a picture made by code
-SLOTS, LIFE = (
-    8,
-    8,
-)  # pictures in a batch, and batches that each of them is in: one new picture a step
-ROLL = math.radians(
-    25
-)  # most that the two differ by: wider rolls are tried one by one when servoing
-FOCAL = 300 / 224  # of the published camera, in widths of its picture
-STEEPEST = 0.1  # cosine to the plane's normal under which a cell is not asked for
-PERTURBED = 0.8  # share of the pictures that are spoiled
-UNSEEN = 0.3  # weight of a cell that the other picture does not show, which is told in one number
-SURROUND = 0.02  # of a cell that shows the surround
+# Pictures in a batch, and batches that each of them is in: one new picture a step.
+PICTURES_PER_BATCH, LIFE_STEPS = 8, 8
+# The most that the two views differ by: wider rolls are tried one by one when servoing.
+MAX_ROLL = math.radians(25)
+FOCAL_WIDTHS = 300 / 224  # of the published camera, in widths of its picture
+MIN_COSINE = 0.1  # to the plane's normal, under which a cell is not learned
+PERTURBED = 0.8  # share of the pictures that are degraded
+HIDDEN_WEIGHT = 0.3  # of a cell that the other picture does not show: `none` has one probability
+SURROUND_WEIGHT = 0.02  # of a cell that shows the surround
 
 
 def pairs(
     n: int, g: torch.Generator, reach: float = 1.0
 ) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
     """Goals about 1 before the plane and nearly facing it, of any roll, and views of what they see,
-    from as far as the published starts.
-
-    reach: how far the views are, as a multiple of that.
+    from as far as the published starts are, times `reach`.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -60,12 +55,12 @@ def pairs(
     radius, angle = 0.6 * ((uniform(n) + 1) / 2).sqrt() * share[:, 0], math.pi * uniform(n)
     aside = torch.stack([radius * angle.cos(), radius * angle.sin(), torch.zeros_like(angle)], -1)
     ahead = away * torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64) * (1 - share.sqrt())
-    return goal, sampling.look_at(position, seen + aside + ahead, roll + ROLL * uniform(n))
+    return goal, sampling.look_at(position, seen + aside + ahead, roll + MAX_ROLL * uniform(n))
 
 
-def spoiled(images: Float[Tensor, "b 1 h w"], g: torch.Generator) -> Float[Tensor, "b 1 h w"]:
-    """Most of them out of focus, of few pixels, lit by spots and shadows, too bright, too dark,
-    faint, covered, noisy; some as they are.
+def degraded(images: Float[Tensor, "b 1 h w"], g: torch.Generator) -> Float[Tensor, "b 1 h w"]:
+    """Most of the images out of focus, of few pixels, lit by spots and shadows, too bright, too
+    dark, of low contrast, covered, noisy; the others unchanged.
     """
     n = len(images)
     worse = perturb.fewer_pixels(perturb.defocus(images, g, 3.0), g)
@@ -84,20 +79,21 @@ def spoiled(images: Float[Tensor, "b 1 h w"], g: torch.Generator) -> Float[Tenso
 
 
 class Pictures(Protocol):
-    """Where a step's pictures come from."""
+    """A source of pictures for the steps of a training."""
 
     def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
-        """Of this step: a function of it and the seed, each in [0, 1]. The pairs are shared out
-        among them.
+        """The pictures of a step, a function of the seed and the step, grey levels in [0, 1]. Each
+        is shown to as many pairs of cameras of the batch.
         """
         ...
 
 
 @dataclass
 class Textures:
-    """SLOTS pictures a step; each stays for LIFE steps, as drawing one takes as long as using it.
+    """PICTURES_PER_BATCH pictures a step. Each stays for LIFE_STEPS steps, as drawing a picture
+    takes as long as learning from it.
 
-    pictures: to draw from, in place of those made by code.
+    pictures: to choose from, in place of those made by code.
     """
 
     pictures: Float[Tensor, "n 1 h w"] | None = None
@@ -105,11 +101,11 @@ class Textures:
 
     def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
         """See `Pictures`."""
-        for slot in range(SLOTS):
-            age = (step + slot * LIFE // SLOTS) // LIFE
+        for slot in range(PICTURES_PER_BATCH):
+            age = (step + slot * LIFE_STEPS // PICTURES_PER_BATCH) // LIFE_STEPS
             if slot not in self.kept or self.kept[slot][0] != age:
-                self.kept[slot] = age, self._drawn(generator(seed, age * SLOTS + slot))
-        return torch.stack([self.kept[slot][1] for slot in range(SLOTS)])
+                self.kept[slot] = age, self._drawn(generator(seed, age * PICTURES_PER_BATCH + slot))
+        return torch.stack([self.kept[slot][1] for slot in range(PICTURES_PER_BATCH)])
 
     def _drawn(self, g: torch.Generator) -> Float[Tensor, "1 h w"]:
         if self.pictures is None:
@@ -143,22 +139,22 @@ class AnySceneTask:
         g = generator(seed, step)
         goals, cams = pairs(n, g, reach)
         K = cameras(n, size, g)
-        images, coverage, to_pixels = seen_as(
+        images, coverage, to_pixels = rendered_views(
             self.textures.at(seed, step), K.repeat(2, 1, 1), torch.cat([goals, cams]), size, g
         )
-        return Views(K, goals, cams, spoiled(images, g), coverage, to_pixels)
+        return Views(K, goals, cams, degraded(images, g), coverage, to_pixels)
 
 
 @dataclass(frozen=True)
 class PairTask(AnySceneTask):
-    """Teaches a PairNet which cells of two pictures show the same place."""
+    """A PairNet learns which cells of two pictures show the same place."""
 
     batch: int = 32
     rate: float = 2e-3
 
     def loss(self, net: PairNet, seed: int, step: int) -> Tensor:
         """Cross-entropy of the cell that shows what each cell shows, from either picture to the
-        other; between cells, shared out.
+        other; a place between cells is shared among the four about it.
         """
         views, cells = self.views(self.batch, net.size, seed, step), net.size // CELL
         with half_precision():
@@ -168,16 +164,22 @@ class PairTask(AnySceneTask):
             torch.nn.functional.adaptive_avg_pool2d(views.coverage, cells).flatten(1).chunk(2)
         )
         K, Ts_goal, Ts_cam = views.K, views.Ts_world_goal, views.Ts_world_cam
-        forth = _missed(
-            net.similar(goal, view), *there(K, Ts_goal, Ts_cam, net.size), of_view, cells
+        forth = _matching_loss(
+            net.similar(goal, view),
+            *corresponding_pixels(K, Ts_goal, Ts_cam, net.size),
+            of_view,
+            cells,
         )
-        back = _missed(
-            net.similar(view, goal), *there(K, Ts_cam, Ts_goal, net.size), of_goal, cells
+        back = _matching_loss(
+            net.similar(view, goal),
+            *corresponding_pixels(K, Ts_cam, Ts_goal, net.size),
+            of_goal,
+            cells,
         )
         return (forth + back) / 2
 
 
-def seen_as(
+def rendered_views(
     pictures: Float[Tensor, "s 1 h w"],
     K: Float[Tensor, "b 3 3"],
     Ts: Float[Tensor, "b 4 4"],
@@ -185,10 +187,9 @@ def seen_as(
     g: torch.Generator,
 ) -> tuple[Float[Tensor, "b 1 size size"], Float[Tensor, "b size size"], Float[Tensor, "b 3 3"]]:
     """The pictures, each on a plane of a width of its own before white or any grey, as cameras at
-    Ts see them; and their coverage.
+    Ts see them; their coverage; and what takes (X, Y, 1) on the plane to a camera's pixels.
 
-    The first half of the cameras and the second see the same. Third, what takes (X, Y, 1) on the
-    plane to a camera's pixels.
+    The first half of the cameras and the second half see the same pictures. s divides b / 2.
     """
     (h, w), n = pictures.shape[-2:], len(Ts) // 2
     pyramid = build_pyramid(pictures)
@@ -207,12 +208,12 @@ def seen_as(
 
 
 def cameras(n: int, size: int, g: torch.Generator) -> Float[Tensor, "n 3 3"]:
-    """Intrinsics of cameras of this many pixels a side: their focal lengths and centres differ by
-    as much as real ones'.
+    """Intrinsics of cameras of size x size pixels, whose focal lengths and centres vary as those of
+    real cameras do.
     """
     fx, x, y = torch.rand(3, n, generator=g, dtype=torch.float64)
     K = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
-    K[:, 0, 0] = K[:, 1, 1] = FOCAL * size * 0.8 * 1.6**fx
+    K[:, 0, 0] = K[:, 1, 1] = FOCAL_WIDTHS * size * 0.8 * 1.6**fx
     K[:, :2, 2] = (size - 1) / 2 + 0.06 * size * (torch.stack([x, y], 1) - 0.5)
     return K
 
@@ -223,35 +224,35 @@ def of_plane(Ts: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3 3"]:
     return torch.stack([inverse[:, :3, 0], inverse[:, :3, 1], inverse[:, :3, 3]], -1)
 
 
-def there(
+def corresponding_pixels(
     K: Float[Tensor, "b 3 3"], Ts_a: Float[Tensor, "b 4 4"], Ts_b: Float[Tensor, "b 4 4"], size: int
 ) -> tuple[Float[Tensor, "b n 2"], Bool[Tensor, "b n"]]:
     """Where picture a shows what each cell of picture b sees of the plane z = 0 [px]; whether both
-    see it from before, not too flat.
+    see it from the front, and at no grazing angle.
     """
     px = cell_centres(size, size)
     rays = (
         torch.cat([px, torch.ones_like(px[:, :1])], 1) @ torch.linalg.inv(K).mT @ Ts_b[:, :3, :3].mT
     )
-    along = -Ts_b[:, None, 2, 3] / rays[..., 2].clamp(min=STEEPEST / 2)
+    along = -Ts_b[:, None, 2, 3] / rays[..., 2].clamp(min=MIN_COSINE / 2)
     points = (Ts_b[:, None, :3, 3] + along[..., None] * rays - Ts_a[:, None, :3, 3]) @ Ts_a[
         :, :3, :3
     ]
-    shown = torch.cat([points[..., :2], points[..., 2:].clamp(min=STEEPEST / 2)], -1) @ K.mT
-    return shown[..., :2] / shown[..., 2:], (rays[..., 2] > STEEPEST) & (
-        points[..., 2] > STEEPEST / 2
+    shown = torch.cat([points[..., :2], points[..., 2:].clamp(min=MIN_COSINE / 2)], -1) @ K.mT
+    return shown[..., :2] / shown[..., 2:], (rays[..., 2] > MIN_COSINE) & (
+        points[..., 2] > MIN_COSINE / 2
     )
 
 
-def _missed(
+def _matching_loss(
     logits: Tensor,
     px: Float[Tensor, "b n 2"],
     seen: Bool[Tensor, "b n"],
     covered: Float[Tensor, "b n"],
     cells: int,
 ) -> Tensor:
-    """Mean over the cells of -log p of the four cells about each place, by how near they are; of
-    `none`, where it is not shown.
+    """Mean over the cells of -log p of the four cells about each place, weighted by how near they
+    are; of `none`, where the place is not shown.
     """
     at = (px + 0.5) / CELL - 0.5
     shown = seen & (at > -0.5).all(-1) & (at < cells - 0.5).all(-1)
@@ -262,5 +263,5 @@ def _missed(
     for y, of_y in ((low[..., 1], 1 - part[..., 1]), (high[..., 1], part[..., 1])):
         for x, of_x in ((low[..., 0], 1 - part[..., 0]), (high[..., 0], part[..., 0])):
             hit = hit + of_y * of_x * log_p.gather(-1, (y * cells + x)[..., None])[..., 0]
-    weight = SURROUND + covered
-    return (weight * torch.where(shown, -hit, -UNSEEN * log_p[..., -1])).sum() / weight.sum()
+    weight = SURROUND_WEIGHT + covered
+    return (weight * torch.where(shown, -hit, -HIDDEN_WEIGHT * log_p[..., -1])).sum() / weight.sum()

@@ -11,21 +11,19 @@ from deepservo.nets.precision import half_precision
 from deepservo.scene import sampling
 from deepservo.training.tasks.task import SceneTask, generator, perturbed
 
-SHALLOWEST = 0.15  # slope of a ray under which the plane point it meets is not asked for
+MIN_SLOPE = 0.15  # of a ray, under which the plane point that it meets is not learned
 
 
 @dataclass(frozen=True)
 class PoseTask(SceneTask):
-    """Teaches a PoseNet one scene: pictures from anywhere in the workspace, and the plane point of
-    every cell.
-    """
+    """A PoseNet learns the plane point of every cell of pictures from anywhere in the workspace."""
 
     batch: int = 64
     rate: float = 2e-3
 
     def loss(self, net: PoseNet, seed: int, step: int) -> Tensor:
-        """Mean negative log-likelihood of the cells' points under 2D Laplace errors of the width
-        the network tells.
+        """Mean negative log-likelihood of the cells' points under 2D Laplace errors, of the width
+        that the network gives.
         """
         g = generator(seed, step)
         T = sampling.workspace(self.batch, g, self.distance)
@@ -44,5 +42,5 @@ class PoseTask(SceneTask):
         distance = (out[:, :2] - (points / self.distance).mT.float()).norm(dim=1)
         log_error = out[:, 2].clamp(-6, 3)
         covered = torch.nn.functional.adaptive_avg_pool2d(coverage, GRID).flatten(1)
-        weight = (slope > SHALLOWEST) * (0.05 + covered)
+        weight = (slope > MIN_SLOPE) * (0.05 + covered)
         return (weight * (distance * torch.exp(-log_error) + 2 * log_error)).sum() / weight.sum()

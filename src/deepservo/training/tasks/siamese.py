@@ -1,5 +1,5 @@
-"""What Siame-se(3) and CNN-VS learn from: pairs of pictures and a control law's velocity; pictures
-about a reference and their pose.
+"""What Siame-se(3) and CNN-VS learn: a control law's velocity from two pictures; the pose of a
+picture from a reference.
 """
 
 import math
@@ -21,39 +21,36 @@ from deepservo.nets.siamese import Balanced, Loss, RegressionNet, metres_and_deg
 from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.scene.reference import to_world
 from deepservo.scene.textures import texture
-from deepservo.training.tasks.pair import there
+from deepservo.training.tasks.pair import corresponding_pixels
 from deepservo.training.tasks.task import PERTURBED, SceneTask, generator, perturbed
 
 Law = Literal["se3", "SE3", "ibvs"]
-# share of the goal's picture that its view must show: the paper filters, and does not say at how
-# much
-OVERLAP = 0.05
-NEAREST = 0.1  # of the distance: a view this near to the plane is drawn again
-SHORTEST, LONGEST = 1 / 8, 1.5  # of the published starts' ways
-SCENES = 8  # in a batch, where more were given
-GRID = 128  # pixels of a side of the picture whose 16 x 16 cells the overlap is counted by
-POINTS = (
-    (-0.2, -0.2),
-    (0.2, -0.2),
-    (0.2, 0.2),
-    (-0.2, 0.2),
-)  # of the goal's picture, normalised, that the law `ibvs` looks at
-BEHIND = 0.05  # of the distance: the least depth of such a point
-# CNN-VS III-A: deviations at a depth of 20 cm, here over it; how many poses, and how many more at a
-# hundredth of that.
-WIDE = (0.05, 0.05, 0.05, math.radians(10), math.radians(10), math.radians(20))
-POSES, FINE, FINER = 10_000, 1_000, 0.01
-OCCLUDERS = 24  # pictures made by code whose superpixels cover others
+# Share of the goal's picture that its view must show: the paper filters, and gives no number.
+MIN_OVERLAP = 0.05
+MIN_HEIGHT = 0.1  # of the distance: a view this near to the plane is drawn again
+SHORTEST_PART, LONGEST_PART = 1 / 8, 1.5  # of the motion from a published start to its goal
+SCENES_PER_BATCH = 8  # at most
+OVERLAP_SIDE_PX = 128  # a side of the picture of 16 x 16 cells by which the overlap is counted
+# Of the goal's picture, normalised, that the law `ibvs` is computed from.
+IBVS_POINTS = ((-0.2, -0.2), (0.2, -0.2), (0.2, 0.2), (-0.2, 0.2))
+MIN_DEPTH = 0.05  # of such a point, in distances
+# CNN-VS III-A: deviations at a depth of 20 cm, here divided by it; how many poses, and how many
+# more at a hundredth of the deviations.
+DEVIATIONS = (0.05, 0.05, 0.05, math.radians(10), math.radians(10), math.radians(20))
+POSES, FINE_POSES, FINE_SCALE = 10_000, 1_000, 0.01
+OCCLUDER_PICTURES = 24  # made by code, whose superpixels cover others
 
 
-def ways(n: int, g: torch.Generator) -> Float[Tensor, "n 4 4"]:
-    """`T_goal_cam` on the way home from a published start (V-B), for a goal 1 before the plane.
+def poses_on_runs(n: int, g: torch.Generator) -> Float[Tensor, "n 4 4"]:
+    """`T_goal_cam` on runs from the published starts (V-B), for a goal 1 before the plane.
 
-    On a run at constant gain every halving of the way takes as long: so the parts of the way that
-    are left are drawn, and some longer ones.
+    At constant gain a run takes as many steps for each halving of the error: so the part of the
+    motion that is left is drawn evenly in its logarithm, from SHORTEST_PART to LONGEST_PART.
     """
     T = sampling.gaussian_starts(torch.eye(4, dtype=torch.float64).repeat(n, 1, 1), g, 1.0)
-    part = SHORTEST * (LONGEST / SHORTEST) ** torch.rand(n, 1, generator=g, dtype=torch.float64)
+    part = SHORTEST_PART * (LONGEST_PART / SHORTEST_PART) ** torch.rand(
+        n, 1, generator=g, dtype=torch.float64
+    )
     return se3.transform(se3.so3_exp(part * se3.so3_log(T[:, :3, :3])), part * T[:, :3, 3])
 
 
@@ -61,9 +58,9 @@ def overlap(
     camera: Camera, goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
 ) -> Float[Tensor, " n"]:
     """Share of the cells of the goal's picture whose place on the plane the view shows."""
-    K = camera.resize(GRID, GRID).K.to(goals.device).expand(len(goals), 3, 3)
-    px, seen = there(K, views, goals, GRID)
-    return (seen & (px > -0.5).all(-1) & (px < GRID - 0.5).all(-1)).double().mean(1)
+    K = camera.resize(OVERLAP_SIDE_PX, OVERLAP_SIDE_PX).K.to(goals.device).expand(len(goals), 3, 3)
+    px, seen = corresponding_pixels(K, views, goals, OVERLAP_SIDE_PX)
+    return (seen & (px > -0.5).all(-1) & (px < OVERLAP_SIDE_PX - 0.5).all(-1)).double().mean(1)
 
 
 def pairs(
@@ -73,9 +70,11 @@ def pairs(
     what they show.
     """
     goals = sampling.gaussian_goals(n, g, 1.0)
-    views = goals @ ways(n, g)
-    while (poor := (overlap(camera, goals, views) < OVERLAP) | (views[:, 2, 3] > -NEAREST)).any():
-        views[poor] = goals[poor] @ ways(int(poor.sum()), g)
+    views = goals @ poses_on_runs(n, g)
+    while (
+        poor := (overlap(camera, goals, views) < MIN_OVERLAP) | (views[:, 2, 3] > -MIN_HEIGHT)
+    ).any():
+        views[poor] = goals[poor] @ poses_on_runs(int(poor.sum()), g)
     return goals, views
 
 
@@ -100,12 +99,12 @@ def ibvs_velocity(
     """`-L^+ (s - s_goal)`, s where four points of the plane are seen, L that of the view, at gain 1
     (Eq. 2).
     """
-    s_goal = torch.tensor(POINTS, dtype=torch.float64)
+    s_goal = torch.tensor(IBVS_POINTS, dtype=torch.float64)
     rays = torch.cat([s_goal, torch.ones(len(s_goal), 1, dtype=torch.float64)], 1)
     along = -goals[:, None, 2, 3] / (goals[:, None, 2, :3] * rays).sum(-1)
     T = se3.inverse(views) @ goals
     points = (along[..., None] * rays) @ T[:, :3, :3].mT + T[:, None, :3, 3]
-    Z = points[..., 2].clamp(min=BEHIND)
+    Z = points[..., 2].clamp(min=MIN_DEPTH)
     s = points[..., :2] / Z[..., None]
     L = interaction.point(s[..., 0], s[..., 1], Z).flatten(1, 2)
     return control.gauss_newton(*control.normal_equations(L, (s - s_goal).flatten(1)), 1.0)
@@ -117,20 +116,19 @@ LAWS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
 """What a pair of pictures is labelled with, from `T_world_goal` and `T_world_cam` in units of the
 scene's distance.
 
-In these units and not in metres: two pictures tell nothing of how large the scene is, and neither
-does what is learned.
+In these units and not in metres: two pictures do not show how large the scene is.
 """
 
 
 @dataclass(frozen=True)
 class SiameseTask(SceneTask):
-    """Teaches a SiameseNet what a law answers to two views of a scene, or of several.
+    """A SiameseNet learns what a law gives for two views of a scene, or of several.
 
-    The two pictures of a pair are spoiled apart. ramp: over so many first steps their share grows
-    from nothing (the curriculum of V-C).
+    The two pictures of a pair are perturbed separately. ramp: over so many first steps the share of
+    perturbed pictures grows from nothing (the curriculum of V-C).
     goals: how many of the batch's goals each view is paired with. Almost all of a step is spent on
-    pictures, almost nothing on their pairs; and one goal alone hardly tells a step aside from a
-    turn, which move the picture alike.
+    pictures, almost nothing on their pairs; and with one goal alone a translation parallel to the
+    picture and a rotation, which move the picture alike, are hard to tell apart.
     """
 
     law: Law = "se3"
@@ -148,7 +146,7 @@ class SiameseTask(SceneTask):
         images = perturbed(
             self.pictures(net.net.size, torch.cat([goals, views]), g),
             g,
-            PERTURBED * self.spoiling(step),
+            PERTURBED * self.perturbation(step),
         )
         with half_precision():
             s_goal, s = net.net.features(images).chunk(2)
@@ -160,37 +158,39 @@ class SiameseTask(SceneTask):
             found.float() - LAWS[self.law](goals[goal], views[view]).float(), self.distance
         )
 
-    def spoiling(self, step: int) -> float:
-        """How much of the perturbations there is at this step, up to 1."""
+    def perturbation(self, step: int) -> float:
+        """Share of the perturbations at this step, up to 1."""
         return min(1.0, step / self.ramp) if self.ramp else 1.0
 
     def paired(
         self, goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
     ) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
-        """Numbers of the view and of the goal of each pair: its own, and others of the scene of
-        which it shows enough.
+        """Numbers of the view and of the goal of each pair: each view with its own goal, and with
+        others of its scene that it overlaps enough.
         """
         own = torch.arange(len(views))
         view, goal = (
             own.repeat(self.goals),
             torch.cat([own.roll(k * len(own) // self.goals) for k in range(self.goals)]),
         )
-        enough = overlap(self.camera, goals[goal], views[view]) >= OVERLAP
+        enough = overlap(self.camera, goals[goal], views[view]) >= MIN_OVERLAP
         good = enough & (self._scene_of(view) == self._scene_of(goal))
         return view[good], goal[good]
 
     def _scene_of(self, pair: Int[Tensor, " p"]) -> Int[Tensor, " p"]:
         """Which of the scenes in the batch each pair of pictures shows."""
-        return pair % min(SCENES, 1 + len(self.others))
+        return pair % min(SCENES_PER_BATCH, 1 + len(self.others))
 
     def pictures(
         self, size: int, T: Float[Tensor, "n 4 4"], g: torch.Generator
     ) -> Float[Tensor, "n c s s"]:
-        """Those of the goals, then of the views: each pair shows one scene, before its own surround
-        or any grey.
+        """The pictures of the goals, then of the views: each pair shows one scene, before the
+        scene's background or any grey.
         """
-        known = (self.scene, *self.others)
-        shown = [known[k] for k in torch.randperm(len(known), generator=g)[:SCENES].tolist()]
+        scenes = (self.scene, *self.others)
+        shown = [
+            scenes[k] for k in torch.randperm(len(scenes), generator=g)[:SCENES_PER_BATCH].tolist()
+        ]
         camera, channels = self.camera.resize(size, size), len(self.scene.texture)
         T, which = scaled(T, self.distance), self._scene_of(torch.arange(len(T)) % (len(T) // 2))
         drawn = torch.rand(len(T), 2, generator=g)
@@ -203,8 +203,8 @@ class SiameseTask(SceneTask):
 
 @dataclass(frozen=True)
 class RegressionTask(SceneTask):
-    """Teaches a RegressionNet one scene as CNN-VS does (III): the poses of a data set in a new
-    order each epoch, spoiled anew each time.
+    """A RegressionNet learns one scene as CNN-VS does (III): the poses of a data set in a new order
+    each epoch, their pictures perturbed anew each time.
     """
 
     batch: int = 50
@@ -212,7 +212,7 @@ class RegressionTask(SceneTask):
 
     def loss(self, net: RegressionNet, seed: int, step: int) -> Tensor:
         """Of one batch (Eq. 7)."""
-        g, poses = generator(seed, step), two_widths(seed)
+        g, poses = generator(seed, step), published_poses(seed)
         epoch, first = divmod(step * self.batch, len(poses))
         order = torch.randperm(len(poses), generator=generator(seed, -1 - epoch))
         r = poses[order[(first + torch.arange(self.batch)) % len(poses)]]
@@ -227,28 +227,28 @@ class RegressionTask(SceneTask):
         return metres_and_degrees(found.float() - r.float(), self.distance)
 
 
-def two_widths(seed: int) -> Float[Tensor, "n 6"]:
-    """CNN-VS's data set: t [the scene's distance] and theta u [rad] of `T_ref_cam`, Gaussian, and
-    some at a hundredth of the deviations.
+def published_poses(seed: int) -> Float[Tensor, "n 6"]:
+    """CNN-VS's data set: t [the scene's distance] and theta u [rad] of `T_ref_cam`, Gaussian; the
+    last FINE_POSES at FINE_SCALE of the deviations.
     """
-    return _two_widths(seed, torch.get_default_device())
+    return _published_poses(seed, torch.get_default_device())
 
 
 @cache
-def _two_widths(seed: int, device: torch.device) -> Float[Tensor, "n 6"]:
-    """For each device its own: what is kept of one is no use to another."""
+def _published_poses(seed: int, device: torch.device) -> Float[Tensor, "n 6"]:
+    """One result for each device, as tensors are kept on it."""
     normal = torch.randn(
-        POSES + FINE, 6, generator=generator(seed, 0), dtype=torch.float64
-    ) * torch.tensor(WIDE, dtype=torch.float64)
-    normal[POSES:] *= FINER
+        POSES + FINE_POSES, 6, generator=generator(seed, 0), dtype=torch.float64
+    ) * torch.tensor(DEVIATIONS, dtype=torch.float64)
+    normal[POSES:] *= FINE_SCALE
     return normal
 
 
 def lit_and_covered(
     images: Float[Tensor, "b c s s"], g: torch.Generator
 ) -> Float[Tensor, "b c s s"]:
-    """A share of the images under a change of brightness and contrast, Gaussian lights and
-    superpixels of other pictures (III-B).
+    """A share of the images under other brightness and contrast, Gaussian lights and superpixels of
+    other pictures (III-B).
     """
     worse = perturb.lights(perturb.contrast(perturb.brightness(images, g), g), g)
     worse = perturb.cover(worse, g, occluders(images.shape[-1]))
@@ -262,12 +262,12 @@ def occluders(size: int) -> list[perturb.Patch]:
 
 @cache
 def _occluders(size: int, device: torch.device) -> list[perturb.Patch]:
-    """For each device its own."""
+    """One result for each device, as tensors are kept on it."""
     with torch.device("cpu"):
         g = torch.Generator().manual_seed(0)
         patches = [
             patch
-            for _ in range(OCCLUDERS)
+            for _ in range(OCCLUDER_PICTURES)
             for patch in perturb.superpixels(texture((size, size), g))
         ]
     return [perturb.Patch(patch.pixels.to(device), patch.mask.to(device)) for patch in patches]
@@ -279,8 +279,8 @@ def scaled(T: Float[Tensor, "n 4 4"], distance: float) -> Float[Tensor, "n 4 4"]
 
 
 def surround(scene: PlanarScene, drawn: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
-    """What is seen beside a picture, by two numbers drawn from [0, 1]: its scene's own background,
-    or any grey.
+    """What is seen beside a picture, by two numbers drawn from [0, 1]: the scene's background, or
+    any grey.
     """
     return torch.where(drawn[:, :1] < 0.5, scene.background, drawn[:, 1:]).expand(
         -1, len(scene.texture)

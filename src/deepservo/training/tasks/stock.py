@@ -1,7 +1,7 @@
-"""Pictures made by code beforehand, by all cores at once, and kept where a network learns.
+"""Pictures that all cores make by code beforehand, kept on the device where a network learns.
 
-A GPU learns from hundreds of pictures while a core draws one: `data_pair.Textures`, which draws as
-it goes, would keep it waiting.
+A GPU learns from hundreds of pictures while a core draws one: it would wait for `pair.Textures`,
+which draws each step's pictures in that step.
 """
 
 import multiprocessing
@@ -19,20 +19,20 @@ from deepservo.scene.textures import texture
 from deepservo.training.tasks.pair import TEXTURE
 from deepservo.training.tasks.task import generator
 
-SHOWN = 32  # pictures in a batch, at most
+MAX_PICTURES_PER_BATCH = 32
 CHUNK = 8  # pictures that a process draws at a time
 
 
 @dataclass(frozen=True)
 class Stock:
-    """Pictures for `data_pair.Pictures`, on one device."""
+    """Pictures on one device, of which each step shows some (`pair.Pictures`)."""
 
     pictures: UInt8[Tensor, "n 1 h w"]
-    shown: int = SHOWN
+    shown: int = MAX_PICTURES_PER_BATCH
     """Pictures a step: a divisor of the batch."""
 
     def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
-        """See `data_pair.Pictures`."""
+        """See `pair.Pictures`."""
         which = torch.randint(len(self.pictures), (self.shown,), generator=generator(seed, step))
         return self.pictures[which].float() / 255
 
@@ -40,8 +40,8 @@ class Stock:
 def draw(
     n: int, seed: int, show: Callable[[int], None] = lambda done: None
 ) -> UInt8[Tensor, "n 1 h w"]:
-    """n pictures, on the default device; picture k is a function of (seed, k). show: called with
-    how many are drawn.
+    """n pictures, on the default device; picture k is a function of (seed, k). `show` is called
+    with the number drawn so far.
     """
     found = np.empty((n, 1, *TEXTURE), np.uint8)
     with ProcessPoolExecutor(_cores(), multiprocessing.get_context("spawn")) as pool:
