@@ -186,7 +186,7 @@ def test_runs_go_by_halves_where_memory_is_short(scene, monkeypatch):
     assert tried[5:] == [2, 2], "what did not fit is not tried again"
     prepared.most, tried[:] = 1, []
     monkeypatch.setattr(
-        runs, "servo", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError())
+        runs, "servo", lambda *_, **__: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError())
     )
     with pytest.raises(InputError, match="does not hold one run"):
         prepared.run(range(2))
