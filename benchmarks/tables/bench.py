@@ -6,15 +6,15 @@ from benchmarks.common.rows import Row, read
 from deepservo.bench.published import PUBLISHED
 from deepservo.bench.tables import (
     beside_published,
+    by_condition,
+    converged_percent,
     ends,
     figure,
-    home,
+    in_pairs,
     over_all,
     probability,
-    run_by_run,
     table,
     unique,
-    who_wins,
 )
 from deepservo.evaluation.metrics import mcnemar
 
@@ -48,12 +48,12 @@ def classical(rows: list[Row]) -> str:
 
 def paired(rows: list[Row]) -> str:
     """Two methods a line, run by run."""
-    return run_by_run(over_all(rows)[1])
+    return in_pairs(over_all(rows)[1])
 
 
 def hard(rows: list[Row]) -> str:
     """Who wins where."""
-    return who_wins(over_all(rows)[1])
+    return by_condition(over_all(rows)[1])
 
 
 def batches(rows: list[Row]) -> str:
@@ -67,8 +67,8 @@ def batches(rows: list[Row]) -> str:
     for row in whole:
         some = row["sharing"]
         apart = [shares[row["set"], row["part"], scene] for scene in scenes]
-        share = "-" if some["converged"] is None else home(some)
-        counts = [str(row["n"]), home(row), str(some["n"]), share]
+        share = "-" if some["converged"] is None else converged_percent(some)
+        counts = [str(row["n"]), converged_percent(row), str(some["n"]), share]
         of_scene = ["-" if value is None else f"{100 * value:.0f}" for value in apart]
         lines.append([f"{row['set']}, {row['part']}", *counts, *of_scene, *ends(row)[:2]])
     head = ["set", "runs", "converged % [95 %]", "that share 5 % or more", "converged % of these"]
@@ -123,6 +123,8 @@ def training_pictures(rows: list[Row]) -> str:
     for method in unique(row["method"] for row in rows):
         for part in unique(row["part"] for row in rows):
             found = [each[part, method] for each in whole]
-            cells = [f"{home(row)}, {figure(row['end_mm_median'])} mm" for row in found]
+            cells = [
+                f"{converged_percent(row)}, {figure(row['end_mm_median'])} mm" for row in found
+            ]
             lines.append([f"`{method}`", part, *cells])
     return table(["method", "starts and goals", *of], lines, 2)

@@ -6,7 +6,7 @@ import torch
 from benchmarks.common.rows import Row, grouped, pooled
 from benchmarks.tables.measured import columns
 from deepservo.bench.published import PUBLISHED
-from deepservo.bench.tables import ends, figure, home, table, unique
+from deepservo.bench.tables import converged_percent, ends, figure, table, unique
 from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation.metrics import wilson
 from deepservo.evaluation.sets import SETS
@@ -57,11 +57,11 @@ def pictures(rows: list[Row]) -> str:
         shares = {row["scene"]: f"{100 * row['converged']:.0f}" for row in mine}
         total = pooled(mine)
         each = [shares.get(scene, "-") for scene in scenes]
-        lines.append([name, f"`{method}`", home(total), *each, *ends(total)])
+        lines.append([name, f"`{method}`", converged_percent(total), *each, *ends(total)])
     first = table(["starts and goals", "method", "converged % [95 %]", *scenes, *TAIL], lines, 2)
     every = table(
         ["starts and goals", "picture", "method", "converged % [95 %]", *TAIL],
-        ([r["set"], r["scene"], f"`{r['method']}`", home(r), *ends(r)] for r in order),
+        ([r["set"], r["scene"], f"`{r['method']}`", converged_percent(r), *ends(r)] for r in order),
         3,
     )
     note = (
@@ -81,7 +81,7 @@ def dvs(rows: list[Row]) -> str:
         total = pooled(mine)
         share = f"{PUBLISHED[name, method][0]:.1f}" if method == "dvs" else "-"
         words = [name, f"`{method}`", variant]
-        shares = [home(total), share, ", ".join(each.values())]
+        shares = [converged_percent(total), share, ", ".join(each.values())]
         lines.append([*words, str(total["n"]), *shares, *ends(total)[:2]])
     scenes = ", ".join(unique(row["scene"] for row in rows))
     head = ["set", "method", "variant", "runs", "converged % [95 %]", "published DVS %", scenes]
@@ -108,7 +108,12 @@ def dvs_starts(rows: list[Row]) -> str:
             good = converged[which == k]
             share = {"converged": good.mean(), "converged_ci": wilson(int(good.sum()), len(good))}
             lines.append(
-                [name, f"{parameter} {edges[k - 1]} to {edges[k]}", str(len(good)), home(share)]
+                [
+                    name,
+                    f"{parameter} {edges[k - 1]} to {edges[k]}",
+                    str(len(good)),
+                    converged_percent(share),
+                ]
             )
     return table(["set", "start", "runs", "converged % [95 %]"], lines, 2)
 

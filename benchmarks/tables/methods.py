@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.common.rows import Row, grouped, pooled
 from benchmarks.tables.measured import columns
-from deepservo.bench.tables import ends, figure, home, table
+from deepservo.bench.tables import converged_percent, ends, figure, table
 
 # The words of the pages for those of the results files.
 WORDS = {
@@ -121,7 +121,7 @@ def studies(rows: list[Row]) -> str:
         )
         length = "-" if total["length_ratio"] is None else f"{total['length_ratio']:.2f}"
         words = [study.replace("spoiled", "degraded"), method, name, each]
-        ran = [str(total["n"]), home(total), *ends(total)[:1], length]
+        ran = [str(total["n"]), converged_percent(total), *ends(total)[:1], length]
         trained = [str(steps), f"{loss:.4f}", f"{seconds / 60:.1f}", f"{weights / 1e6:.2f}"]
         lines.append([*words, *ran, *trained])
     words = ["study", "variant", "set", "networks, each %"]
@@ -141,7 +141,7 @@ def scenes(rows: list[Row]) -> str:
             "scenes": lambda r: str(r["scenes"]),
             "pictures": lambda r: "colour" if r["colour"] else "grey",
             "runs": lambda r: str(r["n"]),
-            "converged % [95 %]": home,
+            "converged % [95 %]": converged_percent,
             "end mm": lambda r: figure(r["end_mm_median"]),
             "end deg": lambda r: figure(r["end_deg_median"]),
             "steps learned": lambda r: str(r["steps_trained"]),

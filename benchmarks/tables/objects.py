@@ -5,7 +5,7 @@ from statistics import fmean
 from benchmarks.common.rows import Row, grouped, read
 from benchmarks.objects.objects import SETTLED_PX
 from benchmarks.tables.measured import NOT_RUN, columns, measured
-from deepservo.bench.tables import ALL, ends, figure, home, table
+from deepservo.bench.tables import ALL, converged_percent, ends, figure, table
 
 DETECTORS = {"keypoints": "ours, learned", "sift": "SIFT", "orb": "ORB"}
 VARIANTS = {
@@ -88,7 +88,7 @@ def gantry(rows: list[Row]) -> str:
     lines = [
         [
             row["world"], f"{row['set']}, {row['part']}" if row["part"] else row["set"],
-            row["scene"], f"`{row['method']}`", str(row["n"]), home(row), *ends(row),
+            row["scene"], f"`{row['method']}`", str(row["n"]), converged_percent(row), *ends(row),
         ]
         for row in every
         if row["scene"] != ALL
@@ -104,7 +104,9 @@ def relief(rows: list[Row]) -> str:
         cells = []
         for stands in (False, True):
             found = [row for row in mine if bool(row["relief"]) == stands]
-            cells += [home(found[0]), *ends(found[0])[:2]] if found else [NOT_RUN, "-", "-"]
+            cells += (
+                [converged_percent(found[0]), *ends(found[0])[:2]] if found else [NOT_RUN, "-", "-"]
+            )
         lines.append([f"`{method}`", str(mine[0]["n"]), *cells])
     heads = [
         f"{where}: {what}"

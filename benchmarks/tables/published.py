@@ -13,7 +13,7 @@ from benchmarks.common.rows import RESULTS, Row
 from benchmarks.tables.measured import MISSING, NOT_RUN, measured
 from deepservo.bench.full_scale import is_full
 from deepservo.bench.published import PUBLISHED
-from deepservo.bench.tables import ALL, figure, home, table
+from deepservo.bench.tables import ALL, converged_percent, figure, table
 from deepservo.evaluation.metrics import wilson
 from deepservo.models.any_scene_model import SHIPPED, load_unseen
 from deepservo.training.recipes import EXPERIMENTS
@@ -79,7 +79,7 @@ def _cells(rows: list[Row]) -> list[str]:
     seconds = [row["trained_s"] for row in rows if row.get("trained_s")]
     total: dict[str, Any] = {"converged": hits / n, "converged_ci": wilson(hits, n)}
     minutes = f"{sum(seconds) / len(seconds) / 60:.1f} min" if seconds else "-"
-    return [home(total), figure(sum(ends) / len(ends)) if ends else "-", minutes]
+    return [converged_percent(total), figure(sum(ends) / len(ends)) if ends else "-", minutes]
 
 
 def recipes(_: list[Row]) -> str:

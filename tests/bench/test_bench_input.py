@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from deepservo.bench.runs import Job, Prepared
-from deepservo.bench.tables import who_wins
+from deepservo.bench.tables import by_condition
 from deepservo.cli import main
 from deepservo.evaluation.sets import SETS
 from deepservo.methods.base import Controller
@@ -184,7 +184,9 @@ def test_a_method_that_ran_on_fewer_scenes_says_so():
         }
         for m, n in (("sift", 48), ("cnn", 12))
     ]
-    assert "| **100** [50, 100], 0.5 mm | **100** [50, 100], 0.5 mm, of 12 only |" in who_wins(rows)
+    assert "| **100** [50, 100], 0.5 mm | **100** [50, 100], 0.5 mm, of 12 only |" in by_condition(
+        rows
+    )
 
 
 # a folder of pictures

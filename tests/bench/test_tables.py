@@ -46,7 +46,7 @@ def test_runs_are_paired_by_scene_and_number_over_all_parts():
         {"a": [0, 1]},
     ]
     assert tables.pairs(rows) == [("s", "a", "b", 3, 1, pytest.approx(0.625))]
-    assert "| s | `a` | `b` | 3 | 1 | 0.6250 |" in tables.run_by_run(rows)
+    assert "| s | `a` | `b` | 3 | 1 | 0.6250 |" in tables.in_pairs(rows)
 
 
 @given(st.integers(0, 300), st.integers(0, 300))

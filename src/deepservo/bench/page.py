@@ -10,7 +10,7 @@ import numpy as np
 
 from deepservo.bench.landscape import AXES, landscapes, reach
 from deepservo.bench.runs import Bench, Runs
-from deepservo.bench.tables import WIDEST, pairs, probability, published
+from deepservo.bench.tables import MAX_SCENES, pairs, probability, published
 from deepservo.evaluation.metrics import wilson
 from deepservo.methods import build
 from deepservo.report.page import write_page
@@ -141,7 +141,7 @@ def _rates(
 def _landscapes(methods: Sequence[str], bench: Bench) -> dict[str, dict[str, Any]]:
     """By scene and method, for the methods that descend a cost of features."""
     found: dict[str, dict[str, Any]] = {}
-    for name, scene in list(bench.scenes.items())[:WIDEST]:
+    for name, scene in list(bench.scenes.items())[:MAX_SCENES]:
         for method in methods:
             if not bench.able(method, name):
                 continue

@@ -1,4 +1,4 @@
-"""Results as Markdown: the rows beside the published figures, and who wins where."""
+"""Results as Markdown: rows beside the published figures, methods by condition and in pairs."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from deepservo.errors import InputError
 from deepservo.evaluation.metrics import mcnemar
 
 Figures = Mapping[str, Any]
-WIDEST = 12  # scenes that a table has columns for
+MAX_SCENES = 12  # that a table has columns for
 ALL = "all"  # in place of a scene: pooled over the scenes
 
 
@@ -36,8 +36,8 @@ def figure(value: float | None, digits: int = 2) -> str:
     return np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")
 
 
-def home(row: Figures) -> str:
-    """Per cent home and its 95 % interval."""
+def converged_percent(row: Figures) -> str:
+    """Per cent of the runs that converged, and its 95 % interval."""
     low, high = row["converged_ci"]
     return f"{100 * row['converged']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
@@ -55,8 +55,8 @@ def ends(row: Figures) -> list[str]:
 
 def published(name: str, method: str) -> tuple[str, str]:
     """Per cent and end error [mm] that a paper prints, or dashes."""
-    known = PUBLISHED.get((name, method.removesuffix("+dvs")))
-    return ("-", "-") if known is None else (f"{known[0]:.1f}", f"{known[1]:g}")
+    printed = PUBLISHED.get((name, method.removesuffix("+dvs")))
+    return ("-", "-") if printed is None else (f"{printed[0]:.1f}", f"{printed[1]:g}")
 
 
 def over_all(rows: Sequence[Figures]) -> tuple[list[Figures], list[Figures]]:
@@ -73,9 +73,9 @@ def over_all(rows: Sequence[Figures]) -> tuple[list[Figures], list[Figures]]:
 
 
 def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
-    """One line a set, part and method, over all scenes; the share home on each scene."""
+    """A line for each set, part and method, over all scenes; the share that converged on each."""
     scenes = unique(row["scene"] for row in rows)
-    scenes = scenes if len(scenes) <= WIDEST else []
+    scenes = scenes if len(scenes) <= MAX_SCENES else []
     each = {
         (row["set"], row["part"], row["method"], row["scene"]): f"{100 * row['converged']:.0f}"
         for row in rows
@@ -92,7 +92,7 @@ def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
                 name,
                 f"`{row['method']}`",
                 str(row["n"]),
-                home(row),
+                converged_percent(row),
                 percent,
                 *shares,
                 *ends(row),
@@ -104,7 +104,7 @@ def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
         "set",
         "method",
         "runs",
-        "home % [95 %]",
+        "converged % [95 %]",
         "published %",
         *scenes,
         "end mm",
@@ -117,12 +117,12 @@ def beside_published(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
     return table(head, lines, 2)
 
 
-def who_wins(pooled: Sequence[Figures]) -> str:
-    """Conditions down, methods across: the share home with its interval, and the median end error
-    [mm]; the best share is bold.
+def by_condition(pooled: Sequence[Figures]) -> str:
+    """Conditions down, methods across: the share that converged with its interval, and the median
+    end error [mm]; the best share is bold.
 
-    A method that ran on fewer scenes than another, having learned no more, has its count of runs
-    beside.
+    A method that ran on fewer scenes than another, because it has learned only those, has its count
+    of runs beside.
     """
     methods = unique(row["method"] for row in pooled)
     lines = []
@@ -148,8 +148,8 @@ def who_wins(pooled: Sequence[Figures]) -> str:
 
 
 def pairs(pooled: Sequence[Figures]) -> list[tuple[str, str, str, int, int, float]]:
-    """Of each set and two methods that ran from the same starts: set, one, other, how many runs the
-    one alone brought home over all parts, how many the other alone, and McNemar's p.
+    """Of each set and two methods that ran from the same starts: set, one, other, how many runs
+    converged over all parts with the one alone, how many with the other alone, and McNemar's p.
     """
     found: list[tuple[str, str, str, int, int, float]] = []
     for name in unique(row["set"] for row in pooled):
@@ -160,20 +160,20 @@ def pairs(pooled: Sequence[Figures]) -> list[tuple[str, str, str, int, int, floa
                     a + b
                     for a, b in zip(counts.get((row["method"], other), (0, 0)), both, strict=True)
                 ]
-        for (one, other), (won, lost) in counts.items():
+        for (one, other), alone in counts.items():
             if (name, other, one) not in {each[:3] for each in found}:
-                found.append((name, one, other, won, lost, mcnemar(won, lost)))
+                found.append((name, one, other, *alone, mcnemar(*alone)))
     return found
 
 
-def run_by_run(pooled: Sequence[Figures]) -> str:
+def in_pairs(pooled: Sequence[Figures]) -> str:
     """Two methods a line, from the same starts."""
     lines = (
-        [name, f"`{a}`", f"`{b}`", str(won), str(lost), probability(p)]
-        for name, a, b, won, lost, p in pairs(pooled)
+        [name, f"`{a}`", f"`{b}`", str(a_alone), str(b_alone), probability(p)]
+        for name, a, b, a_alone, b_alone, p in pairs(pooled)
     )
     return table(
-        ["set", "one", "other", "home by the one alone", "by the other alone", "p (McNemar)"],
+        ["set", "one", "other", "converged by the one alone", "by the other alone", "p (McNemar)"],
         lines,
         3,
     )
@@ -187,10 +187,10 @@ def probability(p: float) -> str:
 def markdown(rows: Sequence[Figures], pooled: Sequence[Figures]) -> str:
     """The page results.md."""
     note = (
-        "Home: by the published rule. End errors, length and steps: medians and means over the "
-        "runs that came home."
+        "Converged: by the published rule. End errors, length and steps: medians and means over "
+        "the runs that converged."
     )
-    parts = {"Who wins where": who_wins(pooled), "Run by run": run_by_run(pooled)}
+    parts = {"Methods by condition": by_condition(pooled), "Methods in pairs": in_pairs(pooled)}
     more = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
     return f"# Results\n\n{beside_published(rows, pooled)}\n\n{note}\n\n{more}"
 
@@ -209,8 +209,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def compared(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[str, bool]:
-    """What moved between two results: every row of both, and whether any share home fell beyond its
-    interval.
+    """The differences between two results, for every row of both; and whether the share that
+    converged fell beyond its interval in any.
     """
     key = ("method", "set", "part", "scene")
     old = {tuple(row.get(name, "") for name in key): row for row in before}
@@ -232,12 +232,22 @@ def compared(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[str, 
             [
                 *name[1:],
                 f"`{name[0]}`",
-                home(was),
-                home(row),
+                converged_percent(was),
+                converged_percent(row),
                 f"{100 * moved:+.1f}",
                 verdict,
                 errors,
             ]
         )
-    head = ["set", "part", "scene", "method", "before: home %", "after", "points", "", "end mm"]
+    head = [
+        "set",
+        "part",
+        "scene",
+        "method",
+        "before: converged %",
+        "after",
+        "points",
+        "",
+        "end mm",
+    ]
     return table(head, lines, 4), worse
