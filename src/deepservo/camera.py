@@ -1,4 +1,4 @@
-"""The pinhole camera, and the one place that knows where a pixel's centre is.
+"""The pinhole camera, and the convention of pixel coordinates.
 
 As in OpenCV, ROS and ViSP a pixel's centre is at integer coordinates: `x = (u - cx) / fx`; the
 image spans [-0.5, W - 0.5]. Axes: x right, y down, z forward.
@@ -16,9 +16,7 @@ from deepservo.errors import InputError
 
 @dataclass(frozen=True)
 class Camera:
-    """Size and intrinsics [px] of a pinhole camera; raises InputError where they cannot be a
-    camera's.
-    """
+    """Size and intrinsics [px] of a pinhole camera; InputError where they cannot be a camera's."""
 
     width: int
     height: int
@@ -48,13 +46,8 @@ class Camera:
             raise InputError(
                 f"camera: focal lengths must be positive pixels, not fx={self.fx}, fy={self.fy}"
             )
-        # 300 is 300.0: a tensor made of whole numbers would hold integers
-        for name in (
-            "fx",
-            "fy",
-            "cx",
-            "cy",
-        ):
+        # Whole numbers become floats: a tensor made of them would hold integers.
+        for name in ("fx", "fy", "cx", "cy"):
             object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
@@ -80,20 +73,20 @@ class Camera:
     def xy(
         self, dtype: torch.dtype = torch.float32
     ) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
-        """Normalised coordinates of every pixel's centre."""
+        """Normalised coordinates x, y of every pixel's centre."""
         x = (torch.arange(self.width, dtype=torch.float64) - self.cx) / self.fx
         y = (torch.arange(self.height, dtype=torch.float64) - self.cy) / self.fy
         gy, gx = torch.meshgrid(y, x, indexing="ij")
         return gx.to(dtype), gy.to(dtype)
 
     def project(self, p_cam: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 2"]:
-        """Pixel coordinates of points in the camera frame [m]; meaningless where Z <= 0."""
+        """Pixel coordinates (u, v) of points in the camera frame [m]; meaningless where Z <= 0."""
         u = p_cam[..., 0] / p_cam[..., 2] * self.fx + self.cx
         v = p_cam[..., 1] / p_cam[..., 2] * self.fy + self.cy
         return torch.stack([u, v], -1)
 
     def crop(self, border: int) -> "Camera":
-        """The camera whose image lacks `border` pixels on each side."""
+        """The camera of pictures without `border` pixels on each side."""
         return replace(
             self,
             width=self.width - 2 * border,
@@ -103,7 +96,7 @@ class Camera:
         )
 
     def resize(self, width: int, height: int) -> "Camera":
-        """The camera whose image is this one's resized (area) to width x height."""
+        """The camera of pictures resized (area) to width x height."""
         sx, sy = width / self.width, height / self.height
         return Camera(
             width,
@@ -115,13 +108,13 @@ class Camera:
         )
 
     def within(self, side: int) -> "Camera":
-        """This camera, resized so that its longer side is `side` pixels where it is longer."""
+        """The camera of pictures reduced so that their longer side is at most `side` pixels."""
         scale = min(1.0, side / max(self.width, self.height))
         return self.resize(round(scale * self.width), round(scale * self.height))
 
 
 PAPER_CAMERA = Camera(224, 224, 300.0, 300.0, 119.0, 109.0)
-"""Of the published experiments."""
+"""The camera of the published experiments."""
 
 
 def usual_camera(width: int, height: int) -> Camera:

@@ -13,17 +13,16 @@ from deepservo.geometry import se3
 
 
 def pbvs(T_goal_cam: Float[Tensor, "*batch 4 4"], gain: float) -> Float[Tensor, "*batch 6"]:
-    """A straight line in space and a geodesic in rotation: `v = -gain R^T t`, `w = -gain theta u`
-    (Siame-se(3) Eq. 3).
+    """Pose-based law: `v = -gain R^T t`, `w = -gain theta u` (Siame-se(3) Eq. 3).
+
+    The camera moves on a straight line, and rotates about one axis.
     """
     R, t = T_goal_cam[..., :3, :3], T_goal_cam[..., :3, 3:]
     return -gain * torch.cat([(R.mT @ t)[..., 0], se3.so3_log(R)], -1)
 
 
 def pose_of_pbvs(v_cam: Float[Tensor, "*batch 6"], gain: float) -> Float[Tensor, "*batch 4 4"]:
-    """`T_goal_cam` that `pbvs` would answer with v_cam: what a velocity controller believes about
-    the pose.
-    """
+    """The `T_goal_cam` for which `pbvs` answers v_cam."""
     R = se3.so3_exp(-v_cam[..., 3:] / gain)
     return se3.transform(R, (R @ (-v_cam[..., :3, None] / gain))[..., 0])
 
@@ -38,9 +37,7 @@ def normal_equations(
 def gauss_newton(
     H: Float[Tensor, "*batch 6 6"], g: Float[Tensor, "*batch 6"], gain: float
 ) -> Float[Tensor, "*batch 6"]:
-    """`v = -gain L^+ e`, the pseudo-inverse by eigenvalues, so that directions nothing is seen of
-    stay still.
-    """
+    """`v = -gain L^+ e`, by eigenvalues of H: zero along directions that no feature observes."""
     return (
         -gain
         * (torch.linalg.pinv(H.double(), hermitian=True, rtol=1e-9) @ g.double()[..., None])[..., 0]
@@ -59,9 +56,7 @@ def levenberg_marquardt(
 def saturate(
     v_cam: Float[Tensor, "*batch 6"], linear: float, angular: float
 ) -> Float[Tensor, "*batch 6"]:
-    """Slow the whole twist down (same direction) until its speeds are at most `linear` [m/s] and
-    `angular` [rad/s].
-    """
+    """Scale the twist down until its speeds are at most `linear` [m/s] and `angular` [rad/s]."""
     speed = v_cam[..., :3].norm(dim=-1, keepdim=True) / linear
     turn = v_cam[..., 3:].norm(dim=-1, keepdim=True) / angular
     return v_cam / torch.maximum(speed, turn).clamp(min=1)

@@ -1,4 +1,4 @@
-"""The one exception that bad input raises."""
+"""The one exception that bad input raises, and checks that raise it."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,8 +16,10 @@ class InputError(ValueError):
 def unknown(
     kind: str, name: str, choices: Iterable[str], composed: Iterable[str] = ()
 ) -> InputError:
-    """What to raise where there is no `kind` of that name: with the nearest name, of `composed`
-    ones too, and all choices.
+    """The error to raise where there is no `kind` of that name, with the nearest name and all
+    choices.
+
+    composed: further names that may be the nearest, and are not listed.
     """
     names = list(choices)
     near = get_close_matches(name, [*names, *composed])
@@ -28,15 +30,13 @@ def unknown(
 
 
 def check_positive(what: str, value: object, unit: str) -> None:
-    """InputError where this is no positive, finite number."""
+    """InputError where the value of `what` is no positive, finite number."""
     if not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise InputError(f"{what} must be a positive number{unit and f' {unit}'}, not {value!r}")
 
 
 def check_misplaced(why: str, given: Mapping[str, object]) -> None:
-    """InputError that asks to leave away those of the options that were given: a value other than
-    None, or a flag that is set.
-    """
+    """InputError where one of these options was given: its value is neither None nor False."""
     misplaced = [name for name, value in given.items() if value is not None and value is not False]
     if misplaced:
         raise InputError(f"{why}; leave {' and '.join(misplaced)} away")

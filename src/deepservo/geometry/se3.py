@@ -18,9 +18,7 @@ def hat(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _series(theta2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3) from t^2, by Taylor series where
-    cancellation would hurt.
-    """
+    """(sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3) from t^2, by Taylor series near 0."""
     small = theta2 < (1e-1 if theta2.dtype == torch.float32 else 1e-3)
     safe = torch.where(small, torch.ones_like(theta2), theta2)
     t = safe.sqrt()
@@ -45,8 +43,8 @@ def so3_exp(thetau: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _quaternion(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    """Unit quaternion wxyz with w >= 0, from the largest of its four components (Shepperd), so
-    never ill-conditioned.
+    """Unit quaternion (w, x, y, z) with w >= 0, from its largest component (Shepperd 1978), which
+    is well-conditioned for every rotation.
     """
     m00, m11, m22 = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
     xy, xz, yz = (
@@ -89,7 +87,7 @@ def so3_log(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
 def transform(
     R: Float[Tensor, "*batch 3 3"], t: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch 4 4"]:
-    """Assemble (R, t) into a (..., 4, 4) rigid motion."""
+    """The rigid motion (..., 4, 4) of R and t."""
     R, t = torch.broadcast_tensors(R, t[..., None, :])
     t = t[..., 0, :]
     bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=R.dtype, device=R.device).expand(
@@ -99,7 +97,7 @@ def transform(
 
 
 def exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
-    """Rigid motion of a constant twist held for one second: `T_world_cam @ exp(v_cam * dt)` moves
+    """Rigid motion of a twist that is held for one second: `T_world_cam @ exp(v_cam * dt)` moves
     the camera.
     """
     v, w = twist[..., :3], twist[..., 3:]
@@ -110,7 +108,7 @@ def exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
 
 
 def log(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6"]:
-    """Twist whose `exp` is T, rotation in [0, pi]."""
+    """The twist whose `exp` is T, with a rotation in [0, pi]."""
     w = so3_log(T[..., :3, :3])
     k = hat(w)
     V_inv = (
@@ -131,8 +129,8 @@ def _cot_term(w: Tensor) -> Tensor:
 
 
 def thetau_jacobian(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """L_thetau of MLVS Eq. 5: `d(theta u)/dt = L_thetau w_cam` for theta u of R_f_cam, f any fixed
-    frame.
+    """L_thetau: `d(theta u)/dt = L_thetau w_cam` for theta u of R_f_cam, f a fixed frame (MLVS Eq.
+    5).
 
     `I + (theta/2) [u]x + (1 - sinc(theta)/sinc^2(theta/2)) [u]x^2`; singular only at theta = 2 pi.
     """
@@ -142,13 +140,15 @@ def thetau_jacobian(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]
 
 
 def inverse(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
-    """`T_b_a` from `T_a_b`, exactly rigid."""
+    """`T_b_a` of `T_a_b`, exactly rigid."""
     R_t = T[..., :3, :3].mT
     return transform(R_t, -(R_t @ T[..., :3, 3:])[..., 0])
 
 
 def adjoint(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6 6"]:
-    """`v_a = adjoint(T_a_b) v_b`: the twist of one rigid body seen from frame a."""
+    """The matrix that takes a rigid body's twist from frame b to frame a: `v_a = adjoint(T_a_b)
+    v_b`.
+    """
     R = T[..., :3, :3]
     tR = hat(T[..., :3, 3]) @ R
     top = torch.cat([R, tR], -1)
@@ -158,8 +158,6 @@ def adjoint(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6 6"]:
 def distance(
     T_a: Float[Tensor, "*batch 4 4"], T_b: Float[Tensor, "*batch 4 4"]
 ) -> tuple[Tensor, Tensor]:
-    """Translation [m] and rotation [rad] between two poses of one camera: norms of `inv(T_a) @
-    T_b`.
-    """
+    """Translation [m] and rotation angle [rad] of `inverse(T_a) @ T_b`."""
     delta = inverse(T_a) @ T_b
     return delta[..., :3, 3].norm(dim=-1), so3_log(delta[..., :3, :3]).norm(dim=-1)

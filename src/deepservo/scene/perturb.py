@@ -1,7 +1,6 @@
-"""What the world does to a picture: lights, occlusions, noise, brightness, erasing. (B, C, H, W)
-in, the same out, in [0, 1].
+"""Perturbations of pictures (B, C, H, W) in [0, 1]: light, covers, blur, noise.
 
-Random numbers come from the generator given. Each function draws for the whole batch at once.
+Random numbers come from the generator given; each function draws those of the whole batch at once.
 """
 
 import math
@@ -14,37 +13,37 @@ from torch import Tensor
 
 Images = Float[Tensor, "b c h w"]
 
-COARSENESSES = 6  # of `fewer_pixels`
+RESOLUTIONS = 6  # that `fewer_pixels` chooses from
 
 
 def _rand(images: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
-    """One uniform number an image, (B, 1, 1, 1)."""
+    """One uniform number of each picture, (B, 1, 1, 1)."""
     return low + (high - low) * torch.rand(len(images), 1, 1, 1, generator=generator)
 
 
 def brightness(
     images: Images, generator: torch.Generator, low: float = 0.4, high: float = 1.6
 ) -> Images:
-    """Multiply by a factor in [low, high]."""
+    """Multiply each picture by a factor in [low, high]."""
     return (images * _rand(images, generator, low, high)).clamp(0, 1)
 
 
 def contrast(
     images: Images, generator: torch.Generator, low: float = 0.6, high: float = 1.4
 ) -> Images:
-    """Scale about the image's mean by a factor in [low, high]."""
+    """Scale each picture's grey levels about their mean by a factor in [low, high]."""
     mean = images.mean((1, 2, 3), keepdim=True)
     return (mean + (images - mean) * _rand(images, generator, low, high)).clamp(0, 1)
 
 
 def noise(images: Images, generator: torch.Generator, deviation: float | Tensor = 0.05) -> Images:
-    """Add Gaussian noise."""
+    """Add Gaussian noise of this standard deviation [grey level]."""
     return (images + deviation * torch.randn(images.shape, generator=generator)).clamp(0, 1)
 
 
 def blur(images: Images, generator: torch.Generator, probability: float = 0.5) -> Images:
-    """Mix each image, with a probability, with the mean of every pixel and its eight neighbours, by
-    a share of its own, twice.
+    """Mix each picture, with a probability, with the mean over 3 x 3 pixels, by a random share,
+    twice.
     """
     share = _rand(images, generator, 0, 1) * (_rand(images, generator, 0, 1) < probability)
     for _ in range(2):
@@ -53,8 +52,9 @@ def blur(images: Images, generator: torch.Generator, probability: float = 0.5) -
 
 
 def _mean_about(images: Images) -> Images:
-    """Of each pixel and its neighbours that there are: `avg_pool2d(images, 3, 1, 1,
-    count_include_pad=False)`, in a third of the time.
+    """The mean of each pixel and its neighbours within the picture.
+
+    It is `avg_pool2d(images, 3, 1, 1, count_include_pad=False)` in a third of the time.
     """
     for axis, size in ((2, images.shape[2]), (3, images.shape[3])):
         total, count = images.clone(), torch.full((size,), 3.0)
@@ -69,8 +69,8 @@ def _mean_about(images: Images) -> Images:
 def defocus(
     images: Images, generator: torch.Generator, most: float, probability: float = 0.5
 ) -> Images:
-    """Blur each image, with a probability, by a Gaussian of its own, of a deviation of up to `most`
-    pixels, and a fifth of that or more.
+    """Blur each picture, with a probability, by a Gaussian of a deviation from most / 5 to `most`
+    [px].
     """
     deviation = _rand(images, generator, most / 5, most) * (
         _rand(images, generator, 0, 1) < probability
@@ -86,17 +86,15 @@ def defocus(
 def fewer_pixels(
     images: Images, generator: torch.Generator, fewest: float = 0.25, probability: float = 0.2
 ) -> Images:
-    """Show each image, with a probability, as one of fewer pixels a side (down to `fewest` of its
-    own) that was made larger again.
+    """Reduce each picture, with a probability, and enlarge it again.
+
+    fewest: least share of its side's pixels that it is reduced to.
     """
-    level = (
-        (_rand(images, generator, 0, 1) / probability * COARSENESSES)
-        .long()
-        .clamp(max=COARSENESSES)[:, 0, 0, 0]
-    )
+    level = (_rand(images, generator, 0, 1) / probability * RESOLUTIONS).long()
+    level = level.clamp(max=RESOLUTIONS)[:, 0, 0, 0]
     for axis in (2, 3):
         shown = torch.eye(images.shape[axis])[None]
-        shares = [1 - (1 - fewest) * (k + 1) / COARSENESSES for k in range(COARSENESSES)]
+        shares = [1 - (1 - fewest) * (k + 1) / RESOLUTIONS for k in range(RESOLUTIONS)]
         down = [
             torch.nn.functional.interpolate(
                 shown, max(2, round(share * shown.shape[1])), mode="area"
@@ -110,14 +108,13 @@ def fewer_pixels(
 
 
 def exposure(images: Images, generator: torch.Generator, most: float = 3.3) -> Images:
-    """Multiply by a factor between 1 / most and most: what is too bright saturates."""
-    return (images * torch.exp(_rand(images, generator, -math.log(most), math.log(most)))).clamp(
-        0, 1
-    )
+    """Multiply each picture by a factor between 1 / most and most; grey levels over 1 saturate."""
+    factor = torch.exp(_rand(images, generator, -math.log(most), math.log(most)))
+    return (images * factor).clamp(0, 1)
 
 
 def shadow(images: Images, generator: torch.Generator, probability: float = 0.3) -> Images:
-    """Darken each image, with a probability, on one side of an edge."""
+    """Darken each picture, with a probability, on one side of a soft edge."""
     x, y = _about(images, generator)
     angle = _rand(images, generator, -math.pi, math.pi)
     dark = torch.sigmoid((angle.cos() * x + angle.sin() * y) / _rand(images, generator, 0.03, 0.18))
@@ -130,14 +127,14 @@ def shadow(images: Images, generator: torch.Generator, probability: float = 0.3)
 
 
 def highlight(images: Images, generator: torch.Generator, probability: float = 0.2) -> Images:
-    """Add to each image, with a probability, a spot that saturates."""
+    """Add a saturating spot to each picture, with a probability."""
     x, y = _about(images, generator)
     spot = 1.5 * torch.exp(-(x * x + y * y) / (2 * _rand(images, generator, 0.1, 0.35).square()))
     return (images + spot * (_rand(images, generator, 0, 1) < probability)).clamp(0, 1)
 
 
 def _about(images: Images, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """x and y of each pixel, where the image is [-1, 1], from a point of each image's own."""
+    """x and y of each pixel relative to a random point of its picture; its sides are [-1, 1]."""
     H, W = images.shape[-2:]
     y, x = torch.linspace(-1, 1, H)[:, None], torch.linspace(-1, 1, W)
     return x - _rand(images, generator, -0.8, 0.8), y - _rand(images, generator, -0.8, 0.8)
@@ -150,8 +147,9 @@ def erase(
     area: tuple[float, float] = (0.02, 0.33),
     fill: Tensor | float = 0.0,
 ) -> Images:
-    """Cover one rectangle (area a share of the image, ratio 0.3 to 3.3) of each image with `fill`,
-    with a probability.
+    """Cover a rectangle of each picture with `fill`, with a probability.
+
+    area: its least and largest share of the picture. Its sides have a ratio of 0.3 to 3.3.
     """
     _, _, H, W = images.shape
     a = _rand(images, generator, *area) * H * W
@@ -167,9 +165,7 @@ def erase(
 
 @dataclass(frozen=True)
 class Patch:
-    """A piece of another picture: the pixels (h, w) of its box, and which of them (h, w) are its
-    own.
-    """
+    """A piece of another picture: the pixels of its bounding box, and which of them are its own."""
 
     pixels: Float[Tensor, "h w"]
     mask: Bool[Tensor, "h w"]
@@ -177,10 +173,7 @@ class Patch:
 
 def superpixels(picture: Float[Tensor, "1 h w"], count: int = 30) -> list[Patch]:
     """The picture cut into about `count` pieces along its edges, by SLIC (CNN-VS III-B)."""
-    # its import takes half a second that a servoing need not pay
-    from skimage.segmentation import (
-        slic,
-    )
+    from skimage.segmentation import slic  # imported here: it takes half a second
 
     labels = torch.from_numpy(
         slic(picture[0].numpy(), count, compactness=0.1, channel_axis=None, start_label=0)
@@ -197,18 +190,14 @@ def superpixels(picture: Float[Tensor, "1 h w"], count: int = 30) -> list[Patch]
 def cover(
     images: Images, generator: torch.Generator, patches: Sequence[Patch], probability: float = 0.5
 ) -> Images:
-    """Lay one of the patches over each image, with a probability, its middle anywhere in the image
-    (CNN-VS III-B).
-    """
+    """Put a random patch at a random place of each picture, with a probability (CNN-VS III-B)."""
     H, W = images.shape[-2:]
     images = images.clone()
     hit = torch.rand(len(images), generator=generator) < probability
     which = torch.randint(len(patches), (len(images),), generator=generator)
     middle = (torch.rand(len(images), 2, generator=generator) * torch.tensor([H, W])).long()
-    # a GPU is asked once
-    for i, (covered, k, v, u) in enumerate(
-        torch.column_stack([hit.long(), which, middle]).tolist()
-    ):
+    drawn = torch.column_stack([hit.long(), which, middle]).tolist()  # one transfer from a GPU
+    for i, (covered, k, v, u) in enumerate(drawn):
         if not covered:
             continue
         patch = patches[k]
@@ -223,11 +212,10 @@ def cover(
 def lights(
     images: Images, generator: torch.Generator, count: int = 3, strength: float = 0.6
 ) -> Images:
-    """Multiply by 1 + a sum of 2D Gaussian spots, bright or dark (CNN-VS Eq. 8-9), random gain,
-    centre and widths.
+    """Multiply by 1 + a sum of `count` 2D Gaussian spots, bright or dark (CNN-VS Eq. 8-9).
 
-    A spot is a column times a row, and their sum a product of matrices: a sixth of a training step
-    was spent on exponentials.
+    Gains, up to `strength`, centres and widths are random. A spot is a column times a row, and
+    their sum a product of matrices, which saves a sixth of a training step.
     """
     B, _, H, W = images.shape
     gain, cx, cy = (torch.rand(3, B, count, 1, generator=generator) * 2 - 1).unbind(0)
@@ -238,8 +226,8 @@ def lights(
 
 
 def as_mlvs(images: Images, generator: torch.Generator) -> Images:
-    """The perturbed goal of `lookat-rz-perturbed`: erased with p 0.5, brightness, contrast, noise
-    0.05, clipped.
+    """The perturbation of the set `lookat-rz-perturbed`: erased with probability 0.5, brightness,
+    contrast, noise of 0.05.
     """
     images = erase(images, generator)
     return noise(contrast(brightness(images, generator), generator), generator)

@@ -1,6 +1,4 @@
-"""The textured plane z = 0, x right, y down, z away from the camera; the world's origin is its
-centre, or another point of it.
-"""
+"""The textured plane z = 0: x right, y down, z away from the camera."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -20,9 +18,9 @@ class PlanarScene:
     """A picture, `width` metres wide, on the plane z = 0; its height follows from its aspect.
 
     texture: (C, H, W) float32 in [0, 1]. background: the grey level around it, white by default.
-    antialias off samples the texture bilinearly at full resolution, as most published simulators
-    do. texel_aspect: how high a texel is on the plane, as a multiple of its width. centre: where
-    the picture's centre lies on the plane [m]. Both are a camera's, where the picture is its view.
+    antialias: without, the texture is sampled bilinearly at full resolution, as by most published
+    simulators. texel_aspect: a texel's height on the plane over its width. centre: of the picture,
+    on the plane [m]. Raises InputError where one of them is no such value.
     """
 
     texture: Float[Tensor, "c h w"]
@@ -64,7 +62,7 @@ class PlanarScene:
         return self.texel_aspect * self.width * self.texture.shape[1] / self.texture.shape[2]
 
     def to(self, device: torch.device) -> "PlanarScene":
-        """The scene on that device."""
+        """The scene with its tensors on that device."""
         return (
             self
             if self.texture.device == device
@@ -74,11 +72,12 @@ class PlanarScene:
     def homography(
         self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]
     ) -> Float[Tensor, "b 3 3"]:
-        """Takes camera pixels to texture pixels; float64, third coordinate 1/Z (positive in front)
-        at each pixel.
+        """From camera pixels to texture pixels, float64.
+
+        The third homogeneous coordinate of a pixel is 1 / Z, positive in front of the camera.
         """
         T = se3.inverse(T_world_cam.double())
-        # (X, Y, 1) on the plane -> camera frame
+        # Takes (X, Y, 1) on the plane to the camera frame.
         plane = torch.stack([T[:, :3, 0], T[:, :3, 1], T[:, :3, 3]], -1)
         h, w = self.texture.shape[1:]
         across = w / self.width
@@ -97,10 +96,10 @@ class PlanarScene:
         T_world_cam: Float[Tensor, "b 4 4"],
         background: Float[Tensor, "b c"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """Images in [0, 1].
+        """Pictures of the camera at these poses, in [0, 1].
 
-        The camera's centre must be at z < 0 (`check_poses`); `background` replaces the scene's own,
-        one colour an image.
+        The camera's centre must be at z < 0. background: one colour a picture, in the place of the
+        scene's own.
         """
         return sample(
             self.pyramid,
@@ -115,7 +114,7 @@ class PlanarScene:
         T_world_cam: Float[Tensor, "b 4 4"],
         background: Float[Tensor, "b c"] | None = None,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
-        """`render`, and per pixel the share that the picture (rather than the background) fills."""
+        """`render`, and the share of each pixel that the picture, not the background, fills."""
         return sample_covered(
             self.pyramid,
             self.homography(camera, T_world_cam),
@@ -124,19 +123,15 @@ class PlanarScene:
         )
 
     def _around(self, background: Tensor | None) -> Float[Tensor, "b c"]:
-        """What is seen beside the picture."""
+        """The colours beside the picture."""
         if background is not None:
             return background
         return torch.full((1, self.texture.shape[0]), self.background, device=self.texture.device)
 
     def depth(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b h w"]:
-        """Depth Z [m] of the plane at each pixel's centre; infinite where the pixel looks above the
-        horizon.
-        """
+        """Depth Z [m] of the plane at each pixel's centre; infinite above the horizon."""
         x, y = camera.xy(torch.float64)
-        R, t = (
-            T_world_cam[:, 2, :3].double()[:, :, None, None],
-            T_world_cam[:, 2, 3].double()[:, None, None],
-        )
+        R = T_world_cam[:, 2, :3].double()[:, :, None, None]
+        t = T_world_cam[:, 2, 3].double()[:, None, None]
         slope = R[:, 0] * x.to(R.device) + R[:, 1] * y.to(R.device) + R[:, 2]
         return torch.where(slope > 0, -t / slope, torch.inf)

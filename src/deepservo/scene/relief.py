@@ -1,4 +1,4 @@
-"""A scene that is not flat: smooth hills stand on the plane, and the picture is painted on them."""
+"""A scene that is not flat: smooth hills on the plane, textured with the picture."""
 
 from dataclasses import dataclass, field
 
@@ -10,14 +10,12 @@ from deepservo.camera import Camera
 from deepservo.scene.planar import PlanarScene
 
 HILLS = 5  # across the picture
-STEPS = 12  # of the search for where a ray meets the ground
+BISECTIONS = 12  # of the search for the point where a ray meets the ground
 
 
 @dataclass(frozen=True)
 class ReliefScene(PlanarScene):
-    """Hills up to `relief` metres high, towards the camera; the same seed gives the same ones.
-    Cameras must stay above them.
-    """
+    """Random hills, up to `relief` [m] high, towards the camera; cameras must be above them."""
 
     relief: float = 0.1
     seed: int = 0
@@ -37,9 +35,7 @@ class ReliefScene(PlanarScene):
     def height_at(
         self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]
     ) -> Float[Tensor, "b h w"]:
-        """Height of the ground [m] at plane coordinates [m]; it goes on beside the picture as at
-        its edge.
-        """
+        """Height of the ground [m] at plane coordinates [m]; beside the picture its edge's."""
         grid = self._grid(x, y).float()
         hills = self.heights.expand(len(grid), -1, -1, -1)
         return torch.nn.functional.grid_sample(
@@ -49,7 +45,7 @@ class ReliefScene(PlanarScene):
     def _grid(
         self, x: Float[Tensor, "b h w"], y: Float[Tensor, "b h w"]
     ) -> Float[Tensor, "b h w 2"]:
-        """Where on the picture plane coordinates [m] lie, its sides at -1 and 1."""
+        """Plane coordinates [m] as coordinates in the picture, whose sides are at -1 and 1."""
         return torch.stack(
             [(x - self.centre[0]) / (self.width / 2), (y - self.centre[1]) / (self.height / 2)], -1
         )
@@ -69,18 +65,18 @@ class ReliefScene(PlanarScene):
         T_world_cam: Float[Tensor, "b 4 4"],
         background: Float[Tensor, "b c"] | None = None,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
-        """As the plane's, without antialiasing along the rays: where each ray meets the ground,
-        found by bisection.
+        """As of the plane, without antialiasing: the point where each ray meets the ground is found
+        by bisection.
         """
         background = self._around(background)
         x, y = camera.xy()
         rays = torch.stack([x, y, torch.ones_like(x)], -1) @ T_world_cam[:, None, :3, :3].mT.float()
         centre = T_world_cam[:, None, None, :3, 3].float()
         down = rays[..., 2].clamp(min=1e-6)
-        # where the ray enters the hills' layer, and leaves it
-        near, far = ((-self.relief - centre[..., 2]) / down, -centre[..., 2] / down)
+        # Where the ray enters the layer of the hills, and where it leaves it.
+        near, far = (-self.relief - centre[..., 2]) / down, -centre[..., 2] / down
         near = near.clamp(min=0)
-        for _ in range(STEPS):
+        for _ in range(BISECTIONS):
             middle = (near + far) / 2
             p = centre + middle[..., None] * rays
             above = -p[..., 2] > self.height_at(p[..., 0], p[..., 1])
@@ -92,6 +88,5 @@ class ReliefScene(PlanarScene):
         image = torch.nn.functional.grid_sample(
             texture, grid, padding_mode="border", align_corners=False
         )
-        return image * inside[:, None] + background[:, :, None, None] * (
-            1 - inside[:, None]
-        ), inside
+        beside = background[:, :, None, None] * (1 - inside[:, None])
+        return image * inside[:, None] + beside, inside

@@ -1,7 +1,7 @@
-"""Start and goal poses of the published experiments, `T_world_cam` (N, 4, 4) in float64, in front
-of the plane z = 0.
+"""Start and goal poses of the published experiments: `T_world_cam` (N, 4, 4), float64, in front of
+the plane z = 0.
 
-All lengths are the papers', for a goal 0.6 m from the plane; `distance` scales them to another.
+Lengths are the papers', for a goal 0.6 m from the plane, and are scaled to another `distance` [m].
 Random numbers come from the generator given, so the same seed gives the same poses.
 """
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from deepservo.geometry import se3
 
-PAPER_DISTANCE = 0.6
+PAPER_DISTANCE = 0.6  # m
 
 
 def _uniform(generator: torch.Generator, *shape: int, half: float | Tensor = 1.0) -> Tensor:
-    """Uniform in [-half, half]."""
+    """Uniform random numbers in [-half, half]."""
     return (torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1) * half
 
 
@@ -26,11 +26,11 @@ def look_at(
     target: Float[Tensor, "*batch 3"],
     roll: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch 4 4"]:
-    """`T_world_cam` at `position`, optical axis through `target`, turned by `roll` [rad] about that
-    axis.
+    """`T_world_cam` at `position` with the optical axis through `target`, both [m], and `roll`
+    [rad] about it.
 
     At roll 0 the camera is the fronto-parallel one turned by the smallest rotation. The target must
-    not be straight behind (in -z of) the camera.
+    not be straight behind the camera (at -z).
     """
     axis = torch.nn.functional.normalize(target - position, dim=-1)
     forward = torch.zeros_like(axis)
@@ -42,7 +42,7 @@ def look_at(
 
 
 def fronto_parallel(distance: float, n: int = 1) -> Float[Tensor, "n 4 4"]:
-    """The reference pose (0, 0, -distance), facing the plane."""
+    """n times the reference pose: at (0, 0, -distance) [m], facing the plane."""
     T = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
     T[:, 2, 3] = -distance
     return T
@@ -51,6 +51,9 @@ def fronto_parallel(distance: float, n: int = 1) -> Float[Tensor, "n 4 4"]:
 def _look_at_circles(
     generator: torch.Generator, n: int, radii: tuple[float, ...], roll: Tensor, distance: float
 ) -> Tensor:
+    """Poses within +-(0.6, 0.6, 0.15) m of the reference that look at points on circles of these
+    radii [m] about the origin.
+    """
     scale = distance / PAPER_DISTANCE
     offset = (
         _uniform(generator, n, 3, half=torch.tensor([0.6, 0.6, 0.15], dtype=torch.float64)) * scale
@@ -67,9 +70,7 @@ def _look_at_circles(
 def lookat(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> tuple[Tensor, Tensor]:
-    """AEVS: starts and goals of `lookat`; circles of radius 2, 4, .. 10 cm, roll uniform in +-5
-    deg.
-    """
+    """AEVS: starts and goals of `lookat`: circles of 2, 4, .. 10 cm, roll uniform in +-5 deg."""
     roll = _uniform(generator, n, half=math.radians(5))
     Ts = _look_at_circles(generator, n, (0.02, 0.04, 0.06, 0.08, 0.10), roll, distance)
     return Ts, fronto_parallel(distance, n)
@@ -78,8 +79,8 @@ def lookat(
 def lookat_rz(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> tuple[Tensor, Tensor]:
-    """MLVS: starts and goals of `lookat-rz`; circles of 8, 16, 24, 32 cm, roll evenly in +-120 deg,
-    in random order.
+    """MLVS: starts and goals of `lookat-rz`: circles of 8, 16, 24, 32 cm, roll evenly over +-120
+    deg, in random order.
     """
     even = (
         torch.linspace(-1, 1, n, dtype=torch.float64)
@@ -94,8 +95,8 @@ def lookat_rz(
 def screw(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> tuple[Tensor, Tensor]:
-    """AEVS: `screw`; each goal with 5 translations along and 10 rotations about its optical axis (n
-    of 500, as many at each goal).
+    """AEVS: starts and goals of `screw`: ten goals, each with 5 translations along and 10 rotations
+    about its optical axis; n of these 500, as many at each goal.
     """
     scale = distance / PAPER_DISTANCE
     goals = fronto_parallel(distance, 10)
@@ -110,24 +111,20 @@ def screw(
     twist[..., 2], twist[..., 5] = tz[None, :, None], rz[None, None, :]
     Ts_goal = goals[:, None, None].expand(10, 5, 10, 4, 4).reshape(500, 4, 4)
     Ts_cam = Ts_goal @ se3.exp(twist.reshape(500, 6))
-    # The first ten of each goal have every rotation once and every translation twice, and so on: a
-    # regular stride would meet the same translation and rotation at every goal, and a draw favours
-    # some.
+    # The first ten starts of each goal have every rotation once and every translation twice, and so
+    # on. A regular stride would take the same translations and rotations at every goal, and a
+    # random choice would take some more often.
     j, order = torch.arange(50), []
     for goal in range(10):
-        shift, shuffled = (
-            torch.randint(5, (1,), generator=generator),
-            torch.randperm(10, generator=generator),
-        )
+        shift = torch.randint(5, (1,), generator=generator)
+        shuffled = torch.randperm(10, generator=generator)
         order.append(50 * goal + (j + j // 10 + shift) % 5 * 10 + shuffled[j % 10])
     keep = torch.stack(order, 1).flatten()[torch.arange(n) % 500].sort().values
     return Ts_cam[keep], Ts_goal[keep]
 
 
 def _offsets(generator: torch.Generator, length: Tensor, angle: Tensor) -> Float[Tensor, "n 4 4"]:
-    """Rigid motions: these lengths [m] in random directions, these angles [rad] about random
-    axes.
-    """
+    """Rigid motions: lengths [m] in random directions, angles [rad] about random axes."""
     direction, axis = torch.nn.functional.normalize(
         torch.randn(2, len(length), 3, generator=generator, dtype=torch.float64), dim=-1
     )
@@ -140,22 +137,22 @@ def about(
     along: Float[Tensor, " n"],
     turn: Float[Tensor, "n 3"],
 ) -> Float[Tensor, "n 4 4"]:
-    """Motions of a camera, each by what it does to the picture.
+    """Motions of a camera, in parts that change the picture in different ways.
 
-    First about the point it looks at, `depth` [m] away: orbits [rad] about its x and y axes, which
-    hardly move the picture. Then along its axis [m], and turns where it stands [rad].
+    orbit: [rad] about the x and y axes of the point that the camera looks at, `depth` [m] away,
+    which hardly moves the picture. along: [m] the camera's axis. turn: [rad] about its own axes.
     """
-    there, about_point, where_it_stands = torch.zeros(3, len(depth), 6, dtype=torch.float64)
-    there[:, 2], about_point[:, 3:5] = depth, orbit
-    where_it_stands[:, 2], where_it_stands[:, 3:] = along, turn
-    return se3.exp(there) @ se3.exp(about_point) @ se3.exp(-there) @ se3.exp(where_it_stands)
+    to_point, about_point, own = torch.zeros(3, len(depth), 6, dtype=torch.float64)
+    to_point[:, 2], about_point[:, 3:5] = depth, orbit
+    own[:, 2], own[:, 3:] = along, turn
+    return se3.exp(to_point) @ se3.exp(about_point) @ se3.exp(-to_point) @ se3.exp(own)
 
 
 def gaussian_goals(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> Float[Tensor, "n 4 4"]:
-    """Goals of `gaussian`: within +-5 cm of the reference along each axis, tilted by up to +-5 deg
-    about x and y.
+    """Goals of `gaussian`: within +-5 cm of the reference along each axis, tilted by +-5 deg about
+    x and y.
     """
     T = fronto_parallel(distance, n)
     T[:, :3, 3] += _uniform(generator, n, 3, half=0.05) * (distance / PAPER_DISTANCE)
@@ -169,8 +166,8 @@ def gaussian_goals(
 def gaussian_starts(
     Ts_goal: Float[Tensor, "n 4 4"], generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> Float[Tensor, "n 4 4"]:
-    """Siame-se(3): the length of the way from each goal `abs N(12.5, 7.5)` cm, the angle `abs
-    N(17.5, 12)` deg.
+    """Siame-se(3): starts at a distance of `abs N(12.5, 7.5)` cm and an angle of `abs N(17.5, 12)`
+    deg from each goal.
     """
     normal = torch.randn(2, len(Ts_goal), generator=generator, dtype=torch.float64)
     length = (0.125 + 0.075 * normal[0]).abs() * (distance / PAPER_DISTANCE)
@@ -180,8 +177,8 @@ def gaussian_starts(
 def batch(
     n: int, generator: torch.Generator, distance: float = 0.25, step: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """CNN-VS Fig. 5: Gaussian offsets, deviations `step` (0 to 1) of (4, 4, 2 cm; 20, 20, 50 deg)
-    for a distance of 0.25 m.
+    """CNN-VS Fig. 5: starts and goals with Gaussian offsets of `step` (0 to 1) times the deviations
+    (4, 4, 2 cm; 20, 20, 50 deg) for a distance of 0.25 m.
     """
     deviation = torch.tensor(
         [0.04, 0.04, 0.02, *(math.radians(d) for d in (20, 20, 50))], dtype=torch.float64
@@ -195,8 +192,8 @@ def batch(
 def spread(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE, deviation: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """AEVS Fig. 6: position N(0, `deviation` [m]), half of it in z, looking within +-0.1 m of the
-    centre, roll within +-30 deg.
+    """AEVS Fig. 6: starts of positions N(0, `deviation` [m]), half of it in z, that look within
+    +-0.1 m of the centre, roll within +-30 deg; and goals.
     """
     scale = distance / PAPER_DISTANCE
     offset = (
@@ -204,7 +201,7 @@ def spread(
         * torch.tensor([1, 1, 0.5], dtype=torch.float64)
         * deviation
     )
-    offset[:, 2].clamp_(-0.45, 0.45)  # before the plane
+    offset[:, 2].clamp_(-0.45, 0.45)  # in front of the plane
     target = torch.cat(
         [_uniform(generator, n, 2, half=0.1), torch.zeros(n, 1, dtype=torch.float64)], 1
     )
@@ -216,7 +213,7 @@ def spread(
 def offset(
     values: tuple[float, ...], distance: float
 ) -> tuple[Float[Tensor, "1 4 4"], Float[Tensor, "1 4 4"]]:
-    """One start (x, y, z [cm], theta-u [deg]) from a goal at `distance` [m]."""
+    """One start, (x, y, z [cm], theta u [deg]) from the goal, and the goal at `distance` [m]."""
     t, w = torch.tensor(values, dtype=torch.float64).split(3)
     Ts_goal = fronto_parallel(distance)
     return Ts_goal @ se3.transform(se3.so3_exp(w.deg2rad())[None], t[None] / 100), Ts_goal
@@ -225,11 +222,11 @@ def offset(
 def workspace(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> Float[Tensor, "n 4 4"]:
-    """Poses to train on: every place a run of the sets above passes through, and more of them where
-    runs end.
+    """Poses to train on: all that runs of the sets above pass through, and more of them near goals.
 
-    Two thirds look from +-(0.68, 0.68, 0.3) m at a point within 0.36 m of the centre; one third
-    from a half to an eighth of that, closer to the goal, where accuracy counts. Any roll.
+    Two thirds are within +-(0.68, 0.68, 0.3) m of the reference and look at a point within 0.36 m
+    of the centre; one third are within a half to an eighth of that, where accuracy matters. Rolls
+    are uniform.
     """
     scale = distance / PAPER_DISTANCE
     shrink = torch.where(
@@ -241,7 +238,7 @@ def workspace(
     position = _uniform(generator, n, 3, half=half) * shrink
     angle = _uniform(generator, n, half=math.pi)
     radius = 0.36 * torch.rand(n, generator=generator, dtype=torch.float64).sqrt() * shrink[:, 0]
-    # near the goal the camera looks straight on, not at the centre
+    # Near the goal the camera looks straight ahead, and not at the centre.
     ahead = position * (1 - shrink.sqrt())
     target = torch.stack(
         [
