@@ -1,1 +1,1 @@
-"""Pictures from files, cameras from files, and resampling."""
+"""Pictures and cameras from files, and pictures seen through homographies."""

@@ -1,5 +1,5 @@
-"""Camera files as OpenCV and ROS write them, and the lens: distortion is undone once, at the
-door.
+"""Camera files as OpenCV and ROS write them, and the lens, whose distortion is undone once, where
+pictures are read.
 """
 
 import re
@@ -19,11 +19,11 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.images.camera_text import check_origin, read_fields
 from deepservo.images.lens import fold
-from deepservo.images.pictures import SMALLEST
+from deepservo.images.pictures import MIN_SIDE
 from deepservo.system.files import replacing
 
-# OpenCV's and ROS's names of the same things, across their versions and samples.
-NAMES = {
+# Names of the same fields in files of OpenCV and ROS, across their versions and samples.
+FIELD_NAMES = {
     "width": ("image_width", "width", "Image_Width", "imageWidth"),
     "height": ("image_height", "height", "Image_Height", "imageHeight"),
     "K": ("camera_matrix", "Camera_Matrix", "cameraMatrix", "K", "k"),
@@ -40,7 +40,7 @@ NAMES = {
     ),
     "size": ("cameraResolution", "camera_resolution", "resolution", "image_size", "imageSize"),
 }
-POLYNOMIAL = (
+POLYNOMIAL_MODELS = (
     "",
     "none",
     "plumb_bob",
@@ -50,26 +50,27 @@ POLYNOMIAL = (
     "pinhole",
     "thin_prism",
 )
-LARGEST = 32_767  # pixels a side: OpenCV undistorts none larger
-MOST = 30  # numbers in a matrix or a lens
-MODELS = ("distortion_model", "camera_model")
-COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # how many OpenCV's lens has
-_short = reprlib.Repr()  # how a sentence shows what stands in a file
+MAX_SIDE = 32_767  # px: OpenCV undistorts no larger picture
+MAX_NUMBERS = 30  # of a matrix or a lens
+MODEL_FIELDS = ("distortion_model", "camera_model")
+COEFFICIENT_COUNTS = (0, 4, 5, 8, 12, 14)  # of OpenCV's lens model
+_short = reprlib.Repr()  # shows a file's values in error messages
 _short.maxlevel = 1
 
 
 @dataclass(frozen=True)
 class CalibratedCamera:
-    """A pinhole camera and its lens's distortion coefficients in OpenCV's order (none for a perfect
-    lens).
+    """A pinhole camera and its lens's distortion coefficients in OpenCV's order, none without a
+    lens model.
     """
 
     camera: Camera
     distortion: tuple[float, ...] = ()
 
     def rectify(self, picture: Float[Tensor, "c h w"], what: str) -> Float[Tensor, "c h w"]:
-        """The picture a perfect lens would have taken, NaN where the real one saw nothing;
-        InputError when its size is not the camera's.
+        """The picture without distortion, NaN where the lens saw nothing.
+
+        Raises InputError, with `what` for the picture, when its size is not the camera's.
         """
         h, w = picture.shape[1:]
         if (w, h) != (self.camera.width, self.camera.height):
@@ -93,18 +94,17 @@ class CalibratedCamera:
 
 
 def read_camera(path: str | Path) -> CalibratedCamera:
-    """The camera in a file that OpenCV wrote (YAML, JSON, XML) or ROS (`camera_info`, a
-    calibration).
+    """The camera in a file of OpenCV (YAML, JSON, XML) or of ROS (`camera_info`, a calibration).
 
-    Where ROS tells of binning or a region of interest, the camera is that of the pictures
-    themselves (REP 104). Raises InputError when the file cannot be read, a field is missing or
-    wrong, or the lens model is not the polynomial one.
+    With ROS's binning or region of interest it is the camera of the pictures themselves (REP 104).
+    Raises InputError when the file cannot be read, a field is missing or wrong, or the lens model
+    is not the polynomial one.
     """
     path = Path(path)
     fields = read_fields(path)
     found = {
         key: next((fields[n] for n in names if fields.get(n) is not None), None)
-        for key, names in NAMES.items()
+        for key, names in FIELD_NAMES.items()
     }
     if found["width"] is None and found["height"] is None:
         found["width"], found["height"] = _pair(found["size"])
@@ -112,8 +112,8 @@ def read_camera(path: str | Path) -> CalibratedCamera:
         if found[key] is None:
             check_origin(fields, path)
             raise InputError(
-                f"{path}: the field {' or '.join(NAMES[key][:2])} is missing; calibrate again or "
-                "add it"
+                f"{path}: the field {' or '.join(FIELD_NAMES[key][:2])} is missing; calibrate "
+                "again or add it"
             )
     models = _models(fields, path)
     K = _matrix(found["K"], path)
@@ -133,7 +133,7 @@ def read_camera(path: str | Path) -> CalibratedCamera:
 
 
 def write_camera(path: Path, camera: CalibratedCamera) -> None:
-    """Write what `read_camera` reads, as OpenCV does."""
+    """Write a camera file as OpenCV does; `read_camera` reads it."""
     file = cv2.FileStorage(".yaml", cv2.FILE_STORAGE_WRITE | cv2.FILE_STORAGE_MEMORY)
     file.write("image_width", camera.camera.width)
     file.write("image_height", camera.camera.height)
@@ -145,8 +145,8 @@ def write_camera(path: Path, camera: CalibratedCamera) -> None:
 
 
 def _models(fields: Mapping[str, Any], path: Path) -> list[str]:
-    """The lens models that are named; InputError for all but the polynomial one."""
-    named = [fields[name] for name in MODELS if fields.get(name)]
+    """The names of the file's lens models; InputError where one is not polynomial."""
+    named = [fields[name] for name in MODEL_FIELDS if fields.get(name)]
     models = [
         re.sub(r"[ -]", "_", name.strip().lower()) if isinstance(name, str) else _short.repr(name)
         for name in named
@@ -155,7 +155,7 @@ def _models(fields: Mapping[str, Any], path: Path) -> list[str]:
         models.append("fisheye")
     if "xi" in fields:
         models.append("omnidirectional")
-    other = [model for model in models if model not in POLYNOMIAL]
+    other = [model for model in models if model not in POLYNOMIAL_MODELS]
     if other:
         raise InputError(
             f"{path}: the lens model {_short.repr(other[0])} is not supported; rectify the "
@@ -170,7 +170,7 @@ def _matrix(field: Any, path: Path) -> tuple[float, ...]:
         raise InputError(
             f"{path}: the camera matrix has {len(K)} numbers, not 9; give it row by row"
         )
-    if not any(K[:8]):  # so ROS has it, and the last number too is 0 there
+    if not any(K[:8]):  # ROS writes zeros for a camera that is not calibrated
         raise InputError(
             f"{path}: this camera is not calibrated: its focal lengths must be positive, and are "
             "0; calibrate it first"
@@ -184,7 +184,7 @@ def _matrix(field: Any, path: Path) -> tuple[float, ...]:
 
 
 def _distortion(field: Any, fields: Mapping[str, Any], path: Path) -> tuple[float, ...]:
-    """The lens's coefficients, none for a perfect one."""
+    """The lens's coefficients, none where the file has none."""
     if field is None:
         unknown = [
             n
@@ -200,12 +200,12 @@ def _distortion(field: Any, fields: Mapping[str, Any], path: Path) -> tuple[floa
             )
         return ()
     D = _numbers(field, path, "distortion")
-    if any(D) and len(D) not in COEFFICIENTS:
+    if any(D) and len(D) not in COEFFICIENT_COUNTS:
         raise InputError(
             f"{path}: {len(D)} distortion coefficients; OpenCV's lens model has 4, 5, 8, 12 or "
             "14, or none at all"
         )
-    return D if len(D) in COEFFICIENTS else ()
+    return D if len(D) in COEFFICIENT_COUNTS else ()
 
 
 def _size(found: Mapping[str, Any], path: Path) -> tuple[int, int]:
@@ -213,14 +213,14 @@ def _size(found: Mapping[str, Any], path: Path) -> tuple[int, int]:
     if width is None or height is None:
         given = f"{_short.repr(found['width'])} and {_short.repr(found['height'])}"
         raise InputError(f"{path}: width and height must be whole numbers of pixels, not {given}")
-    if min(width, height) < SMALLEST:
+    if min(width, height) < MIN_SIDE:
         raise InputError(
-            f"{path}: a camera of {width} x {height} pixels is too small; {SMALLEST} x {SMALLEST} "
+            f"{path}: a camera of {width} x {height} pixels is too small; {MIN_SIDE} x {MIN_SIDE} "
             "is the least"
         )
-    if max(width, height) > LARGEST:
+    if max(width, height) > MAX_SIDE:
         raise InputError(
-            f"{path}: a camera over {LARGEST} pixels wide or high is too large; reduce its "
+            f"{path}: a camera over {MAX_SIDE} pixels wide or high is too large; reduce its "
             "pictures, and the camera with them"
         )
     return width, height
@@ -235,7 +235,7 @@ def _pair(size: Any) -> tuple[Any, Any]:
 
 
 def _whole(value: Any) -> int | None:
-    """OpenCV writes some whole numbers as `640.`; None for what is not one."""
+    """The value as a whole number, None where it is none; OpenCV writes some as `640.`."""
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -244,13 +244,12 @@ def _whole(value: Any) -> int | None:
 
 
 def _of_pictures(fields: Mapping[str, Any], whole: Camera) -> Camera:
-    """The camera of the pictures where ROS says that they are binned or cut: its own size and
-    matrix are the whole sensor's (REP 104).
+    """The camera of ROS's binned pictures or region of interest; `whole` is the sensor's (REP 104).
 
-    A binned pixel joins b x b whole ones, so its centre lies at `(u + 0.5) / b - 0.5`.
-    (image_geometry's `u / b` has the centre of the first of them, a quarter of a pixel off for b =
-    2.) Drivers are known to write the matrix of the cut or binned pictures instead: then the
-    principal point lies where it cannot, and InputError is raised.
+    A binned pixel joins b x b pixels, so its centre is at `(u + 0.5) / b - 0.5`. (image_geometry's
+    `u / b` is the centre of the first of them, a quarter of a pixel off for b = 2.) Some drivers
+    write the matrix of the cut or binned pictures instead: then the principal point is outside of
+    them or far from the sensor's middle, and InputError is raised.
     """
     roi = fields.get("roi")
     cut = [
@@ -272,10 +271,10 @@ def _of_pictures(fields: Mapping[str, Any], whole: Camera) -> Camera:
         )
     (x, y, w, h), (bx, by) = cut, [max(1, b) for b in binning]
     w, h = (w or whole.width) // bx, (h or whole.height) // by
-    if min(w, h) < SMALLEST:
+    if min(w, h) < MIN_SIDE:
         raise InputError(
-            f"its binned or cut pictures of {w} x {h} pixels are too small; {SMALLEST} x "
-            f"{SMALLEST} is the least"
+            f"its binned or cut pictures of {w} x {h} pixels are too small; {MIN_SIDE} x "
+            f"{MIN_SIDE} is the least"
         )
     camera = Camera(w * bx, h * by, whole.fx, whole.fy, whole.cx - x, whole.cy - y).resize(w, h)
     sensor = max(whole.width, x + w * bx), max(whole.height, y + h * by)
@@ -291,9 +290,9 @@ def _of_pictures(fields: Mapping[str, Any], whole: Camera) -> Camera:
 
 
 def _field(fields: Mapping[str, Any], name: str) -> int:
-    """A whole number of pixels, 0 where there is none."""
+    """A field's whole number of pixels, 0 where the field is missing."""
     number = _whole(fields[name]) if fields.get(name) is not None else 0
-    if number is None or not 0 <= number <= LARGEST:
+    if number is None or not 0 <= number <= MAX_SIDE:
         raise InputError(
             f"{name} must be a whole number of pixels, not {_short.repr(fields[name])}; correct it"
         )
@@ -301,7 +300,7 @@ def _field(fields: Mapping[str, Any], name: str) -> int:
 
 
 def _check_fold(camera: Camera, distortion: tuple[float, ...]) -> None:
-    """InputError where the lens's polynomial shows a place twice."""
+    """InputError where the lens's polynomial folds back within the picture."""
     radius = fold(camera, distortion)
     if radius is not None:
         raise InputError(
@@ -326,12 +325,10 @@ def _numbers(field: Any, path: Path, what: str) -> tuple[float, ...]:
 
 
 def _flat(values: Any, rows: bool = True) -> Iterator[float]:
-    """Each number of a list, of a list of rows, or of words with spaces between them, as ROS and
-    XML write lists too.
-    """
+    """Each number of a list, of a list of rows, or of a text with spaces or commas between them."""
     if isinstance(values, str):
         values = values.replace(",", " ").split()
-    if not isinstance(values, list) or len(values) > MOST:
+    if not isinstance(values, list) or len(values) > MAX_NUMBERS:
         raise TypeError
     for value in values:
         if isinstance(value, bool) or (isinstance(value, list) and not rows):

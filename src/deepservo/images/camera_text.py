@@ -1,5 +1,5 @@
-"""The text of a camera file: its encoding, YAML, JSON or OpenCV's XML, and other programs' files
-told by their names.
+"""The text of a camera file: its encoding, YAML, JSON or OpenCV's XML, and files of other programs,
+which are recognised and refused by name.
 """
 
 import re
@@ -12,9 +12,10 @@ import yaml
 
 from deepservo.errors import InputError
 
-# bytes: a camera, and the corners that OpenCV's sample writes beside it; read in a few seconds
-LARGEST = 150_000
-DEEPEST = 50  # fields within fields
+# Bytes of a file: enough for a camera with the corners that OpenCV's sample writes beside it, and
+# parsed in a few seconds.
+MAX_BYTES = 150_000
+MAX_DEPTH = 50  # of nested fields
 FORM = "give a camera file as OpenCV or ROS writes it"
 BY_HAND = (
     "write the camera's image_width, image_height, camera_matrix and "
@@ -27,8 +28,8 @@ NOT_AS_TAGGED = (
     TypeError,
 )  # what PyYAML raises for `!!bool maybe` and the like
 
-# What a line of the text, or a field at its top, tells of the program that wrote it.
-LINES = (
+# Patterns of a line, and of a field at the top, by which files of other programs are recognised.
+FOREIGN_LINES = (
     (
         r"# Camera list with one line of data per camera|^\d+ "
         r"[A-Z]*_?(PINHOLE|RADIAL|OPENCV|PRISM|FOV)\w* \d+ \d+ ",
@@ -39,7 +40,7 @@ LINES = (
     (r"^camera matrix *$", "ROS's .ini form"),
     (r"\A\s*([#;].*\n\s*)*\[[\w ./-]+\] *$", "an .ini file"),
 )
-FIELDS = (
+FOREIGN_FIELDS = (
     (r"cam\d+", "a camchain of kalibr"),
     (r"intrinsics", "a camera of kalibr or EuRoC"),
     (r"model_type|projection_parameters", "a camera of VINS-Fusion or camodocal"),
@@ -53,25 +54,23 @@ FIELDS = (
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """The fields of a camera file, numbers and words as they stand there.
+    """The fields of a camera file, values unchanged.
 
     Nothing in the file is executed. Raises InputError where it is missing, too large, no text, or
-    of no form that is read here.
+    of another form.
     """
     text = _text(path)
     if text.lstrip().startswith("<"):
         return _xml(text, path)
-    for pattern, what in LINES:
+    for pattern, what in FOREIGN_LINES:
         if re.search(pattern, text, re.MULTILINE):
             raise _foreign(path, what)
     return _yaml(text, path)
 
 
 def check_origin(fields: Mapping[str, Any], path: Path) -> None:
-    """InputError, with the name of the program, where the fields are those of another one's
-    cameras.
-    """
-    for pattern, what in FIELDS:
+    """InputError, with the program's name, where the fields are those of another program."""
+    for pattern, what in FOREIGN_FIELDS:
         if any(re.fullmatch(pattern, name) for name in fields):
             raise _foreign(path, what)
 
@@ -83,15 +82,15 @@ def _foreign(path: Path, what: str) -> InputError:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {FORM} (YAML)") from None
     except OSError:
         raise InputError(f"{path}: cannot be read; {FORM} (YAML)") from None
-    if len(data) > LARGEST:
+    if len(data) > MAX_BYTES:
         raise InputError(
-            f"{path}: is larger than {LARGEST // 1000} kB; leave only the size, the camera matrix "
-            "and the distortion in it"
+            f"{path}: is larger than {MAX_BYTES // 1000} kB; leave only the size, the camera "
+            "matrix and the distortion in it"
         )
     try:
         return data.decode(_encoding(data))
@@ -100,8 +99,8 @@ def _text(path: Path) -> str:
 
 
 def _encoding(data: bytes) -> str:
-    """By the mark at its beginning, or by where its zeros are; what is not UTF-8 then is an old
-    Windows' text.
+    """The text's encoding, by its byte order mark or by where its zeros are; cp1252 for what is not
+    UTF-8.
     """
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
@@ -117,25 +116,23 @@ def _encoding(data: bytes) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values alone: a tag that YAML does not know counts for nothing, and no mapping is
-    merged into another.
-    """
+    """Loads plain values: unknown tags are ignored, and no mapping is merged into another."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
-        if self.depth > DEEPEST:
-            raise yaml.YAMLError(f"fields within fields, over {DEEPEST} deep")
+        if self.depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"fields within fields, over {MAX_DEPTH} deep")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Nothing: `<<` can make a short file endless."""
+        """Do nothing: with `<<` a short file can expand without end."""
 
     def plain(self, _suffix: str, node: yaml.Node) -> Any:
-        """What stands there, whatever it is said to be."""
+        """The value without its tag."""
         if isinstance(node, yaml.MappingNode):
             return self.construct_mapping(node, deep=True)
         if isinstance(node, yaml.SequenceNode):
@@ -148,7 +145,7 @@ _Loader.add_multi_constructor("", _Loader.plain)
 
 
 def _yaml(text: str, path: Path) -> dict[str, Any]:
-    """JSON too, which is YAML where its tabs are spaces."""
+    """Fields of YAML, or of JSON, which is YAML once its tabs are spaces."""
     lines = [
         line.expandtabs() for line in text.splitlines() if not line.startswith("%YAML")
     ]  # OpenCV's own directive is not YAML's
@@ -172,7 +169,7 @@ def _yaml(text: str, path: Path) -> dict[str, Any]:
 
 
 def _xml(text: str, path: Path) -> dict[str, Any]:
-    """OpenCV's XML alone; InputError names another program's."""
+    """Fields of OpenCV's XML; InputError for another program's."""
     try:
         if "<!ENTITY" in text:
             raise ElementTree.ParseError("it defines entities")
@@ -190,7 +187,7 @@ def _xml(text: str, path: Path) -> dict[str, Any]:
 
 
 def _value(field: ElementTree.Element) -> Any:
-    """A matrix's numbers are separated by spaces, words may stand in quotes."""
+    """A field's text without quotes, or its parts by name."""
     if len(field):
         return {part.tag: (part.text or "").strip() for part in field}
     return (field.text or "").strip().strip('"')

@@ -1,4 +1,4 @@
-"""OpenCV's polynomial lens, and whether its polynomial is one lens's all over the picture."""
+"""OpenCV's polynomial lens model, and whether its polynomial folds back within the picture."""
 
 import cv2
 import numpy as np
@@ -6,14 +6,14 @@ from jaxtyping import Bool, Float
 
 from deepservo.camera import Camera
 
-RAYS, STEPS = 32, 256  # along each side of the picture, and from the principal point to it
+RAYS, STEPS = 32, 256  # rays to each side of the picture, and points of a ray, that are checked
 
 
 def bent(
     xy: Float[np.ndarray, "n 2"], distortion: tuple[float, ...]
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
-    """Where the lens shows what a perfect one shows at `xy` (both normalised), and the determinant
-    of that map's Jacobian.
+    """Distorted normalised coordinates of undistorted ones `xy`, and the determinant of that map's
+    Jacobian.
     """
     origin, points = np.zeros(3), np.column_stack([xy, np.ones(len(xy))])
     found, J = cv2.projectPoints(points, origin, origin, np.eye(3), np.array(distortion))
@@ -23,14 +23,14 @@ def bent(
 
 @np.errstate(all="ignore")  # a pole's infinities are told by what is not finite
 def fold(camera: Camera, distortion: tuple[float, ...]) -> float | None:
-    """The normalised radius from which the undistorted picture would show other places once more,
-    or None where it shows each once.
+    """The normalised radius from which the undistorted picture would show places a second time;
+    None where it shows each place once.
 
-    Along each ray from the principal point the map from the undistorted picture to the lens's own
-    is followed until it turns over, its Jacobian's determinant no longer positive. What lies
-    farther out is wrong where it maps into the lens's picture; where it maps beside it, the
-    undistorted picture is empty and nothing is wrong. What maps to infinity or behind the principal
-    point lies at or beyond a pole of the rational model, and is wrong wherever it is.
+    Along each ray from the principal point, the map from undistorted to distorted coordinates is
+    followed until it folds, where its Jacobian's determinant is no longer positive. Points farther
+    out are wrong where they map into the distorted picture; where they map beside it, the
+    undistorted picture is empty and nothing is wrong. Points that map to infinity or behind the
+    principal point are at or beyond a pole of the rational model, and are always wrong.
     """
     if not any(distortion):
         return None
@@ -56,6 +56,6 @@ def fold(camera: Camera, distortion: tuple[float, ...]) -> float | None:
 
 
 def _within(xy: Float[np.ndarray, "r s 2"], camera: Camera) -> Bool[np.ndarray, "r s"]:
-    """Where normalised coordinates lie in the camera's picture."""
+    """Whether normalised coordinates are in the camera's picture."""
     px = xy * (camera.fx, camera.fy) + (camera.cx, camera.cy)
     return np.all((px >= -0.5) & (px <= np.array([camera.width, camera.height]) - 0.5), axis=-1)

@@ -1,5 +1,5 @@
-"""Picture files as they say they are: orientation, alpha, bits and photometry; a damaged one is
-refused, never shown half grey.
+"""Pixels of picture files, with their orientation, alpha, bits and photometric interpretation;
+damaged files are refused.
 """
 
 import logging
@@ -23,8 +23,8 @@ from PIL import Image
 from deepservo.errors import InputError
 from deepservo.system import memory
 
-ORIENTATION = 0x0112  # the tag of EXIF and of TIFF
-SMALLER = "make it smaller"
+ORIENTATION = 0x0112  # tag of EXIF and of TIFF
+SMALLER = "make it smaller"  # what to do with a picture that needs too much memory
 # of memory for each pixel of a picture while it is decoded: its channels, as read and in float32
 BYTES = 24
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -69,11 +69,11 @@ _stderr = threading.Lock()
 
 
 def decode(path: Path) -> np.ndarray:
-    """The pixels, upright: (h, w) or (h, w, 2 to 4), grey or RGB and then perhaps alpha; unsigned
-    integers, or floats in [0, 1].
+    """The pixels of a picture file, upright: (h, w) or (h, w, 2 to 4), grey or RGB, and perhaps
+    alpha.
 
-    Raises InputError where the file is no picture, is damaged, is of a kind that is not read, or
-    needs more memory than there is.
+    They are unsigned integers, or floats in [0, 1]. Raises InputError where the file is no picture,
+    is damaged, is of a kind that is not read, or needs more memory than there is.
     """
     data = path.read_bytes()
     with warnings.catch_warnings():
@@ -87,7 +87,7 @@ def decode(path: Path) -> np.ndarray:
 
 
 def damaged(path: Path, why: object) -> InputError:
-    """What to raise for a file that begins as a picture and does not go on as one."""
+    """The error to raise for a damaged picture file."""
     said = " ".join(str(why).split()) or type(why).__name__
     return InputError(
         f"{path}: cannot be read as a picture: the file is damaged ({said}); copy or save it again"
@@ -95,7 +95,7 @@ def damaged(path: Path, why: object) -> InputError:
 
 
 def _other(path: Path, data: bytes) -> np.ndarray:
-    """A PNG, JPEG, WebP or BMP file."""
+    """The pixels of a PNG, JPEG, WebP or BMP file."""
     try:
         with Image.open(BytesIO(data)) as picture:
             memory.check(
@@ -131,8 +131,8 @@ def _other(path: Path, data: bytes) -> np.ndarray:
 
 
 def _check_png(path: Path, data: bytes) -> None:
-    """InputError where a chunk's checksum is wrong, the last one is missing, or the compressed
-    pixels do not unpack whole.
+    """InputError where a chunk's checksum is wrong, the last chunk is missing, or the compressed
+    pixels end too early.
     """
     at, packed, kind = 8, [], b""
     while kind != b"IEND":
@@ -164,8 +164,8 @@ def _check_png(path: Path, data: bytes) -> None:
 
 
 def _by_opencv(data: bytes) -> tuple[np.ndarray | None, str]:
-    """Pixels in OpenCV's order, not turned; and what libjpeg wrote on standard error about damage,
-    of which it tells no other way.
+    """Pixels in OpenCV's order of channels, not rotated, and libjpeg's messages about damage, which
+    it writes to standard error alone.
     """
     with _said() as said:
         try:
@@ -184,7 +184,7 @@ def _by_opencv(data: bytes) -> tuple[np.ndarray | None, str]:
 
 @contextmanager
 def _said() -> Iterator[Callable[[], str]]:
-    """Keeps what C code writes on standard error; to be asked for it after the block."""
+    """Captures what C code writes to standard error; the function returns it after the block."""
     with _stderr, tempfile.TemporaryFile() as file:
         found = b""
         try:
@@ -203,7 +203,7 @@ def _said() -> Iterator[Callable[[], str]]:
 
 
 def _tiff(path: Path, data: bytes) -> np.ndarray:
-    """The first picture of a TIFF file."""
+    """The pixels of the first picture of a TIFF file."""
     log = logging.getLogger("tifffile")
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
@@ -248,7 +248,7 @@ def _tiff_page(path: Path, data: bytes, page: Any) -> np.ndarray:
 
 
 def _full_range(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
-    """Integers of which the file says the greatest become floats in [0, 1]."""
+    """Pixels as floats in [0, 1] where the file's greatest level is less than their type's."""
     if pixels.dtype.kind not in "bu" or int(page.photometric) == PALETTE:
         return pixels
     tag = page.tags.get("MaxSampleValue")
@@ -261,7 +261,7 @@ def _full_range(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
 
 
 def _photometric(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
-    """Grey or RGB, and alpha where one of the extra samples is: (h, w, 1 to 4)."""
+    """Pixels as grey or RGB, and alpha where one of the extra samples is: (h, w, 1 to 4)."""
     photometric, colours = int(page.photometric), 3 if int(page.photometric) == RGB else 1
     if pixels.shape[2] < colours:
         raise damaged(path, f"it is RGB and has {pixels.shape[2]} samples a pixel")
@@ -303,9 +303,7 @@ def _coloured(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
 
 
 def _tiff_by_pillow(path: Path, data: bytes, page: Any) -> np.ndarray:
-    """What only libtiff unpacks, as Pillow knows it: 8 bits, or 16 of grey; turned upright
-    already.
-    """
+    """Upright pixels that libtiff alone decompresses, by Pillow: 8 bits, or 16 of grey."""
     name = getattr(page.compression, "name", str(page.compression))
     extra = [int(kind) for kind in page.extrasamples]
     if np.max(page.bitspersample) > (8 if page.samplesperpixel > 1 else 16) or any(
@@ -333,9 +331,7 @@ def _turn(page: Any) -> int:
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture as EXIF's orientation, 1 to 8, says that it is to be shown; what is no
-    orientation turns nothing.
-    """
+    """The picture rotated and mirrored by EXIF's orientation, 1 to 8; else unchanged."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

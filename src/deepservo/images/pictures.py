@@ -1,5 +1,5 @@
-"""Pictures at the door: files and arrays of any kind become float32 (1, C, H, W) in [0, 1], or one
-clear sentence.
+"""Input pictures: files and arrays of any kind as float32 (B, C, H, W) in [0, 1], or an
+InputError.
 """
 
 import math
@@ -14,20 +14,20 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.images.picture_files import decode
 
-SMALLEST = 32  # pixels a side: under this no photometric method has enough to hold on to
-LEAST_SEEN = 0.25  # share of a picture's pixels that must show something
-FEWER_BITS = (8, 10, 12)  # of cameras whose levels are saved in 16
-# The five that every table has, and others with little texture.
+MIN_SIDE = 32  # px: smaller pictures have too little texture for photometric methods
+MIN_SEEN_SHARE = 0.25  # share of a picture's pixels that must be seen (not NaN)
+CAMERA_BITS = (8, 10, 12)  # of cameras whose levels are saved in 16 bits
+# scikit-image's pictures that the tables use; OFFERED has others with little texture.
 BUNDLED = ("coffee", "astronaut", "chelsea", "moon", "page")
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 OFFERED = (*BUNDLED, "clock", "grass", "brick")
-LUMA = torch.tensor([0.299, 0.587, 0.114])
+LUMA = torch.tensor([0.299, 0.587, 0.114])  # weights of red, green and blue in a grey level
 
 
 def read_picture(path: str | Path, colour: bool = False) -> Float[Tensor, "c h w"]:
-    """The grey levels of a picture file, (1, H, W) in [0, 1]: grey, RGB or RGBA (over white), 8 or
-    16 bits; or its `colour`, (3, H, W).
+    """The grey levels (1, H, W) in [0, 1] of a picture file, or with `colour` (3, H, W).
 
+    The file is grey, RGB or RGBA, which is put over white, of 8 or 16 bits.
     Raises InputError when the file is missing, cannot be decoded, is damaged, is under 32 x 32,
     needs more memory than there is, or has the levels of a camera of 10 or 12 bits in 16.
     """
@@ -48,19 +48,11 @@ def read_picture(path: str | Path, colour: bool = False) -> Float[Tensor, "c h w
 
 
 def read_texture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """The colours of a picture file of any size, with which a surface is painted; InputError as of
-    `read_picture`.
-    """
+    """A picture file of any size as a texture; InputError as of `read_picture`."""
     data = decode(path)
     _check_bits(data, str(path))
-    return (
-        (255 * _levels(data, str(path), colour=True))
-        .round()
-        .byte()
-        .permute(1, 2, 0)
-        .contiguous()
-        .numpy()
-    )
+    levels = 255 * _levels(data, str(path), colour=True)
+    return levels.round().byte().permute(1, 2, 0).contiguous().numpy()
 
 
 def grey(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
@@ -69,22 +61,26 @@ def grey(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The picture files of a folder, by name, without hidden ones (`.name`, `._name`); InputError
-    where there is none.
+    """The picture files of a folder in the order of their names, without hidden ones (`.name`).
+
+    Raises InputError where there is none.
     """
     found = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not found:
-        raise InputError(f"{folder}: holds no picture; give a folder of {', '.join(ENDINGS)} files")
+        raise InputError(
+            f"{folder}: holds no picture; give a folder of {', '.join(SUFFIXES)} files"
+        )
     return found
 
 
 def bundled(name: str) -> Float[Tensor, "1 h w"]:
-    """A picture that comes with scikit-image, grey, centre-cropped to 4:3 as the benchmarks have
-    it.
+    """A picture of scikit-image in grey, cropped about its centre to 4:3.
+
+    Raises InputError, with the names, where there is no such picture.
     """
     import skimage.data  # its import costs a tenth of a second that most commands need not pay
 
@@ -104,12 +100,11 @@ def bundled(name: str) -> Float[Tensor, "1 h w"]:
 def as_images(
     image: object, camera: Camera, what: str, colour: bool = False
 ) -> Float[Tensor, "b c h w"]:
-    """Grey, or colour, float32 images of `camera` from (B, C, H, W) floats in [0, 1] or (H, W[, C])
-    uint8, tensor or array.
+    """Pictures as float32 (B, 1, H, W) of `camera`, or (B, 3, H, W) with `colour`.
 
-    In floats NaN stands for a pixel that shows nothing, as undistortion leaves some. Raises
-    InputError, naming `what`, for another shape or size, values outside [0, 1], or where less than
-    LEAST_SEEN shows something.
+    image: (B, C, H, W) floats in [0, 1], NaN for unseen pixels, or (H, W[, C]) uint8; a tensor or
+    an array. Raises InputError, naming `what`, for another shape or size, values outside [0, 1], or
+    where fewer pixels than MIN_SEEN_SHARE are seen.
     """
     if isinstance(image, Tensor) and not image.is_floating_point():
         image = image.numpy(force=True)
@@ -152,23 +147,24 @@ def as_images(
 
 
 def _seen(images: Float[Tensor, "b c h w"], what: str) -> Float[Tensor, "b c h w"]:
-    """Pictures with some NaN, those pixels NaN in every channel; InputError where too few pixels
-    are left.
+    """Pictures whose NaN pixels are NaN in every channel; InputError where too few pixels are
+    seen.
     """
     unseen = images.isnan().any(1, keepdim=True)
     share = 1 - float(unseen.float().mean((1, 2, 3)).max())
-    if share < LEAST_SEEN:
+    if share < MIN_SEEN_SHARE:
         raise InputError(
             f"{what}: values must lie in [0, 1] and be finite; NaN stands for a pixel that shows "
             f"nothing, and {100 * share:.0f} % show "
-            f"something where at least {100 * LEAST_SEEN:.0f} % must"
+            f"something where at least {100 * MIN_SEEN_SHARE:.0f} % must"
         )
     return images.masked_fill(unseen, torch.nan)
 
 
 def _levels(data: np.ndarray, what: str, colour: bool = False) -> Float[Tensor, "c h w"]:
-    """(H, W), (H, W, 1), RGB or RGBA, unsigned integers, booleans or floats in [0, 1] -> (1, H, W)
-    float32, or (3, H, W) in colour.
+    """Float32 levels (1, H, W) in [0, 1], or (3, H, W) with `colour`, of pixels (H, W[, 1 to 4]).
+
+    The pixels are grey or RGB and perhaps alpha: unsigned integers, booleans or floats in [0, 1].
     """
     if data.ndim == 3 and data.shape[2] == 1:
         data = data[..., 0]
@@ -203,13 +199,13 @@ def _levels(data: np.ndarray, what: str, colour: bool = False) -> Float[Tensor, 
 
 
 def _check_bits(data: np.ndarray, what: str) -> None:
-    """InputError where 16 bits hold the levels of 8, 10 or 12: the picture would be nearly
+    """InputError where 16 bits hold the levels of 8, 10 or 12, as the picture would be nearly
     black.
     """
     if data.dtype != np.uint16:
         return
     most = int(data.max())
-    bits = next((bits for bits in FEWER_BITS if 0 < most < 2**bits), None)
+    bits = next((bits for bits in CAMERA_BITS if 0 < most < 2**bits), None)
     if bits is not None:
         raise InputError(
             f"{what}: its 16-bit levels end at {most} of 65535, as those of a {bits}-bit camera "
@@ -220,10 +216,11 @@ def _check_bits(data: np.ndarray, what: str) -> None:
 
 
 def _check_size(picture: Tensor, what: str) -> Tensor:
+    """The picture; InputError where it is too small."""
     h, w = picture.shape[-2:]
-    if min(h, w) < SMALLEST:
+    if min(h, w) < MIN_SIDE:
         raise InputError(
             f"{what}: {w} x {h} pixels is too small to servo on; give a picture of at least "
-            f"{SMALLEST} x {SMALLEST}"
+            f"{MIN_SIDE} x {MIN_SIDE}"
         )
     return picture

@@ -1,4 +1,4 @@
-"""The one sampler: pictures seen through homographies, antialiased, in one fused pass.
+"""Pictures seen through homographies, antialiased, in one fused pass.
 
 Every output pixel takes one trilinear sample of a box-filtered pyramid. Its level comes from the
 area of the pixel's footprint on the picture, which for a homography H is exactly `|det H| / w^3` (w
@@ -15,14 +15,14 @@ from ctypes import Structure
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from torch import Tensor
 
 from deepservo import native
 
 
 class Arguments(Structure):
-    """`Sampling` of sampler.h."""
+    """What `sample_rows` of sampler.c reads and writes."""
 
     _fields_ = native.fields(
         "* textures", "i64 texture_step stride", "* offsets",
@@ -33,22 +33,22 @@ class Arguments(Structure):
 
 @dataclass(frozen=True)
 class Pyramid:
-    """Levels of T pictures of C channels laid end to end: `flat` (T, C, N), and where each level
-    starts.
+    """The levels of T pictures of C channels one after the other: `flat`, and where each begins.
+
+    size: of the pictures [px]. padded: of level 0 with its padding.
     """
 
-    flat: Tensor
-    offsets: Tensor
+    flat: Float[Tensor, "t c n"]
+    offsets: Int32[Tensor, " levels"]
     size: tuple[int, int]
     padded: tuple[int, int]
     levels: int
 
 
 def build_pyramid(pictures: Float[Tensor, "t c h w"], antialias: bool = True) -> Pyramid:
-    """Box-filtered pyramid of float32 pictures; with `antialias` off, level 0 alone (plain
-    bilinear).
+    """The box-filtered pyramid of float32 pictures; without `antialias` level 0 alone.
 
-    Padding to a multiple of the coarsest texel (by replication) keeps every texel an exact 2x2
+    Padding to a multiple of the coarsest texel (by replication) makes every texel an exact 2 x 2
     mean.
     """
     h, w = pictures.shape[-2:]
@@ -79,9 +79,9 @@ def sample(
 ) -> Float[Tensor, "b c h w"]:
     """Images of size (h, w) through homographies that take output pixels to picture pixels.
 
-    Hs is float64; its third homogeneous coordinate must be positive in front of the camera. One
-    picture serves all homographies, or there is one each. `background` fills what the picture does
-    not cover, or the edge's grey levels go on there where it is None.
+    Hs: float64, with a third homogeneous coordinate that is positive in front of the camera. One
+    picture serves all homographies, or there is one each. background: of what the picture does not
+    cover; None: its edge is continued there.
     """
     return _sampled(pyramid, Hs, size, background, covered=False)[0]
 
@@ -92,15 +92,16 @@ def sample_covered(
     size: tuple[int, int],
     background: Float[Tensor, "b c"] | None,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
-    """`sample`, and per pixel the share that the picture fills."""
+    """`sample`, and the share of each pixel that the picture covers."""
     image, coverage = _sampled(pyramid, Hs, size, background, covered=True)
     assert coverage is not None
     return image, coverage
 
 
 Write = Callable[[Pyramid, Tensor, Tensor | None, Tensor, Tensor | None], None]
-"""Fills the images (b, c, h, w) before a background (b, c), and their coverage (b, h, w) where it
-is asked for.
+"""Fills images (b, c, h, w), and their coverage (b, h, w) where it is not None.
+
+Its arguments are the pyramid, Hs, the background (b, c) or None, the images and the coverage.
 """
 
 
@@ -111,7 +112,7 @@ def _sampled(
     background: Float[Tensor, "b c"] | None,
     covered: bool,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"] | None]:
-    """`sample`, and perhaps the coverage too."""
+    """`sample`, and with `covered` the coverage."""
     write = _fused(pyramid, Hs)
     if write is None:
         return sample_reference(pyramid, Hs, size, background)
@@ -126,8 +127,8 @@ def _sampled(
 
 
 def _fused(pyramid: Pyramid, Hs: Tensor) -> Write | None:
-    """The one pass that can serve on the pictures' device; None where torch must, which also says
-    so when the devices are two.
+    """The fused pass for the pictures' device; None where torch must sample, which also raises an
+    error for two devices.
     """
     kinds = pyramid.flat.device.type, Hs.device.type
     if kinds == ("cpu", "cpu"):
@@ -137,7 +138,9 @@ def _fused(pyramid: Pyramid, Hs: Tensor) -> Write | None:
 
 @functools.cache
 def _on_gpu() -> Write | None:
-    """The kernel, or None (after one warning) where there is no GPU or Triton cannot build it."""
+    """The GPU's kernel; None where there is no GPU, or, after one warning, where Triton cannot
+    build it.
+    """
     if not torch.cuda.is_available():
         return None
     try:
@@ -169,7 +172,7 @@ def _in_c(
     image: Tensor,
     coverage: Tensor | None,
 ) -> None:
-    """See Write."""
+    """`Write` in C."""
     lib = native.library()
     assert lib is not None
     B, C, h, w = image.shape
@@ -220,7 +223,7 @@ def sample_reference(
 
 
 def _bilinear(pyramid: Pyramid, level: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Bilinear sample (B, C, h, w) at level-0 texel coordinates (u, v), each pixel at its own
+    """Bilinear samples (B, C, h, w) at level-0 texel coordinates (u, v), each pixel at its own
     level, edges clamped.
     """
     scale = torch.exp2(-level.float())

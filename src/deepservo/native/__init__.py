@@ -1,8 +1,8 @@
-"""All C of the inner loops: loads it, and shares its work among torch's threads.
+"""Loads the C of the inner loops, and runs it on torch's threads.
 
 An installed wheel has libraries for several instruction sets, of which the best for this processor
-is loaded. A source checkout compiles one at first use, with whatever C compiler the machine has.
-Without either everything works, slower, and one warning says so.
+is loaded. A source checkout compiles one at first use with the machine's C compiler. Without either
+everything works, slower, after one warning.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ SLOWER = "so torch renders and registers pictures, about 20 times slower"
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled C, or None (after one warning) where there is none and it cannot be built."""
+    """The compiled C; None, after one warning, where there is none and it cannot be built."""
     path, by = build.shipped(), build.compiler()
     try:
         if path is None:
@@ -57,30 +57,32 @@ KINDS = {
 
 
 def fields(*lines: str) -> list[tuple[str, type]]:
-    """The fields of a C struct: each line a kind and the names of that kind."""
+    """The fields of a C struct: each line is one of KINDS and the names of its fields."""
     return [(name, KINDS[kind]) for kind, *names in map(str.split, lines) for name in names]
 
 
 class _Team(ctypes.Structure):
-    """`Team` of team.c."""
+    """What `team_member` of team.c reads and writes."""
 
     _fields_ = fields("* work arguments", "i64 count parts next")
 
 
-PARTS = 4  # of work for each thread
+PARTS_PER_THREAD = 4  # pieces of work for each thread, so that none waits long for another
 
 
 def run(work: Any, arguments: ctypes.Structure, count: int, least: int = 1) -> None:
-    """`work(arguments, begin, end)` in C over all of `count`, on as many threads as torch has, each
-    of which gets `least` or more.
+    """Call `work(arguments, begin, end)` in C for parts of 0 .. count, on as many threads as torch
+    has, each with at least `least` of them.
 
     The threads are torch's own: those that it has just used spin for milliseconds, and others would
     wait for a core meanwhile.
     """
     threads = max(1, min(torch.get_num_threads(), count // least))
-    parts = min(count, PARTS * threads) if threads > 1 else 1
+    parts = min(count, PARTS_PER_THREAD * threads) if threads > 1 else 1
     team = _Team(ctypes.cast(work, ctypes.c_void_p), ctypes.addressof(arguments), count, parts, 0)
-    member, openmp = library().team_member, _openmp()  # type: ignore[union-attr]  # whoever has `work` has the library
+    lib = library()
+    assert lib is not None, "`work` is of the library"
+    member, openmp = lib.team_member, _openmp()
     if threads == 1:
         member(ctypes.addressof(team))
     elif openmp is not None:
@@ -91,9 +93,7 @@ def run(work: Any, arguments: ctypes.Structure, count: int, least: int = 1) -> N
 
 @functools.cache
 def _openmp() -> ctypes.CDLL | None:
-    """The OpenMP runtime whose threads torch uses, where it is one that can be called: GNU's, or
-    one that stands in for it.
-    """
+    """The OpenMP runtime that torch uses, where it has GNU's interface; None for another."""
     try:
         maps = Path("/proc/self/maps").read_text().splitlines()
         loaded = {line.split()[-1] for line in maps if re.search(r"/lib(gomp|iomp5|omp)\b", line)}
@@ -112,5 +112,5 @@ def _openmp() -> ctypes.CDLL | None:
 
 @functools.cache
 def pool(threads: int) -> ThreadPoolExecutor:
-    """Threads of our own, kept."""
+    """A pool of so many threads, which is kept."""
     return ThreadPoolExecutor(threads, thread_name_prefix="deepservo")

@@ -1,7 +1,7 @@
-"""Compiles the C of the inner loops (`*.c`): into the wheel, for several instruction sets, or at
-first use, for this processor.
+"""Compiles the C of the inner loops (`*.c`): into a wheel for several instruction sets, or at first
+use for this processor.
 
-Imports nothing but the standard library: `setup.py` reads this file before anything is installed.
+It imports the standard library alone: `setup.py` reads this file before anything is installed.
 """
 
 import functools
@@ -20,11 +20,11 @@ FLAGS = (
     "-O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -ffinite-math-only "
     "-fopenmp-simd -fPIC"
 ).split()
-# compilers hold back from 512 bits, which is right for other programs
+# Compilers prefer vectors of 256 bits, which is slower here.
 WIDE = "-mprefer-vector-width=512"
-# The instruction sets that a wheel has a library for, those that do most first: what each is
-# compiled with, and what the processor must have for it, in the words of /proc/cpuinfo. Linux alone
-# says there; elsewhere, and for other processors, the last of the machine's.
+# The instruction sets that a wheel has a library for, by machine, the best first: the compiler's
+# flags, and what the processor must have, in the words of /proc/cpuinfo. Only Linux has that file;
+# elsewhere the last one of the machine is used.
 SETS: dict[str, dict[str, tuple[list[str], str]]] = {
     "x86_64": {
         "v4": (
@@ -40,12 +40,12 @@ SETS: dict[str, dict[str, tuple[list[str], str]]] = {
 
 
 def machine() -> str:
-    """Its name, as SETS has them."""
+    """The machine's name in SETS."""
     return {"AMD64": "x86_64"}.get(platform.machine(), platform.machine())
 
 
 def processor() -> str:
-    """What the processor can do, as text."""
+    """The processor's features as text."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line for line in lines if line.startswith(("flags", "Features")))
@@ -55,21 +55,24 @@ def processor() -> str:
 
 @functools.cache
 def digest() -> str:
-    """Of the C: a library that was compiled from other sources is not used."""
+    """A digest of the C sources: a library that was compiled from others is not used."""
     return hashlib.sha256(
         "\0".join(path.read_text() for path in (*SOURCES, *HEADERS)).encode()
     ).hexdigest()[:16]
 
 
 def compiler() -> str | None:
-    """The C compiler's path, where there is one."""
+    """The C compiler's path; None where there is none."""
     return (
         os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     )
 
 
 def compiled(by: str, flags: list[str], target: Path) -> None:
-    """Compile all C to `target`, beside and renamed. Raises OSError or CalledProcessError."""
+    """Compile all C into the library `target`, which appears whole or not at all.
+
+    Raises OSError or CalledProcessError where the compiler fails.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         built = Path(scratch) / target.name
@@ -79,8 +82,9 @@ def compiled(by: str, flags: list[str], target: Path) -> None:
 
 
 def into_wheel(folder: Path) -> list[Path]:
-    """Compile a library for each of the machine's instruction sets into `folder`; none where no
-    compiler is, or where it cannot.
+    """Compile a library for each of the machine's instruction sets into `folder`.
+
+    Those that cannot be compiled are left out; all of them where there is no compiler.
     """
     by, made = compiler(), list[Path]()
     if by is None or os.name != "posix":
@@ -100,13 +104,13 @@ def into_wheel(folder: Path) -> list[Path]:
 
 
 def _library(folder: Path, name: str) -> Path:
-    """Of an instruction set, in a wheel."""
+    """The path of an instruction set's library in a wheel."""
     return folder / f"deepservo-{name}-{digest()}.so"
 
 
 def shipped() -> Path | None:
-    """The library of the wheel that does most on this processor and was compiled from these
-    sources; None where there is none.
+    """The wheel's best library for this processor, compiled from these sources; None where there is
+    none.
     """
     able = set(processor().split())
     for name, (_, needed) in SETS.get(machine(), {}).items():
@@ -117,10 +121,10 @@ def shipped() -> Path | None:
 
 
 def cached() -> Path:
-    """Where the library compiled at first use lies: in the user's cache, named by its sources, its
-    flags and the processor.
+    """The path of the library that is compiled at first use, in the user's cache.
 
-    A home that machines share never gives one of them another's instructions.
+    Its name depends on the sources, the flags and the processor, so that machines with a common
+    home folder do not use each other's.
     """
     key = "\0".join([digest(), *FLAGS, WIDE, platform.machine(), processor()])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepservo"
@@ -128,5 +132,5 @@ def cached() -> Path:
 
 
 def own_flags() -> list[str]:
-    """For this very processor."""
+    """The compiler's flags for this processor."""
     return ["-march=native", *([WIDE] if machine() == "x86_64" else [])]
