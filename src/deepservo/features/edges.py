@@ -254,10 +254,8 @@ def nearest_edges(
     inner, peaks = places[1:-1], _peaks(slope) & (slope[:, 1:-1] > MIN_SLOPE)
     off = np.where(peaks & (np.abs(inner) <= reach), np.abs(inner), np.inf)
     best, rows = off.argmin(1), np.arange(len(px))
-    found, offset = (
-        np.isfinite(off[rows, best]),
-        SAMPLE_SPACING * _summit(*(slope[rows, best + k] for k in range(3))),
-    )
+    found = np.isfinite(off[rows, best])
+    offset = SAMPLE_SPACING * _summit(*(slope[rows, best + k] for k in range(3)))
     alone = _alone(inner, peaks, slope[:, 1:-1], best)
     return np.where(found, inner[best] + offset, 0.0), found, found & alone
 

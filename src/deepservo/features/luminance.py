@@ -146,11 +146,8 @@ class NormalEquations:
         if lib is None:
             return self._equations(self.moments(images, goals, where))
         B, (h, w) = len(images), images.shape[-2:]
-        images, goals, border = (
-            images.float().contiguous(),
-            goals.float().contiguous(),
-            self.features.border,
-        )
+        images, goals = images.float().contiguous(), goals.float().contiguous()
+        border = self.features.border
         moments = torch.empty(B, self.of_moments.shape[0], dtype=torch.float64)
         of_current, of_goal = SHARES[where]
         arguments = Arguments(

@@ -47,16 +47,10 @@ def _quaternion(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
     is well-conditioned for every rotation.
     """
     m00, m11, m22 = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
-    xy, xz, yz = (
-        R[..., 1, 0] + R[..., 0, 1],
-        R[..., 2, 0] + R[..., 0, 2],
-        R[..., 2, 1] + R[..., 1, 2],
-    )
-    wx, wy, wz = (
-        R[..., 2, 1] - R[..., 1, 2],
-        R[..., 0, 2] - R[..., 2, 0],
-        R[..., 1, 0] - R[..., 0, 1],
-    )
+    sums, differences = R + R.mT, R - R.mT
+    xy, xz, yz = sums[..., 1, 0], sums[..., 2, 0], sums[..., 2, 1]
+    wx, wy, wz = differences[..., 2, 1], differences[..., 0, 2], differences[..., 1, 0]
+    # Row i is 4 q_i q.
     rows = torch.stack(
         [
             torch.stack([1 + m00 + m11 + m22, wx, wy, wz], -1),
@@ -65,7 +59,7 @@ def _quaternion(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
             torch.stack([wz, xz, yz, 1 - m00 - m11 + m22], -1),
         ],
         -2,
-    )  # row i is 4 q_i q
+    )
     best = torch.diagonal(rows, dim1=-2, dim2=-1).argmax(-1)
     q = rows.gather(-2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
     q = q / q.norm(dim=-1, keepdim=True)

@@ -21,12 +21,8 @@ BY_HAND = (
     "write the camera's image_width, image_height, camera_matrix and "
     "distortion_coefficients into a YAML file as OpenCV has them"
 )
-NOT_YAML = "tag:yaml.org,2002:python/"  # what stands for a program's object, and is never built
-NOT_AS_TAGGED = (
-    AttributeError,
-    LookupError,
-    TypeError,
-)  # what PyYAML raises for `!!bool maybe` and the like
+PYTHON_TAG = "tag:yaml.org,2002:python/"  # of Python's objects, which are never built
+TAG_ERRORS = (AttributeError, LookupError, TypeError)  # of PyYAML, for `!!bool maybe` and the like
 
 # Patterns of a line, and of a field at the top, by which files of other programs are recognised.
 FOREIGN_LINES = (
@@ -146,18 +142,16 @@ _Loader.add_multi_constructor("", _Loader.plain)
 
 def _yaml(text: str, path: Path) -> dict[str, Any]:
     """Fields of YAML, or of JSON, which is YAML once its tabs are spaces."""
-    lines = [
-        line.expandtabs() for line in text.splitlines() if not line.startswith("%YAML")
-    ]  # OpenCV's own directive is not YAML's
+    # OpenCV's own %YAML directive is no valid one.
+    lines = [line.expandtabs() for line in text.splitlines() if not line.startswith("%YAML")]
     try:
         loader = _Loader("\n".join(lines))
-        node = (
-            loader.get_node() if loader.check_node() else None
-        )  # `ros2 topic echo` prints one document a message
-        if node is not None and node.tag.startswith(NOT_YAML):
-            raise yaml.YAMLError(f"it is {node.tag.removeprefix(NOT_YAML)}")
+        # The first document: `ros2 topic echo` prints one a message.
+        node = loader.get_node() if loader.check_node() else None
+        if node is not None and node.tag.startswith(PYTHON_TAG):
+            raise yaml.YAMLError(f"it is {node.tag.removeprefix(PYTHON_TAG)}")
         data = None if node is None else loader.construct_document(node)
-    except NOT_AS_TAGGED:
+    except TAG_ERRORS:
         raise InputError(
             f"{path}: is not YAML (a tag says of a value what it is not); {FORM}"
         ) from None

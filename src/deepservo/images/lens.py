@@ -21,7 +21,7 @@ def bent(
     return found[:, 0], by_x[0::2] * by_y[1::2] - by_x[1::2] * by_y[0::2]
 
 
-@np.errstate(all="ignore")  # a pole's infinities are told by what is not finite
+@np.errstate(all="ignore")  # infinities of a pole are found below as not finite
 def fold(camera: Camera, distortion: tuple[float, ...]) -> float | None:
     """The normalised radius from which the undistorted picture would show places a second time;
     None where it shows each place once.

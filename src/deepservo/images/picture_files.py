@@ -25,31 +25,28 @@ from deepservo.system import memory
 
 ORIENTATION = 0x0112  # tag of EXIF and of TIFF
 SMALLER = "make it smaller"  # what to do with a picture that needs too much memory
-# of memory for each pixel of a picture while it is decoded: its channels, as read and in float32
-BYTES = 24
+# Memory for each pixel of a picture while it is decoded: its channels, as read and in float32.
+BYTES_PER_PIXEL = 24
+# First bytes of a file, by its format.
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JPEG = b"\xff\xd8"
-DAMAGE = (
+PNG = b"\x89PNG\r\n\x1a\n"
+# Beginnings of libjpeg's messages about damage.
+JPEG_DAMAGE = (
     "Corrupt JPEG data",
     "Premature end of JPEG file",
     "Invalid JPEG",
     "Unsupported marker type",
-)  # in libjpeg's words
-PNG = b"\x89PNG\r\n\x1a\n"
-PLAIN = (
-    1,
-    8,
-    32946,
-    32773,
-    34925,
-)  # TIFF's compressions that tifffile undoes alone: none, deflate (two names), PackBits, LZMA
-GREY_INVERTED, GREY, RGB, PALETTE = range(
-    4
-)  # TIFF's photometric interpretations, as they are numbered
-PREMULTIPLIED, ALPHA = 1, 2  # what TIFF's extra samples may be
-KINDS = {
+)
+# TIFF's compressions that tifffile itself decodes: none, deflate (two numbers), PackBits, LZMA.
+TIFFFILE_COMPRESSIONS = (1, 8, 32946, 32773, 34925)
+JPEG_COMPRESSION = 7
+# TIFF's photometric interpretations by their numbers: those that are read, and others' names.
+GREY_INVERTED, GREY, RGB, PALETTE = range(4)
+YCBCR = 6
+OTHER_PHOTOMETRIC = {
     5: "CMYK",
-    6: "YCbCr",
+    YCBCR: "YCbCr",
     8: "CIE L*a*b*",
     9: "ICC L*a*b*",
     10: "ITU L*a*b*",
@@ -58,13 +55,9 @@ KINDS = {
     32845: "LogLuv",
     34892: "linear raw",
 }
-LIKE = {
-    "1": "L",
-    "P": "RGB",
-    "YCbCr": "RGB",
-    "RGBX": "RGB",
-    "RGBa": "RGBA",
-}  # Pillow's modes, as what they are read
+PREMULTIPLIED, ALPHA = 1, 2  # kinds of TIFF's extra samples
+# Pillow's modes that are converted, and to what.
+CONVERTED_MODES = {"1": "L", "P": "RGB", "YCbCr": "RGB", "RGBX": "RGB", "RGBa": "RGBA"}
 _stderr = threading.Lock()
 
 
@@ -77,9 +70,8 @@ def decode(path: Path) -> np.ndarray:
     """
     data = path.read_bytes()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # Pillow's own about size and odd tags: what matters is said here
+        # Pillow's, about size and odd tags; InputError is raised for what matters.
+        warnings.simplefilter("ignore")
         pixels = _tiff(path, data) if data[:4] in TIFF else _other(path, data)
     if not pixels.size:
         raise damaged(path, "it has no pixels")
@@ -99,7 +91,7 @@ def _other(path: Path, data: bytes) -> np.ndarray:
     try:
         with Image.open(BytesIO(data)) as picture:
             memory.check(
-                BYTES * picture.width * picture.height,
+                BYTES_PER_PIXEL * picture.width * picture.height,
                 f"{path}: a picture of {picture.width} x {picture.height} pixels",
                 SMALLER,
             )
@@ -175,7 +167,7 @@ def _by_opencv(data: bytes) -> tuple[np.ndarray | None, str]:
         except cv2.error:
             pixels = None
     lines = (
-        [line for line in said().splitlines() if line.startswith(DAMAGE)]
+        [line for line in said().splitlines() if line.startswith(JPEG_DAMAGE)]
         if data[:2] == JPEG
         else []
     )
@@ -219,27 +211,22 @@ def _tiff(path: Path, data: bytes) -> np.ndarray:
 
 
 def _tiff_page(path: Path, data: bytes, page: Any) -> np.ndarray:
-    w, h, samples, photometric = (
-        page.imagewidth,
-        page.imagelength,
-        page.samplesperpixel,
-        int(page.photometric),
-    )
+    w, h = page.imagewidth, page.imagelength
+    samples, photometric = page.samplesperpixel, int(page.photometric)
     memory.check(
-        BYTES * w * h * max(1, samples // 4), f"{path}: a picture of {w} x {h} pixels", SMALLER
+        BYTES_PER_PIXEL * w * h * max(1, samples // 4),
+        f"{path}: a picture of {w} x {h} pixels",
+        SMALLER,
     )
     if page.imagedepth != 1:
         raise InputError(f"{path}: is a TIFF volume of {page.imagedepth} layers; give one picture")
-    if (int(page.compression) == 7 and photometric in (RGB, 6)) or int(
-        page.compression
-    ) not in PLAIN:
+    compression = int(page.compression)
+    jpeg_in_colour = compression == JPEG_COMPRESSION and photometric in (RGB, YCBCR)
+    if jpeg_in_colour or compression not in TIFFFILE_COMPRESSIONS:
         return _tiff_by_pillow(path, data, page)
     if photometric not in (GREY_INVERTED, GREY, RGB, PALETTE):
-        raise InputError(
-            f"{path}: is a TIFF file in "
-            f"{KINDS.get(photometric, f'photometric interpretation {photometric}')}; save it as "
-            "grey or RGB"
-        )
+        kind = OTHER_PHOTOMETRIC.get(photometric, f"photometric interpretation {photometric}")
+        raise InputError(f"{path}: is a TIFF file in {kind}; save it as grey or RGB")
     pixels = page.asarray()
     if int(page.planarconfig) == 2 and samples > 1:
         pixels = np.moveaxis(pixels.reshape(samples, h, w), 0, -1)
@@ -294,11 +281,11 @@ def _photometric(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
 
 
 def _coloured(path: Path, page: Any, pixels: np.ndarray) -> np.ndarray:
+    """The colours in [0, 1] of pixels that number a palette's colours."""
     if page.colormap is None or pixels.dtype.kind != "u":
         raise damaged(path, "its palette is missing")
-    colours = np.asarray(page.colormap, np.float32) / (
-        65535 if np.max(page.colormap) > 255 else 255
-    )  # some programs write 8 bits
+    most = 65535 if np.max(page.colormap) > 255 else 255  # some programs write 8 bits
+    colours = np.asarray(page.colormap, np.float32) / most
     return np.moveaxis(colours, 0, -1)[pixels[..., 0].clip(max=colours.shape[1] - 1)]
 
 
@@ -315,7 +302,8 @@ def _tiff_by_pillow(path: Path, data: bytes, page: Any) -> np.ndarray:
         )
     with Image.open(BytesIO(data)) as file:
         file.load()
-        picture = file.convert(LIKE[file.mode]) if file.mode in LIKE else file
+        mode = CONVERTED_MODES.get(file.mode)
+        picture = file if mode is None else file.convert(mode)
         if picture.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I;16B", "F"):
             raise InputError(
                 f"{path}: a TIFF file of mode {picture.mode} and compression {name} is not read; "

@@ -118,10 +118,8 @@ def _sampled(
         return sample_reference(pyramid, Hs, size, background)
     B, C, device = len(Hs), pyramid.flat.shape[1], pyramid.flat.device
     back = None if background is None else background.float().expand(B, C).contiguous()
-    image, coverage = (
-        torch.empty(B, C, *size, device=device),
-        torch.empty(B, *size, device=device) if covered else None,
-    )
+    image = torch.empty(B, C, *size, device=device)
+    coverage = torch.empty(B, *size, device=device) if covered else None
     write(pyramid, Hs, back, image, coverage)
     return image, coverage
 

@@ -55,9 +55,8 @@ class PoseNet(nn.Module):
             nn.Sequential(nn.ReLU(), *conv(width, width), *conv(width, width, relu=False))
             for _ in range(2)
         )
-        self.whole = nn.Linear(
-            4 * width, width
-        )  # features of the whole picture, added to each cell
+        # Features of the whole picture, added to those of each cell.
+        self.whole = nn.Linear(4 * width, width)
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Conv2d(width, 3, 1)
         )

@@ -147,10 +147,8 @@ def strokes(size: Size, rng: Random) -> Grey:
             lines = list(np.concatenate([shapes, shapes[:, :1]], 1))
         elif kind == 3:  # hatching, or ruled lines
             n, angle = int(rng.integers(3, 16)), rng.uniform(0, np.pi)
-            along, across = (
-                np.array([np.cos(angle), np.sin(angle)]),
-                np.array([-np.sin(angle), np.cos(angle)]),
-            )
+            along = np.array([np.cos(angle), np.sin(angle)])
+            across = np.array([-np.sin(angle), np.cos(angle)])
             start = (
                 rng.uniform(0.3, 0.7, 2) * size[::-1]
                 + np.linspace(-0.5, 0.5, n)[:, None] * rng.uniform(0.2, 1) * side * across
@@ -185,10 +183,8 @@ def tiles(size: Size, rng: Random) -> Grey:
     )
     angle = rng.normal(0, 0.04) if rng.random() < 0.5 else rng.uniform(0, np.pi)
     c, s = math.cos(angle), math.sin(angle)
-    y, x = (
-        np.arange(size[0], dtype=np.float32)[:, None] - size[0] / 2,
-        np.arange(size[1], dtype=np.float32) - size[1] / 2,
-    )
+    y = np.arange(size[0], dtype=np.float32)[:, None] - size[0] / 2
+    x = np.arange(size[1], dtype=np.float32) - size[1] / 2
     wobble, row_shift = rng.uniform(0, 0.08), float(rng.choice([0, 0, 1 / 2, 1 / 3]))
     v = (c * y - s * x) / h + wobble * smooth_surface(size, rng, 4)
     row = np.floor(v)

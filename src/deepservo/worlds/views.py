@@ -44,8 +44,8 @@ def mujoco() -> Any:
         # MuJoCo chooses how to draw at its import, and ends the process where that fails.
         if "mujoco" in sys.modules and "DISPLAY" not in os.environ:
             raise InputError(
-                "mujoco was imported before it was told how to draw without a screen; set "
-                "MUJOCO_GL=egl before"
+                "mujoco was imported without a way to draw that needs no screen; set "
+                "MUJOCO_GL=egl before its import"
             )
         there = [name for name, library in BACKENDS.items() if ctypes.util.find_library(library)]
         if there:
