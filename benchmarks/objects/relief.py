@@ -10,6 +10,7 @@ killed, it goes on.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ from deepservo.worlds.gantry import RATE, Gantry, Light, Standing, Workcell
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.views import AXES
 
-DISTANCE, PICTURE = 0.6, "coffee"
+# Training imports Triton. Its LLVM crashes when it is loaded after that of Mesa, with which MuJoCo
+# draws where there is no GPU. So it is imported before anything is drawn.
+import_module("torch._dynamo")
+DISTANCE, PICTURE = 0.6, "coffee"  # [m]
 # Deviation of the starts from the goal [m], as in the set `steps`. From farther off a camera sees
 # little of the one picture.
 AWAY = 0.1
