@@ -31,8 +31,8 @@ WEIGHT_DECAY, MAX_GRADIENT_NORM = 1e-2, 5.0
 WARMUP_STEPS = 200
 # A loss diverged that is so many times the greatest of the first so many recorded ones.
 DIVERGENCE_RATIO, DIVERGENCE_WINDOW = 10.0, 5
-TIMED_STEPS = 30  # to turn minutes into steps,
-TIMING_SHARE = 0.2  # and the share of the minutes that timing may take
+# Steps that are timed to turn minutes into steps, and the share of the minutes that they may take.
+TIMED_STEPS, TIMING_SHARE = 30, 0.2
 
 
 class Optimization:
@@ -97,7 +97,7 @@ def steps_in(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
         start = time.perf_counter()
         late = step >= 2 and start - begin > TIMING_SHARE * 60 * minutes
         loss, enough = optimization.advance(step, late)
-        loss.item()  # a GPU only says that it has done a step when asked
+        loss.item()  # waits until a GPU has done the step
         times.append(time.perf_counter() - start)
         if enough:
             break
@@ -150,8 +150,8 @@ def train(net: nn.Module, task: Task, plan: Plan, show: Callable[[Progress], Non
             keep = stop or now - kept > CHECKPOINT_S
             progress.step += 1
             recorded = progress.step % every == 0 or progress.step == plan.steps
-            # A GPU that is asked each step waits for the next one's orders; but no checkpoint is
-            # kept of a loss that was not checked.
+            # Reading the loss from a GPU at each step would leave it idle until the next step is
+            # sent; but no checkpoint is kept of a loss that was not checked.
             if recorded or keep or loss.device.type == "cpu":
                 _check(loss.item(), progress, partial)
             if recorded:

@@ -18,7 +18,7 @@ WEIGHTS = {"place": 1.0, "score": 1.0, "descriptor": 2.0, "outlier": 0.5}
 
 
 class Learner(nn.Module):
-    """A KeypointNet and the network that only helps to train it."""
+    """A KeypointNet, and the network of outliers that only its training needs."""
 
     def __init__(self, net: KeypointNet) -> None:
         super().__init__()

@@ -189,9 +189,11 @@ def rendered_views(
     """The pictures, each on a plane of a width of its own before white or any grey, as cameras at
     Ts see them; their coverage; and what takes (X, Y, 1) on the plane to a camera's pixels.
 
-    The first half of the cameras and the second half see the same pictures. s divides b / 2.
+    The first half of the cameras and the second half see the same pictures; s divides b / 2,
+    or is greater.
     """
     (h, w), n = pictures.shape[-2:], len(Ts) // 2
+    pictures = pictures[:n]  # a batch that was halved may have fewer pairs than pictures
     pyramid = build_pyramid(pictures)
     flat = pyramid.flat.repeat_interleave(n // len(pictures), 0).repeat(2, 1, 1)
     texel = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
