@@ -1,8 +1,8 @@
-"""Control laws: pure functions from a pose error, or from the normal equations of (L, e), to
-`v_cam` (..., 6).
+"""Control laws: pure functions to `v_cam` (..., 6).
 
-With `e = s - s_goal` and `ds/dt = L v`, the normal equations are `H = L^T L` (..., 6, 6) and `g =
-L^T e` (..., 6): a law never needs the thousands of rows of L. Gains are per second.
+They take a pose error, or the normal equations of (L, e). With `e = s - s_goal` and `ds/dt = L v`,
+the normal equations are `H = L^T L` (..., 6, 6) and `g = L^T e` (..., 6): a law never needs the
+thousands of rows of L. Gains are per second.
 """
 
 import torch

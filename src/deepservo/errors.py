@@ -16,10 +16,10 @@ class InputError(ValueError):
 def unknown(
     kind: str, name: str, choices: Iterable[str], composed: Iterable[str] = ()
 ) -> InputError:
-    """The error to raise where there is no `kind` of that name, with the nearest name and all
-    choices.
+    """The error to raise where there is no `kind` of that name.
 
-    composed: further names that may be the nearest, and are not listed.
+    It has the nearest name and all choices. composed: further names that may be the nearest, and
+    are not listed.
     """
     names = list(choices)
     near = get_close_matches(name, [*names, *composed])

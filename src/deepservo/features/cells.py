@@ -1,5 +1,6 @@
-"""Cells of two pictures matched by the descriptors of `nets.pair`, as points that agree with a
-homography.
+"""Cells of two pictures matched by the descriptors of `nets.pair`.
+
+The matches are points that agree with a homography.
 """
 
 import math
@@ -32,8 +33,9 @@ INLIER_DISTANCE = 0.4  # share of a cell's side within which a match agrees with
 
 @dataclass(frozen=True)
 class CellGoal:
-    """A goal picture rotated to r angles: descriptors of its cells, their places in the goal [px],
-    and which of them are within it.
+    """A goal picture rotated to r angles.
+
+    descriptors: of its cells. px: their places in the goal. within: which of them are within it.
     """
 
     descriptors: Float[Tensor, "r n p"]

@@ -1,5 +1,6 @@
-"""Detectors of keypoints with one interface: SIFT, ORB, the network of `nets.keypoint`, and the
-user's own.
+"""Detectors of keypoints with one interface.
+
+They are SIFT, ORB, the network of `nets.keypoint`, and the user's own.
 """
 
 from collections.abc import Callable, Mapping

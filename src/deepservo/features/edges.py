@@ -85,10 +85,9 @@ class Slopes:
     def along(
         self, px: Float[np.ndarray, "n 2"], n: Float[np.ndarray, "n 2"], reach: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Places along the normal [px] within `reach`, and the absolute slope along it at each of
-        them (n, places).
+        """Places along the normals [px] within `reach`, and the slope at each (n, places).
 
-        px: points. n: their unit normals.
+        It is the absolute slope along the normal. px: points. n: their unit normals.
         """
         places = SAMPLE_SPACING * np.arange(
             -round(reach / SAMPLE_SPACING), round(reach / SAMPLE_SPACING) + 1, dtype=np.float32
@@ -138,10 +137,10 @@ class Edges:
         T_goal_cam: Float[np.ndarray, "4 4"],
         reaches: tuple[float, ...] = FIRST_GUESS_REACHES,
     ) -> Fit:
-        """`T_goal_cam` of a view by weighted least squares, from a guess a few pixels off, and the
-        agreement there.
+        """`T_goal_cam` of a view by weighted least squares, and the agreement there.
 
-        reaches: how far along the normals edges are searched for [px], one number an iteration.
+        T_goal_cam: a guess that is a few pixels off. reaches: how far along the normals edges are
+        searched for [px], one number an iteration.
         """
         T = np.array(T_goal_cam, float)
         for reach in reaches:
@@ -174,9 +173,7 @@ class Edges:
     def seen_from(
         self, T_goal_cam: Float[np.ndarray, "4 4"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What a camera at this pose sees of the points: pixels (n, 2), depths (n,) [m], and unit
-        normals (n, 2).
-        """
+        """Pixels (n, 2), depths (n,) [m] and unit normals (n, 2) of the points from this pose."""
         T = np.linalg.inv(T_goal_cam)
         px, Z = self._through(T, self.px)
         n = self._through(T, self.px + self.n)[0] - px
@@ -247,8 +244,9 @@ def _at(
 def nearest_edges(
     view: Slopes, px: Float[np.ndarray, "n 2"], n: Float[np.ndarray, "n 2"], reach: float
 ) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """The nearest edge along each point's normal: how far it is [px], whether there is one within
-    `reach` [px], and whether that one is clear of others (CLEARANCE).
+    """The nearest edge along each point's normal, within `reach` [px].
+
+    Returns how far it is [px], whether there is one, and whether it is clear of others (CLEARANCE).
     """
     places, slope = view.along(px, n, reach + CLEARANCE)
     inner, peaks = places[1:-1], _peaks(slope) & (slope[:, 1:-1] > MIN_SLOPE)

@@ -59,11 +59,10 @@ def detect(image: Float[Tensor, "h w"], detector: str = "sift", **options: Any) 
 
 
 def detect_fine(image: Float[Tensor, "h w"]) -> Features:
-    """SIFT keypoints of a grey picture in [0, 1] at twice its size, which has more of the small
-    ones.
+    """SIFT keypoints of a grey picture in [0, 1] at twice its size.
 
-    The descriptors are square roots, whose Euclidean distance is Hellinger's of the originals
-    (RootSIFT, Arandjelovic 2012).
+    There are more small ones than at its own size. The descriptors are square roots, whose
+    Euclidean distance is Hellinger's of the originals (RootSIFT, Arandjelovic 2012).
     """
     h, w = image.shape
     doubled = torch.nn.functional.interpolate(
@@ -168,11 +167,10 @@ def start_homographies(
 def pose_of_homography(
     H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]
 ) -> Float[Tensor, "*batch 4 4"]:
-    """`T_goal_cam` from a homography of goal to current pixels and the plane [n, d] in the goal's
-    frame.
+    """`T_goal_cam` from a homography of goal to current pixels and the goal's plane.
 
-    `K^-1 H K = s (R + t n^T / d)`: applied to two directions in the plane it is `s R`, which fixes
-    s and R (by SVD), then t.
+    plane: [n, d] in the goal's frame, `n . p = d` [m]. `K^-1 H K = s (R + t n^T / d)`: applied to
+    two directions in the plane it is `s R`, which fixes s and R (by SVD), then t.
     """
     G = camera.K_inv @ H.double() @ camera.K
     G = G * torch.sign(torch.linalg.det(G))[..., None, None]
@@ -193,11 +191,10 @@ def pose_of_homography(
 
 
 def pose_of_matches(found: Matched, camera: Camera, depth: float) -> Float[Tensor, "4 4"]:
-    """`T_goal_cam` with the least distances of matches on a plane that faces the goal at `depth`
-    [m].
+    """`T_goal_cam` of matches on a plane that faces the goal at `depth` [m].
 
-    It is more exact than the pose of the matches' homography, two of whose eight numbers fit the
-    matches' errors alone.
+    It has the least sum of their distances. It is more exact than the pose of the matches'
+    homography, two of whose eight numbers fit the matches' errors alone.
     """
     rays, points = (
         torch.from_numpy(np.column_stack([px, np.ones(len(px))])) @ camera.K_inv.mT

@@ -1,5 +1,6 @@
-"""A network's latent vector of a picture as features: s = z(I), L = (dz/dI) L_I, in one pass (AEVS
-Eq. 10, 11).
+"""A network's latent vector of a picture as features (AEVS Eq. 10, 11).
+
+s = z(I) and L = (dz/dI) L_I are computed in one pass.
 """
 
 import torch
@@ -18,8 +19,9 @@ WINDOWS = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2), (0, 0), (0, 2), (2, 0), (2, 2
 
 
 def seen_by(camera: Camera, size: int) -> Camera:
-    """The camera of an encoder's pictures of size x size: `camera` without DERIVATIVE_REACH pixels
-    of its own and one of the encoder's on each side.
+    """The camera of an encoder's pictures of size x size.
+
+    It is `camera` without DERIVATIVE_REACH pixels of its own and one of the encoder's on each side.
     """
     return camera.crop(DERIVATIVE_REACH).resize(size + 2, size + 2).crop(1)
 

@@ -1,7 +1,7 @@
-"""How two pictures of the same place are lit against each other: a gain and a bias, lamps and
-shadows, and what is overexposed.
+"""How two pictures of the same place are lit against each other.
 
-The plain arithmetic of `lighting.h`, in torch.
+They may differ by a gain and a bias, by lamps and shadows, and in what is overexposed. The plain
+arithmetic of `lighting.h`, in torch.
 """
 
 import torch
@@ -31,11 +31,11 @@ def first_gain_bias(
     valid: Float[Tensor, "b h w"],
     noise: Float[Tensor, "b 1"],
 ) -> Float[Tensor, "b 3"]:
-    """Gain, bias and again the gain between two pictures that are not aligned yet and may be partly
-    covered.
+    """Gain, bias and again the gain between two pictures that are not aligned yet.
 
-    The gain is the median over windows, where the goal has structure, of the ratio of their
-    deviations; the bias is the median of what is left. So a cover changes its own windows only.
+    They may be partly covered. The gain is the median over windows, where the goal has structure,
+    of the ratio of their deviations; the bias is the median of what is left. So a cover changes its
+    own windows only.
     """
     side = max(4, warped.shape[-1] // GAIN_WINDOWS)
 
@@ -97,12 +97,12 @@ def difference(
     valid: Float[Tensor, "b n"],
     gain_bias: Float[Tensor, "b 3"],
 ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]]:
-    """The residual `(values - bias) / gain - goal`, and 1 where it is informative: where it changes
-    when the camera moves.
+    """The residual `(values - bias) / gain - goal`, and 1 where it is informative.
 
-    Either picture may be overexposed. What is brighter than white is white in the goal, and white
-    in the view may be any brighter. (Black is not treated so: covers are dark, and with bias enough
-    all that they hide would be darker still.)
+    It is informative where it changes when the camera moves. Either picture may be overexposed.
+    What is brighter than white is white in the goal, and white in the view may be any brighter.
+    (Black is not treated so: covers are dark, and with bias enough all that they hide would be
+    darker still.)
     """
     p = (values - gain_bias[:, 1:2]) / gain_bias[:, :1]
     r = p.clamp(max=1) - goal

@@ -45,11 +45,11 @@ def gradient(
 
 
 class Luminance:
-    """s = the grey levels inside a border [px], L = their interaction matrix (Collewet & Marchand
-    2011).
+    """s = grey levels, L = their interaction matrix (Collewet & Marchand 2011).
 
-    taps: of the derivative of the picture that L is made of. Raises InputError where the border is
-    narrower than the derivative reaches, or leaves nothing of the picture.
+    border: pixels on each side that are left out. taps: of the derivative of the picture that L is
+    made of. Raises InputError where the border is narrower than the derivative reaches, or leaves
+    nothing of the picture.
     """
 
     def __init__(
@@ -161,8 +161,9 @@ class NormalEquations:
     def moments(
         self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
     ) -> Float[Tensor, "b 58"]:
-        """The moments in torch, on any device: powers of x along the rows, then of y along the
-        columns.
+        """The moments in torch, on any device.
+
+        They are sums with powers of x along the rows, then of y along the columns.
         """
         (of_current, of_goal), f, camera = SHARES[where], self.features, self.features.camera
         gx, gy = (f.inside(g) for g in gradient(of_current * images + of_goal * goals, f.taps))

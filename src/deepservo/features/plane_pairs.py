@@ -1,5 +1,6 @@
-"""Views and goals of a plane at one picture size: what photometric registration compares, and the
-warp that takes a view to the goal's pixels.
+"""Views and goals of a plane at one picture size, and the warp between them.
+
+They are what photometric registration compares.
 """
 
 from dataclasses import dataclass, replace
@@ -88,11 +89,11 @@ class Goals:
 
 @dataclass(frozen=True)
 class Pairs:
-    """B views and their goals at one size: what stays the same from step to step, contiguous and
-    float32 as the C code reads it.
+    """B views and their goals at one size: what stays the same from step to step.
 
-    camera: of the views. depth: as in `Goals`. noise, goal_noise: deviations of the pictures'
-    noise. floor: least deviation of the residuals. intrinsics: fx, fy, cx, cy of the goals.
+    Tensors are contiguous and float32, as the C code reads them. camera: of the views. depth: as in
+    `Goals`. noise, goal_noise: deviations of the pictures' noise. floor: least deviation of the
+    residuals. intrinsics: fx, fy, cx, cy of the goals.
     """
 
     goals: Goals

@@ -1,5 +1,6 @@
-"""Photometric registration: from two pictures of a plane and a first guess, the pose between them,
-and how well the pictures agree there.
+"""Photometric registration: the pose between two pictures of a plane, from a first guess.
+
+It also measures how well the pictures agree there.
 
 The guess `T_goal_cam` warps the current picture onto the goal's, where both are compared pixel by
 pixel, lit alike by a gain and a bias:
@@ -121,11 +122,10 @@ class Registration:
         schedule: Schedule,
         runs: Int64[Tensor, " r"],
     ) -> Float[Tensor, "r 4 4"]:
-        """Poses refined at each level of the schedule in turn; `runs` names the view, and the goal,
-        of each pose.
+        """Poses refined at each level of the schedule in turn.
 
-        Gain and bias are first estimated at the first level: where there is noise, let (2, 0) come
-        before finer levels.
+        runs: the number of each pose's view, and of its goal. Gain and bias are first estimated at
+        the first level: where there is noise, let (2, 0) come before finer levels.
         """
         T, gain_bias = T_goal_cam.double(), None
         for level, iterations in schedule:
@@ -169,8 +169,9 @@ def _halved(camera: Camera, times: int) -> Camera:
 
 
 def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:
-    """Deviation of each picture's noise, by the median of what a plane through 3 x 3 pixels does
-    not explain (after Immerkaer 1996).
+    """Deviation of each picture's noise.
+
+    It is the median of what a plane through 3 x 3 pixels does not explain (after Immerkaer 1996).
     """
     apart = max(1, math.isqrt(images[0].numel() // MEDIAN_SAMPLES))
     bent = images[..., :-2:apart, :] - 2 * images[..., 1:-1:apart, :] + images[..., 2::apart, :]
@@ -185,11 +186,12 @@ def _local_correlation(
     valid: Float[Tensor, "b h w"],
     noises: tuple[Float[Tensor, "#b 1"], Float[Tensor, "b 1"]],
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """Mean correlation of the two pictures over small windows, weighted by how little flat the less
-    flat of the two is; and what noise leaves of it between the second picture and its own truth.
+    """Mean correlation of the two pictures over small windows, and what noise leaves of it.
 
-    noises: deviations of the pictures' noise. A cover changes its own windows only. (One
-    correlation of the whole pictures would match any two that are bright on the same side.)
+    The mean is weighted by how little flat the less flat window of the two is. The second number is
+    the correlation between the second picture and its own truth without noise. noises: deviations
+    of the pictures' noise. A cover changes its own windows only. (One correlation of the whole
+    pictures would match any two that are bright on the same side.)
     """
 
     def flat(values: Tensor, noise: Tensor) -> Tensor:

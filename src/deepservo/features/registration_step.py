@@ -163,13 +163,13 @@ def _jacobian(
     gain_bias: Float[Tensor, "b 3"],
     share: Float[Tensor, "b 1"],
 ) -> Float[Tensor, "b n 8"]:
-    """J = [L, I, 1] of every pixel, float64: what is left of gain and bias is solved along with the
-    twist.
+    """J = [L, I, 1] of every pixel, float64.
 
-    share: of the goal's gradient, the view's has the rest. L is that of `interaction.luminance`,
-    `L = [q, X x q]` with q the slope of the grey level along the point X, but of a point that stays
-    on the plane as the *view* sees it: moved by dX it is seen where `dX + c (n . dX) / (d - n . c)`
-    is, from the view's centre c. Without that a step is right near the goal alone.
+    What is left of gain and bias is solved along with the twist. share: of the goal's gradient, the
+    view's has the rest. L is that of `interaction.luminance`, `L = [q, X x q]` with q the slope of
+    the grey level along the point X, but of a point that stays on the plane as the *view* sees it:
+    moved by dX it is seen where `dX + c (n . dX) / (d - n . c)` is, from the view's centre c.
+    Without that a step is right near the goal alone.
     """
     gain, bias, share = gain_bias[:, :1, None], gain_bias[:, 1:2, None], share[:, :, None]
     gx, gy = gradient(warped[:, None])

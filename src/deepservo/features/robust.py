@@ -43,10 +43,10 @@ def residual_scale(
 def picture_spread(
     levels: Float[Tensor, "b n"], valid: Float[Tensor, "b n"]
 ) -> Float[Tensor, "b 1"]:
-    """Robust deviation of a picture's valid grey levels: 1.4826 MAD, at least a quarter of the
-    standard deviation.
+    """Robust deviation of a picture's valid grey levels.
 
-    In a picture that is mostly white paper the MAD alone would measure the paper's noise.
+    It is 1.4826 MAD, and at least a quarter of the standard deviation. In a picture that is mostly
+    white paper the MAD alone would measure the paper's noise.
     """
     v = torch.where(subsampled(valid), subsampled(levels), torch.nan)
     mad = (

@@ -1,9 +1,9 @@
-"""Unseen pixels, NaN in a picture: those that undoing a lens's distortion leaves empty, or that the
-robot itself covers.
+"""Unseen pixels, which are NaN in a picture.
 
-Methods that compare pixel by pixel leave them out. Those that use the picture as a whole take them
-from the other of their two pictures, goal or view: both then show the same there, so that the error
-is still zero at the goal's pose.
+Undoing a lens's distortion leaves some, and the robot itself may cover some. Methods that compare
+pixel by pixel leave them out. Those that use the picture as a whole take them from the other of
+their two pictures, goal or view: both then show the same there, so that the error is still zero at
+the goal's pose.
 """
 
 import torch
@@ -17,8 +17,9 @@ def has_unseen(images: Float[Tensor, "b c h w"]) -> bool:
 
 
 def continued(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """The pictures with unseen pixels filled smoothly from those about them; the same tensor where
-    there are none.
+    """The pictures with unseen pixels filled smoothly from those about them.
+
+    It is the same tensor where there are none.
     """
     if not has_unseen(images):
         return images
@@ -48,10 +49,9 @@ def reached(images: Float[Tensor, "b c h w"], reach: int) -> Bool[Tensor, "b h w
 def _filled(
     values: Float[Tensor, "b c h w"], seen: Float[Tensor, "b c h w"]
 ) -> Float[Tensor, "b c h w"]:
-    """The mean of the seen part of each pixel, or that of the picture of half the size where none
-    is seen.
+    """The mean of the seen part of each pixel, or that of the picture of half the size.
 
-    values: sums over the seen part. seen: its share.
+    The latter is taken where no part is seen. values: sums over the seen part. seen: its share.
     """
     mean = values / seen.clamp(min=1e-6)
     if (seen > 0).all() or max(values.shape[-2:]) == 1:

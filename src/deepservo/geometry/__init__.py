@@ -1,3 +1,1 @@
-"""Rigid motions and interaction matrices: pure functions on plain tensors, any leading batch
-shape.
-"""
+"""Rigid motions and interaction matrices: pure functions of tensors of any batch shape."""

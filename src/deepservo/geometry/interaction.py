@@ -1,5 +1,6 @@
-"""Interaction matrices: `ds/dt = L v_cam`, with `v_cam = (vx, vy, vz, wx, wy, wz)` in the camera
-frame.
+"""Interaction matrices: `ds/dt = L v_cam`.
+
+`v_cam = (vx, vy, vz, wx, wy, wz)` [m/s, rad/s] is in the camera frame.
 """
 
 import torch

@@ -21,10 +21,10 @@ DRAWS = 16
 def plane_points(
     rays: Float[Tensor, "n 3"], T_world_cam: Float[Tensor, "b 4 4"]
 ) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n"]]:
-    """Where rays (camera frame, z = 1) meet the plane z = 0, (X, Y) [m], and the cosine between
-    each ray and the plane's normal.
+    """Where rays meet the plane z = 0, (X, Y) [m], and the cosine between each and its normal.
 
-    It is clamped at MIN_SLOPE, so that a ray over the horizon gives a far but finite point.
+    The rays are in the camera frame, with z = 1. The cosine is clamped at MIN_SLOPE, so that a ray
+    over the horizon gives a far but finite point.
     """
     directions = rays @ T_world_cam[:, :3, :3].mT
     slope = directions[..., 2] / directions.norm(dim=-1)
@@ -37,11 +37,11 @@ def plane_points(
 
 
 def _first_homography(rays: Tensor, points: Tensor, weights: Tensor) -> Float[Tensor, "b 3 3"]:
-    """G with `(X, Y, 1) ~ G ray`: the best of DRAWS homographies through four points each and of
-    the least squares one of all points.
+    """The best homography G with `(X, Y, 1) ~ G ray`, of many.
 
-    The best has the least weighted sum of square roots of distances, which depends little on points
-    that are far off.
+    These are DRAWS through four points each, and the least squares one of all points. The best has
+    the least weighted sum of square roots of distances, which depends little on points that are far
+    off.
     """
     draws = torch.rand(DRAWS, len(rays), generator=torch.Generator().manual_seed(0)).argsort(1)[
         :, :4
@@ -94,12 +94,12 @@ class Arguments(Structure):
 def pose_from_plane_points(
     rays: Float[Tensor, "n 3"], points: Float[Tensor, "b n 2"], weights: Float[Tensor, "b n"]
 ) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
-    """`T_world_cam` with the least weighted sum of distances between `points` [m] of the plane and
-    where the rays (camera frame, z = 1) meet it, and that sum over the sum of weights [m].
+    """`T_world_cam` from points [m] of the plane z = 0 on rays (camera frame, z = 1).
 
-    Both are float64. The first pose is that of a homography through points that agree; it is
-    refined by Levenberg-Marquardt, reweighted for the L1 norm. About a third of the points may be
-    wrong.
+    It has the least weighted sum of distances between `points` and where the rays meet the plane,
+    which is answered too, over the sum of weights [m]. Both are float64. The first pose is that of
+    a homography through points that agree; it is refined by Levenberg-Marquardt, reweighted for the
+    L1 norm. About a third of the points may be wrong.
     """
     rays, points, weights = (each.double().contiguous() for each in (rays, points, weights))
     T = _pose_of_homography(_first_homography(rays, points, weights))
@@ -124,8 +124,9 @@ def pose_from_plane_points(
 def refined_reference(
     rays: Tensor, points: Tensor, weights: Tensor, T: Float[Tensor, "b 4 4"]
 ) -> tuple[Tensor, Tensor]:
-    """The iterations of `pose_from_plane_points` from poses T in plain torch: the poses, and the
-    weighted sums of distances.
+    """The iterations of `pose_from_plane_points` from poses T, in plain torch.
+
+    Returns the poses, and the weighted sums of distances.
     """
     best, cost = T, torch.full((len(T),), torch.inf, dtype=T.dtype)
     mu = torch.full((len(T),), 1e-3, dtype=T.dtype)

@@ -43,8 +43,10 @@ def so3_exp(thetau: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _quaternion(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    """Unit quaternion (w, x, y, z) with w >= 0, from its largest component (Shepperd 1978), which
-    is well-conditioned for every rotation.
+    """Unit quaternion (w, x, y, z) with w >= 0.
+
+    It is computed from its largest component (Shepperd 1978), which is well-conditioned for every
+    rotation.
     """
     m00, m11, m22 = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
     sums, differences = R + R.mT, R - R.mT
@@ -91,8 +93,9 @@ def transform(
 
 
 def exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
-    """Rigid motion of a twist that is held for one second: `T_world_cam @ exp(v_cam * dt)` moves
-    the camera.
+    """The rigid motion of a twist held for one second.
+
+    `T_world_cam @ exp(v_cam * dt)` moves the camera.
     """
     v, w = twist[..., :3], twist[..., 3:]
     a, b, c = (factor[..., None, None] for factor in _series((w * w).sum(-1)))
@@ -123,10 +126,10 @@ def _cot_term(w: Tensor) -> Tensor:
 
 
 def thetau_jacobian(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """L_thetau: `d(theta u)/dt = L_thetau w_cam` for theta u of R_f_cam, f a fixed frame (MLVS Eq.
-    5).
+    """L_thetau of `d(theta u)/dt = L_thetau w_cam` (MLVS Eq. 5).
 
-    `I + (theta/2) [u]x + (1 - sinc(theta)/sinc^2(theta/2)) [u]x^2`; singular only at theta = 2 pi.
+    theta u is that of R_f_cam, f a fixed frame. `I + (theta/2) [u]x + (1 -
+    sinc(theta)/sinc^2(theta/2)) [u]x^2`; singular only at theta = 2 pi.
     """
     k = hat(w)
     eye = torch.eye(3, dtype=w.dtype, device=w.device)
@@ -140,9 +143,7 @@ def inverse(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
 
 
 def adjoint(T: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 6 6"]:
-    """The matrix that takes a rigid body's twist from frame b to frame a: `v_a = adjoint(T_a_b)
-    v_b`.
-    """
+    """The matrix that takes a rigid body's twist to another frame: `v_a = adjoint(T_a_b) v_b`."""
     R = T[..., :3, :3]
     tR = hat(T[..., :3, 3]) @ R
     top = torch.cat([R, tR], -1)

@@ -1,5 +1,6 @@
-"""Camera files as OpenCV and ROS write them, and the lens, whose distortion is undone once, where
-pictures are read.
+"""Camera files as OpenCV and ROS write them, and the distortion of the lens.
+
+It is undone once, where pictures are read.
 """
 
 import re
@@ -60,8 +61,9 @@ _short.maxlevel = 1
 
 @dataclass(frozen=True)
 class CalibratedCamera:
-    """A pinhole camera and its lens's distortion coefficients in OpenCV's order, none without a
-    lens model.
+    """A pinhole camera and its lens's distortion coefficients, in OpenCV's order.
+
+    There are none where the file has no lens model.
     """
 
     camera: Camera

@@ -1,5 +1,6 @@
-"""The text of a camera file: its encoding, YAML, JSON or OpenCV's XML, and files of other programs,
-which are recognised and refused by name.
+"""The text of a camera file: its encoding, YAML, JSON or OpenCV's XML.
+
+Files of other programs are recognised, and refused by name.
 """
 
 import re
@@ -95,9 +96,7 @@ def _text(path: Path) -> str:
 
 
 def _encoding(data: bytes) -> str:
-    """The text's encoding, by its byte order mark or by where its zeros are; cp1252 for what is not
-    UTF-8.
-    """
+    """The text's encoding, by its byte order mark or its zeros; cp1252 for what is not UTF-8."""
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -12,8 +12,9 @@ RAYS, STEPS = 32, 256  # rays to each side of the picture, and points of a ray, 
 def bent(
     xy: Float[np.ndarray, "n 2"], distortion: tuple[float, ...]
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
-    """Distorted normalised coordinates of undistorted ones `xy`, and the determinant of that map's
-    Jacobian.
+    """Distorted normalised coordinates of undistorted ones `xy`, and the map's determinant.
+
+    The determinant is that of the map's Jacobian.
     """
     origin, points = np.zeros(3), np.column_stack([xy, np.ones(len(xy))])
     found, J = cv2.projectPoints(points, origin, origin, np.eye(3), np.array(distortion))
@@ -23,14 +24,14 @@ def bent(
 
 @np.errstate(all="ignore")  # infinities of a pole are found below as not finite
 def fold(camera: Camera, distortion: tuple[float, ...]) -> float | None:
-    """The normalised radius from which the undistorted picture would show places a second time;
-    None where it shows each place once.
+    """The normalised radius at which the lens's polynomial folds back; None where it does not.
 
-    Along each ray from the principal point, the map from undistorted to distorted coordinates is
-    followed until it folds, where its Jacobian's determinant is no longer positive. Points farther
-    out are wrong where they map into the distorted picture; where they map beside it, the
-    undistorted picture is empty and nothing is wrong. Points that map to infinity or behind the
-    principal point are at or beyond a pole of the rational model, and are always wrong.
+    From there on the undistorted picture would show places a second time. Along each ray from the
+    principal point, the map from undistorted to distorted coordinates is followed until it folds,
+    where its Jacobian's determinant is no longer positive. Points farther out are wrong where they
+    map into the distorted picture; where they map beside it, the undistorted picture is empty and
+    nothing is wrong. Points that map to infinity or behind the principal point are at or beyond a
+    pole of the rational model, and are always wrong.
     """
     if not any(distortion):
         return None

@@ -1,5 +1,6 @@
-"""Pixels of picture files, with their orientation, alpha, bits and photometric interpretation;
-damaged files are refused.
+"""Pixels of picture files, with their orientation, alpha, bits and photometric kind.
+
+Damaged files are refused.
 """
 
 import logging
@@ -62,8 +63,7 @@ _stderr = threading.Lock()
 
 
 def decode(path: Path) -> np.ndarray:
-    """The pixels of a picture file, upright: (h, w) or (h, w, 2 to 4), grey or RGB, and perhaps
-    alpha.
+    """The pixels of a picture file, upright: (h, w) or (h, w, 2 to 4), grey or RGB, or with alpha.
 
     They are unsigned integers, or floats in [0, 1]. Raises InputError where the file is no picture,
     is damaged, is of a kind that is not read, or needs more memory than there is.
@@ -123,9 +123,7 @@ def _other(path: Path, data: bytes) -> np.ndarray:
 
 
 def _check_png(path: Path, data: bytes) -> None:
-    """InputError where a chunk's checksum is wrong, the last chunk is missing, or the compressed
-    pixels end too early.
-    """
+    """InputError where a PNG's checksum is wrong, or its chunks or pixels end too early."""
     at, packed, kind = 8, [], b""
     while kind != b"IEND":
         head = data[at : at + 8]
@@ -156,8 +154,9 @@ def _check_png(path: Path, data: bytes) -> None:
 
 
 def _by_opencv(data: bytes) -> tuple[np.ndarray | None, str]:
-    """Pixels in OpenCV's order of channels, not rotated, and libjpeg's messages about damage, which
-    it writes to standard error alone.
+    """Pixels by OpenCV, BGR and not rotated, and libjpeg's messages about damage.
+
+    libjpeg writes those to standard error alone.
     """
     with _said() as said:
         try:

@@ -1,6 +1,4 @@
-"""Input pictures: files and arrays of any kind as float32 (B, C, H, W) in [0, 1], or an
-InputError.
-"""
+"""Input pictures: files and arrays of any kind as float32 (B, C, H, W) in [0, 1]."""
 
 import math
 from pathlib import Path
@@ -147,9 +145,7 @@ def as_images(
 
 
 def _seen(images: Float[Tensor, "b c h w"], what: str) -> Float[Tensor, "b c h w"]:
-    """Pictures whose NaN pixels are NaN in every channel; InputError where too few pixels are
-    seen.
-    """
+    """Pictures whose NaN pixels are NaN in every channel; InputError where too few are seen."""
     unseen = images.isnan().any(1, keepdim=True)
     share = 1 - float(unseen.float().mean((1, 2, 3)).max())
     if share < MIN_SEEN_SHARE:
@@ -199,8 +195,9 @@ def _levels(data: np.ndarray, what: str, colour: bool = False) -> Float[Tensor, 
 
 
 def _check_bits(data: np.ndarray, what: str) -> None:
-    """InputError where 16 bits hold the levels of 8, 10 or 12, as the picture would be nearly
-    black.
+    """InputError where 16 bits hold the levels of a camera of 8, 10 or 12.
+
+    The picture would be nearly black.
     """
     if data.dtype != np.uint16:
         return

@@ -125,8 +125,9 @@ def _sampled(
 
 
 def _fused(pyramid: Pyramid, Hs: Tensor) -> Write | None:
-    """The fused pass for the pictures' device; None where torch must sample, which also raises an
-    error for two devices.
+    """The fused pass for the pictures' device; None where torch must sample.
+
+    torch also raises the error for two devices.
     """
     kinds = pyramid.flat.device.type, Hs.device.type
     if kinds == ("cpu", "cpu"):
@@ -136,8 +137,9 @@ def _fused(pyramid: Pyramid, Hs: Tensor) -> Write | None:
 
 @functools.cache
 def _on_gpu() -> Write | None:
-    """The GPU's kernel; None where there is no GPU, or, after one warning, where Triton cannot
-    build it.
+    """The GPU's kernel; None where there is no GPU.
+
+    It is also None, after one warning, where Triton cannot build it.
     """
     if not torch.cuda.is_available():
         return None
@@ -221,8 +223,9 @@ def sample_reference(
 
 
 def _bilinear(pyramid: Pyramid, level: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Bilinear samples (B, C, h, w) at level-0 texel coordinates (u, v), each pixel at its own
-    level, edges clamped.
+    """Bilinear samples (B, C, h, w) at level-0 texel coordinates (u, v), edges clamped.
+
+    level: of each pixel.
     """
     scale = torch.exp2(-level.float())
     wl, hl = pyramid.padded[1] >> level, pyramid.padded[0] >> level

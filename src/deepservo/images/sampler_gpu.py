@@ -1,5 +1,6 @@
-"""`sample_reference` of sampler.py as one kernel of a GPU: each output pixel reads at most eight
-texels, and is written once.
+"""`sample_reference` of sampler.py as one kernel of a GPU.
+
+Each output pixel reads at most eight texels, and is written once.
 """
 
 from typing import Any, NamedTuple

@@ -277,8 +277,7 @@ def _numbered() -> list[str]:
 
 
 def trained_as(name: str) -> str | None:
-    """The method that a model must be trained for, to be used by this one; None where it needs
-    none.
+    """The method that a model must be trained for to be used by this one, or None.
 
     For `mlvs+dvs` and `mlvs-50` it is `mlvs`.
     """
@@ -287,11 +286,11 @@ def trained_as(name: str) -> str | None:
 
 
 def plug_in(name: str) -> str:
-    """Add a method of `mine.py:Mine` to METHODS, and return its name: `Mine`, `Mine+dvs` for
-    `mine.py:Mine+dvs`. Any other name is returned unchanged.
+    """Add a method of `mine.py:Mine` to METHODS, and return its name, `Mine`.
 
-    Runs the file. Raises InputError where there is no such file, where it fails, where it has no
-    such class or function, or where `Mine` is a method's name already.
+    It is `Mine+dvs` for `mine.py:Mine+dvs`. Any other name is returned unchanged. Runs the file.
+    Raises InputError where there is no such file, where it fails, where it has no such class or
+    function, or where `Mine` is a method's name already.
     """
     found = re.fullmatch(r"(?P<file>.+\.py):(?P<thing>\w+)(?P<more>.*)", name)
     if found is None:

@@ -1,5 +1,6 @@
-"""AEVS (Felton 2022): the features are an autoencoder's latent vector of the picture, the law is
-Levenberg-Marquardt (Eq. 10, 11, 18).
+"""AEVS (Felton 2022): an autoencoder's latent vector of the picture as features.
+
+The law is Levenberg-Marquardt (Eq. 10, 11, 18).
 """
 
 import torch
@@ -115,8 +116,10 @@ class AutoEncoderServo(Located):
         self.features, self.gallery = features, Gallery(camera, features, scene, distance)
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
-        """`T_world_cam` of each picture: of the nearest in z, registered to the learned picture,
-        the one that agrees best.
+        """`T_world_cam` of each picture, recognised among those of the gallery.
+
+        The nearest in z are registered to the learned picture, and the one that agrees best is
+        taken.
         """
         return self._recognised(images, CANDIDATES)
 

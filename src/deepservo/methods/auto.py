@@ -1,5 +1,7 @@
-"""`auto`, which needs no training: SIFT where enough of its matches agree, elsewhere a network that
-matches cells of any scene.
+"""`auto`, which needs no training.
+
+It matches by SIFT where enough matches agree, elsewhere by a network that matches cells of any
+scene.
 """
 
 from typing import Any
@@ -19,10 +21,11 @@ NOTHING, SIFT, CELLS, FINE = range(4)  # how a picture is matched; FINE: SIFT at
 
 
 class AutoServo(PairServo):
-    """Servoing on SIFT's matches where RELIABLE_MATCHES of them agree, else on cells matched by a
-    PairNet, else on SIFT at twice the size; else the velocity is zero.
+    """Servoing on SIFT's matches, or on cells matched by a PairNet.
 
-    `set_goal` raises InputError where the goal picture has nearly no texture.
+    Cells are matched where fewer than RELIABLE_MATCHES of SIFT's agree; where those fail too, SIFT
+    at twice the size; else the velocity is zero. `set_goal` raises InputError where the goal
+    picture has nearly no texture.
     """
 
     def status(self, n: int) -> list[str]:

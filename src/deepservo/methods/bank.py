@@ -1,9 +1,8 @@
-"""MLVS's bank: embeddings of a million poses about the goal's, among which a picture's nearest
-neighbours are searched.
+"""MLVS's bank: embeddings of a million poses about the goal's.
 
-The bank is divided into the cells of a k-means clustering, and only the cells nearest to a query
-are searched. `benchmarks/methods/bank.py` compares this with a search of all poses, and with
-`mlvs.PoseSearch`, which has no bank.
+Among them a picture's nearest neighbours are searched. The bank is divided into the cells of a
+k-means clustering, and only the cells nearest to a query are searched. `benchmarks/methods/bank.py`
+compares this with a search of all poses, and with `mlvs.PoseSearch`, which has no bank.
 """
 
 import math
@@ -29,10 +28,10 @@ EMBEDDED_AT_ONCE = 50_000  # poses
 
 
 class Bank:
-    """Poses about the goal's, on a grid in (t, theta u) and more of them near it, with their
-    embeddings.
+    """Poses about the goal's, and their embeddings.
 
-    T_goal: `T_ref_goal` in units of the scene's distance, as all poses of the bank are `T_ref_cam`.
+    They are on a grid in (t, theta u), and more of them are near the goal's. T_goal: `T_ref_goal`
+    in units of the scene's distance, as all poses of the bank are `T_ref_cam`.
     """
 
     def __init__(
@@ -65,8 +64,7 @@ class Bank:
     def nearest(
         self, z: Float[Tensor, "b k"], K: int, probed: int = PROBED_CELLS
     ) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n"]]:
-        """Numbers of the K poses of the bank whose embeddings are nearest to z, and their
-        distances.
+        """Numbers of the K poses whose embeddings are nearest to z, and their distances.
 
         probed: how many cells are searched.
         """

@@ -1,5 +1,6 @@
-"""What every method is: a Controller, for one picture at a time a SingleController, or a
-Refinement of another method.
+"""What every method is: a Controller.
+
+It is a SingleController for one picture at a time, or a Refinement of another method.
 """
 
 import copy
@@ -81,10 +82,10 @@ class Controller:
             ) from error
 
     def scale_gain(self, dt: float) -> None:
-        """Scale the gain for pictures dt seconds apart: each step then is the same share of the way
-        as with dt = 1 s.
+        """Scale the gain for pictures dt seconds apart.
 
-        A second call with the same dt changes nothing. InputError where dt is no positive number.
+        Each step then is the same share of the way as with dt = 1 s. A second call with the same dt
+        changes nothing. InputError where dt is no positive number.
         """
         check_positive("dt", dt, "of seconds")
         self.gain *= self.gain_dt / dt
@@ -125,8 +126,9 @@ class Controller:
     def pose_consistency(
         self, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor
     ) -> Int[Tensor, " r"]:
-        """Whether the last picture's measurements confirm these poses of `runs` (r,), 1, reject
-        them, -1, or decide neither, 0.
+        """1 where the last picture's measurements confirm these poses, -1 where they reject them.
+
+        0 where they decide neither. runs: of the poses.
         """
         return torch.zeros(len(runs), dtype=torch.int64)
 
@@ -135,9 +137,7 @@ class Controller:
         return torch.zeros(n, dtype=torch.int8)
 
     def status(self, n: int) -> list[str]:
-        """A few words on each of n runs, such as how many matches agree; empty where there are
-        none.
-        """
+        """A few words on each of n runs, such as how many matches agree, or ""."""
         return [""] * n
 
     def __getattr__(self, name: str) -> Any:
@@ -151,11 +151,11 @@ class Controller:
 
 
 class SingleController(Controller):
-    """A method for one camera and one picture at a time, which keeps its state in its own
-    attributes.
+    """A method for one camera and one picture at a time.
 
-    A method overrides `start` and `step`. Where B cameras are steered at once, each run has a copy
-    of the controller, made as the run begins; networks and tensors are shared.
+    It keeps its state in its own attributes. A method overrides `start` and `step`. Where B cameras
+    are steered at once, each run has a copy of the controller, made as the run begins; networks and
+    tensors are shared.
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -228,8 +228,9 @@ def _as_array(picture: Float[Tensor, "c h w"]) -> Float[np.ndarray, "h w *c"]:
 
 
 class Refinement(Controller):
-    """A method that takes over from a `coarse` one, run by run: where `state["tracking"]` is set
-    its own pose steers.
+    """A method that takes over from a `coarse` one, run by run.
+
+    Where `state["tracking"]` is set its own pose steers.
     """
 
     def __init__(self, coarse: Controller, gain: float) -> None:

@@ -1,5 +1,6 @@
-"""CNN-VS for scenes that were not trained on (Bateux 2018, section IV): the pose between two
-pictures, and PBVS.
+"""CNN-VS for scenes that it was not trained on (Bateux 2018, section IV).
+
+The pose between two pictures is found, and PBVS steers.
 """
 
 import torch

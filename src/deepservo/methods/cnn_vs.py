@@ -1,5 +1,6 @@
-"""CNN-VS (Bateux 2018): a network predicts the camera's pose in one learned scene; from the goal's
-and the current one follow `T_goal_cam` and PBVS.
+"""CNN-VS (Bateux 2018): a network predicts the camera's pose in one learned scene.
+
+From the goal's and the current one follow `T_goal_cam` and PBVS.
 """
 
 import torch
@@ -19,11 +20,11 @@ from deepservo.scene.reference import to_world
 
 
 class PoseServo(Located):
-    """A trained PoseNet or RegressionNet in its scene: the goal's pose is predicted once, the
-    camera's at every step.
+    """A trained PoseNet or RegressionNet in its scene.
 
-    distance: the scene's unit of length [m]. With `scene`, each predicted pose is registered to the
-    learned picture, and replaced by the registered one where the two pictures agree.
+    The goal's pose is predicted once, the camera's at every step. distance: the scene's unit of
+    length [m]. With `scene`, each predicted pose is registered to the learned picture, and replaced
+    by the registered one where the two pictures agree.
     """
 
     def __init__(

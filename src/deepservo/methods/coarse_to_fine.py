@@ -1,5 +1,4 @@
-"""Coarse to fine: a coarse method brings the camera near the goal, photometric registration
-refines.
+"""Coarse to fine: a coarse method brings the camera near, photometric registration refines.
 
 At every step, and for every run alone, the agreement of the two pictures decides which of the two
 steers. The pose that explains the coarse method's velocity is the guess that registration starts
@@ -44,12 +43,12 @@ FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is regis
 
 
 class CoarseToFine(Refinement):
-    """`coarse`, then photometric registration on a plane `depth` [m] before the goal; PBVS on the
-    registered pose.
+    """`coarse`, then photometric registration and PBVS on the registered pose.
 
-    `coarse` is any controller; what it sees in colour, the registration sees in grey. The goal's
-    plane, and a cleaner picture of it, are the coarse method's where it has them
-    (`reference_goal`). Raises InputError where depth is no positive number.
+    depth: of the plane that the goal shows [m]. `coarse` is any controller; what it sees in colour,
+    the registration sees in grey. The goal's plane, and a cleaner picture of it, are the coarse
+    method's where it has them (`reference_goal`). Raises InputError where depth is no positive
+    number.
     """
 
     def __init__(self, coarse: Controller, depth: float = 0.6, gain: float = 0.1) -> None:
@@ -80,9 +79,7 @@ class CoarseToFine(Refinement):
         self.registration.select_runs(index)
 
     def status(self, n: int) -> list[str]:
-        """Which of the two methods steers, the agreement of the pictures, and the coarse method's
-        status.
-        """
+        """Which of the two methods steers, the agreement, and the coarse method's status."""
         state = zip(
             self.state["tracking"].tolist(),
             self.state["agreement"].tolist(),
@@ -188,16 +185,18 @@ class CoarseToFine(Refinement):
         runs: Int64[Tensor, " r"],
         least: Float[Tensor, " r"],
     ) -> tuple[Float[Tensor, " r"], Bool[Tensor, " r"]]:
-        """The agreement of the pictures at these poses, and whether it is over `least`, of enough
-        pixels.
+        """The agreement of the pictures at these poses, and whether it is over `least`.
+
+        It is also required that enough of the goal is seen.
         """
         found = self.registration.compare(views, T_goal_cam, runs)
         return found.agreement, (found.agreement > least) & (found.seen > MIN_OVERLAP)
 
 
 class ZeroVelocity(Controller):
-    """Answers zero: the coarse method of `photometric`, whose registration so starts from the
-    goal's own pose.
+    """Answers zero: the coarse method of `photometric`.
+
+    The registration so starts from the goal's own pose.
     """
 
     def _set_goal(self, goal: Tensor) -> None:

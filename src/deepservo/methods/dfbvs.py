@@ -1,5 +1,6 @@
-"""DFBVS (Adrian et al., 2022): keypoints of the goal picture are matched to the view's at every
-step, and image-based servoing moves the camera by the matches.
+"""DFBVS (Adrian et al., 2022): image-based servoing on keypoints of the goal picture.
+
+They are matched to the view's at every step.
 """
 
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ OUTLINE_MARGIN = 2  # px inside the object's outline, where a point's depth may 
 
 @dataclass(frozen=True)
 class TargetPoints:
-    """Keypoints of a goal picture [px], their descriptors and depths [m], and the picture, its
-    light evened out.
+    """Keypoints of a goal picture [px], their descriptors and depths [m].
+
+    picture: the goal picture, its light evened out.
     """
 
     px: Float[np.ndarray, "n 2"]
@@ -66,15 +68,14 @@ def depth_map(camera: Camera, depth: float | Float[np.ndarray, "h w"]) -> Float[
 
 
 class FeatureServo(Controller):
-    """`v = -gain L*^+ (s - s*)`, `L* = L(s*, Z*)` of the goal (Eq. 4), on matches that one pose of
-    the camera explains.
+    """`v = -gain L*^+ (s - s*)` on matches that one pose of the camera explains (Eq. 4).
 
-    depth: Z [m] of the goal picture, one for all or (h, w), not finite where there is no object:
-    only points on it are matched. robust: reject outliers. track: near the goal only those points
-    are matched that were matched at the step before, as long as MIN_MATCHES are left, and each is
-    moved to where the view looks most like the goal, to a fraction of a pixel (Lucas & Kanade): a
-    detector is not that exact. `set_goal` raises InputError where too few keypoints are on the
-    object.
+    `L* = L(s*, Z*)` is that of the goal. depth: Z [m] of the goal picture, one for all or (h, w),
+    not finite where there is no object: only points on it are matched. robust: reject outliers.
+    track: near the goal only those points are matched that were matched at the step before, as long
+    as MIN_MATCHES are left, and each is moved to where the view looks most like the goal, to a
+    fraction of a pixel (Lucas & Kanade): a detector is not that exact. `set_goal` raises InputError
+    where too few keypoints are on the object.
 
     The paper rejects outliers by RANSAC, and does not say of which model. Here it is MAGSAC of the
     camera's pose: with depth given, that excludes more than an epipolar constraint would, and works
@@ -184,10 +185,10 @@ class FeatureServo(Controller):
         allowed: Bool[np.ndarray, " n"],
         picture: Float[Tensor, "h w"] | None,
     ) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:
-        """Indices of the goal's points that match and that one pose explains, and their pixels in
-        the view.
+        """Indices of the goal's points that match and that one pose explains, and their pixels.
 
-        allowed: which of the points may match. With a picture, the pixels are refined by tracking.
+        The pixels are those of the view. allowed: which of the points may match. With a picture,
+        the pixels are refined by tracking.
         """
         index = allowed.nonzero()[0]
         a, b = match(target.descriptors[index], view[1])
@@ -207,10 +208,10 @@ class FeatureServo(Controller):
         Z: Float[np.ndarray, " n"],
         px: Float[np.ndarray, "n 2"],
     ) -> np.ndarray:
-        """Indices of the matches that one pose of the camera explains, by MAGSAC; none where no
-        pose explains MIN_MATCHES of them.
+        """Indices of the matches that one pose of the camera explains, by MAGSAC.
 
-        goal_px, Z: the goal's points and their depths [m]. px: their pixels in the view.
+        There are none where no pose explains MIN_MATCHES of them. goal_px, Z: the goal's points and
+        their depths [m]. px: their pixels in the view.
         """
         K = self.camera.K.numpy()
         points = np.column_stack([goal_px, np.ones(len(goal_px))]) @ np.linalg.inv(K).T * Z[:, None]
@@ -251,10 +252,10 @@ def tracked_px(
     goal_px: Float[np.ndarray, "n 2"],
     px: Float[np.ndarray, "n 2"],
 ) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
-    """Pixels of the view where it looks most like the goal does about its points, and which points
-    were tracked.
+    """Pixels of the view where it looks most like the goal about its points.
 
-    goal, view: pictures of `even_light`. px: where the points are about in the view.
+    The second answer is which points were tracked. goal, view: pictures of `even_light`. px: where
+    the points are about in the view.
     """
     first, second = (each.astype(np.float32).reshape(-1, 1, 2) for each in (goal_px, px))
     found, status, _ = cv2.calcOpticalFlowPyrLK(

@@ -34,8 +34,9 @@ class Features(Protocol):
     def measure(
         self, images: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "#b #h #w"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k 6"]]:
-        """The features and their interaction matrix for the depth Z [m] of each pixel, or (1, 1,
-        1): one for all.
+        """The features and their interaction matrix.
+
+        depth: Z [m] of each pixel, or (1, 1, 1): one for all.
         """
         ...
 

@@ -1,5 +1,6 @@
-"""Servoing on matched keypoints, without training: SIFT, a homography and pose-based servoing; ORB
-and image-based servoing.
+"""Servoing on matched keypoints, without training.
+
+SIFT, a homography and pose-based servoing; ORB and image-based servoing.
 """
 
 import torch
@@ -82,8 +83,10 @@ class HomographyServo(MatchServo):
         }
 
     def pose_consistency(self, T_goal_cam: Tensor, runs: Tensor) -> Tensor:
-        """1 where the poses project the last picture's matches to within CONSISTENT_ERROR of their
-        places, -1 where not; 0 where that picture had too few reliable matches.
+        """1 where the poses agree with the last picture's matches, -1 where not.
+
+        They agree when they project the matches to within CONSISTENT_ERROR of their places. 0: that
+        picture had too few reliable matches.
         """
         goal_px, cam_px = self.state["kept"][runs].split(2, -1)
         # NaN where no matches are kept.
@@ -106,8 +109,9 @@ class HomographyServo(MatchServo):
 
 
 class PointServo(MatchServo):
-    """ORB matches that agree with a homography, and IBVS on them: L is the mean of the view's and
-    the goal's, at one depth.
+    """ORB matches that agree with a homography, and IBVS on them.
+
+    L is the mean of the view's and the goal's, at one depth.
     """
 
     detector = "orb"

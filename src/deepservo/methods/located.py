@@ -1,5 +1,6 @@
-"""Base of the methods that predict the camera's pose in a learned scene: the goal's pose is
-searched for in the scene's picture.
+"""Base of the methods that predict the camera's pose in a learned scene.
+
+The goal's pose is searched for in the scene's picture.
 """
 
 import math
@@ -85,9 +86,7 @@ class Located(Controller):
         return self.predict(goal)
 
     def locate(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
-        """`T_world_cam` of each picture: registered to the map where the two agree, else
-        predicted.
-        """
+        """`T_world_cam` of each picture: registered to the map where they agree, else predicted."""
         T = self.predict(images)
         if self.map is None:
             return T
@@ -118,8 +117,7 @@ class Located(Controller):
     def reference_goal(
         self, goal: Float[Tensor, "g 1 h w"]
     ) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
-        """Each goal's picture, rendered from the learned scene where it is not clean, and its
-        plane.
+        """Each goal's picture and plane; where it is not clean, rendered from the learned scene.
 
         Planes [n, d] are in each goal's frame, `n . p = d` [m]. None without a scene.
         """
@@ -133,10 +131,10 @@ class Located(Controller):
     def rendered_goal(
         self, goal: Float[Tensor, "g 1 h w"], clean: float
     ) -> Float[Tensor, "g 1 h w"]:
-        """The goals, rendered from the learned scene where they were found and agree with it less
-        than `clean`.
+        """The goals, rendered from the learned scene where they are not clean.
 
-        Unseen pixels of a goal that was found are rendered too.
+        They are rendered where they were found and agree with the scene less than `clean`. Unseen
+        pixels of a goal that was found are rendered too.
         """
         if self.scene is None:
             return goal
@@ -165,9 +163,7 @@ class Located(Controller):
         return [", ".join(filter(None, both)) for both in zip(words, self.unusual(n), strict=True)]
 
     def unusual(self, n: int) -> list[str]:
-        """In what each goal is unlike all that the method has learned, in words; "" where in
-        nothing.
-        """
+        """In what each goal is unlike all that the method has learned, in words, or ""."""
         return [""] * n
 
     def _set_goal(self, goal: Tensor) -> None:
@@ -182,10 +178,10 @@ class Located(Controller):
     def _search(
         self, goal: Float[Tensor, "g 1 h w"], T_world_goal: Float[Tensor, "g 4 4"]
     ) -> tuple[Float[Tensor, "g 4 4"], Float[Tensor, " g"], Bool[Tensor, " g"]]:
-        """Of many poses about the predicted ones those that agree best with the map, the agreement,
-        and whether it is enough.
+        """The goals' poses, their agreement with the map, and whether it is enough.
 
-        A goal may be lit, noisy or covered, so the predicted pose may be far off.
+        Of many poses about the predicted ones those that agree best are taken. A goal may be lit,
+        noisy or covered, so the predicted pose may be far off.
         """
         assert self.map is not None
         T_world_ref = fronto_parallel(self.distance)
@@ -206,11 +202,11 @@ class Located(Controller):
 
 
 def unusual_embeddings(apart: Float[Tensor, " b"], usual: Float[Tensor, " n"]) -> list[str]:
-    """Words on goals whose embeddings are farther from the learned ones than the scene's own
-    pictures are; else "".
+    """Words on goals whose embeddings are far from the learned ones; else "".
 
-    apart: each goal's distance from the nearest learned embedding. usual: the same of some of the
-    scene's own pictures. Both are in the units of the latent space.
+    They are far when they are farther than the scene's own pictures. apart: each goal's distance
+    from the nearest learned embedding. usual: the same of some of the scene's own pictures. Both
+    are in the units of the latent space.
     """
     most = float(usual.max())
     return [
@@ -223,11 +219,11 @@ def unusual_embeddings(apart: Float[Tensor, " b"], usual: Float[Tensor, " n"]) -
 
 
 def _nearby(n: int, spread: float, distance: float) -> Float[Tensor, "n 4 4"]:
-    """Motions of a camera from its pose: first none, then wider and wider up to `spread`
-    deviations.
+    """Motions of a camera from its pose.
 
-    They are orbits about the point that it looks at, which hardly move the picture and so are the
-    least certain, turns, and steps along the axis. distance: of that point [m].
+    The first is none, the others get wider and wider, up to `spread` deviations. They are orbits
+    about the point that it looks at, which hardly move the picture and so are the least certain,
+    turns, and steps along the axis. distance: of that point [m].
     """
     normal = torch.randn(n, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     normal = normal * torch.linspace(0, spread, n, dtype=torch.float64)[:, None]
@@ -237,8 +233,9 @@ def _nearby(n: int, spread: float, distance: float) -> Float[Tensor, "n 4 4"]:
 
 
 def _map_camera(camera: Camera, scene: PlanarScene, distance: float) -> Camera:
-    """A camera that sees the whole scene from `distance` [m], its pixels on the plane as large as
-    the camera's where MAP_SIDE allows.
+    """A camera that sees the whole scene from `distance` [m].
+
+    Its pixels are as large on the plane as the camera's where MAP_SIDE allows.
     """
     pitch = max(distance / camera.fx, max(scene.width, scene.height) / MAP_SIDE)
     w, h = max(64, 8 * round(scene.width / pitch / 8)), max(64, 8 * round(scene.height / pitch / 8))

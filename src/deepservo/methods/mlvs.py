@@ -1,5 +1,6 @@
-"""MLVS (Felton 2023): pictures and poses are embedded in one latent space; the error is that of the
-pictures' embeddings, its interaction matrix that of the poses'.
+"""MLVS (Felton 2023): pictures and poses are embedded in one latent space.
+
+The error is that of the pictures' embeddings, its interaction matrix that of the poses'.
 """
 
 import copy

@@ -1,5 +1,6 @@
-"""The refinement for goals with depth: a coarse method brings the camera near, and the edges of the
-object refine its pose.
+"""The refinement for goals with depth, by the edges of the object.
+
+A coarse method brings the camera near first.
 """
 
 from collections.abc import Iterable
@@ -28,11 +29,10 @@ AGREEMENT_NOT_REVIEWED = 0.85  # above this agreement no better pose is looked f
 
 
 class EdgeServo(Refinement):
-    """`coarse`, until enough of the goal's edges are seen in their places; then PBVS on the pose
-    that the edges give.
+    """`coarse`, until enough of the goal's edges are seen in their places.
 
-    depth: Z [m] of the goal picture, (h, w), not finite where there is no object. `set_goal` raises
-    InputError where the goal picture has too few edges.
+    Then PBVS on the pose that the edges give. depth: Z [m] of the goal picture, (h, w), not finite
+    where there is no object. `set_goal` raises InputError where the goal picture has too few edges.
     """
 
     def __init__(
@@ -55,9 +55,7 @@ class EdgeServo(Refinement):
         }
 
     def status(self, n: int) -> list[str]:
-        """Which of the two methods steers, the share of the edges in their places, and the coarse
-        method's status.
-        """
+        """Which of the two methods steers, how many edges agree, and the coarse method's status."""
         state = zip(
             self.state["tracking"].expand(n).tolist(),
             self.state["agreement"].expand(n).tolist(),

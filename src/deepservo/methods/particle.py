@@ -1,5 +1,6 @@
-"""Particle-filter DVS (Bateux & Marchand 2016): the pose that explains the current picture best of
-many steers, and DVS refines.
+"""Particle-filter DVS (Bateux & Marchand 2016).
+
+Of many poses the one that explains the current picture best steers, and DVS refines.
 """
 
 import math
@@ -121,8 +122,9 @@ class ParticleServo(Controller):
     def _cost(
         self, image: Float[Tensor, "1 h w"], Ts: Float[Tensor, "n 4 4"], goal: Float[Tensor, "h w"]
     ) -> Float[Tensor, " n"]:
-        """Mean square difference between the image, warped to the goal by each pose, and the goal,
-        in variances of the goal; a pixel that is not seen counts 2.
+        """Mean square difference of the image, warped to the goal by each pose, from the goal.
+
+        It is in variances of the goal; a pixel that is not seen counts 2.
         """
         Hs = homographies(Ts, fronto(self.depth), self.small, self.small)
         warped, coverage = sample_covered(

@@ -1,5 +1,6 @@
-"""Siame-se(3) (Felton 2021): the camera's velocity from the difference of one network's features of
-both pictures.
+"""Siame-se(3) (Felton 2021): the velocity from the features of both pictures.
+
+One network computes them, and the velocity follows from their difference.
 """
 
 import torch

@@ -71,11 +71,11 @@ PARTS_PER_THREAD = 4  # pieces of work for each thread, so that none waits long 
 
 
 def run(work: Any, arguments: ctypes.Structure, count: int, least: int = 1) -> None:
-    """Call `work(arguments, begin, end)` in C for parts of 0 .. count, on as many threads as torch
-    has, each with at least `least` of them.
+    """Call `work(arguments, begin, end)` in C for parts of 0 .. count, on torch's threads.
 
-    The threads are torch's own: those that it has just used spin for milliseconds, and others would
-    wait for a core meanwhile.
+    There are as many threads as torch has, each with at least `least` of the count. The threads are
+    torch's own: those that it has just used spin for milliseconds, and others would wait for a core
+    meanwhile.
     """
     threads = max(1, min(torch.get_num_threads(), count // least))
     parts = min(count, PARTS_PER_THREAD * threads) if threads > 1 else 1

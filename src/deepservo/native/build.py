@@ -1,6 +1,6 @@
-"""Compiles the C of the inner loops (`*.c`): into a wheel for several instruction sets, or at first
-use for this processor.
+"""Compiles the C of the inner loops (`*.c`), into a wheel or at first use.
 
+A wheel has libraries for several instruction sets; at first use it is compiled for this processor.
 It imports the standard library alone: `setup.py` reads this file before anything is installed.
 """
 
@@ -109,9 +109,7 @@ def _library(folder: Path, name: str) -> Path:
 
 
 def shipped() -> Path | None:
-    """The wheel's best library for this processor, compiled from these sources; None where there is
-    none.
-    """
+    """The wheel's best library for this processor and these sources; None where there is none."""
     able = set(processor().split())
     for name, (_, needed) in SETS.get(machine(), {}).items():
         path = _library(HERE, name)

@@ -1,10 +1,10 @@
-"""The networks that CNN-VS and Siame-se(3) build on, by name: a picture in, a list of numbers out.
-Definitions only.
+"""The networks that CNN-VS and Siame-se(3) build on, by name.
 
-AlexNet (Krizhevsky 2012, as slimmed in 2014), VGG-16 (Simonyan 2015), ResNet (He 2016) and
-EfficientNet (Tan 2019), each without the layer that classifies, and a compact one for two processor
-cores. Parameters have torchvision's names, so that weights saved from there fit
-(`deepservo.models.weights`). A new backbone is one function and one line in BACKBONES.
+They map a picture to a list of numbers. Definitions only. AlexNet (Krizhevsky 2012, as slimmed in
+2014), VGG-16 (Simonyan 2015), ResNet (He 2016) and EfficientNet (Tan 2019), each without the layer
+that classifies, and a compact one for two processor cores. Parameters have torchvision's names, so
+that weights saved from there fit (`deepservo.models.weights`). A new backbone is one function and
+one line in BACKBONES.
 """
 
 import math
@@ -116,8 +116,9 @@ def vgg16() -> Backbone:
 
 
 class Residual(nn.Module):
-    """`relu(x + f(x))`: f two convolutions of 3 x 3, or, with `bottleneck`, 1 x 1, 3 x 3 and 1 x 1
-    to four times the channels.
+    """`relu(x + f(x))`: f are two convolutions of 3 x 3.
+
+    With `bottleneck` f are 1 x 1, 3 x 3 and 1 x 1 to four times the channels.
     """
 
     def __init__(self, c_in: int, channels: int, stride: int, bottleneck: bool) -> None:
@@ -217,10 +218,10 @@ class Excited(nn.Module):
 
 
 class Inverted(nn.Module):
-    """EfficientNet's block: expanded, one filter a channel, excited, projected; added to the input
-    where the sizes agree.
+    """EfficientNet's block: expanded, one filter a channel, excited, projected.
 
-    drop: the share of pictures that pass unchanged while training (stochastic depth).
+    It is added to its input where the sizes agree. drop: the share of pictures that pass unchanged
+    while training (stochastic depth).
     """
 
     def __init__(

@@ -1,5 +1,6 @@
-"""Keypoints that a network finds: for each cell a score, a place in it, and a descriptor
-(KeyPointNet, Tang et al. 2020).
+"""Keypoints that a network finds (KeyPointNet, Tang et al. 2020).
+
+It answers a score, a place and a descriptor for each cell.
 """
 
 import math
@@ -106,11 +107,11 @@ class KeypointNet(nn.Module):
 
 
 class OutlierNet(nn.Module):
-    """(B, n, 5) matches, places in both pictures in [-1, 1] and the descriptors' distance, -> (B,
-    n): logits of being right.
+    """Logits (B, n) of matches (B, n, 5) being right.
 
-    Used in training only (Tang et al. 2020, section 3.3): descriptors learn to separate the matches
-    that it separates.
+    A match is its places in both pictures, in [-1, 1], and the descriptors' distance. Used in
+    training only (Tang et al. 2020, section 3.3): descriptors learn to separate the matches that it
+    separates.
     """
 
     def __init__(self, width: int = 64) -> None:

@@ -1,5 +1,6 @@
-"""Two encoders into one latent space, of pictures and of poses (MLVS): the distance of two of its
-points measures that of their poses.
+"""Two encoders into one latent space, of pictures and of poses (MLVS).
+
+The distance of two of its points measures that of their poses.
 """
 
 from collections.abc import Sequence
@@ -42,8 +43,9 @@ class PoseEncoder(nn.Module):
     def measure(
         self, T_ref_cam: Float[Tensor, "*batch 4 4"]
     ) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k 6"]]:
-        """z_r and its interaction matrix (Eq. 5), for twists in the camera's frame with lengths in
-        units of the scene's distance.
+        """z_r and its interaction matrix (Eq. 5), for twists in the camera's frame.
+
+        Lengths are in units of the scene's distance.
         """
         R, o = T_ref_cam[..., :3, :3], torch.zeros_like(T_ref_cam[..., :3, :3])
         # R exp([w]x) changes column k by R [w]x e_k = -R [e_k]x w.

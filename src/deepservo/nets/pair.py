@@ -1,10 +1,9 @@
-"""A network that matches cells of two pictures of a scene that it was not trained on: it computes a
-descriptor for each cell of a grid over a picture.
+"""A network that matches cells of two pictures of a scene that it was not trained on.
 
-CNN-VS's scene-agnostic network (section IV) answers the pose between two pictures. This one learns
-something local, as the one for a single scene does (`nets.pose`): cells of two pictures that show
-the same place have similar descriptors. The pose follows from the matched cells by geometry, which
-need not be learned.
+It computes a descriptor for each cell of a grid over a picture. CNN-VS's scene-agnostic network
+(section IV) answers the pose between two pictures. This one learns something local, as the one for
+a single scene does (`nets.pose`): cells of two pictures that show the same place have similar
+descriptors. The pose follows from the matched cells by geometry, which need not be learned.
 """
 
 import math
@@ -25,12 +24,11 @@ INITIAL_SHARPNESS = 10.0  # factor of the descriptors' similarities before train
 
 
 class PairNet(nn.Module):
-    """(B, 1, h, w) pictures, h and w multiples of CELL -> (B, n, h / CELL, w / CELL): a unit
-    descriptor of each cell.
+    """(B, 1, h, w) pictures -> (B, n, h / CELL, w / CELL), a unit descriptor of each cell.
 
-    Light matters little: grey levels are taken relative to the picture's mean and to that of their
-    surroundings. width: channels of the first layer; numbers: of a descriptor. size: side of the
-    pictures that it is trained on [px].
+    h and w are multiples of CELL. Light matters little: grey levels are taken relative to the
+    picture's mean and to that of their surroundings. width: channels of the first layer; numbers:
+    of a descriptor. size: side of the pictures that it is trained on [px].
     """
 
     size = 128
@@ -68,8 +66,9 @@ class PairNet(nn.Module):
     def similar(
         self, a: Float[Tensor, "*batch n p"], b: Float[Tensor, "*batch n q"]
     ) -> Float[Tensor, "*batch q p_plus_1"]:
-        """Logits of the p cells of picture a for each of the q cells of picture b, from their
-        descriptors: which shows the same place; the last column: none does.
+        """Logits of which of the p cells of picture a shows the same as each cell of picture b.
+
+        They are computed from the cells' descriptors. The last column: none does.
         """
         logits = b.mT @ a * self.sharpness.exp()
         return torch.cat([logits, self.nowhere.expand(*logits.shape[:-1], 1)], -1)

@@ -32,10 +32,10 @@ def conv(
 
 
 class PoseNet(nn.Module):
-    """(B, 1, 64, 64) pictures of any brightness -> (B, 3, 8, 8), for each cell's centre the point
-    (X, Y) of the plane and the log of its error.
+    """(B, 1, 64, 64) pictures of any brightness -> (B, 3, 8, 8), points of the plane.
 
-    Points are in units of the scene's `distance`. width: channels of the trunk.
+    Of each cell's centre these are the point (X, Y) of the plane and the log of its error. Points
+    are in units of the scene's `distance`. width: channels of the trunk.
     """
 
     size = 64
@@ -75,11 +75,11 @@ class PoseNet(nn.Module):
 
 
 def normalise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 h w"]:
-    """The picture normalised twice: by mean and deviation, and by median and robust deviation,
-    clipped to +-4.
+    """The picture normalised by mean and deviation, and by median and robust deviation.
 
-    The first suits views half of which is background, the second faint pictures with a black patch,
-    which would reduce the contrast of the rest further. A flat picture becomes zero.
+    The latter is clipped to +-4. The first suits views half of which is background, the second
+    faint pictures with a black patch, which would reduce the contrast of the rest further. A flat
+    picture becomes zero.
     """
     deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True, correction=0)
     centred = images - images.flatten(1).median(1).values[:, None, None, None]

@@ -1,5 +1,4 @@
-"""Residual encoders of a picture into a latent vector, and their mirror image as a decoder (AEVS,
-MLVS).
+"""Residual encoders of a picture into a latent vector, and their decoders (AEVS, MLVS).
 
 As in AEVS, weight norm takes the place of batch norm, and a grouped convolution that of the average
 pool. `Shape` chooses either as in the original ResNet (He et al. 2016), for comparisons.
@@ -125,9 +124,9 @@ def _conv(
 
 
 class Local(nn.Module):
-    """(B, 1, h, w) -> (B, 2, h, w): the picture, and the picture normalised by the mean and
-    deviation about each pixel, in which faint textures are as strong as others.
+    """(B, 1, h, w) -> (B, 2, h, w): the picture, and the picture normalised about each pixel.
 
+    By the mean and deviation about each pixel, faint textures become as strong as others.
     deviation: of the Gaussian window [px].
     """
 
@@ -165,8 +164,9 @@ def _window(
 
 
 class Halve(nn.Module):
-    """`AvgPool2d(3, 2, 1)` for even sides, with a faster backward pass: torch's took a sixth of a
-    training step.
+    """`AvgPool2d(3, 2, 1)` for even sides, with a faster backward pass.
+
+    torch's took a sixth of a training step.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -179,8 +179,9 @@ class Halve(nn.Module):
 
 
 class Block(nn.Module):
-    """`a(x + f(x))`, f two convolutions, a the shape's activation; with a stride or another width,
-    x is projected by a convolution of 1 x 1.
+    """`a(x + f(x))`: f are two convolutions, a is the shape's activation.
+
+    With a stride or another width, x is projected by a convolution of 1 x 1.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int, shape: Shape) -> None:
@@ -276,8 +277,9 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """(B, latent) -> (B, 1, size, size): the encoder's stages in reverse, with upsampling in the
-    place of strides, and a linear map where the encoder has one.
+    """(B, latent) -> (B, 1, size, size): the encoder's stages in reverse.
+
+    Upsampling takes the place of strides; a linear map is added where the encoder has one.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -310,10 +312,10 @@ class Decoder(nn.Sequential):
 
 
 def folded(module: Module) -> Module:
-    """A copy for inference, in evaluation mode: weight norm is multiplied out, batch norm is folded
-    into the convolution before it.
+    """A copy for inference, in evaluation mode, without weight norm and batch norm.
 
-    That is the layer before it in a Sequential, or the `conv1` of a `bn1`.
+    Weight norm is multiplied out, batch norm is folded into the convolution before it. That is the
+    layer before it in a Sequential, or the `conv1` of a `bn1`.
     """
     module = copy.deepcopy(module).eval()
     for part in list(module.modules()):
@@ -348,8 +350,9 @@ def _plain(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class AutoEncoder(nn.Module):
-    """An encoder and the decoder that it is trained with: pictures -> reconstructed pictures,
-    within (0, 1) where the shape is not `linear`.
+    """An encoder and the decoder that it is trained with: pictures -> reconstructed pictures.
+
+    They are within (0, 1) where the shape is not `linear`.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -368,10 +371,9 @@ class AutoEncoder(nn.Module):
     def begin(
         self, basis: Float[Tensor, "k p"], mean: Float[Tensor, " p"], deviation: float
     ) -> None:
-        """Initialise a `linear` shape: z = `basis` (image - mean) / deviation, and the networks add
-        nothing yet.
+        """Initialise a `linear` shape: z = `basis` (image - mean) / deviation.
 
-        basis: orthonormal rows.
+        The networks add nothing yet. basis: orthonormal rows.
         """
         encoder, decoder = self.encoder[-1], self.decoder[-1]
         assert isinstance(encoder, Beside) and isinstance(decoder, Beside)

@@ -1,5 +1,6 @@
-"""The published regressors on a backbone: CNN-VS answers a pose from one picture, Siame-se(3) six
-numbers from two.
+"""The published regressors on a backbone, of CNN-VS and Siame-se(3).
+
+CNN-VS answers a pose from one picture, Siame-se(3) six numbers from two.
 """
 
 from collections.abc import Mapping
@@ -108,10 +109,10 @@ class Balanced(nn.Module):
         return WEIGHTS_LEARNING_RATE * self.scaled
 
     def loss(self, error: Float[Tensor, "b 6"], distance: float) -> Tensor:
-        """`sum |error_s|^2 / (2 sigma_s^2) + log prod sigma_s` over the groups s, the batch's mean
-        (Eq. 6); CNN-VS's loss for `fixed`.
+        """The loss of errors with learned weights, the batch's mean (Eq. 6).
 
-        distance: the scene's [m].
+        `sum |error_s|^2 / (2 sigma_s^2) + log prod sigma_s` over the groups s; CNN-VS's loss for
+        `fixed`. distance: the scene's [m].
         """
         if not self.groups:
             return metres_and_degrees(error, distance)

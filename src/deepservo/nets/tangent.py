@@ -1,9 +1,9 @@
-"""Forward differentiation of a network: its output and the derivatives along given directions, in
-one pass (AEVS Eq. 11, 16, 17).
+"""Forward differentiation of a network, in one pass (AEVS Eq. 11, 16, 17).
 
-The tangent pictures are in one batch with the picture. A convolution treats them as pictures, but
-without its bias; a ReLU or a maximum passes of each tangent what it passes of the picture.
-`torch.func.jvp` computes the same, slower.
+It gives the network's output and its derivatives along given directions. The tangent pictures are
+in one batch with the picture. A convolution treats them as pictures, but without its bias; a ReLU
+or a maximum passes of each tangent what it passes of the picture. `torch.func.jvp` computes the
+same, slower.
 """
 
 from collections.abc import Callable

@@ -23,8 +23,9 @@ def log_uniform(rng: Random, low: float, high: float) -> float:
 
 
 def noise_field(size: Size, rng: Random, exponent: float, stretch: float = 1.0) -> Grey:
-    """Gaussian noise of mean 0 and deviation 1 whose amplitude falls as 1/f^exponent, `stretch`
-    times longer along a random direction.
+    """Gaussian noise of mean 0 and deviation 1 whose amplitude falls as 1/f^exponent.
+
+    It is `stretch` times longer along a random direction.
     """
     # Larger than what is kept: the noise is periodic, and both ends of a period would match.
     h, w = (cv2.getOptimalDFTSize(n + n // 4) for n in size)
@@ -59,8 +60,9 @@ def ramp(size: Size, rng: Random) -> Grey:
 
 
 def bend(picture: Grey, rng: Random, amount: float) -> Grey:
-    """The picture bent: a pixel is taken from up to about `amount` of a side away, none from
-    outside.
+    """The picture bent: a pixel is taken from up to about `amount` of a side away.
+
+    No pixel is taken from outside.
     """
     (h, w), cells = picture.shape, int(rng.integers(1, 6))
     amount /= cells  # long shifts in short waves would fold the picture
@@ -130,8 +132,9 @@ def fixed_point(points: np.ndarray) -> np.ndarray:
 def fill_shapes(
     picture: np.ndarray, radius: Float[np.ndarray, " n"], greys: np.ndarray, rng: Random
 ) -> None:
-    """Draw shapes of these radii [px] and greys (0 .. 255), with smooth edges, anywhere on a
-    picture (h, w) of bytes.
+    """Draw shapes of these radii [px] and greys (0 .. 255) anywhere on a picture of bytes.
+
+    Their edges are smooth.
     """
     centre = rng.uniform(0.15, 0.85, (len(radius), 1, 2)) * picture.shape[::-1]
     for shape, grey in zip(fixed_point(outlines(radius, rng) + centre), greys, strict=True):

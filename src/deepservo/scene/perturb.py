@@ -42,8 +42,9 @@ def noise(images: Images, generator: torch.Generator, deviation: float | Tensor 
 
 
 def blur(images: Images, generator: torch.Generator, probability: float = 0.5) -> Images:
-    """Mix each picture, with a probability, with the mean over 3 x 3 pixels, by a random share,
-    twice.
+    """Mix each picture, with a probability, with its mean over 3 x 3 pixels, twice.
+
+    The share of the mean is random.
     """
     share = _rand(images, generator, 0, 1) * (_rand(images, generator, 0, 1) < probability)
     for _ in range(2):
@@ -69,8 +70,9 @@ def _mean_about(images: Images) -> Images:
 def defocus(
     images: Images, generator: torch.Generator, most: float, probability: float = 0.5
 ) -> Images:
-    """Blur each picture, with a probability, by a Gaussian of a deviation from most / 5 to `most`
-    [px].
+    """Blur each picture, with a probability, by a Gaussian.
+
+    Its deviation is random, from most / 5 to `most` [px].
     """
     deviation = _rand(images, generator, most / 5, most) * (
         _rand(images, generator, 0, 1) < probability
@@ -226,8 +228,9 @@ def lights(
 
 
 def as_mlvs(images: Images, generator: torch.Generator) -> Images:
-    """The perturbation of the set `lookat-rz-perturbed`: erased with probability 0.5, brightness,
-    contrast, noise of 0.05.
+    """The perturbation of the set `lookat-rz-perturbed`.
+
+    Erased with probability 0.5, then brightness, contrast, and noise of 0.05.
     """
     images = erase(images, generator)
     return noise(contrast(brightness(images, generator), generator), generator)

@@ -1,5 +1,6 @@
-"""Poses of the camera relative to the reference pose, which faces the origin of the plane z = 0
-from `distance` [m].
+"""Poses of the camera relative to the reference pose.
+
+That one faces the origin of the plane z = 0 from `distance` [m].
 """
 
 from jaxtyping import Float

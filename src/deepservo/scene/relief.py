@@ -65,8 +65,9 @@ class ReliefScene(PlanarScene):
         T_world_cam: Float[Tensor, "b 4 4"],
         background: Float[Tensor, "b c"] | None = None,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
-        """As of the plane, without antialiasing: the point where each ray meets the ground is found
-        by bisection.
+        """As of the plane, without antialiasing.
+
+        The point where each ray meets the ground is found by bisection.
         """
         background = self._around(background)
         x, y = camera.xy()

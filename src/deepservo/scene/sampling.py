@@ -1,8 +1,8 @@
-"""Start and goal poses of the published experiments: `T_world_cam` (N, 4, 4), float64, in front of
-the plane z = 0.
+"""Start and goal poses of the published experiments.
 
-Lengths are the papers', for a goal 0.6 m from the plane, and are scaled to another `distance` [m].
-Random numbers come from the generator given, so the same seed gives the same poses.
+They are `T_world_cam` (N, 4, 4), float64, in front of the plane z = 0. Lengths are the papers', for
+a goal 0.6 m from the plane, and are scaled to another `distance` [m]. Random numbers come from the
+generator given, so the same seed gives the same poses.
 """
 
 import math
@@ -26,11 +26,10 @@ def look_at(
     target: Float[Tensor, "*batch 3"],
     roll: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch 4 4"]:
-    """`T_world_cam` at `position` with the optical axis through `target`, both [m], and `roll`
-    [rad] about it.
+    """`T_world_cam` at `position` [m] that looks at `target` [m], with a roll [rad].
 
-    At roll 0 the camera is the fronto-parallel one turned by the smallest rotation. The target must
-    not be straight behind the camera (at -z).
+    The roll is about the optical axis. At roll 0 the camera is the fronto-parallel one turned by
+    the smallest rotation. The target must not be straight behind the camera (at -z).
     """
     axis = torch.nn.functional.normalize(target - position, dim=-1)
     forward = torch.zeros_like(axis)
@@ -51,8 +50,9 @@ def fronto_parallel(distance: float, n: int = 1) -> Float[Tensor, "n 4 4"]:
 def _look_at_circles(
     generator: torch.Generator, n: int, radii: tuple[float, ...], roll: Tensor, distance: float
 ) -> Tensor:
-    """Poses within +-(0.6, 0.6, 0.15) m of the reference that look at points on circles of these
-    radii [m] about the origin.
+    """Poses near the reference that look at points on circles about the origin.
+
+    They are within +-(0.6, 0.6, 0.15) m of it. radii: of the circles [m].
     """
     scale = distance / PAPER_DISTANCE
     offset = (
@@ -79,8 +79,9 @@ def lookat(
 def lookat_rz(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> tuple[Tensor, Tensor]:
-    """MLVS: starts and goals of `lookat-rz`: circles of 8, 16, 24, 32 cm, roll evenly over +-120
-    deg, in random order.
+    """MLVS: starts and goals of `lookat-rz`: circles of 8, 16, 24, 32 cm.
+
+    Rolls are even over +-120 deg, in random order.
     """
     even = (
         torch.linspace(-1, 1, n, dtype=torch.float64)
@@ -95,8 +96,9 @@ def lookat_rz(
 def screw(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> tuple[Tensor, Tensor]:
-    """AEVS: starts and goals of `screw`: ten goals, each with 5 translations along and 10 rotations
-    about its optical axis; n of these 500, as many at each goal.
+    """AEVS: n of the 500 starts and goals of `screw`, as many at each goal.
+
+    There are ten goals, each with 5 translations along and 10 rotations about its optical axis.
     """
     scale = distance / PAPER_DISTANCE
     goals = fronto_parallel(distance, 10)
@@ -151,9 +153,7 @@ def about(
 def gaussian_goals(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> Float[Tensor, "n 4 4"]:
-    """Goals of `gaussian`: within +-5 cm of the reference along each axis, tilted by +-5 deg about
-    x and y.
-    """
+    """Goals of `gaussian`: within +-5 cm of the reference, tilted by +-5 deg about x and y."""
     T = fronto_parallel(distance, n)
     T[:, :3, 3] += _uniform(generator, n, 3, half=0.05) * (distance / PAPER_DISTANCE)
     tilt = torch.cat(
@@ -166,8 +166,9 @@ def gaussian_goals(
 def gaussian_starts(
     Ts_goal: Float[Tensor, "n 4 4"], generator: torch.Generator, distance: float = PAPER_DISTANCE
 ) -> Float[Tensor, "n 4 4"]:
-    """Siame-se(3): starts at a distance of `abs N(12.5, 7.5)` cm and an angle of `abs N(17.5, 12)`
-    deg from each goal.
+    """Siame-se(3): starts of `gaussian`.
+
+    Their distance from each goal is `abs N(12.5, 7.5)` cm, their angle `abs N(17.5, 12)` deg.
     """
     normal = torch.randn(2, len(Ts_goal), generator=generator, dtype=torch.float64)
     length = (0.125 + 0.075 * normal[0]).abs() * (distance / PAPER_DISTANCE)
@@ -177,8 +178,9 @@ def gaussian_starts(
 def batch(
     n: int, generator: torch.Generator, distance: float = 0.25, step: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """CNN-VS Fig. 5: starts and goals with Gaussian offsets of `step` (0 to 1) times the deviations
-    (4, 4, 2 cm; 20, 20, 50 deg) for a distance of 0.25 m.
+    """CNN-VS Fig. 5: starts and goals with Gaussian offsets.
+
+    Deviations are `step` (0 to 1) times (4, 4, 2 cm; 20, 20, 50 deg) for a distance of 0.25 m.
     """
     deviation = torch.tensor(
         [0.04, 0.04, 0.02, *(math.radians(d) for d in (20, 20, 50))], dtype=torch.float64
@@ -192,8 +194,9 @@ def batch(
 def spread(
     n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE, deviation: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """AEVS Fig. 6: starts of positions N(0, `deviation` [m]), half of it in z, that look within
-    +-0.1 m of the centre, roll within +-30 deg; and goals.
+    """AEVS Fig. 6: starts of positions N(0, `deviation` [m]), half of it in z, and goals.
+
+    They look within +-0.1 m of the centre, with rolls within +-30 deg.
     """
     scale = distance / PAPER_DISTANCE
     offset = (

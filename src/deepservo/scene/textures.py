@@ -1,10 +1,10 @@
-"""Pictures made by code, endless and free of licence: for tests, for benchmarks, and to train on
-where there is no data set.
+"""Pictures made by code, endless and free of licence.
 
-Each picture is drawn from one number of the generator given. So the same seed gives the same
-picture bit for bit, whatever was drawn before and on however many threads, and in a sequence of
-pictures none depends on the kinds of those before it. Lengths are shares of the picture's longer
-side: a larger picture shows the same things larger, down to the finest that its pixels can hold.
+They are for tests, for benchmarks, and to train on where there is no data set. Each picture is
+drawn from one number of the generator given. So the same seed gives the same picture bit for bit,
+whatever was drawn before and on however many threads, and in a sequence of pictures none depends on
+the kinds of those before it. Lengths are shares of the picture's longer side: a larger picture
+shows the same things larger, down to the finest that its pixels can hold.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,9 @@ MAX_SIDE = 4096  # px of a picture's longer side
 
 
 def _mask(size: Size, rng: Random) -> Grey:
-    """How much a second picture covers a first one, in [0, 1]: half of it, patches, or a few
-    shapes, sharp or soft.
+    """How much a second picture covers a first one, in [0, 1], sharp or soft.
+
+    It covers half of it, patches of it, or a few shapes.
     """
     if rng.random() < 0.4:
         mask = np.zeros(size, np.uint8)
@@ -75,8 +76,9 @@ def _layer(size: Size, rng: Random) -> Grey:
 
 
 def _mixed(size: Size, rng: Random) -> Grey:
-    """Up to four of the other kinds in front of each other, with light and shadows, depth of field,
-    tone and noise.
+    """Up to four of the other kinds in front of each other.
+
+    They have light and shadows, depth of field, tone and noise.
     """
     side = max(size)
     picture = _layer(size, rng)

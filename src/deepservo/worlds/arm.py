@@ -1,6 +1,4 @@
-"""The gantry's joints: their positions for a pose of the camera, and their speeds for its
-velocity.
-"""
+"""The gantry's joints: positions for a pose of the camera, speeds for its velocity."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -72,15 +70,15 @@ class Arm:
         return q
 
     def steer(self, data: Any, v_cam: Float[np.ndarray, "6"]) -> None:
-        """Set the motors' speeds for the next time step of the physics, for this velocity of the
-        camera [m/s, rad/s].
+        """Set the motors' speeds for the next time step, for this velocity of the camera.
+
+        v_cam: [m/s, rad/s] in the camera frame.
         """
         J = self.jacobian(data)
         self.turn(data, J.T @ np.linalg.solve(J @ J.T + DAMPING**2 * np.eye(6), v_cam))
 
     def turn(self, data: Any, wanted: Float[np.ndarray, "6"]) -> None:
-        """Set the motors' speeds [m/s, rad/s] for the next time step of the physics, within all
-        limits.
+        """Set the motors' speeds [m/s, rad/s] for the next time step, within all limits.
 
         Where they are too fast all joints slow down alike, so that the camera keeps its direction;
         a joint that nears the end of its range brakes alone.

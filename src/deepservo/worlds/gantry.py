@@ -1,5 +1,6 @@
-"""Cameras carried by simulated gantries over a table, in MuJoCo, with joints, physics, lights and
-the delays of a camera.
+"""Cameras carried by simulated gantries over a table, in MuJoCo.
+
+They have joints, physics, lights and the delays of a camera.
 """
 
 import math
@@ -78,8 +79,9 @@ class Sight:
 
 
 def add_textured_plane(spec: Any, scene: PlanarScene) -> None:
-    """Add a scene's picture, face up on the table, and about it the table in the scene's
-    background.
+    """Add a scene's picture, face up on the table.
+
+    The table about it has the scene's background.
     """
     mj, name = mujoco(), "textured plane"
     levels = (scene.texture * 255).round().to(torch.uint8)
@@ -114,8 +116,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Workcell:
-    """What surrounds the gantries: lamps, how their cameras take pictures, their joints' limits,
-    and what stands on the table.
+    """What surrounds the gantries.
+
+    light: the lamps. sight: how the cameras take pictures. limits: of the joints. parts: what is on
+    the table.
     """
 
     light: Light = field(default_factory=Light)
@@ -252,8 +256,9 @@ class Gantry:
         )
 
     def pictures_from(self, Ts_world_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, "n c h w"]:
-        """`pictures_at` from poses where cameras have been, also with a joint slightly out of its
-        range.
+        """`pictures_at` from poses where cameras have been.
+
+        A joint may be slightly out of its range.
         """
         return self._standing([self.arm.joints_of(T) for T in Ts_world_cam.double().numpy()], 0.0)
 
@@ -287,11 +292,10 @@ class Gantry:
     def drive(
         self, run: int, T_world_cam: Float[np.ndarray, "4 4"], fingers: float, seconds: float
     ) -> None:
-        """Move the camera of one run to a pose by the joints' own sensors, without pictures, and
-        hold it there.
+        """Move the camera of one run to a pose without pictures, and hold it there.
 
-        fingers: how far each finger of the gripper is opened [m]. seconds: of all of it. Raises
-        InputError where the arm cannot reach the pose.
+        It moves by the joints' own sensors. fingers: how far each finger of the gripper is opened
+        [m]. seconds: of all of it. Raises InputError where the arm cannot reach the pose.
         """
         data, q = self.runs[run].data, self.arm.joints_at(T_world_cam)
         data.ctrl[self.model.actuator("grip").id] = fingers

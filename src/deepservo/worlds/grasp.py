@@ -1,5 +1,6 @@
-"""Grasping a part from the pose that servoing has reached, without further pictures: over it, down,
-close, up.
+"""Grasping a part from the pose that servoing has reached, without further pictures.
+
+The gripper goes over it, down, closes, and goes up.
 """
 
 import numpy as np
@@ -16,8 +17,9 @@ LIFTED_SHARE = 0.5  # of LIFT_HEIGHT: a part that was lifted this far is in the 
 
 
 def grasp_pose(world: Gantry, part: Part) -> Float[np.ndarray, "4 4"]:
-    """`T_object_cam` with the part's grip between the fingertips: the gripper is upright over the
-    part and closes along its y axis.
+    """`T_object_cam` with the part's grip between the fingertips.
+
+    The gripper is upright over the part and closes along its y axis.
     """
     arm = world.arm
     T = np.eye(4)

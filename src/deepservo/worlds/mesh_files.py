@@ -260,10 +260,10 @@ def _number(word: str) -> bool:
 
 
 def _beside(file: Path, name: str) -> Path | None:
-    """The file that another file names: at that path, or in the same folder; None where it is
-    neither.
+    """The file that another file names, or None.
 
-    The path may be written as Windows does, and its letters in another case.
+    It is searched at that path, and in the same folder. The path may be written as Windows does,
+    and its letters in another case.
     """
     windows = PureWindowsPath(name)
     for relative in (name, windows.as_posix(), windows.name):

@@ -134,8 +134,9 @@ def _repaired(path: Path, surface: Surface, metres: float) -> Mesh:
 
 
 def _coloured(path: Path, surface: Surface) -> Mesh:
-    """The mesh of a surface, of one colour, or with one picture: the file's own, or an atlas of all
-    its looks.
+    """The mesh of a surface, of one colour or with one picture.
+
+    The picture is the file's own, or an atlas of all its looks.
     """
     vertices, faces, look = surface.vertices, surface.faces, surface.look
     shown = [] if look is None else [surface.looks[k] for k in np.unique(look)]

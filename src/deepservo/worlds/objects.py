@@ -1,5 +1,6 @@
-"""Parts to grasp, made of plates, ribs, bosses and pegs as printed parts are: as meshes, and as
-bodies with contacts.
+"""Parts to grasp, of plates, ribs, bosses and pegs as printed parts are.
+
+They are meshes, and bodies with contacts.
 """
 
 from collections.abc import Mapping

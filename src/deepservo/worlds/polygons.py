@@ -25,8 +25,9 @@ def cut(points: Float[np.ndarray, "n 3"], polygons: Sequence[Sequence[int]]) -> 
 
 
 def _turns(corners: Float[np.ndarray, "m n 3"]) -> Float[np.ndarray, "m n"]:
-    """How each corner turns about its polygon's normal (Newell's): positive where it is convex, 0
-    where it is nearly straight.
+    """How each corner turns about its polygon's normal (Newell's).
+
+    It is positive where the corner is convex, 0 where it is nearly straight.
     """
     after, before = np.roll(corners, -1, 1) - corners, corners - np.roll(corners, 1, 1)
     fan = corners - corners[:, :1]

@@ -1,5 +1,4 @@
-"""The interface to MuJoCo: its axes and camera against ours, and pictures of its worlds without a
-screen.
+"""The interface to MuJoCo: axes, cameras, and pictures of its worlds without a screen.
 
 Ours: x right, y down, z forward, and the table z = 0 is seen from z < 0. MuJoCo's: z up, and a
 camera looks along its own -z. Half a turn about x takes one to the other, for the world and for the

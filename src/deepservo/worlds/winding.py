@@ -1,5 +1,6 @@
-"""Which side of a mesh's triangles is the outside: the winding of closed bodies is repaired, and
-open surfaces are found, to be drawn from both sides.
+"""Which side of a mesh's triangles is the outside.
+
+The winding of closed bodies is repaired; open surfaces are found, to be drawn from both sides.
 """
 
 import numpy as np
@@ -11,10 +12,10 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 def outward(
     vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]
 ) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
-    """Which faces must be flipped so that closed bodies are seen from outside, and which faces
-    belong to no closed body.
+    """Which faces must be flipped, and which belong to no closed body.
 
-    Corners at the same place are one corner, whatever their numbers.
+    Flipped, closed bodies are seen from outside. Corners at the same place are one corner, whatever
+    their numbers.
     """
     merged = _merged(vertices)[faces]
     edges = merged[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
@@ -77,8 +78,9 @@ def _agreed(
 
 
 def _volumes(corners: np.ndarray) -> np.ndarray:
-    """Signed volumes of the tetrahedra between each face and the middle of all faces: positive
-    where the face is seen from outside.
+    """Signed volumes of the tetrahedra between each face and the middle of all faces.
+
+    They are positive where the face is seen from outside.
     """
     centred = corners - corners.mean((0, 1))
     return np.einsum("mi,mi->m", centred[:, 0], np.cross(centred[:, 1], centred[:, 2])) / 6
