@@ -60,8 +60,3 @@ def test_faults_are_put_into_functions_that_exist_by_operators_that_are_names() 
         names = [name for tree in trees for name, _, _ in scope.functions(tree)]
         assert any(fnmatch(name, function) for name in names), f"{pattern} matches no function"
     assert all(operator.isidentifier() for operator in scope.OPERATORS)
-
-
-def test_benchmarks_are_in_files_of_at_most_400_lines() -> None:
-    for path in (ROOT / "benchmarks").rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 400, path.name

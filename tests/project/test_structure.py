@@ -1,13 +1,16 @@
 """The package's structure: a module imports only from its own room or an earlier one, no imports
-are circular, and no file is long.
+are circular, and no file, function or line is long.
 """
 
+import ast
 from pathlib import Path
 
 import deepservo
 from benchmarks.architecture.plan import imports, modules, room
 
-ROOT = Path(deepservo.__file__).parent
+ROOT, PROJECT = Path(deepservo.__file__).parent, Path(__file__).parents[2]
+CODE = ("*.py", "*.c", "*.h", "*.js", "*.css")
+FOLDERS = ("src", "tests", "benchmarks", "examples", "docs", ".ci")
 # The order of the rooms: a module may import from its own room and from those before it. A new
 # room, or a new module beside the rooms, gets its place here.
 ORDER = (
@@ -16,7 +19,7 @@ ORDER = (
     "report", "bench", "cli", "__main__",
 )  # fmt: skip
 MAX_MODULES_OUTSIDE = 8
-MAX_FILE_LINES = 400
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_COLUMNS = 400, 60, 100
 
 
 def test_every_room_has_its_place_in_the_order():
@@ -58,7 +61,35 @@ def test_no_imports_are_circular():
     assert done == graph.keys(), f"these import each other: {sorted(graph.keys() - done)}"
 
 
+def sources(*kinds: str) -> list[Path]:
+    """The project's own files of these kinds, without what is built or installed."""
+    files = [path for kind in kinds for path in PROJECT.glob(kind)]
+    files += [p for each in FOLDERS for kind in kinds for p in (PROJECT / each).rglob(kind)]
+    return sorted(path for path in files if path.is_file())
+
+
 def test_no_file_is_over_400_lines():
-    for path in [path for kind in ("*.py", "*.c", "*.js") for path in ROOT.rglob(kind)]:
-        lines = len(path.read_text().splitlines())
-        assert lines <= MAX_FILE_LINES, f"{path.name} has {lines} lines"
+    for path in sources(*CODE):
+        lines = len(path.read_text("utf-8").splitlines())
+        assert lines <= MAX_FILE_LINES, f"{path.relative_to(PROJECT)} has {lines} lines"
+
+
+def test_no_function_is_over_60_lines():
+    long = []
+    for path in sources("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > MAX_FUNCTION_LINES:
+                    long.append(f"{path.relative_to(PROJECT)}: {node.name} has {lines} lines")
+    assert not long, "\n".join(long)
+
+
+def test_no_line_is_over_100_columns():
+    """Comments for the type checker may be longer; test_pages.py measures the pages."""
+    long = []
+    for path in sources(*CODE, "*.html", "*.xml", "*.toml", "*.yml", "Makefile", "run"):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if len(line.split("  # type: ignore")[0].expandtabs(4)) > MAX_COLUMNS:
+                long.append(f"{path.relative_to(PROJECT)}:{number} has {len(line)} columns")
+    assert not long, "\n".join(long)
