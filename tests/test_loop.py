@@ -165,7 +165,7 @@ def test_a_method_with_zero_velocity_is_stopped_after_a_stated_time(scene):
     T_goal, blinded = goals(2), Blinded(CAMERA)
     blinded.set_goal(scene.render(CAMERA, T_goal))
     trajectory = servo(
-        Simulator(scene, CAMERA, T_goal), blinded, scene.render(CAMERA, T_goal), 1000, 1 / 30
+        Simulator(scene, CAMERA, T_goal), blinded, scene.render(CAMERA, T_goal), 1000, dt=1 / 30
     )
     assert trajectory.reason == ["held still for 2 s"] * 2 and trajectory.steps.tolist() == [
         51 + 60,
@@ -193,7 +193,7 @@ def test_a_shorter_time_step_takes_the_same_way_in_more_steps(scene):
         world = Simulator(scene, CAMERA, T_start)
         controller = controller_of("pbvs", scene, world, T_goal)
         ends.append(
-            servo(world, controller, scene.render(CAMERA, T_goal), steps, dt).Ts_world_cam[-1]
+            servo(world, controller, scene.render(CAMERA, T_goal), steps, dt=dt).Ts_world_cam[-1]
         )
     metres = [float(metrics.errors(T, T_goal)[0]) for T in ends]
     assert metres[0] == pytest.approx(LARGE_OFFSET[0] * 0.9**20, rel=0.02) and metres[
