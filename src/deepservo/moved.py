@@ -53,6 +53,7 @@ MOVED = {
 # What else is called now, of a module and of a controller.
 RENAMED = {
     "methods.handoff": {"Handoff": "CoarseToFine", "Still": "ZeroVelocity"},
+    "robots.gantry": {"poster": "add_textured_plane"},
     "rehearsal": {"came_home": "converged_runs"},
     "data_latent": {
         "begun": "principal_autoencoder",
