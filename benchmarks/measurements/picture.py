@@ -63,7 +63,7 @@ def draw(model: Model, trajectory: Trajectory, starts: Starts, share: float) -> 
     panels = [
         ("start", start, shade(pictures[0])),
         (f"after {int(trajectory.steps[run])} steps", end, shade(pictures[1])),
-        ("goal", "the goal picture", shade(goal)),
+        ("goal", "seen from the goal pose", shade(goal)),
         ("end minus goal", "grey: no difference", shade(0.5 + (pictures[1] - goal) / 2)),
         (converged, "paths, seen facing the picture", paths(model, trajectory)),
     ]

@@ -5,8 +5,10 @@ python -m benchmarks.robustness.fuzzing.worker KIND INPUTS SECONDS SEED
 
 import contextlib
 import faulthandler
+import importlib
 import json
 import os
+import pkgutil
 import random
 import re
 import sys
@@ -83,11 +85,7 @@ def work(kind: str, n: int, seconds: int, seed: int) -> None:
     except ImportError:
         atheris = None
     with atheris.instrument_imports(include=["deepservo"]) if atheris else contextlib.nullcontext():
-        import deepservo.cli
-        import deepservo.cli.bench
-        import deepservo.cli.learn
-        import deepservo.cli.servo  # what the readers need
-        import deepservo.cli.target  # noqa: F401
+        _import_all()
     trial = Trial(kind, n, atheris)
     for number, data in enumerate(trial.seeds):
         Path("corpus", f"seed-{number}").write_bytes(data)
@@ -101,6 +99,15 @@ def work(kind: str, n: int, seconds: int, seed: int) -> None:
     ]  # fmt: skip
     atheris.Setup([sys.argv[0], *words], trial, custom_mutator=trial.changed)
     atheris.Fuzz()
+
+
+def _import_all() -> None:
+    """Import every module that runs without a GPU, so that Atheris sees which lines are reached."""
+    import deepservo
+
+    for module in pkgutil.walk_packages(deepservo.__path__, "deepservo."):
+        if module.name not in ("deepservo.__main__", "deepservo.images.sampler_gpu"):
+            importlib.import_module(module.name)
 
 
 def _found(account: Account, error: Exception, data: bytes) -> None:
