@@ -21,43 +21,34 @@ class Homography(SingleController):
 
     def __init__(self, camera: Camera, depth: float = 0.6) -> None:
         super().__init__(camera)
-        self.K, self.depth = (
-            np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]]),
-            depth,
-        )
+        self.K = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+        self.depth = depth
 
     def start(self, goal: np.ndarray) -> None:
-        """(h, w) in [0, 1]. Whatever a run remembers may stand in `self`: each run has a copy of
-        its own.
-        """
+        """A run begins with its goal, (h, w) in [0, 1]. Each run has a copy of `self`."""
         self.sift = cv2.SIFT_create(500)
         self.goal, self.v_cam = self._detect(goal), np.zeros(6)
 
     def step(self, image: np.ndarray) -> np.ndarray:
-        """(vx, vy, vz, wx, wy, wz) [m/s, rad/s] in the camera's frame; where too little is
-        recognised, half of the last one.
+        """(vx, vy, vz, wx, wy, wz) [m/s, rad/s] in the camera's frame; half of the last one where
+        too few keypoints match.
         """
         (px_goal, words_goal), (px, words) = self.goal, self._detect(image)
-        matches = (
-            cv2.BFMatcher(crossCheck=True).match(words_goal, words) if words is not None else []
-        )
+        matches = []
+        if words is not None:
+            matches = cv2.BFMatcher(crossCheck=True).match(words_goal, words)
         H = None
         if len(matches) >= 8:
-            H, _ = cv2.findHomography(
-                px_goal[[m.queryIdx for m in matches]],
-                px[[m.trainIdx for m in matches]],
-                cv2.USAC_MAGSAC,
-                2.0,
-            )
+            there = px_goal[[m.queryIdx for m in matches]]
+            here = px[[m.trainIdx for m in matches]]
+            H, _ = cv2.findHomography(there, here, cv2.USAC_MAGSAC, 2.0)
         if H is None:
             self.v_cam = self.v_cam / 2
             return self.v_cam
         _, Rs, ts, normals = cv2.decomposeHomographyMat(H, self.K)
-        k = int(
-            np.argmax([normal[2, 0] for normal in normals])
-        )  # the plane that the goal's camera faces
-        turn = cv2.Rodrigues(Rs[k])[0][:, 0]
-        self.v_cam = self.gain * np.concatenate([self.depth * ts[k][:, 0], turn])
+        facing = int(np.argmax([normal[2, 0] for normal in normals]))  # the goal's camera
+        turn = cv2.Rodrigues(Rs[facing])[0][:, 0]
+        self.v_cam = self.gain * np.concatenate([self.depth * ts[facing][:, 0], turn])
         return self.v_cam
 
     def _detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

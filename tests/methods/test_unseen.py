@@ -218,9 +218,9 @@ def test_weights_that_ship_are_loaded_by_name(pair, small_camera):
 def test_what_cannot_be_loaded_is_named(pair, files, small_camera):
     with pytest.raises(InputError, match="cnn-pair: was learned for any camera; give yours"):
         deepservo.load("cnn-pair")
-    with pytest.raises(InputError, match="tells its own camera and distance"):
+    with pytest.raises(InputError, match="has its own camera and distance"):
         deepservo.load(files / "model.safetensors", camera=small_camera)
-    with pytest.raises(InputError, match="tells its own camera and distance"):
+    with pytest.raises(InputError, match="has its own camera and distance"):
         deepservo.load(files / "model.safetensors", depth=0.5)
     with pytest.raises(InputError, match="cnn-pare: no such model"):
         deepservo.load("cnn-pare", camera=small_camera)
