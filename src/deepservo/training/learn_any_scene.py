@@ -50,11 +50,11 @@ def learn_unseen(
     scale: Scale = TWO_CORES,
     show: Callable[[Progress], None] = lambda progress: None,
 ) -> UnseenModel:
-    """Train one of KINDS on endless pictures made by code, or on those in `folder`; write the model
-    to `out`, and a checkpoint beside it until then.
+    """Train one of KINDS on torch's default device, and write the model to `out`.
 
-    On torch's default device. Raises InputError for impossible options, a folder without pictures,
-    a checkpoint made with other settings, or when `out` is some other file.
+    It learns from pictures made by code, or from those in `folder`. A checkpoint stands beside
+    `out` until then. Raises InputError for impossible options, a folder without pictures, a
+    checkpoint made with other settings, or when `out` is some other file.
     """
     training = training.lasting(MINUTES)
     found = None if folder is None else _pictures(folder)
@@ -119,8 +119,9 @@ def _source(
 
 
 def _pictures(folder: Path) -> Float[Tensor, "n 1 h w"]:
-    """The pictures of a folder, each reduced to the size of those made by code and cropped about
-    its centre.
+    """The pictures of a folder, reduced to the size of those made by code.
+
+    What is too long or too high is cut off on both sides alike.
     """
     found = []
     for file in pictures.files_in(folder):

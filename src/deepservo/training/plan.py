@@ -60,10 +60,10 @@ class Plan:
 def planned(
     out: Path, settings: dict[str, Any], training: Training, timed: Callable[[], int]
 ) -> Plan:
-    """The plan of the training that makes `out`. Its steps are those of `training`, or those
-    recorded with these settings, or `timed()`.
+    """The plan of the training that makes `out`.
 
-    All processes do as the first does. Raises InputError when `out` cannot be written, or there is
+    Its steps are those of `training`, or those recorded with these settings, or `timed()`. All
+    processes do as the first does. Raises InputError when `out` cannot be written, or there is
     nothing to resume.
     """
     partial = partial_of(out)
@@ -77,8 +77,9 @@ def planned(
 
 
 def _recorded(out: Path, partial: Checkpoint, training: Training) -> tuple[bool, int | None]:
-    """Whether to go on from the checkpoint, and the number of steps where it is given or recorded;
-    InputError when `out` cannot be written.
+    """Whether to go on from the checkpoint, and the number of steps if given or recorded.
+
+    Raises InputError when `out` cannot be written, or there is nothing to resume.
     """
     if out.is_dir():
         raise InputError(
@@ -96,8 +97,9 @@ def _recorded(out: Path, partial: Checkpoint, training: Training) -> tuple[bool,
 
 
 def _finished(out: Path) -> dict[str, int]:
-    """The recorded steps of the model that stands at `out`, by its settings; InputError when a file
-    of another kind stands there.
+    """The recorded steps of the model that stands at `out`, by its settings.
+
+    Raises InputError when a file of another kind stands there.
     """
     if not out.exists():
         return {}
@@ -125,11 +127,11 @@ def _stopped(partial: Checkpoint) -> int | None:
 def halving(
     learn: Callable[[Training], T], out: Path, training: Training, say: Callable[[str], None]
 ) -> T:
-    """What `learn` gives, which writes `out`. Out of memory it begins again with half the batch,
-    and `say` is called with a sentence that says so.
+    """What `learn` gives, which writes `out`, with a batch that the memory holds.
 
-    A resumed training keeps the batch of its checkpoint. Raises InputError where MAX_HALVINGS do
-    not suffice.
+    Out of memory it begins again with half the batch, and `say` is called with a sentence that says
+    so. A resumed training keeps the batch of its checkpoint. Raises InputError where MAX_HALVINGS
+    do not suffice.
     """
     partial = partial_of(out)
     if training.resume:

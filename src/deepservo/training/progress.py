@@ -118,8 +118,9 @@ def _optimizer_state(
 
 
 def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """In the memory format of its parameter (channels last), so that a resumed step runs the same
-    instructions as an uninterrupted one.
+    """A tensor of the optimizer in the memory format of its parameter (channels last).
+
+    So a resumed step runs the same instructions as an uninterrupted one.
     """
     return (
         torch.empty_like(parameter).detach().copy_(tensor)

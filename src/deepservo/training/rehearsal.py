@@ -34,10 +34,10 @@ MIN_DEVIATION = 1e-5  # of a direction of z, as a share of the greatest
 def balance(
     encoder: Encoder, task: AutoEncoderTask, steps: int, show: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Mix z, in place, by the power of POWERS with which most runs converge. What the model file
-    records: the power, how many runs converged, and of how many.
+    """Mix z, in place, by the power of POWERS with which most runs converge.
 
-    `steps` a run, at most MAX_STEPS; show: called with the step, and of how many.
+    steps: of a run, at most MAX_STEPS. show: called with the step, and the number of all steps.
+    Returns what the model file records: the power, how many runs converged, and of how many.
     """
     steps, seen = min(steps, MAX_STEPS), task.workspace_pictures(encoder.shape.size)
     with torch.no_grad():
@@ -69,8 +69,9 @@ def scaling(z: Float[Tensor, "n k"], power: float) -> Float[Tensor, "k k"]:
 def converged_runs(
     encoder: Encoder, task: AutoEncoderTask, steps: int, progress: Callable[[int, int], None]
 ) -> int:
-    """How many of RUNS starts of `lookat`, and of as many of `screw`, converge with this encoder in
-    its scene. progress: as in `servo`.
+    """How many of 2 RUNS starts converge with this encoder in its scene.
+
+    Half of the starts are those of `lookat`, half of `screw`. progress: as in `servo`.
     """
     g, camera, distance = generator(SEED, 0), task.camera.within(MAX_SIDE_PX), task.distance
     Ts_cam, Ts_goal = (

@@ -44,11 +44,11 @@ class Optimization:
         self.task, self.seed, self.steps = task, seed, steps
 
     def advance(self, step: int, stop: bool = False) -> tuple[Tensor, bool]:
-        """One step: cosine schedule after a linear warm-up. The loss; whether to stop, which all
-        processes must do after the same step.
+        """One step, at the learning rate of a cosine schedule after a linear warm-up.
 
         Each of several processes learns from a batch of its own, and the gradient is the mean of
-        theirs.
+        theirs. Returns the loss, and whether to stop, which all processes must do after the same
+        step.
         """
         warm = min(1.0, (step + 1) / min(WARMUP_STEPS, max(1, self.steps // 5)))
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
@@ -85,11 +85,10 @@ class Optimization:
 
 
 def steps_in(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
-    """How many steps fit into what `minutes` leaves after timing a few of them on a copy of the
-    network.
+    """How many steps fit into `minutes`, by timing a few on a copy of the network.
 
-    The mean is taken and not the median: what slows some of the timed steps will slow as many of
-    the others.
+    What timing takes is left out of the minutes. The mean is taken and not the median: what slows
+    some of the timed steps will slow as many of the others.
     """
     optimization = Optimization(copy.deepcopy(net), task, seed, TIMED_STEPS)
     times, begin = [], time.perf_counter()
@@ -108,11 +107,10 @@ def steps_in(minutes: float, net: nn.Module, task: Task, seed: int) -> int:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Inside the block Ctrl-C does not interrupt a step or a save: the block is given a function
-    that says whether Ctrl-C was pressed.
+    """Inside the block Ctrl-C does not interrupt a step or a save.
 
-    Only the main thread gets signals; in another one nothing changes. A handler that somebody else
-    set is left alone.
+    The block is given a function that says whether Ctrl-C was pressed. Only the main thread gets
+    signals; in another one nothing changes. A handler that somebody else set is left alone.
     """
     pressed = threading.Event()
     mine = (
@@ -168,8 +166,10 @@ def train(net: nn.Module, task: Task, plan: Plan, show: Callable[[Progress], Non
 
 
 def _check(loss: float, progress: Progress, partial: Path) -> None:
-    """Raises InputError when the loss is no number, or DIVERGENCE_RATIO times the greatest of the
-    first DIVERGENCE_WINDOW recorded ones; one batch alone may be an easy one.
+    """Raises InputError when the loss diverged.
+
+    It then is no number, or DIVERGENCE_RATIO times the greatest of the first DIVERGENCE_WINDOW
+    recorded ones; one batch alone may be an easy one.
     """
     first = [abs(value) for _, value in progress.loss[:DIVERGENCE_WINDOW]]
     if math.isfinite(loss) and (

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the training of a network for any scene is. A value that is not given is that of a
-    training on two cores.
+    """How large the training of a network for any scene is.
+
+    A value that is not given is that of a training on two cores.
     """
 
     net: Mapping[str, int] = field(default_factory=dict)

@@ -27,8 +27,9 @@ class Learner(nn.Module):
 
 @dataclass(frozen=True)
 class KeypointTask(AnySceneTask):
-    """A network learns to find the same points in two views and to match them, by all four losses
-    of the paper.
+    """A network learns to find the same points in two views and to match them.
+
+    The loss is the sum of all four losses of the paper, weighted by WEIGHTS.
     """
 
     batch: int = 8
@@ -43,8 +44,10 @@ class KeypointTask(AnySceneTask):
     def found(
         self, net: KeypointNet, seed: int, step: int
     ) -> tuple[Found, Found, Float[Tensor, "b 3 3"], Float[Tensor, "b h w"]]:
-        """The points of both views, the homography from the first's pixels to the second's, and
-        the coverage of the second by the picture.
+        """The points of both views, their homography, and what of the second is covered.
+
+        The homography takes the first view's pixels to the second's. Covered is what shows the
+        picture.
         """
         n = self.batch
         views = self.views(n, SIZE, seed, step, REACH)
@@ -64,10 +67,10 @@ def warped(H: Float[Tensor, "b 3 3"], px: Float[Tensor, "b n 2"]) -> Float[Tenso
 def losses(
     learner: Learner, a: Found, b: Found, H: Float[Tensor, "b 3 3"], covered: Float[Tensor, "b h w"]
 ) -> dict[str, Tensor]:
-    """The losses of place, score, descriptor and outlier of Tang et al. 2020; that of descriptors
-    is the cross-entropy of the matches.
+    """The losses of place, score, descriptor and outlier of Tang et al. 2020.
 
-    H takes the pixels of a to those of b; covered: what of b shows the picture.
+    That of descriptors is the cross-entropy of the matches. H takes the pixels of a to those of b;
+    covered: what of b shows the picture.
     """
     size = covered.shape[-1]
     there = warped(H, a.px)

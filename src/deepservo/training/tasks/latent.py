@@ -1,6 +1,4 @@
-"""What the latent methods learn: to reconstruct pictures (AEVS), and distances between poses
-(MLVS).
-"""
+"""What AEVS and MLVS learn: to reconstruct pictures, and distances between poses."""
 
 import math
 from collections.abc import Callable
@@ -48,8 +46,9 @@ def degraded(images: Images, g: torch.Generator) -> Images:
 
 @dataclass(frozen=True)
 class AutoEncoderTask(SceneTask):
-    """An AutoEncoder learns to reconstruct pictures from anywhere in the workspace, without the
-    perturbations that `perturb` adds to what it sees.
+    """An AutoEncoder learns to reconstruct pictures from anywhere in the workspace.
+
+    perturb: whether it sees them perturbed, and is to reconstruct them without the perturbations.
 
     loss_of: L1 of DCT coefficients under weights 1 / (i + j + 1) (AEVS Eq. 9), or cross-entropy of
     pixels (Eq. 8).
@@ -102,12 +101,12 @@ class AutoEncoderTask(SceneTask):
 def mixed_motions(
     Ts_world_cam: Float[Tensor, "b 4 4"], g: torch.Generator, distance: float
 ) -> Float[Tensor, "b 4 4"]:
-    """A motion of each camera, of one kind or several: about the point looked at, along the optical
-    axis, turns of the axis, rolls; each kind at a scale of its own.
+    """A motion of each camera, of one kind or several, each at a scale of its own.
 
-    In a motion of all kinds at once, the kind that moves the picture most dominates. To converge
-    from the side a camera must turn about the point it looks at, which hardly moves the picture: so
-    some motions do only that. Rolls are short: z cannot go straight on a circle.
+    The kinds are: about the point looked at, along the optical axis, turns of the axis, rolls. In a
+    motion of all kinds at once, the kind that moves the picture most dominates. To converge from
+    the side a camera must turn about the point it looks at, which hardly moves the picture: so some
+    motions do only that. Rolls are short: z cannot go straight on a circle.
     """
     n = len(Ts_world_cam)
     kinds = torch.rand(n, 4, generator=g) < KIND_PROBABILITY
@@ -126,8 +125,9 @@ def mixed_motions(
 
 
 def principal_autoencoder(shape: Shape, images: Images) -> AutoEncoder:
-    """An AutoEncoder initialised to the principal components of these pictures, the first of
-    deviation 1.
+    """An AutoEncoder that begins with the principal components of these pictures.
+
+    The first number of z begins with deviation 1.
     """
     net = AutoEncoder(shape)
     grey = net.encoder[0](images).flatten(1)
@@ -139,15 +139,17 @@ def principal_autoencoder(shape: Shape, images: Images) -> AutoEncoder:
 def bending(
     z: Float[Tensor, "b k"], ahead: Float[Tensor, "b k"], behind: Float[Tensor, "b k"]
 ) -> Tensor:
-    """`|ahead + behind - 2 z| / (|ahead - z| + |behind - z|)`, the mean over the batch: 0 where z
-    is the middle of a straight path, 1 where the path turns back at z.
+    """Mean over the batch of `|ahead + behind - 2 z| / (|ahead - z| + |behind - z|)`.
+
+    It is 0 where z is the middle of a straight path, 1 where the path turns back at z.
     """
     return (_norm(ahead + behind - 2 * z) / (_norm(ahead - z) + _norm(behind - z))).mean()
 
 
 def frequency_loss(difference: Float[Tensor, "b 1 n n"]) -> Tensor:
-    """`1/N^2 sum M_ij |DCT-II(difference)_ij|`, M = 1 / (i + j + 1), the mean over the batch (AEVS
-    Eq. 9); the DCT is orthonormal.
+    """Mean over the batch of `1/N^2 sum M_ij |DCT-II(difference)_ij|` (AEVS Eq. 9).
+
+    M = 1 / (i + j + 1), and the DCT is orthonormal.
     """
     n = difference.shape[-1]
     k = torch.arange(n, dtype=torch.float64)
@@ -160,10 +162,11 @@ def frequency_loss(difference: Float[Tensor, "b 1 n n"]) -> Tensor:
 
 @dataclass(frozen=True)
 class MetricTask(SceneTask):
-    """MLVS as published (III-C): `anchors` poses, each with its nearest neighbours, and pictures of
-    all of them, clean and perturbed.
+    """MLVS as published (III-C).
 
-    The loss is the sum of Eq. 9, 10 and 11, the last one squared as the public code has it.
+    Its batch is `anchors` poses, each with its nearest neighbours, and pictures of all of them,
+    clean and perturbed. The loss is the sum of Eq. 9, 10 and 11, the last one squared as the public
+    code has it.
     """
 
     anchors: int = 64
@@ -216,15 +219,15 @@ class MetricTask(SceneTask):
 
 @dataclass(frozen=True)
 class IsometryTask(SceneTask):
-    """MLVS in minutes: phi learns from poses alone, psi to map a picture to the embedding of its
-    pose.
+    """MLVS in minutes.
 
-    The sum of a length and an angle (Eq. 8) is no Euclidean distance: a latent space that keeps it
-    is not smooth, and its L is of little use at a distance from the goal. So d is the root of the
-    sum of squares. Cameras that look at the scene turn as they move; MOVED_POSES, which do not
-    occur there, at all scales, make phi learn turns and translations apart. Errors are relative to
-    d. The error of a picture is its plain distance to its own pose: of a batch's pairs only one in
-    b says where a picture itself belongs.
+    phi learns from poses alone, psi to map a picture to the embedding of its pose. The sum of a
+    length and an angle (Eq. 8) is no Euclidean distance: a latent space that keeps it is not
+    smooth, and its L is of little use at a distance from the goal. So d is the root of the sum of
+    squares. Cameras that look at the scene turn as they move; MOVED_POSES, which do not occur
+    there, at all scales, make phi learn turns and translations apart. Errors are relative to d. The
+    error of a picture is its plain distance to its own pose: of a batch's pairs only one in b says
+    where a picture itself belongs.
     """
 
     batch: int = 128
@@ -247,8 +250,9 @@ class IsometryTask(SceneTask):
         )
 
     def _isometry(self, phi: PoseEncoder, T: Float[Tensor, "a 4 4"], g: torch.Generator) -> Tensor:
-        """Mean squared relative error of the distances between embeddings: of each pose to poses
-        about it, and to others of the batch.
+        """Mean squared relative error of the distances between embeddings.
+
+        They are distances of each pose to poses about it, and to others of the batch.
         """
         lengths, angles = scales()
         moved = T @ se3.exp(motions(SMALLEST_MOTION, (MOVED_POSES, len(T)), g))
@@ -262,8 +266,9 @@ class IsometryTask(SceneTask):
 def motions(
     smallest: float, shape: tuple[int, ...], g: torch.Generator
 ) -> Float[Tensor, "*shape 6"]:
-    """Twists in any direction, at all scales from `smallest` to 1, where 1 is the workspace;
-    lengths are in units of the distance.
+    """Twists in any direction, at all scales from `smallest` to 1.
+
+    1 is the size of the workspace; lengths are in units of the distance.
     """
     lengths, angles = scales()
     size = smallest ** torch.rand(*shape, 1, generator=g, dtype=torch.float64)
@@ -273,8 +278,9 @@ def motions(
 
 @cache
 def scales() -> tuple[float, float]:
-    """Means over pairs of poses of the workspace: of their distance, in units of the scene's
-    distance, and of their angle [rad].
+    """Means of distance and angle [rad] over pairs of poses of the workspace.
+
+    Distances are in units of the scene's distance.
     """
     metres, radians = pairwise_distance(
         to_reference(sampling.workspace(500, generator(0, 0), 1.0), 1.0)

@@ -1,5 +1,6 @@
-"""What a network for any scene learns from: pictures made by code, each seen from two places
-(CNN-VS section IV).
+"""What a network for any scene learns from (CNN-VS section IV).
+
+It is pictures made by code, each seen from two places.
 """
 
 import math
@@ -33,8 +34,9 @@ SURROUND_WEIGHT = 0.02  # of a cell that shows the surround
 def pairs(
     n: int, g: torch.Generator, reach: float = 1.0
 ) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
-    """Goals about 1 before the plane and nearly facing it, of any roll, and views of what they see,
-    from as far as the published starts are, times `reach`.
+    """Goals about 1 before the plane, of any roll, and views of what they see.
+
+    Goals nearly face the plane. Views are from as far as the published starts are, times `reach`.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -59,8 +61,10 @@ def pairs(
 
 
 def degraded(images: Float[Tensor, "b 1 h w"], g: torch.Generator) -> Float[Tensor, "b 1 h w"]:
-    """Most of the images out of focus, of few pixels, lit by spots and shadows, too bright, too
-    dark, of low contrast, covered, noisy; the others unchanged.
+    """A share of the images degraded, the others unchanged.
+
+    Degraded ones are out of focus, of few pixels, lit by spots and shadows, too bright, too dark,
+    of low contrast, covered, noisy.
     """
     n = len(images)
     worse = perturb.fewer_pixels(perturb.defocus(images, g, 3.0), g)
@@ -82,16 +86,18 @@ class Pictures(Protocol):
     """A source of pictures for the steps of a training."""
 
     def at(self, seed: int, step: int) -> Float[Tensor, "s 1 h w"]:
-        """The pictures of a step, a function of the seed and the step, grey levels in [0, 1]. Each
-        is shown to as many pairs of cameras of the batch.
+        """The pictures of a step, a function of the seed and the step.
+
+        Grey levels are in [0, 1]. Each picture is shown to as many pairs of cameras of the batch.
         """
         ...
 
 
 @dataclass
 class Textures:
-    """PICTURES_PER_BATCH pictures a step. Each stays for LIFE_STEPS steps, as drawing a picture
-    takes as long as learning from it.
+    """PICTURES_PER_BATCH pictures a step.
+
+    Each stays for LIFE_STEPS steps, as drawing a picture takes as long as learning from it.
 
     pictures: to choose from, in place of those made by code.
     """
@@ -153,8 +159,9 @@ class PairTask(AnySceneTask):
     rate: float = 2e-3
 
     def loss(self, net: PairNet, seed: int, step: int) -> Tensor:
-        """Cross-entropy of the cell that shows what each cell shows, from either picture to the
-        other; a place between cells is shared among the four about it.
+        """Cross-entropy of the cell that shows what each cell shows, in both directions.
+
+        A place between cells is shared among the four about it.
         """
         views, cells = self.views(self.batch, net.size, seed, step), net.size // CELL
         with half_precision():
@@ -186,11 +193,12 @@ def rendered_views(
     size: int,
     g: torch.Generator,
 ) -> tuple[Float[Tensor, "b 1 size size"], Float[Tensor, "b size size"], Float[Tensor, "b 3 3"]]:
-    """The pictures, each on a plane of a width of its own before white or any grey, as cameras at
-    Ts see them; their coverage; and what takes (X, Y, 1) on the plane to a camera's pixels.
+    """The pictures on planes, as cameras at Ts see them.
 
-    The first half of the cameras and the second half see the same pictures; s divides b / 2,
-    or is greater.
+    Each plane has a width of its own and stands before white or any grey. The first half of the
+    cameras and the second half see the same pictures; s divides b / 2, or is greater. Returns the
+    images, their coverage by the pictures, and what takes (X, Y, 1) on the plane to a camera's
+    pixels.
     """
     (h, w), n = pictures.shape[-2:], len(Ts) // 2
     pictures = pictures[:n]  # a batch that was halved may have fewer pairs than pictures
@@ -210,8 +218,9 @@ def rendered_views(
 
 
 def cameras(n: int, size: int, g: torch.Generator) -> Float[Tensor, "n 3 3"]:
-    """Intrinsics of cameras of size x size pixels, whose focal lengths and centres vary as those of
-    real cameras do.
+    """Intrinsics of cameras of size x size pixels.
+
+    Their focal lengths and centres vary as those of real cameras do.
     """
     fx, x, y = torch.rand(3, n, generator=g, dtype=torch.float64)
     K = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
@@ -229,8 +238,9 @@ def of_plane(Ts: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 3 3"]:
 def corresponding_pixels(
     K: Float[Tensor, "b 3 3"], Ts_a: Float[Tensor, "b 4 4"], Ts_b: Float[Tensor, "b 4 4"], size: int
 ) -> tuple[Float[Tensor, "b n 2"], Bool[Tensor, "b n"]]:
-    """Where picture a shows what each cell of picture b sees of the plane z = 0 [px]; whether both
-    see it from the front, and at no grazing angle.
+    """Where picture a shows what each cell of picture b sees of the plane z = 0 [px].
+
+    Second, whether both see it from the front, and at no grazing angle.
     """
     px = cell_centres(size, size)
     rays = (
@@ -253,8 +263,10 @@ def _matching_loss(
     covered: Float[Tensor, "b n"],
     cells: int,
 ) -> Tensor:
-    """Mean over the cells of -log p of the four cells about each place, weighted by how near they
-    are; of `none`, where the place is not shown.
+    """Mean over the cells of -log p of the cells that show the same place.
+
+    They are the four about the place, weighted by how near they are; `none`, where the place is not
+    shown.
     """
     at = (px + 0.5) / CELL - 0.5
     shown = seen & (at > -0.5).all(-1) & (at < cells - 0.5).all(-1)

@@ -22,8 +22,9 @@ class PoseTask(SceneTask):
     rate: float = 2e-3
 
     def loss(self, net: PoseNet, seed: int, step: int) -> Tensor:
-        """Mean negative log-likelihood of the cells' points under 2D Laplace errors, of the width
-        that the network gives.
+        """Mean negative log-likelihood of the cells' points.
+
+        Their errors are 2D Laplace, of the width that the network gives.
         """
         g = generator(seed, step)
         T = sampling.workspace(self.batch, g, self.distance)

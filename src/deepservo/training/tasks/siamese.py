@@ -1,5 +1,7 @@
-"""What Siame-se(3) and CNN-VS learn: a control law's velocity from two pictures; the pose of a
-picture from a reference.
+"""What Siame-se(3) and CNN-VS learn.
+
+Siame-se(3) learns a control law's velocity from two pictures, CNN-VS the pose of a picture from a
+reference.
 """
 
 import math
@@ -66,8 +68,9 @@ def overlap(
 def pairs(
     n: int, g: torch.Generator, camera: Camera
 ) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
-    """Goals about 1 before the plane, as those of the published runs, and views that show enough of
-    what they show.
+    """Goals about 1 before the plane, and views that show enough of what they show.
+
+    The goals are drawn as those of the published runs.
     """
     goals = sampling.gaussian_goals(n, g, 1.0)
     views = goals @ poses_on_runs(n, g)
@@ -96,8 +99,9 @@ def pbvs_velocity(
 def ibvs_velocity(
     goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
 ) -> Float[Tensor, "n 6"]:
-    """`-L^+ (s - s_goal)`, s where four points of the plane are seen, L that of the view, at gain 1
-    (Eq. 2).
+    """`-L^+ (s - s_goal)` at gain 1 (Eq. 2).
+
+    s is where four points of the plane are seen, and L that of the view.
     """
     s_goal = torch.tensor(IBVS_POINTS, dtype=torch.float64)
     rays = torch.cat([s_goal, torch.ones(len(s_goal), 1, dtype=torch.float64)], 1)
@@ -165,8 +169,9 @@ class SiameseTask(SceneTask):
     def paired(
         self, goals: Float[Tensor, "n 4 4"], views: Float[Tensor, "n 4 4"]
     ) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
-        """Numbers of the view and of the goal of each pair: each view with its own goal, and with
-        others of its scene that it overlaps enough.
+        """Numbers of the view and of the goal of each pair.
+
+        Each view is paired with its own goal, and with others of its scene that it overlaps enough.
         """
         own = torch.arange(len(views))
         view, goal = (
@@ -184,8 +189,9 @@ class SiameseTask(SceneTask):
     def pictures(
         self, size: int, T: Float[Tensor, "n 4 4"], g: torch.Generator
     ) -> Float[Tensor, "n c s s"]:
-        """The pictures of the goals, then of the views: each pair shows one scene, before the
-        scene's background or any grey.
+        """The pictures of the goals, then of the views.
+
+        Each pair shows one scene, before the scene's background or any grey.
         """
         scenes = (self.scene, *self.others)
         shown = [
@@ -203,8 +209,9 @@ class SiameseTask(SceneTask):
 
 @dataclass(frozen=True)
 class RegressionTask(SceneTask):
-    """A RegressionNet learns one scene as CNN-VS does (III): the poses of a data set in a new order
-    each epoch, their pictures perturbed anew each time.
+    """A RegressionNet learns one scene as CNN-VS does (III).
+
+    The poses of a data set come in a new order each epoch, their pictures perturbed anew each time.
     """
 
     batch: int = 50
@@ -228,8 +235,9 @@ class RegressionTask(SceneTask):
 
 
 def published_poses(seed: int) -> Float[Tensor, "n 6"]:
-    """CNN-VS's data set: t [the scene's distance] and theta u [rad] of `T_ref_cam`, Gaussian; the
-    last FINE_POSES at FINE_SCALE of the deviations.
+    """CNN-VS's data set: t [the scene's distance] and theta u [rad] of `T_ref_cam`.
+
+    They are Gaussian; the last FINE_POSES at FINE_SCALE of the deviations.
     """
     return _published_poses(seed, torch.get_default_device())
 
@@ -247,8 +255,9 @@ def _published_poses(seed: int, device: torch.device) -> Float[Tensor, "n 6"]:
 def lit_and_covered(
     images: Float[Tensor, "b c s s"], g: torch.Generator
 ) -> Float[Tensor, "b c s s"]:
-    """A share of the images under other brightness and contrast, Gaussian lights and superpixels of
-    other pictures (III-B).
+    """A share of the images perturbed as in CNN-VS (III-B), the others unchanged.
+
+    They have other brightness and contrast, Gaussian lights and superpixels of other pictures.
     """
     worse = perturb.lights(perturb.contrast(perturb.brightness(images, g), g), g)
     worse = perturb.cover(worse, g, occluders(images.shape[-1]))
@@ -279,8 +288,9 @@ def scaled(T: Float[Tensor, "n 4 4"], distance: float) -> Float[Tensor, "n 4 4"]
 
 
 def surround(scene: PlanarScene, drawn: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
-    """What is seen beside a picture, by two numbers drawn from [0, 1]: the scene's background, or
-    any grey.
+    """What is seen beside a picture: the scene's background, or any grey.
+
+    drawn: two numbers from [0, 1] for each picture.
     """
     return torch.where(drawn[:, :1] < 0.5, scene.background, drawn[:, 1:]).expand(
         -1, len(scene.texture)

@@ -40,8 +40,9 @@ class Stock:
 def draw(
     n: int, seed: int, show: Callable[[int], None] = lambda done: None
 ) -> UInt8[Tensor, "n 1 h w"]:
-    """n pictures, on the default device; picture k is a function of (seed, k). `show` is called
-    with the number drawn so far.
+    """n pictures, on the default device; picture k is a function of (seed, k).
+
+    `show` is called with the number drawn so far.
     """
     found = np.empty((n, 1, *TEXTURE), np.uint8)
     with ProcessPoolExecutor(_cores(), multiprocessing.get_context("spawn")) as pool:

@@ -1,5 +1,6 @@
-"""What the tasks that networks learn have in common: the scene, the random numbers of a step, and
-perturbed pictures.
+"""What the tasks that networks learn have in common.
+
+They share the scene, the random numbers of a step, and perturbed pictures.
 """
 
 from dataclasses import dataclass
@@ -39,8 +40,9 @@ class SceneTask:
 
 
 def generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step: a run that goes on from step k draws what an uninterrupted
-    one would.
+    """The random numbers of one step.
+
+    A run that goes on from step k draws what an uninterrupted one would.
     """
     return torch.Generator(torch.get_default_device()).manual_seed(
         (seed * 1_000_003 + step) % 2**63
@@ -50,8 +52,9 @@ def generator(seed: int, step: int) -> torch.Generator:
 def perturbed(
     images: Float[Tensor, "b 1 h w"], g: torch.Generator, share: float = PERTURBED
 ) -> Float[Tensor, "b 1 h w"]:
-    """A share of the images under spots of light, dimmed or brightened, partly covered, noisy; the
-    others unchanged.
+    """A share of the images perturbed, the others unchanged.
+
+    Perturbed ones are under spots of light, dimmed or brightened, partly covered, noisy.
     """
     n = len(images)
     grey = torch.rand(n, 1, 1, 1, generator=g) * (torch.rand(n, 1, 1, 1, generator=g) < 0.5)
