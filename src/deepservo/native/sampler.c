@@ -1,9 +1,10 @@
 /* One pass over a planar view: homography, level of detail, two bilinear taps, antialiased edge.
  *
- * The arithmetic is that of `sample_reference` in sampler.py, its slow plain twin; the loops are
- * split so that a compiler vectorises each. Along a row the denominator is linear, so coordinates
- * and level are monotone: what holds at both ends of a span of pixels holds in it, so spans are cut
- * to lie in one level, before the camera or behind it, and most lie inside the picture.
+ * The arithmetic is that of `sample_reference` in images/sampler.py, its slow plain twin; the loops
+ * are split so that a compiler vectorises each. Along a row the denominator is linear, so
+ * coordinates and level are monotone: what holds at both ends of a span of pixels holds in it, so
+ * spans are cut to lie in one level, before the camera or behind it, and most lie inside the
+ * picture.
  */
 #include "sampler.h"
 

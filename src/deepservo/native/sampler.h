@@ -1,4 +1,4 @@
-/* What `sample_rows` works on: `Arguments` of sampler.py. */
+/* What `sample_rows` works on: `Arguments` of images/sampler.py. */
 #include <stdint.h>
 
 typedef struct {

@@ -69,7 +69,8 @@ function drawCurves(set, box, key, unit) {
     shapes: handover == null ? [] : [mark],
     hovermode: "x",
     xaxis: { title: { text: "step", standoff: 4 }, rangemode: "tozero" },
-    yaxis: log(unit),
+    // The image error spans about one decade: its axis has ticks at 1, 2 and 5.
+    yaxis: { ...log(unit), ...(key == "image" && { dtick: "D2" }) },
   });
 }
 function curvesKey(set) {
