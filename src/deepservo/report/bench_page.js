@@ -198,7 +198,7 @@ function basin(group) {
   };
   const scene = () => ({
     aspectmode: "data",
-    camera: { eye: { x: 1.1, y: -1.9, z: 1.2 } },
+    camera: { eye: { x: 1.25, y: -2.15, z: 1.35 }, center: { x: 0, y: 0, z: -0.15 } },
     xaxis: axisInSpace("right [m]"),
     yaxis: axisInSpace("up [m]"),
     zaxis: axisInSpace("behind [m]"),

@@ -94,7 +94,7 @@ function settings(set) {
     ["Steps taken", set.steps.reduce((a, b) => a + b, 0)],
     ["Reasons for the end", set.reasons.map(([why, n]) => `${n} × ${why}`).join("; ")],
   ];
-  return make("div", null, make("h3", null, "Settings"), list(pairs));
+  return make("div", null, D.training && make("h3", null, "Settings"), list(pairs));
 }
 function drawLoss(box) {
   const { loss } = D.training;
@@ -112,6 +112,7 @@ function drawLoss(box) {
 }
 function made(set) {
   const t = D.training;
+  at("#made h2").textContent = t ? "Settings and training" : "Settings";
   at("#made .made").replaceChildren(settings(set));
   if (!t) return [];
   const took = t.seconds < 120 ? `${num(t.seconds)} s` : `${num(t.seconds / 60)} min`;
