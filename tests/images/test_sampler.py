@@ -296,3 +296,10 @@ def test_a_picture_of_any_odd_size_keeps_its_mean(generator):
         assert (values[: 37 // k, : 53 // k] - means).abs().max() < 1e-5
         start += values.numel()
     assert start == pyramid.flat.shape[2]
+
+
+def test_another_number_of_pictures_than_homographies_is_refused():
+    """The compiled pass would read beyond the pictures."""
+    pyramid = build_pyramid(torch.rand(2, 1, 8, 8), True)
+    with pytest.raises(ValueError, match="2 pictures for 3 homographies"):
+        sample(pyramid, torch.eye(3, dtype=torch.float64).expand(3, 3, 3), (4, 4), None)

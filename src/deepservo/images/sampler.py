@@ -81,7 +81,7 @@ def sample(
 
     Hs: float64, with a third homogeneous coordinate that is positive in front of the camera. One
     picture serves all homographies, or there is one each. background: of what the picture does not
-    cover; None: its edge is continued there.
+    cover; None: its edge is continued there. Raises ValueError for another number of pictures.
     """
     return _sampled(pyramid, Hs, size, background, covered=False)[0]
 
@@ -113,6 +113,8 @@ def _sampled(
     covered: bool,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"] | None]:
     """`sample`, and with `covered` the coverage."""
+    if len(pyramid.flat) not in (1, len(Hs)):
+        raise ValueError(f"{len(pyramid.flat)} pictures for {len(Hs)} homographies")
     write = _fused(pyramid, Hs)
     if write is None:
         return sample_reference(pyramid, Hs, size, background)
