@@ -57,8 +57,8 @@ def load(
 
     The model of one scene holds its camera and distance; `method` is the learned one with the
     photometric refinement when not given. A network for any scene needs `camera`, and takes `depth`
-    [m]: one number (0.6 when not given) or, with keypoints, one for each pixel (h, w); `method` is
-    `auto`, or `dfbvs+edges` with keypoints, when not given.
+    of the goal's scene, of whatever is known of it; `method` is `auto`, or `dfbvs+edges` with
+    keypoints, when not given.
 
     Raises InputError when the file is not a whole model of deepservo's, or the camera is missing or
     not the model's.
@@ -83,6 +83,6 @@ def load(
     return build(
         method or ("dfbvs+edges" if model.method == KEYPOINTS else "auto"),
         camera,
-        0.6 if depth is None else depth,
+        depth,
         model,
     )

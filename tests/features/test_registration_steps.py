@@ -7,7 +7,7 @@ import torch
 
 from deepservo.features import registration_step
 from deepservo.features.alignment import align, align_reference
-from deepservo.features.plane_pairs import Pairs, homographies, warp
+from deepservo.features.pairs import Pairs, projections, warp
 from deepservo.features.registration import MIN_DAMPING, MIN_RESIDUAL_SCALE, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
@@ -37,7 +37,7 @@ def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level
     views, picked = found.views(images), found.levels[level].pick(runs)
     floor = MIN_RESIDUAL_SCALE[level] * picked.spread
     T = se3.exp(0.5 * se3.log(T_goal_cam))
-    Hs = homographies(T, fronto(0.6), found.cameras[level], picked.camera)
+    seen = projections(T, picked, found.cameras[level])
     pairs = Pairs.of(
         views.levels[level],
         found.cameras[level],
@@ -45,7 +45,7 @@ def test_a_step_in_c_is_the_step_in_torch(scene, paper_camera, T_goal_cam, level
         picked,
         floor.expand(N, 1),
     )
-    args = (pairs, Hs, T[:, :3, 3], 2 * floor.expand(N, 1))
+    args = (pairs, seen, T[:, :3, 3], 2 * floor.expand(N, 1))
     gain_bias = None
     for _ in range(2):  # the first step estimates the gain, the second begins with it
         fast, slow = (
@@ -149,8 +149,8 @@ def test_the_normal_equations_are_the_slope_of_the_residual(paper_camera, T_goal
     assert T[:, :3, 3].norm(dim=1).min() > 0.01, "the view's centre is not the goal's"
 
     def residual(twist: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        Hs = homographies(se3.exp(twist) @ T, fronto(0.6), found.cameras[1], goals.camera)
-        warped, valid = warp(view, Hs, goals)
+        seen = projections(se3.exp(twist) @ T, goals, found.cameras[1])
+        warped, valid = warp(view, seen, goals)
         return (warped - goals.image).double(), valid
 
     r, valid = residual(torch.zeros(6, dtype=torch.float64))

@@ -20,7 +20,7 @@ from closed_loop import (
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import keypoints, registration_step
-from deepservo.features.plane_pairs import Pairs, homographies
+from deepservo.features.pairs import Pairs, projections
 from deepservo.features.registration import MIN_RESIDUAL_SCALE, Registration, fronto
 from deepservo.features.unseen_pixels import completed, continued, has_unseen, reached
 from deepservo.geometry import se3
@@ -161,13 +161,11 @@ def test_a_step_in_c_is_the_step_in_torch(which, level, scene, paper_camera):
     found = Registration(paper_camera, goal, fronto(0.6))
     views, goals = found.views(view), found.levels[level]
     floor = MIN_RESIDUAL_SCALE[level] * goals.spread
-    Hs = homographies(
-        torch.eye(4, dtype=torch.float64)[None], fronto(0.6), found.cameras[level], goals.camera
-    )
+    seen = projections(torch.eye(4, dtype=torch.float64)[None], goals, found.cameras[level])
     pairs = Pairs.of(
         views.levels[level], found.cameras[level], views.noise / 2**level, goals, floor
     )
-    args = (pairs, Hs, torch.zeros(1, 3, dtype=torch.float64), 2 * floor, None)
+    args = (pairs, seen, torch.zeros(1, 3, dtype=torch.float64), 2 * floor, None)
     fast, slow = registration_step.step(*args), registration_step.step_reference(*args)
     for name in ("gain_bias", "cost", "scale", "next_cost", "H", "g"):
         a, b = getattr(fast, name).double(), getattr(slow, name).double()

@@ -10,7 +10,7 @@ from deepservo.errors import InputError
 from deepservo.features import detectors, edges, keypoints
 from deepservo.features.edges import Edges, Slopes, edge_points
 from deepservo.features.keypoints import Matched
-from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.dfbvs import FeatureServo, inside_outline
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.nets.keypoint import Found, KeypointNet
@@ -179,10 +179,10 @@ def test_eight_points_are_enough(n, steers):
 def test_points_as_near_as_two_pixels_to_the_outline_are_not_on_the_object():
     depth = np.full((120, 160), np.inf)
     depth[20:100, 30:130] = 0.5
-    on = FeatureServo(CAMERA, Answers(), depth).on_object
+    on = inside_outline(depth)
     rows, columns = on.any(1).nonzero()[0], on.any(0).nonzero()[0]
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (22, 97, 32, 127)
-    assert FeatureServo(CAMERA, Answers(), 0.5).on_object.all(), (
+    assert inside_outline(np.full((120, 160), 0.5)).all(), (
         "the picture's border is no edge of the object"
     )
 

@@ -218,8 +218,8 @@ def test_particles_are_moved_by_the_stated_deviations(depth):
     """3, 3 and 2 cm at 0.6 m and 3, 3 and 9 deg, or a share of that where the match is better. The
     first particle is not moved.
     """
-    servo = ParticleServo(CAMERA, depth)
-    servo.step, moves = 0, []
+    servo, moves = ParticleServo(CAMERA, depth), []
+    servo.set_goal(torch.rand(1, 1, CAMERA.height, CAMERA.width))
     for servo.step in range(10):
         moved = servo._spread(torch.full((1, 1, 1), 0.5, dtype=torch.float64))[0]
         assert torch.equal(moved[0], torch.eye(4, dtype=torch.float64))

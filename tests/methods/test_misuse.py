@@ -20,7 +20,7 @@ from deepservo.worlds.simulator import Simulator
 
 GOAL_POSE = sampling.fronto_parallel(0.6)
 TRAINED = ("cnn", "mlvs", "siamese-se3", "siamese-SE3", "siamese-ibvs", "aevs")
-ONE_DEPTH = [name for name in NAMES if not name.startswith((*TRAINED, "dfbvs", "pbvs"))]
+WITH_DEPTH = [name for name in NAMES if not name.startswith((*TRAINED, "pbvs"))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,37 +30,42 @@ def test_velocity_before_a_goal(name, scene):
         controller.velocity(torch.zeros(1, 1, CAMERA.height, CAMERA.width))
 
 
-@pytest.mark.parametrize(
-    "depth",
-    [
-        np.full((128, 128), 0.6),
-        torch.full((128, 128), 0.6),
-        "far",
-        None,
-        -1.0,
-        float("nan"),
-        float("inf"),
-    ],
-    ids=["map", "tensor", "word", "none", "negative", "nan", "infinite"],
-)
-@pytest.mark.parametrize("name", ONE_DEPTH)
-def test_a_depth_that_a_method_cannot_use_is_refused(name, depth, scene):
-    wanted = (
-        "takes one number of metres; a map is for dfbvs"
-        if isinstance(depth, np.ndarray | torch.Tensor)
-        else "positive number of metres"
-    )
-    with pytest.raises(InputError, match=wanted):
+@pytest.mark.parametrize("depth", ["far", {"Z": 1}, -1.0, 0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", WITH_DEPTH)
+def test_a_depth_that_is_no_distance_is_refused(name, depth, scene):
+    with pytest.raises(InputError, match="depth must be a positive number of metres"):
         build(name, CAMERA, depth, model_of(name, scene))
 
 
-@pytest.mark.parametrize(
-    "depth", ["far", {"Z": 1}, -0.6, float("nan"), np.full((3, 4), 0.6), np.zeros((128, 128))]
-)
-@pytest.mark.parametrize("name", ["dfbvs", "dfbvs-sift+edges"])
-def test_a_depth_that_dfbvs_cannot_use_is_refused(name, depth):
-    with pytest.raises(InputError, match="the target's depth"):
-        build(name, CAMERA, depth)
+@pytest.mark.parametrize("name", WITH_DEPTH)
+def test_every_method_takes_a_map_of_depth_or_none(name, scene):
+    goal = scene.render(CAMERA, GOAL_POSE)
+    Z = np.full((CAMERA.height, CAMERA.width), 0.6)
+    Z[:9, :9] = 0
+    wanted = build(name, CAMERA, 0.6, model_of(name, scene))
+    wanted.set_goal(goal)
+    view = scene.render(CAMERA, GOAL_POSE @ se3.exp(torch.full((1, 6), 0.01).double()))
+    v_cam = wanted.velocity(view)
+    for depth in (Z, torch.from_numpy(Z[None]), (1000 * Z).astype(np.uint16), None):
+        controller = build(name, CAMERA, None, model_of(name, scene))
+        controller.set_goal(goal, depth)
+        found = controller.velocity(view)
+        assert ((found - v_cam).norm() < 0.2 * v_cam.norm()).all(), (name, type(depth))
+
+
+@pytest.mark.parametrize("depth", [np.full((3, 4), 0.6), np.zeros((96, 128)), np.full((9, 9), "a")])
+@pytest.mark.parametrize("name", ["dvs", "auto", "dfbvs", "dfbvs-sift+edges"])
+def test_a_map_that_is_none_of_the_goal_is_refused(name, depth, scene):
+    controller = build(name, CAMERA, 0.6)
+    with pytest.raises(InputError, match="the goal's depth"):
+        controller.set_goal(scene.render(CAMERA, GOAL_POSE), depth)
+
+
+def test_maps_for_another_number_of_goals_are_refused(scene):
+    goals = scene.render(CAMERA, GOAL_POSE).expand(2, -1, -1, -1)
+    maps = torch.full((3, CAMERA.height, CAMERA.width), 0.6)
+    with pytest.raises(InputError, match="3 maps of depth for 2 goals"):
+        build("dvs", CAMERA).set_goal(goals, maps)
 
 
 def test_goals_and_pictures_of_different_shapes_are_refused(scene):

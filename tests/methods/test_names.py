@@ -76,11 +76,12 @@ def test_newly_composed_methods_converge(name: str, scene: PlanarScene) -> None:
     assert_converged(servo(world, controller, goal, 150), T_goal, 0.05)
 
 
-def test_edges_behind_a_method_that_takes_one_depth(scene: PlanarScene) -> None:
+def test_a_refinement_and_its_coarse_method_know_the_same_depth() -> None:
     Z = np.full((CAMERA.height, CAMERA.width), np.nan)
     Z[20:100, 20:100] = 0.7
     controller = build("sift+edges", CAMERA, Z)
-    assert controller.coarse.depth == 0.7 and controller.depth is Z
+    assert controller.coarse.goal_depth is controller.goal_depth
+    assert controller.goal_depth.metres == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_a_method_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         methods, "entry_points", lambda group: [entry] if group == "deepservo.methods" else []
     )
-    assert build("theirs+dvs", CAMERA).coarse.depth == 0.6
+    assert build("theirs+dvs", CAMERA, 0.7).coarse.goal_depth.metres == 0.7
 
 
 class Counting(SingleController):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import native
-from deepservo.features.plane_pairs import Pairs, homographies
+from deepservo.features.pairs import Pairs, projections
 from deepservo.features.registration_step import Places, StepArguments, step, step_arguments
 from deepservo.geometry import se3
 
@@ -49,7 +49,7 @@ def align(
     poses = T_goal_cam.double().clone(memory_format=torch.contiguous_format)
     normals = (plane[:, :3] / plane[:, 3:]).double().expand(B, 3).contiguous()
     K, K_inv = pairs.camera.K, pairs.goals.camera.K_inv
-    places = Places(torch.empty(B, 9), torch.empty(B), torch.empty(B, 3))
+    places = Places(*(torch.empty(B, k) for k in (9, 1, 3, 3)))
     arguments, found = step_arguments(pairs, places, 2 * pairs.floor, gain_bias)
     alignment = AlignmentArguments(
         step=arguments, normals=normals.data_ptr(), camera=K.data_ptr(),
@@ -74,8 +74,8 @@ def align_reference(
     T_best = T
     H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
     for i in range(iterations + 1):
-        Hs = homographies(T, goals.plane, pairs.camera, goals.camera)
-        found = step(pairs, Hs, T[:, :3, 3], scale, gain_bias)
+        seen = projections(T, goals, pairs.camera)
+        found = step(pairs, seen, T[:, :3, 3], scale, gain_bias)
         better, gain_bias = found.cost <= COST_TOLERANCE * cost, found.gain_bias
         T_best = torch.where(better[:, None, None], T, T_best)
         if i == iterations:

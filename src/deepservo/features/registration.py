@@ -16,7 +16,7 @@ what covers a part of either picture has hardly any weight.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.features.alignment import align
-from deepservo.features.plane_pairs import Goals, Pairs, homographies, marked, rows, warp
+from deepservo.features.pairs import Goals, Pairs, marked, projections, rows, warp
 from deepservo.features.robust import MEDIAN_SAMPLES
 
 # Two pictures show the same place where, at a quarter of their size, their agreement is above this
@@ -84,7 +84,8 @@ class Registration:
 
     goal: grey levels in [0, 1], NaN where nothing is seen. plane: [n, d] of the goal's plane in the
     goal's frame, `n . p = d` [m]; `fronto` gives one facing the camera. goal_camera: the camera of
-    the goal pictures, where it is another than the one registered.
+    the goal pictures, where it is another than the one registered. `set_depth` gives the goals a
+    depth of their own for each pixel.
     """
 
     def __init__(
@@ -106,6 +107,18 @@ class Registration:
     def plane(self) -> Float[Tensor, "g 4"]:
         """[n, d] of each goal's plane in the goal's frame, float64."""
         return self.levels[0].plane
+
+    def set_depth(self, inverse_depth: Float[Tensor, "m h w"] | None) -> None:
+        """Give the goals' pixels these inverse depths [1/m], one map for all, or one a goal or run.
+
+        They are positive, 0 where unknown. None: of their planes.
+        """
+        for i, level in enumerate(self.levels):
+            resized = None
+            if inverse_depth is not None:
+                maps = resize(inverse_depth[:, None].float(), level.camera)
+                resized = maps[:, 0].contiguous()
+            self.levels[i] = replace(level, map=resized)
 
     def select_runs(self, index: Int64[Tensor, " r"]) -> None:
         """Keep the goals of these runs alone; one goal that serves all runs stays."""
@@ -145,8 +158,8 @@ class Registration:
     ) -> Comparison:
         """How well the views, warped by these poses, agree with the goals."""
         goals = self.levels[level].pick(runs)
-        Hs = homographies(T_goal_cam, goals.plane, self.cameras[level], goals.camera)
-        warped, valid = warp(rows(views.levels[level], runs), Hs, goals)
+        seen = projections(T_goal_cam, goals, self.cameras[level])
+        warped, valid = warp(rows(views.levels[level], runs), seen, goals)
         noises = (goals.noise, views.noise[runs] / 2**level)
         return Comparison(
             *_local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2))

@@ -26,7 +26,7 @@ from deepservo.features.lighting import (
     smooth,
 )
 from deepservo.features.luminance import gradient
-from deepservo.features.plane_pairs import Goals, Pairs, warp
+from deepservo.features.pairs import Goals, Pairs, Projection, warp
 
 # The view's centre counts as no nearer to the plane than this share of the goal's distance to it.
 MIN_DISTANCE_RATIO = 0.05
@@ -37,7 +37,8 @@ class StepArguments(Structure):
 
     _fields_ = native.fields(
         "* views homographies dets goal_image goal_gx goal_gy", "i64 goal_step",
-        "* planes centres camera goal_noises noises floors", "* scales fits costs H g",
+        "* planes inverse_depths shifts", "i64 depth_step",
+        "* centres camera goal_noises noises floors", "* scales fits costs H g",
         "i32 view_w view_h w h first",
     )  # fmt: skip
 
@@ -45,8 +46,9 @@ class StepArguments(Structure):
 class Places(NamedTuple):
     """Where the views are warped from, float32 and contiguous."""
 
-    homographies: Float[Tensor, "b 9"]
+    matrices: Float[Tensor, "b 9"]
     determinants: Float[Tensor, " b"]
+    shifts: Float[Tensor, "b 3"]
     centres: Float[Tensor, "b 3"]
 
 
@@ -69,26 +71,27 @@ class Step:
 
 def step(
     pairs: Pairs,
-    Hs: Float[Tensor, "b 3 3"],
+    seen: Projection,
     centre: Float[Tensor, "b 3"],
     scale: Float[Tensor, "b 1"],
     gain_bias: Float[Tensor, "b 3"] | None,
 ) -> Step:
     """One step for each run.
 
-    Hs: from goal pixels to view pixels. centre: the view's, in the goal's frame [m]. scale: robust
-    deviation of the residuals so far. gain_bias: gain, bias and first gain so far; None at the
-    first step.
+    seen: where the views see the goals' pixels. centre: the view's, in the goal's frame [m]. scale:
+    robust deviation of the residuals so far. gain_bias: gain, bias and first gain so far; None at
+    the first step.
     """
-    lib = native.library() if Hs.device.type == "cpu" else None
+    lib = native.library() if seen.matrix.device.type == "cpu" else None
     if lib is None:
-        return step_reference(pairs, Hs, centre, scale, gain_bias)
-    centres = _scaled(centre, pairs.goals).expand(len(Hs), 3)
-    places = Places(
-        *(values.float().contiguous() for values in (Hs, torch.linalg.det(Hs).abs(), centres))
-    )
+        return step_reference(pairs, seen, centre, scale, gain_bias)
+    B, determinant = len(seen.matrix), torch.linalg.det(seen.matrix).abs()
+    shift = torch.zeros(B, 3) if seen.shift is None else seen.shift
+    centres = _scaled(centre, pairs.goals).expand(B, 3)
+    values = (seen.matrix, determinant, shift, centres)
+    places = Places(*(each.float().contiguous() for each in values))
     arguments, found = step_arguments(pairs, places, scale, gain_bias)
-    native.run(lib.registration_runs, arguments, len(Hs))
+    native.run(lib.registration_runs, arguments, B)
     return found
 
 
@@ -102,17 +105,20 @@ def step_arguments(
 
     The arguments point into `pairs`, `places` and the Step, which must outlive them.
     """
-    goals, views, B = pairs.goals, pairs.views, len(pairs.views)
+    goals, views, B, depths = pairs.goals, pairs.views, len(pairs.views), pairs.goals.map
     (view_h, view_w), (h, w) = views.shape[-2:], goals.image.shape[-2:]
     scales = scale.float().expand(B, 1).clone(memory_format=torch.contiguous_format)
     fits = torch.zeros(B, 3) if gain_bias is None else gain_bias.clone()
     costs = torch.zeros(B, 2)
     H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
     arguments = StepArguments(
-        views=views.data_ptr(), homographies=places.homographies.data_ptr(),
+        views=views.data_ptr(), homographies=places.matrices.data_ptr(),
         dets=places.determinants.data_ptr(), goal_image=goals.image.data_ptr(),
         goal_gx=goals.gx.data_ptr(), goal_gy=goals.gy.data_ptr(),
         goal_step=h * w if len(goals.image) > 1 else 0, planes=pairs.depth.data_ptr(),
+        inverse_depths=None if depths is None else depths.data_ptr(),
+        shifts=places.shifts.data_ptr(),
+        depth_step=h * w if depths is not None and len(depths) > 1 else 0,
         centres=places.centres.data_ptr(), camera=pairs.intrinsics.data_ptr(),
         goal_noises=pairs.goal_noise.data_ptr(), noises=pairs.noise.data_ptr(),
         floors=pairs.floor.data_ptr(), scales=scales.data_ptr(), fits=fits.data_ptr(),
@@ -124,14 +130,14 @@ def step_arguments(
 
 def step_reference(
     pairs: Pairs,
-    Hs: Float[Tensor, "b 3 3"],
+    seen: Projection,
     centre: Float[Tensor, "b 3"],
     scale: Float[Tensor, "b 1"],
     gain_bias: Float[Tensor, "b 3"] | None,
 ) -> Step:
     """`step` in plain torch."""
     goals, noise = pairs.goals, pairs.noise
-    warped, valid_map = warp(pairs.views, Hs, goals)
+    warped, valid_map = warp(pairs.views, seen, goals)
     image, values, valid = goals.image.flatten(1), warped.flatten(1), valid_map.flatten(1)
     ratio = (noise / goals.noise).square().clamp(1e-4, 1e4)
     if gain_bias is None:

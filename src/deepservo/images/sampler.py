@@ -199,7 +199,7 @@ def sample_reference(
     background: Float[Tensor, "b c"] | None,
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
     """`sample_covered` in plain torch, on any device, differentiable in Hs."""
-    (h, w), (th, tw), device = size, pyramid.size, pyramid.flat.device
+    (h, w), device = size, pyramid.flat.device
     dets = torch.linalg.det(Hs.double()).abs().float()[:, None, None]
     m = Hs.float()[:, :, :, None, None]
     x = torch.arange(w, dtype=torch.float32, device=device)[None, None, :]
@@ -210,18 +210,35 @@ def sample_reference(
     u = ((m[:, 0, 0] * x + (m[:, 0, 1] * y + m[:, 0, 2])) * inv).clamp(-1e6, 1e6)
     v = ((m[:, 1, 0] * x + (m[:, 1, 1] * y + m[:, 1, 2])) * inv).clamp(-1e6, 1e6)
     lod = (0.5 * torch.log2(dets * inv * inv * inv)).clamp(0.0, float(pyramid.levels - 1))
+    image, coverage = sample_at(pyramid, u, v, lod)
+    coverage = front * coverage
+    if background is None:
+        return image, coverage
+    back = background.float().expand(len(Hs), pyramid.flat.shape[1])[:, :, None, None]
+    return image * coverage[:, None] + back * (1 - coverage[:, None]), coverage
+
+
+def sample_at(
+    pyramid: Pyramid,
+    u: Float[Tensor, "b h w"],
+    v: Float[Tensor, "b h w"],
+    lod: Float[Tensor, "b h w"] | None = None,
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b h w"]]:
+    """Values at level-0 texels (u, v), edges clamped, and the share of each that lies within.
+
+    In plain torch, on any device. lod: the level of detail, a real number; None: level 0.
+    """
+    th, tw = pyramid.size
+    lod = torch.zeros_like(u) if lod is None else lod
     level = lod.detach().to(torch.int32)
     blend = lod - level
     fine = _bilinear(pyramid, level, u, v)
     coarse = _bilinear(pyramid, (level + 1).clamp(max=pyramid.levels - 1), u, v)
     image = fine * (1 - blend)[:, None] + coarse * blend[:, None]
     k = 1 / (torch.exp2(level.float()) * (1 + blend))  # the edge is as wide as a pixel's footprint
-    coverage = front * ((u + 0.5) * k + 0.5).clamp(0, 1) * ((tw - 0.5 - u) * k + 0.5).clamp(0, 1)
+    coverage = ((u + 0.5) * k + 0.5).clamp(0, 1) * ((tw - 0.5 - u) * k + 0.5).clamp(0, 1)
     coverage = coverage * ((v + 0.5) * k + 0.5).clamp(0, 1) * ((th - 0.5 - v) * k + 0.5).clamp(0, 1)
-    if background is None:
-        return image, coverage
-    back = background.float().expand(len(Hs), pyramid.flat.shape[1])[:, :, None, None]
-    return image * coverage[:, None] + back * (1 - coverage[:, None]), coverage
+    return image, coverage
 
 
 def _bilinear(pyramid: Pyramid, level: Tensor, u: Tensor, v: Tensor) -> Tensor:

@@ -21,19 +21,17 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
 from deepservo.features.detectors import Detector, Learned, sift
+from deepservo.images.depth import Depth
 from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.auto import AutoServo
 from deepservo.methods.base import Controller, SingleController
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.coarse_to_fine import CoarseToFine, ZeroVelocity
-from deepservo.methods.dfbvs import FeatureServo, depth_map
+from deepservo.methods.dfbvs import FeatureServo
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
 from deepservo.methods.keypoint import HomographyServo, PointServo
 from deepservo.methods.mlvs import MetricServo, Neighbours
@@ -50,8 +48,6 @@ __all__ = [
     "METHODS", "REFINED", "REFINEMENTS", "WHOLE_PICTURE", "Controller", "Name", "SingleController",
     "build", "check_method", "discover", "names", "parsed", "plug_in", "trained_as",
 ]  # fmt: skip
-Depth = float | Float[np.ndarray, "h w"]
-"""Z [m] from the camera to the goal's scene: one number, or of each pixel."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def _cnn(camera: Camera, model: Any = None, refined: bool = False) -> Controller
 
 
 def _aevs(
-    camera: Camera, depth: float = 0.6, model: Any = None, refined: bool = False
+    camera: Camera, depth: Depth = None, model: Any = None, refined: bool = False
 ) -> Controller:
     return AutoEncoderServo(
         camera,
@@ -122,7 +118,7 @@ def _siamese(method: str) -> Callable[..., Controller]:
 
 
 def _pairs(servo: type[PairServo]) -> Callable[..., Controller]:
-    def made(camera: Camera, depth: float = 0.6, model: Any = None) -> Controller:
+    def made(camera: Camera, depth: Depth = None, model: Any = None) -> Controller:
         net = getattr(model, "net", None)
         return servo(camera, net if isinstance(net, PairNet) else shipped(), depth)
 
@@ -130,7 +126,7 @@ def _pairs(servo: type[PairServo]) -> Callable[..., Controller]:
 
 
 def _features(detector: Detector | None) -> Callable[..., Controller]:
-    def made(camera: Camera, depth: Depth = 0.6, model: Any = None) -> Controller:
+    def made(camera: Camera, depth: Depth = None, model: Any = None) -> Controller:
         net = getattr(model, "net", None)
         return FeatureServo(
             camera,
@@ -141,7 +137,7 @@ def _features(detector: Detector | None) -> Callable[..., Controller]:
     return made
 
 
-def _pca(camera: Camera, depth: float = 0.6, model: Any = None, k: int = 32) -> Controller:
+def _pca(camera: Camera, depth: Depth = None, model: Any = None, k: int = 32) -> Controller:
     if getattr(model, "scene", None) is None:
         raise InputError("pca: its basis is learned from pictures of the scene; give a model of it")
     return pca_servo(camera, model.scene, depth, k)
@@ -176,15 +172,15 @@ METHODS = _Methods(
         "cnn-pair": _pairs(PairServo),
         "dfbvs": _features(None),
         "dfbvs-sift": _features(sift),
-        "photometric": lambda camera, depth=0.6: CoarseToFine(ZeroVelocity(camera), depth),
-        "auto": lambda camera, depth=0.6, model=None: CoarseToFine(
-            _pairs(AutoServo)(camera, depth, model), depth
+        "photometric": lambda camera, depth=None: CoarseToFine(ZeroVelocity(camera), depth),
+        "auto": lambda camera, depth=None, model=None: CoarseToFine(
+            _pairs(AutoServo)(camera, depth, model)
         ),
     }
 )
 REFINEMENTS: dict[str, Callable[[Controller, Any], Controller]] = {
     "dvs": CoarseToFine,
-    "edges": lambda coarse, depth: EdgeServo(coarse, depth_map(coarse.camera, depth)),
+    "edges": EdgeServo,
 }
 REFINED = {
     "auto": "refines on grey levels already",
@@ -208,12 +204,11 @@ def parsed(name: str) -> Name:
     return Name(found["coarse"], None if k is None else int(k), found["refinement"])
 
 
-def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> Controller:
+def build(name: str, camera: Camera, depth: Depth = None, model: Any = None) -> Controller:
     """The controller of that name.
 
-    depth: from the camera to the goal's scene [m], one number, or (h, w), NaN where unknown, for
-    `dfbvs` and `edges`. model: a `models.scene_model.Model` for the methods that are trained; for
-    `pca` anything with a `scene`.
+    depth: of the goal's scene, of whatever is known of it. model: a `models.scene_model.Model` for
+    the methods that are trained; for `pca` anything with a `scene`.
 
     Raises InputError, with the nearest names, where there is no method of that name, and where the
     model or the camera does not fit it.
@@ -224,17 +219,9 @@ def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> C
             f"{type(camera).__name__}"
         )
     parts = check_method(name)
-    wide = (
-        isinstance(depth, np.ndarray)
-        and depth.ndim == 2
-        and parts.refinement == "edges"
-        and not parts.coarse.startswith("dfbvs")
-    )
-    offered = {
-        "depth": float(np.nanmedian(depth)) if wide else depth,
-        "model": model,
-        "refined": parts.refinement is not None,
-    }
+    offered = {"model": model, "refined": parts.refinement is not None}
+    if depth is not None:
+        offered["depth"] = depth
     if parts.k is not None:
         offered["k"] = parts.k
     make = METHODS[parts.coarse]

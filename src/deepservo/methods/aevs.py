@@ -14,6 +14,7 @@ from deepservo.features.luminance import Where
 from deepservo.features.registration import SAME_PLACE_AGREEMENT, Schedule
 from deepservo.features.unseen_pixels import continued
 from deepservo.geometry import se3
+from deepservo.images.depth import Depth
 from deepservo.methods.direct import Damping, FeatureServo
 from deepservo.methods.located import GOALS_AT_ONCE, Located, unusual_embeddings
 from deepservo.nets.precision import half_precision
@@ -76,11 +77,11 @@ class Gallery:
 
 
 def latent_servo(
-    camera: Camera, encoder: Encoder, depth: float = 0.6, interaction: Where = "mean"
+    camera: Camera, encoder: Encoder, depth: Depth = None, interaction: Where = "mean"
 ) -> FeatureServo:
     """The law of `dvs` on z and L_z, damped at the first steps.
 
-    depth: of the scene [m]. interaction: L_z of the current picture, the goal's, or their mean.
+    depth: of the goal's scene. interaction: L_z of the current picture, the goal's, or their mean.
     """
     features = Latent(camera, folded(encoder))
     return FeatureServo(camera, features, depth, interaction=interaction, damping=DAMPING)
@@ -89,7 +90,7 @@ def latent_servo(
 class AutoEncoderServo(Located):
     """`latent_servo` in its learned scene; its status tells whether the goal was learned.
 
-    distance: the scene's unit of length [m]. depth: of the scene [m].
+    distance: the scene's unit of length [m]. depth: of the goal's scene.
 
     With `recognise`, for `aevs+dvs`, it steers by PBVS wherever its pose is recognised: z tells
     distant places apart where L_z, a local derivative, no longer points to the goal. The poses of
@@ -103,12 +104,13 @@ class AutoEncoderServo(Located):
         encoder: Encoder,
         distance: float,
         scene: PlanarScene,
-        depth: float = 0.6,
+        depth: Depth = None,
         *,
         recognise: bool = False,
     ) -> None:
         super().__init__(camera, distance, scene)
         self.law, self.recognise = latent_servo(camera, encoder, depth), recognise
+        self.goal_depth = self.law.goal_depth
         if not recognise:
             self.gain, self.max_steps = self.law.gain, self.law.max_steps
         features = self.law.features
@@ -151,7 +153,7 @@ class AutoEncoderServo(Located):
                 "agreement": agreement,
                 "found": agreement > SAME_PLACE_AGREEMENT,
             }
-        self.law.set_goal(goal)
+        self.law.set_goal(goal, self.goal_depth)
         self.state |= {**self.law.state, "apart": self.gallery.nearest(goal, 1)[0][:, 0]}
 
     def _velocity(self, image: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from deepservo import moved
 from deepservo.camera import Camera
 from deepservo.errors import InputError, check_positive
+from deepservo.features.goal_depth import GoalDepth, Known
 from deepservo.images.pictures import as_images
 
 # Of both refinements, photometric and by edges:
@@ -29,6 +30,9 @@ class Controller:
     `camera` in [0, 1], or (B, 3, H, W) with `colour`, NaN where a pixel shows nothing. What it
     remembers of each run is in `state`: tensors whose first axis is the run (or of length 1, shared
     by all runs), so that `select_runs` can drop finished runs.
+
+    depth: of the goal's scene, of whatever is known of it: see `images.depth.Depth`. It is kept in
+    `goal_depth`. Raises InputError where it is none.
     """
 
     gain: float = 0.1
@@ -40,19 +44,24 @@ class Controller:
     max_steps: int = 300
     """Steps a run may take by the published rules (benchmarks)."""
 
-    def __init__(self, camera: Camera) -> None:
-        self.camera = camera
+    def __init__(self, camera: Camera, depth: Known = None) -> None:
+        self.camera, self.goal_depth = camera, GoalDepth.of(depth, camera)
         self.state: dict[str, Tensor] = {}
         self.goal_count = 0  # one for all runs, or one each; none before set_goal
         self.gain_dt = 1.0  # seconds from one picture to the next that the gain is scaled for
 
     @torch.no_grad()
-    def set_goal(self, image: object) -> None:
+    def set_goal(self, image: object, depth: Known = None) -> None:
         """The goal picture: (B, C, H, W) or (1, C, H, W) in [0, 1], or (H, W[, C]) uint8.
 
-        Raises InputError when its size is not the camera's or it is no picture.
+        depth: of its scene, where it is another than was known before; also maps (B, H, W), one for
+        each goal. Raises InputError when the picture's size is not the camera's, it is no picture,
+        or the depth is none of this camera's or of another number of goals.
         """
         self.state, goal = {}, as_images(image, self.camera, "the goal picture", self.colour)
+        if depth is not None:
+            self.goal_depth = GoalDepth.of(depth, self.camera, "the goal's depth")
+        self.goal_depth.check_goals(len(goal))
         self._set_goal(goal)
         self.goal_count = len(goal)
 
@@ -158,8 +167,8 @@ class SingleController(Controller):
     tensors are shared.
     """
 
-    def __init__(self, camera: Camera) -> None:
-        super().__init__(camera)
+    def __init__(self, camera: Camera, depth: Known = None) -> None:
+        super().__init__(camera, depth)
         self._runs: list[SingleController] = []
 
     def start(self, goal: Float[np.ndarray, "h w *c"]) -> None:
@@ -230,12 +239,22 @@ def _as_array(picture: Float[Tensor, "c h w"]) -> Float[np.ndarray, "h w *c"]:
 class Refinement(Controller):
     """A method that takes over from a `coarse` one, run by run.
 
-    Where `state["tracking"]` is set its own pose steers.
+    Where `state["tracking"]` is set its own pose steers. depth: of the goal's scene, for both; None
+    where it is the coarse method's.
     """
 
-    def __init__(self, coarse: Controller, gain: float) -> None:
-        super().__init__(coarse.camera)
+    def __init__(self, coarse: Controller, depth: Known, gain: float) -> None:
         self.coarse, self.own_gain = coarse, gain
+        super().__init__(coarse.camera, coarse.goal_depth if depth is None else depth)
+
+    @property
+    def goal_depth(self) -> GoalDepth:  # type: ignore[override]
+        """What is known of the goal's depth, by both methods."""
+        return self.coarse.goal_depth
+
+    @goal_depth.setter
+    def goal_depth(self, value: GoalDepth) -> None:
+        self.coarse.goal_depth = value
 
     @property
     def gain(self) -> float:  # type: ignore[override]

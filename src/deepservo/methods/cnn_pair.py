@@ -11,6 +11,7 @@ from deepservo.camera import Camera
 from deepservo.features import keypoints
 from deepservo.features.cells import Cells
 from deepservo.features.keypoints import Matched
+from deepservo.images.depth import Depth
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.nets.pair import PairNet
 
@@ -24,7 +25,9 @@ class PairServo(HomographyServo):
     and leaves its direction right, so that the loop still converges.
     """
 
-    def __init__(self, camera: Camera, net: PairNet, depth: float = 0.6, gain: float = 0.1) -> None:
+    def __init__(
+        self, camera: Camera, net: PairNet, depth: Depth = None, gain: float = 0.1
+    ) -> None:
         super().__init__(camera, depth, gain)
         self.cells = Cells(net, camera)
 
@@ -51,4 +54,4 @@ class PairServo(HomographyServo):
         return [self.cells.match(self.cell_goals[k], d, seen) for k, d, seen in views]
 
     def _pose(self, found: Matched) -> Float[Tensor, "4 4"]:
-        return keypoints.pose_of_matches(found, self.camera, self.depth)
+        return keypoints.pose_of_matches(found, self.camera, self.goal_depth.number)

@@ -18,9 +18,9 @@ from deepservo.features.registration import (
     Registration,
     Schedule,
     Views,
-    fronto,
 )
 from deepservo.geometry import se3
+from deepservo.images.depth import Depth
 from deepservo.images.pictures import grey
 from deepservo.methods.base import (
     MAX_MISSES,
@@ -29,7 +29,6 @@ from deepservo.methods.base import (
     Controller,
     Refinement,
 )
-from deepservo.methods.direct import one_depth
 
 AGREEMENT_TO_KEEP_TRACKING = 0.45  # a tracked pose goes on steering above this agreement
 AGREEMENT_IF_CONFIRMED = 0.3  # in the place of both where the keypoints confirm the pose
@@ -45,21 +44,23 @@ FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is regis
 class CoarseToFine(Refinement):
     """`coarse`, then photometric registration and PBVS on the registered pose.
 
-    depth: of the plane that the goal shows [m]. `coarse` is any controller; what it sees in colour,
-    the registration sees in grey. The goal's plane, and a cleaner picture of it, are the coarse
-    method's where it has them (`reference_goal`). Raises InputError where depth is no positive
-    number.
+    depth: of the goal's scene; by a map each pixel is registered by its own. `coarse` is any
+    controller; what it sees in colour, the registration sees in grey. The goal's plane, and a
+    cleaner picture of it, are the coarse method's where it has them (`reference_goal`). Raises
+    InputError where depth is none.
     """
 
-    def __init__(self, coarse: Controller, depth: float = 0.6, gain: float = 0.1) -> None:
-        super().__init__(coarse, gain)
-        self.depth, self.colour = one_depth(depth), coarse.colour
+    def __init__(self, coarse: Controller, depth: Depth = None, gain: float = 0.1) -> None:
+        super().__init__(coarse, depth, gain)
+        self.colour = coarse.colour
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
-        facing = fronto(self.depth).expand(len(goal), 4)
-        picture, plane = self.coarse.reference_goal(goal) or (grey(goal), facing)
+        known = self.goal_depth
+        reference = self.coarse.reference_goal(goal) if known.Z is None else None
+        picture, plane = reference or (grey(goal), known.planes(len(goal)))
         self.registration = Registration(self.camera, picture, plane)
+        self.registration.set_depth(known.inverse())
 
     def _start(self, n: int) -> None:
         self.step = 0

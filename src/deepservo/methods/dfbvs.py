@@ -18,6 +18,7 @@ from deepservo.features.detectors import Detector
 from deepservo.features.keypoints import Features, match
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import interaction
+from deepservo.images.depth import Depth
 from deepservo.methods.base import Controller
 
 MIN_MATCHES = 8  # matches that must agree with one pose of the camera
@@ -45,33 +46,11 @@ class TargetPoints:
     picture: UInt8[np.ndarray, "h w"]
 
 
-def depth_map(camera: Camera, depth: float | Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Z [m] of each pixel of the goal picture, from one number or a map.
-
-    Raises InputError where it is no map of the camera's size, or nowhere a positive number.
-    """
-    try:
-        Z = np.asarray(depth, float)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"the target's depth must be metres, one number or (h, w), not {type(depth).__name__}"
-        ) from None
-    Z = np.broadcast_to(Z, (camera.height, camera.width)) if Z.ndim == 0 else Z
-    if Z.shape != (camera.height, camera.width):
-        raise InputError(
-            f"the target's depth is {Z.shape[::-1]} pixels, the camera's pictures are "
-            f"{camera.width, camera.height}"
-        )
-    if not (np.isfinite(Z) & (Z > 0)).any():
-        raise InputError("the target's depth is nowhere a positive number of metres")
-    return Z
-
-
 class FeatureServo(Controller):
     """`v = -gain L*^+ (s - s*)` on matches that one pose of the camera explains (Eq. 4).
 
-    `L* = L(s*, Z*)` is that of the goal. depth: Z [m] of the goal picture, one for all or (h, w),
-    not finite where there is no object: only points on it are matched. robust: reject outliers.
+    `L* = L(s*, Z*)` is that of the goal. depth: of the goal picture, unknown where there is no
+    object: only points on it are matched. robust: reject outliers.
     track: near the goal only those points are matched that were matched at the step before, as long
     as MIN_MATCHES are left, and each is moved to where the view looks most like the goal, to a
     fraction of a pixel (Lucas & Kanade): a detector is not that exact. `set_goal` raises InputError
@@ -86,19 +65,14 @@ class FeatureServo(Controller):
         self,
         camera: Camera,
         detector: Detector,
-        depth: float | Float[np.ndarray, "h w"] = 0.6,
+        depth: Depth = None,
         gain: float = 0.1,
         *,
         robust: bool = True,
         track: bool = True,
     ) -> None:
-        super().__init__(camera)
+        super().__init__(camera, depth)
         self.detector, self.gain, self.robust, self.track = detector, gain, robust, track
-        self.Z = depth_map(camera, depth)
-        object_px = (np.isfinite(self.Z) & (self.Z > 0)).astype(np.uint8)
-        m = OUTLINE_MARGIN
-        inner = cv2.erode(np.pad(object_px, m, mode="edge"), np.ones((2 * m + 1,) * 2))
-        self.on_object = inner[m:-m, m:-m] > 0
 
     def status(self, n: int) -> list[str]:
         """How many matches agreed in the last picture, and their mean error."""
@@ -112,7 +86,8 @@ class FeatureServo(Controller):
         ]
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.targets = [self._target(picture[0]) for picture in goal]
+        maps = self.goal_depth.maps(len(goal)).numpy()
+        self.targets = [self._target(picture[0], Z) for picture, Z in zip(goal, maps, strict=True)]
         most, n = max(len(target.px) for target in self.targets), len(goal)
         self.state = {
             "goal": torch.arange(n),
@@ -122,17 +97,17 @@ class FeatureServo(Controller):
             "error_px": torch.full((n,), torch.nan),
         }
 
-    def _target(self, picture: Float[Tensor, "h w"]) -> TargetPoints:
+    def _target(self, picture: Float[Tensor, "h w"], Z: Float[np.ndarray, "h w"]) -> TargetPoints:
         px, descriptors = self._found(picture)
         u, v = px.round().astype(int).T if len(px) else np.zeros((2, 0), int)
-        on = self.on_object[v, u]
+        on = inside_outline(Z)[v, u]
         if on.sum() < MIN_MATCHES:
             raise InputError(
                 f"the target picture has {on.sum()} keypoints on the object, and {MIN_MATCHES} are "
                 "needed; light it, or go nearer"
             )
         evened = even_light(_whole(picture).numpy())
-        return TargetPoints(px[on], descriptors[on], self.Z[v, u][on], evened)
+        return TargetPoints(px[on], descriptors[on], Z[v, u][on], evened)
 
     def _velocity(self, image: Tensor) -> Tensor:
         n = len(image)
@@ -230,6 +205,13 @@ class FeatureServo(Controller):
     def _normalised(self, px: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
         camera = self.camera
         return torch.from_numpy((px - [camera.cx, camera.cy]) / [camera.fx, camera.fy])
+
+
+def inside_outline(Z: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Which pixels have a known depth, with all those about them."""
+    m = OUTLINE_MARGIN
+    known = np.pad(np.isfinite(Z).astype(np.uint8), m, mode="edge")
+    return cv2.erode(known, np.ones((2 * m + 1,) * 2))[m:-m, m:-m] > 0
 
 
 def _whole(picture: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:

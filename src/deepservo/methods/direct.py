@@ -6,17 +6,17 @@ DVS takes the grey levels, DCT-VS and PCA-VS project them on a few pictures.
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.errors import InputError
+from deepservo.features.goal_depth import GoalDepth
 from deepservo.features.luminance import SHARES, Luminance, NormalEquations, Where
 from deepservo.features.projection import Projection, dct_basis, pca_basis
 from deepservo.features.unseen_pixels import completed, continued, has_unseen
+from deepservo.images.depth import Depth
 from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import workspace
@@ -57,8 +57,9 @@ class Damping:
 class FeatureServo(Controller):
     """Features and a law: Levenberg-Marquardt, or Gauss-Newton where damping is None.
 
-    depth: of the whole scene [m]; InputError where it is no positive number. interaction: L of the
-    current picture, of the goal's, or their mean (ESM). gain: per second.
+    depth: of the goal's scene; of the view's pixels the same is assumed. interaction: L of the
+    current picture, of the goal's, or their mean (ESM). gain: per second. Raises InputError where
+    depth is none.
     """
 
     max_steps = 1500
@@ -67,18 +68,19 @@ class FeatureServo(Controller):
         self,
         camera: Camera,
         features: Features,
-        depth: float = 0.6,
+        depth: Depth = None,
         *,
         interaction: Where = "mean",
         gain: float = 0.5,
         damping: Damping | None = Damping(),
     ) -> None:
-        super().__init__(camera)
-        self.features, self.depth = features, depth_map(depth)
+        super().__init__(camera, depth)
+        self.features = features
         self.interaction, self.gain, self.damping = interaction, gain, damping
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.state = {"goal": goal, **self._measure_goal(continued(goal))}
+        self.state = {"goal": goal, "Z": self.goal_depth.whole()}
+        self.state |= self._measure_goal(continued(goal))
         self.step, self.goal_has_unseen = 0, has_unseen(goal)
 
     def _velocity(self, image: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ class FeatureServo(Controller):
         return control.levenberg_marquardt(H, g, self.gain, self.damping.at(self.step))
 
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
-        s, L = self.features.measure(goal, self.depth)
+        s, L = self.features.measure(goal, self.state["Z"])
         return {"s": s, "L": L}
 
     def _normal_equations(
@@ -101,7 +103,7 @@ class FeatureServo(Controller):
         """`H = L^T L` and `g = L^T (s - s_goal)`."""
         of_current, of_goal = SHARES[self.interaction]
         s, L = (
-            self.features.measure(image, self.depth)
+            self.features.measure(image, self.state["Z"])
             if of_current
             else (self.features.s(image), torch.zeros(1))
         )
@@ -113,13 +115,14 @@ class FeatureServo(Controller):
 class PhotometricServo(FeatureServo):
     """DVS: the grey levels inside a border [px] are the features (Collewet & Marchand 2011).
 
-    H and g are summed without L in memory. The law's arguments are those of FeatureServo.
+    Before a scene of one depth, H and g are summed without L in memory. The law's arguments are
+    those of FeatureServo.
     """
 
     def __init__(
         self,
         camera: Camera,
-        depth: float = 0.6,
+        depth: Depth = None,
         border: int = 10,
         *,
         interaction: Where = "mean",
@@ -130,37 +133,21 @@ class PhotometricServo(FeatureServo):
         super().__init__(
             camera, features, depth, interaction=interaction, gain=gain, damping=damping
         )
-        self.equations = NormalEquations(features, depth)
+        self.luminance = features
 
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
+        if self.goal_depth.Z is not None:
+            return super()._measure_goal(goal)
+        self.equations = NormalEquations(self.luminance, self.goal_depth.number)
         return {"shown": goal}
 
     def _normal_equations(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        if self.goal_depth.Z is not None:
+            return super()._normal_equations(image)
         return self.equations(image, self.state["shown"], self.interaction)
 
 
-def depth_map(depth: float) -> Float[Tensor, "1 1 1"]:
-    """One depth [m] for all pixels; InputError where it is no positive number."""
-    return torch.full((1, 1, 1), one_depth(depth))
-
-
-def one_depth(depth: object) -> float:
-    """A depth [m] for the whole goal; InputError where it is a map or no positive number."""
-    if isinstance(depth, Tensor | np.ndarray) and depth.ndim:
-        raise InputError(
-            f"the depth is a map of shape {tuple(depth.shape)}, and this method takes one number "
-            "of metres; a map is for dfbvs"
-        )
-    try:
-        metres = float(depth)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise InputError(f"the depth must be a positive number of metres, not {depth!r}") from None
-    if not 0 < metres < float("inf"):
-        raise InputError(f"the depth must be a positive number of metres, not {metres:g}")
-    return metres
-
-
-def dct_servo(camera: Camera, depth: float = 0.6, k: int = 32, border: int = 10) -> FeatureServo:
+def dct_servo(camera: Camera, depth: Depth = None, k: int = 32, border: int = 10) -> FeatureServo:
     """DCT-VS (Marchand 2020): the first k coefficients in zigzag order, inside a border [px]."""
     luminance = Luminance(camera, border)
     height, width = luminance.x.shape
@@ -170,7 +157,7 @@ def dct_servo(camera: Camera, depth: float = 0.6, k: int = 32, border: int = 10)
 def pca_servo(
     camera: Camera,
     scene: PlanarScene,
-    depth: float = 0.6,
+    depth: Depth = None,
     k: int = 32,
     *,
     border: int = 10,
@@ -181,6 +168,7 @@ def pca_servo(
     There are PCA_PICTURES of them, from random poses all over the workspace.
     """
     luminance = Luminance(camera, border)
-    poses = workspace(PCA_PICTURES, torch.Generator().manual_seed(seed), one_depth(depth))
+    number = GoalDepth.of(depth, camera).number
+    poses = workspace(PCA_PICTURES, torch.Generator().manual_seed(seed), number)
     grey = torch.cat([luminance.s(scene.render(camera, part)) for part in poses.split(100)])
     return FeatureServo(camera, Projection(luminance, *pca_basis(grey, k)), depth)

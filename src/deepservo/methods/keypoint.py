@@ -10,11 +10,11 @@ from torch import Tensor
 from deepservo import control
 from deepservo.camera import Camera
 from deepservo.features import keypoints
-from deepservo.features.plane_pairs import homographies
+from deepservo.features.pairs import homographies
 from deepservo.features.registration import fronto
 from deepservo.geometry import interaction
+from deepservo.images.depth import Depth
 from deepservo.methods.base import Controller
-from deepservo.methods.direct import one_depth
 
 RELIABLE_MATCHES = 25  # that agree: wrong homographies had fewer
 CONSISTENT_ERROR = 1.0  # px: median error of matches under which a pose is consistent with them
@@ -30,9 +30,9 @@ class MatchServo(Controller):
 
     detector = "sift"
 
-    def __init__(self, camera: Camera, depth: float = 0.6, gain: float = 0.1) -> None:
-        super().__init__(camera)
-        self.depth, self.gain = one_depth(depth), gain
+    def __init__(self, camera: Camera, depth: Depth = None, gain: float = 0.1) -> None:
+        super().__init__(camera, depth)
+        self.gain = gain
 
     def status(self, n: int) -> list[str]:
         """How many matches agreed in the last picture."""
@@ -97,14 +97,14 @@ class HomographyServo(MatchServo):
         self, T_goal_cam: Float[Tensor, "r 4 4"], goal_px: Float[Tensor, "r k 2"]
     ) -> Float[Tensor, "r k 2"]:
         """Pixels where the camera at these poses sees points of the goal picture [px]."""
-        H = homographies(T_goal_cam, fronto(self.depth), self.camera, self.camera)
+        H = homographies(T_goal_cam, fronto(self.goal_depth.number), self.camera, self.camera)
         at = torch.cat([goal_px, torch.ones_like(goal_px[..., :1])], -1) @ H.mT
         return at[..., :2] / at[..., 2:]
 
     def _pose(self, found: keypoints.Matched) -> Float[Tensor, "4 4"]:
         """`T_goal_cam`."""
         return keypoints.pose_of_homography(
-            torch.from_numpy(found.H), self.camera, fronto(self.depth)[0]
+            torch.from_numpy(found.H), self.camera, fronto(self.goal_depth.number)[0]
         )
 
 
@@ -121,7 +121,7 @@ class PointServo(MatchServo):
         for i, found in enumerate(self._match(image)):
             if found is not None:
                 s, s_goal = self._normalised(found.cam_px), self._normalised(found.goal_px)
-                depth = torch.tensor(self.depth, dtype=torch.float64)
+                depth = torch.tensor(self.goal_depth.number, dtype=torch.float64)
                 L = (
                     interaction.point(s[:, 0], s[:, 1], depth)
                     + interaction.point(s_goal[:, 0], s_goal[:, 1], depth)

@@ -6,7 +6,6 @@ A coarse method brings the camera near first.
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from deepservo import control, native
 from deepservo.features.edges import FIRST_GUESS_REACHES, TRACKING_REACHES, Edges, Fit, Slopes
 from deepservo.geometry import se3
+from deepservo.images.depth import Depth
 from deepservo.methods.base import (
     MAX_MISSES,
     MIN_AGREEMENT_GAIN,
@@ -31,20 +31,20 @@ AGREEMENT_NOT_REVIEWED = 0.85  # above this agreement no better pose is looked f
 class EdgeServo(Refinement):
     """`coarse`, until enough of the goal's edges are seen in their places.
 
-    Then PBVS on the pose that the edges give. depth: Z [m] of the goal picture, (h, w), not finite
-    where there is no object. `set_goal` raises InputError where the goal picture has too few edges.
+    Then PBVS on the pose that the edges give. depth: of the goal picture, unknown where there is no
+    object. `set_goal` raises InputError where the goal picture has too few edges.
     """
 
-    def __init__(
-        self, coarse: Controller, depth: Float[np.ndarray, "h w"], gain: float = 0.1
-    ) -> None:
-        super().__init__(coarse, gain)
-        self.depth = depth
+    def __init__(self, coarse: Controller, depth: Depth = None, gain: float = 0.1) -> None:
+        super().__init__(coarse, depth, gain)
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
         self.step = 0
-        self.edges = [Edges(self.camera, picture[0].numpy(), self.depth) for picture in goal]
+        maps = self.goal_depth.maps(len(goal)).numpy()
+        self.edges = [
+            Edges(self.camera, picture[0].numpy(), Z) for picture, Z in zip(goal, maps, strict=True)
+        ]
         self.state = {
             "goal": torch.arange(len(goal)),
             "T_goal_cam": torch.eye(4, dtype=torch.float64).repeat(len(goal), 1, 1),

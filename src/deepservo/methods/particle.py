@@ -11,10 +11,11 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.camera import Camera
-from deepservo.features.plane_pairs import homographies
+from deepservo.features.pairs import homographies
 from deepservo.features.registration import fronto, resize
 from deepservo.features.unseen_pixels import continued
 from deepservo.geometry import se3
+from deepservo.images.depth import Depth
 from deepservo.images.sampler import build_pyramid, sample_covered
 from deepservo.methods.base import Controller
 from deepservo.methods.direct import PhotometricServo
@@ -38,16 +39,13 @@ class ParticleServo(Controller):
     """
 
     def __init__(
-        self, camera: Camera, depth: float = 0.6, gain: float = 0.1, seed: int = 0
+        self, camera: Camera, depth: Depth = None, gain: float = 0.1, seed: int = 0
     ) -> None:
-        super().__init__(camera)
+        super().__init__(camera, depth)
         self.dvs = PhotometricServo(camera, depth)
         self.small = camera.within(SIDE)
-        self.depth, self.gain, self.seed = depth, gain, seed
+        self.gain, self.seed = gain, seed
         self.dvs_gain_ratio = self.dvs.gain / gain
-        unit = torch.tensor([depth / 0.6] * 3 + [1.0] * 3, dtype=torch.float64)
-        self.motion = torch.tensor(MOTION, dtype=torch.float64) * unit
-        self.dvs_reach = (DVS_REACH[0] * depth / 0.6, DVS_REACH[1])
 
     def is_refining(self, n: int) -> Tensor:
         """(n,) int8: 1 where DVS has taken over."""
@@ -59,8 +57,11 @@ class ParticleServo(Controller):
         self.dvs.select_runs(index)
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.dvs.set_goal(goal)
-        self.step = 0
+        self.dvs.set_goal(goal, self.goal_depth)
+        self.step, self.depth = 0, self.goal_depth.number
+        unit = torch.tensor([self.depth / 0.6] * 3 + [1.0] * 3, dtype=torch.float64)
+        self.motion = torch.tensor(MOTION, dtype=torch.float64) * unit
+        self.dvs_reach = (DVS_REACH[0] * self.depth / 0.6, DVS_REACH[1])
         self.state = {"goal": resize(goal, self.small)}
 
     def _velocity(self, image: Tensor) -> Tensor:

@@ -7,6 +7,7 @@
  */
 #include "lighting.h"
 
+#include "depth_warp.h"
 #include "gradient.h"
 #include "rigid.h"
 #include "sampler.h"
@@ -35,6 +36,11 @@ typedef struct {                              /* `StepArguments` of features/reg
     const float *goal_image, *goal_gx, *goal_gy; /* one for all runs (goal_step 0) or one each */
     int64_t goal_step;
     const float *planes; /* (R, 3), inverse depth = a x + b y + c at normalised x, y */
+    /* NULL, or (h, w) for all runs (depth_step 0) or each, inverse depths that are not a plane's;
+     * then `homographies` are of points at infinity, and `shifts` (R, 3) the view's pixels of a
+     * translation: see depth_warp.h */
+    const float *inverse_depths, *shifts;
+    int64_t depth_step;
     /* (R, 3), `c / (1 - plane . c)` of the view's centre c in the goal's frame */
     const float *centres;
     const float *camera;                        /* fx, fy, cx, cy of the goal's pixels */
@@ -45,18 +51,47 @@ typedef struct {                              /* `StepArguments` of features/reg
     int32_t view_w, view_h, w, h, first;
 } Registering;
 
-typedef struct { /* pictures of one run, (h, w), written anew for each */
-    float *warped, *cover, *valid, *residual, *informative, *sorted;
+typedef struct { /* pictures of one run, written anew for each; `buffer` has the view's size */
+    float *warped, *cover, *valid, *residual, *informative, *sorted, *shown, *buffer;
+    float *memory; /* that all of these lie in */
 } Scratch;
+
+static Scratch scratch_of(const Registering *a) {
+    const int64_t size = (int64_t)a->w * a->h, view_size = (int64_t)a->view_w * a->view_h;
+    float *const m = working_memory(a->inverse_depths ? 7 * size + view_size : 6 * size);
+    return (Scratch){m,
+                     m + size,
+                     m + 2 * size,
+                     m + 3 * size,
+                     m + 4 * size,
+                     m + 5 * size,
+                     m + 6 * size,
+                     m + 7 * size,
+                     m};
+}
+
+static inline DepthWarp depth_warp_of(const Registering *a, int64_t run) {
+    return (DepthWarp){a->homographies + 9 * run, a->shifts + 3 * run,
+                       a->inverse_depths + run * a->depth_step, a->w, a->h};
+}
+
+/* Inverse depths of a row of the run's goal, at least 1e-6. */
+static inline void row_inverse_depth(const Registering *a, int64_t run, int32_t y, float *iz) {
+    const float fx = a->camera[0], cx = a->camera[2], *plane = a->planes + 3 * run,
+                yn = (y - a->camera[3]) / a->camera[1], row_depth = plane[1] * yn + plane[2];
+    const float *map =
+        a->inverse_depths ? a->inverse_depths + run * a->depth_step + (int64_t)y * a->w : NULL;
+    for (int32_t x = 0; x < a->w; x++)
+        iz[x] = map ? map[x] : plane[0] * ((x - cx) / fx) + row_depth;
+}
 
 /* Warps the run's view onto the goal's pixels, and marks those that are compared. */
 static void warp(const Registering *a, int64_t run, const float *goal, const Scratch *s) {
     const int32_t w = a->w, h = a->h, size = w * h, offset = 0;
     const int64_t view_size = (int64_t)a->view_w * a->view_h;
-    const float fx = a->camera[0], fy = a->camera[1], cx = a->camera[2], cy = a->camera[3],
-                *plane = a->planes + 3 * run;
+    const float *picture = a->views + run * view_size;
     const Sampling view = {
-        .textures = a->views + run * view_size,
+        .textures = picture,
         .stride = view_size,
         .offsets = &offset,
         .levels = 1,
@@ -72,7 +107,13 @@ static void warp(const Registering *a, int64_t run, const float *goal, const Scr
         .h = h,
         .w = w,
     };
-    sample_rows(&view, 0, h);
+    if (a->inverse_depths) {
+        const DepthWarp by_depth = depth_warp_of(a, run);
+        mark_shown(&by_depth, a->view_w, a->view_h, s->buffer, s->shown);
+        warp_by_depth(&by_depth, picture, a->view_w, a->view_h, s->shown, s->warped, s->cover);
+    } else {
+        sample_rows(&view, 0, h);
+    }
     /* An unseen pixel takes the goal's level: the slope beside it is then as right as the pictures
      * are alike. */
     for (int32_t i = 0; i < size; i++)
@@ -81,18 +122,19 @@ static void warp(const Registering *a, int64_t run, const float *goal, const Scr
             s->warped[i] = fmaxf(goal[i], 0);
         }
     memset(s->valid, 0, sizeof(float) * size);
-    for (int32_t y = GRADIENT_MARGIN; y < h - GRADIENT_MARGIN; y++)
+    float inverse_depth[w];
+    for (int32_t y = GRADIENT_MARGIN; y < h - GRADIENT_MARGIN; y++) {
+        row_inverse_depth(a, run, y, inverse_depth);
         for (int32_t x = GRADIENT_MARGIN; x < w - GRADIENT_MARGIN; x++) {
             const float *p = s->cover + y * w + x;
             float least = fminf(fminf(fminf(p[-w - 1], p[-w]), fminf(p[-w + 1], p[-1])),
                                 fminf(fminf(p[0], p[1]), fminf(p[w - 1], p[w])));
             least = fminf(least, p[w + 1]);
-            const float inverse_depth =
-                plane[0] * ((x - cx) / fx) + plane[1] * ((y - cy) / fy) + plane[2];
-            s->valid[y * w + x] =
-                least >= MIN_COVERAGE && inverse_depth > 0 && goal[y * w + x] >= MIN_SHOWN ? 1.0f
-                                                                                           : 0.0f;
+            const int counts =
+                least >= MIN_COVERAGE && inverse_depth[x] > 0 && goal[y * w + x] >= MIN_SHOWN;
+            s->valid[y * w + x] = counts ? 1.0f : 0.0f;
         }
+    }
 }
 
 /* The mean robust loss; FLT_MAX where the pictures hardly overlap. */
@@ -157,16 +199,16 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
                 share = ratio / (ratio + fit[0] * fit[0]), rest = (1 - share) * inv_gain;
     double *H = a->H + 64 * run, *g = a->g + 8 * run, sums[44] = {0};
     float J[9][w]; /* six columns of L; then I, 1 and the residual */
-    float weight[w];
+    float weight[w], inverse_depth[w];
     for (int32_t y = GRADIENT_MARGIN; y < h - GRADIENT_MARGIN; y++) {
-        const float yn = (y - cy) / fy, row_depth = plane[1] * yn + plane[2];
+        const float yn = (y - cy) / fy;
         const int32_t at = y * w;
+        row_inverse_depth(a, run, y, inverse_depth);
         for (int32_t x = GRADIENT_MARGIN; x < w - GRADIENT_MARGIN; x++) {
             const float *v = s->warped + at + x, r = s->residual[at + x];
             const float gx = share * ggx[at + x] + rest * fx * slope(v, 1),
                         gy = share * ggy[at + x] + rest * fy * slope(v, w);
-            const float xn = (x - cx) / fx, iz = fmaxf(plane[0] * xn + row_depth, 1e-6f),
-                        Z = 1 / iz;
+            const float xn = (x - cx) / fx, iz = fmaxf(inverse_depth[x], 1e-6f), Z = 1 / iz;
             float q0 = gx * iz, q1 = gy * iz, q2 = -(gx * xn + gy * yn) * iz;
             /* The point moves off the plane: seen from c, it is another. */
             const float along = q0 * c[0] + q1 * c[1] + q2 * c[2];
@@ -196,28 +238,27 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
         }
 }
 
+static void step_of_run(const Registering *a, int64_t run, const Scratch *s) {
+    const float *goal = a->goal_image + run * a->goal_step,
+                noises = a->noises[run] / a->goal_noises[run],
+                ratio = fminf(fmaxf(noises * noises, 1e-4f), 1e4f);
+    const Pictures pictures = {goal, s->warped, s->valid, a->w, a->h};
+    warp(a, run, goal, s);
+    compare(a, run, &pictures, ratio, s);
+    normal_equations(a, run, &pictures, ratio, s);
+}
+
 /* Runs [begin, end). arguments: a Registering. */
 void registration_runs(const void *arguments, int64_t begin, int64_t end) {
     const Registering *const a = arguments;
-    const int64_t size = (int64_t)a->w * a->h;
-    float *const memory = working_memory(6 * size);
-    const Scratch s = {
-        memory,           memory + size, memory + 2 * size, memory + 3 * size, memory + 4 * size,
-        memory + 5 * size};
-    for (int64_t run = begin; run < end; run++) {
-        const float *goal = a->goal_image + run * a->goal_step,
-                    noises = a->noises[run] / a->goal_noises[run],
-                    ratio = fminf(fmaxf(noises * noises, 1e-4f), 1e4f);
-        const Pictures pictures = {goal, s.warped, s.valid, a->w, a->h};
-        warp(a, run, goal, &s);
-        compare(a, run, &pictures, ratio, &s);
-        normal_equations(a, run, &pictures, ratio, &s);
-    }
-    free(memory);
+    const Scratch s = scratch_of(a);
+    for (int64_t run = begin; run < end; run++)
+        step_of_run(a, run, &s);
+    free(s.memory);
 }
 
 typedef struct {      /* `AlignmentArguments` of features/alignment.py */
-    Registering step; /* its homographies, dets and centres are written here */
+    Registering step; /* its homographies, dets, shifts and centres are written here */
     const double *normals, *camera, *goal_camera_inv; /* (R, 3), n / d of the goals' planes; K of
                                                          the views; K^-1 of the goals' pixels */
     double *poses;                                    /* (R, 4, 4), `T_goal_cam`, in and out */
@@ -225,17 +266,17 @@ typedef struct {      /* `AlignmentArguments` of features/alignment.py */
     int32_t iterations;
 } Aligning;
 
-/* Writes the homography `K (R + t n^T / d) K_goal^-1` with (R, t) = T_cam_goal, its determinant,
- * and `c / (1 - n . c / d)`. */
+/* Writes the homography `K (R + t n^T / d) K_goal^-1` with (R, t) = T_cam_goal, or with a map of
+ * inverse depths `K R K_goal^-1` and `K t`; its determinant; and `c / (1 - n . c / d)`. */
 static void set_pose(const Aligning *a, int64_t run, const double *T) {
     const double *n = a->normals + 3 * run, *K = a->camera, *K_inv = a->goal_camera_inv;
-    double M[3][3], KM[3][3], H[3][3], along = 0;
+    double M[3][3], KM[3][3], H[3][3], t[3] = {0}, along = 0;
+    const int by_depth = a->step.inverse_depths != NULL;
     for (int i = 0; i < 3; i++) {
-        double t = 0;
         for (int k = 0; k < 3; k++)
-            t -= T[4 * k + i] * T[4 * k + 3];
+            t[i] -= T[4 * k + i] * T[4 * k + 3];
         for (int j = 0; j < 3; j++)
-            M[i][j] = T[4 * j + i] + t * n[j];
+            M[i][j] = T[4 * j + i] + (by_depth ? 0 : t[i] * n[j]);
         along += n[i] * T[4 * i + 3];
     }
     for (int i = 0; i < 3; i++)
@@ -248,12 +289,15 @@ static void set_pose(const Aligning *a, int64_t run, const double *T) {
                        H[0][1] * (H[1][0] * H[2][2] - H[1][2] * H[2][0]) +
                        H[0][2] * (H[1][0] * H[2][1] - H[1][1] * H[2][0]);
     float *homography = (float *)a->step.homographies + 9 * run,
-          *centre = (float *)a->step.centres + 3 * run;
+          *centre = (float *)a->step.centres + 3 * run,
+          *shift = (float *)a->step.shifts + 3 * run;
     for (int i = 0; i < 9; i++)
         homography[i] = (float)H[i / 3][i % 3];
     ((float *)a->step.dets)[run] = (float)fabs(det);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         centre[i] = (float)(T[4 * i + 3] / fmax(1 - along, MIN_DISTANCE_RATIO));
+        shift[i] = (float)(K[3 * i] * t[0] + K[3 * i + 1] * t[1] + K[3 * i + 2] * t[2]);
+    }
 }
 
 /* T = exp(twist) T_best, no component of the twist larger than MAX_STEP. */
@@ -279,6 +323,7 @@ static void take_step(const double *H, const double *g, double mu, const double 
 void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
     const Aligning *const a = arguments;
     Registering step = a->step;
+    const Scratch s = scratch_of(&step);
     for (int64_t run = begin; run < end; run++) {
         double *best = a->poses + 16 * run, T[12], H[64], g[8], cost = DBL_MAX,
                mu = fmax(FIRST_DAMPING, a->damping);
@@ -290,7 +335,7 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
             const float before = *scale;
             set_pose(a, run, T);
             step.first = a->step.first && i == 0;
-            registration_runs(&step, run, run + 1);
+            step_of_run(&step, run, &s);
             const int better = i == 0 || costs[0] <= COST_TOLERANCE * cost;
             if (better)
                 memcpy(best, T, sizeof T);
@@ -307,4 +352,5 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
             take_step(H, g, mu, best, T);
         }
     }
+    free(s.memory);
 }

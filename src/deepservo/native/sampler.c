@@ -13,13 +13,6 @@
 /* A pyramid has at most this many levels. */
 #define MAX_LEVELS 32
 
-/* Share of a pixel at (u, v), 1/k texels wide, that a picture of right + 0.5 by below + 0.5 texels
- * fills. */
-static inline float covered(float u, float v, float k, float right, float below) {
-    return clampf((u + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((right - u) * k + 0.5f, 0.0f, 1.0f) *
-           clampf((v + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((below - v) * k + 0.5f, 0.0f, 1.0f);
-}
-
 /* One row of one image: its homography, and the parts of it that are constant along the row. */
 typedef struct {
     const float *m;

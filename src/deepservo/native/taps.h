@@ -129,3 +129,10 @@ static inline void fetch(const Taps *t, const float *plane, int32_t wl, int32_t 
         value[i] = blend ? value[i] + (found - value[i]) * blend[i] : found;
     }
 }
+
+/* Share of a pixel at (u, v), 1/k texels wide, that a picture of right + 0.5 by below + 0.5 texels
+ * fills. */
+static inline float covered(float u, float v, float k, float right, float below) {
+    return clampf((u + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((right - u) * k + 0.5f, 0.0f, 1.0f) *
+           clampf((v + 0.5f) * k + 0.5f, 0.0f, 1.0f) * clampf((below - v) * k + 0.5f, 0.0f, 1.0f);
+}

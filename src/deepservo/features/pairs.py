@@ -1,16 +1,17 @@
-"""Views and goals of a plane at one picture size, and the warp between them.
+"""Views and goals at one picture size, and the warp between them, of a plane or by depth.
 
 They are what photometric registration compares.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.features.depth_warp import warp_by_depth
 from deepservo.features.luminance import gradient
 from deepservo.features.robust import picture_spread
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
@@ -32,7 +33,9 @@ class Goals:
     image: grey levels in [0, 1], UNSEEN where nothing is seen. gx, gy: their derivatives per
     normalised unit. plane: [n, d] in each goal's frame, `n . p = d` [m], float64. depth: n / d
     [1/m], float32, so that `1 / Z = a x + b y + c`. noise: deviation of the picture's noise.
-    spread: robust deviation of its grey levels.
+    spread: robust deviation of its grey levels. map: inverse depths [1/m] of the pixels of goals
+    that are no planes, not positive where unknown, one for all or one for each goal or run; then
+    `plane` is near to them, and only steers how a point moves over its surface.
     """
 
     camera: Camera
@@ -43,6 +46,7 @@ class Goals:
     depth: Float[Tensor, "g 3"]
     noise: Float[Tensor, "g 1"]
     spread: Float[Tensor, "g 1"]
+    map: Float[Tensor, "m h w"] | None = None
 
     @classmethod
     def of(
@@ -71,17 +75,19 @@ class Goals:
         )
 
     def pick(self, index: Int64[Tensor, " r"]) -> "Goals":
-        """The goals of these runs; one goal that serves all runs stays one."""
-        if len(self.image) == 1:
-            return self
+        """The goals of these runs; what serves all runs stays one."""
+        names = ("image", "gx", "gy", "plane", "depth", "noise", "spread", "map")
         parts: dict[str, Any] = {
-            name: rows(getattr(self, name), index)
-            for name in ("image", "gx", "gy", "plane", "depth", "noise", "spread")
+            name: rows(value, index)
+            for name in names
+            if (value := getattr(self, name)) is not None and len(value) > 1
         }
-        return replace(self, **parts)
+        return replace(self, **parts) if parts else self
 
     def inverse_depth(self) -> Float[Tensor, "g h w"]:
         """1 / Z [1/m] of every pixel."""
+        if self.map is not None:
+            return self.map
         x, y = self.camera.xy()
         a, b, c = self.depth[:, :, None, None].unbind(1)
         return a * x + b * y + c
@@ -142,6 +148,25 @@ def rows(values: Float[Tensor, "n *_"], index: Int64[Tensor, " r"]) -> Float[Ten
     return values if every else values[index]
 
 
+class Projection(NamedTuple):
+    """Where views see goal pixels p = (u, v, 1): at the pixels of `matrix p`, or by depth Z.
+
+    By depth they are seen at those of `matrix p + shift / Z`. Both are float64.
+    """
+
+    matrix: Float[Tensor, "b 3 3"]
+    shift: Float[Tensor, "b 3"] | None = None
+
+
+def projections(T_goal_cam: Float[Tensor, "b 4 4"], goals: Goals, camera: Camera) -> Projection:
+    """Where views of `camera` at these poses see the goals' pixels."""
+    if goals.map is None:
+        return Projection(homographies(T_goal_cam, goals.plane, camera, goals.camera))
+    T = se3.inverse(T_goal_cam)
+    K = camera.K
+    return Projection(K @ T[:, :3, :3] @ goals.camera.K_inv, T[:, :3, 3] @ K.mT)
+
+
 def homographies(
     T_goal_cam: Float[Tensor, "b 4 4"],
     plane: Float[Tensor, "#b 4"],
@@ -158,7 +183,7 @@ def homographies(
 
 
 def warp(
-    views: Float[Tensor, "b 1 _ _"], Hs: Float[Tensor, "b 3 3"], goals: Goals
+    views: Float[Tensor, "b 1 _ _"], seen: Projection, goals: Goals
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
     """The views on the goals' pixels, and 1 where a pixel counts, 0 elsewhere.
 
@@ -166,17 +191,20 @@ def warp(
     border. Where the view sees nothing the goal's grey level is put: the gradient beside it is then
     as right as the two pictures are alike.
     """
-    camera = goals.camera
-    warped, coverage = sample_covered(
-        build_pyramid(views, antialias=False), Hs, (camera.height, camera.width), None
-    )
-    unseen = warped[:, 0] < MIN_SHOWN
+    if seen.shift is None:
+        size = (goals.camera.height, goals.camera.width)
+        pyramid = build_pyramid(views, antialias=False)
+        sampled, coverage = sample_covered(pyramid, seen.matrix, size, None)
+        warped = sampled[:, 0]
+    else:
+        warped, coverage = warp_by_depth(views, seen.matrix, seen.shift, goals.inverse_depth())
+    unseen = warped < MIN_SHOWN
     lacking = ((coverage < MIN_COVERAGE) | unseen).float()[:, None]
     whole = 1 - torch.nn.functional.max_pool2d(lacking, 3, 1, 1)[:, 0]
     in_front = (goals.inverse_depth() > 0) & (goals.image >= MIN_SHOWN)
     return (
-        torch.where(unseen, goals.image.clamp(min=0), warped[:, 0]),
-        whole * _inside(camera) * in_front,
+        torch.where(unseen, goals.image.clamp(min=0), warped),
+        whole * _inside(goals.camera) * in_front,
     )
 
 
