@@ -210,11 +210,9 @@ def sample_reference(
     u = ((m[:, 0, 0] * x + (m[:, 0, 1] * y + m[:, 0, 2])) * inv).clamp(-1e6, 1e6)
     v = ((m[:, 1, 0] * x + (m[:, 1, 1] * y + m[:, 1, 2])) * inv).clamp(-1e6, 1e6)
     lod = (0.5 * torch.log2(dets * inv * inv * inv)).clamp(0.0, float(pyramid.levels - 1))
+    image = trilinear(pyramid, lod, u, v)
     level = lod.detach().to(torch.int32)
     blend = lod - level
-    fine = _bilinear(pyramid, level, u, v)
-    coarse = _bilinear(pyramid, (level + 1).clamp(max=pyramid.levels - 1), u, v)
-    image = fine * (1 - blend)[:, None] + coarse * blend[:, None]
     k = 1 / (torch.exp2(level.float()) * (1 + blend))  # the edge is as wide as a pixel's footprint
     coverage = front * ((u + 0.5) * k + 0.5).clamp(0, 1) * ((tw - 0.5 - u) * k + 0.5).clamp(0, 1)
     coverage = coverage * ((v + 0.5) * k + 0.5).clamp(0, 1) * ((th - 0.5 - v) * k + 0.5).clamp(0, 1)
@@ -222,6 +220,20 @@ def sample_reference(
         return image, coverage
     back = background.float().expand(len(Hs), pyramid.flat.shape[1])[:, :, None, None]
     return image * coverage[:, None] + back * (1 - coverage[:, None]), coverage
+
+
+def trilinear(
+    pyramid: Pyramid,
+    lod: Float[Tensor, "b h w"],
+    u: Float[Tensor, "b h w"],
+    v: Float[Tensor, "b h w"],
+) -> Float[Tensor, "b c h w"]:
+    """The pictures at level-0 texels (u, v), each between the two levels about its `lod`."""
+    level = lod.detach().to(torch.int32)
+    blend = lod - level
+    fine = _bilinear(pyramid, level, u, v)
+    coarse = _bilinear(pyramid, (level + 1).clamp(max=pyramid.levels - 1), u, v)
+    return fine * (1 - blend)[:, None] + coarse * blend[:, None]
 
 
 def _bilinear(pyramid: Pyramid, level: Tensor, u: Tensor, v: Tensor) -> Tensor:
