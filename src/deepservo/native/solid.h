@@ -12,11 +12,11 @@ typedef struct {
     int64_t vertex_count, triangle_count;
     const double *poses; /* (B, 3, 4) T_cam_world */
     double fx, fy, cx, cy, near;
-    const float *background;    /* (B, C) */
-    float *out, *inside;        /* (B, C, h, w); NULL, or (B, h, w) coverage to write */
-    float *inverse_depth;       /* (B, per h, per w), written where there is no `out` */
-    int32_t channels, h, w, per; /* per: samples of a pixel along x and along y, at most 4 */
-    int32_t *failed;            /* set where there is not enough memory */
+    const float *background; /* (B, C) */
+    float *out, *inside;     /* (B, C, h, w); NULL, or (B, h, w) coverage to write */
+    float *inverse_depth;    /* (B, h, w), written where there is no `out` */
+    int32_t channels, h, w;
+    int32_t *failed; /* set where there is not enough memory */
 } Solid;
 
 /* Images [begin, end). arguments: a Solid. */

@@ -32,7 +32,7 @@ class Arguments(Structure):
         "* texture", "i64 stride", "* offsets", "i32 levels padded_w padded_h",
         "* vertices triangles texels", "i64 vertex_count triangle_count", "* poses",
         "f64 fx fy cx cy near", "* background out inside inverse_depth",
-        "i32 channels h w per", "* failed",
+        "i32 channels h w", "* failed",
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def draw(
     image = torch.empty(B, C, camera.height, camera.width)
     coverage = torch.empty(B, camera.height, camera.width) if covered else None
     _call(
-        mesh, camera, T_world_cam, SAMPLES,
+        mesh, camera, T_world_cam,
         background=back.data_ptr(), out=image.data_ptr(),
         inside=None if coverage is None else coverage.data_ptr(),
     )  # fmt: skip
@@ -80,7 +80,7 @@ def inverse_depth(
     if not _in_c(mesh, T_world_cam):
         return torch.stack([nearest(mesh, camera, T, 1)[0] for T in T_world_cam])
     found = torch.empty(len(T_world_cam), camera.height, camera.width)
-    _call(mesh, camera, T_world_cam, 1, inverse_depth=found.data_ptr())
+    _call(mesh, camera, T_world_cam, inverse_depth=found.data_ptr())
     return found
 
 
@@ -90,10 +90,8 @@ def _in_c(mesh: Mesh, T_world_cam: Tensor) -> bool:
     return devices == ("cpu", "cpu") and native.library() is not None
 
 
-def _call(
-    mesh: Mesh, camera: Camera, T_world_cam: Tensor, per: int, **pointers: int | None
-) -> None:
-    """Draw in C, with `per` samples of a pixel along x and y."""
+def _call(mesh: Mesh, camera: Camera, T_world_cam: Tensor, **pointers: int | None) -> None:
+    """Draw in C."""
     lib = native.library()
     assert lib is not None
     poses = se3.inverse(T_world_cam.double())[:, :3].contiguous()
@@ -106,7 +104,7 @@ def _call(
         texels=mesh.texels.data_ptr(), vertex_count=len(mesh.vertices),
         triangle_count=len(mesh.triangles), poses=poses.data_ptr(), fx=camera.fx, fy=camera.fy,
         cx=camera.cx, cy=camera.cy, near=mesh.near, channels=flat.shape[1], h=camera.height,
-        w=camera.width, per=per, failed=failed.data_ptr(), **pointers,
+        w=camera.width, failed=failed.data_ptr(), **pointers,
     )  # fmt: skip
     native.run(lib.draw_solids, arguments, len(poses))
     if failed.item():
