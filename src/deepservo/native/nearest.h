@@ -26,10 +26,13 @@ typedef struct {
     float along[4], down[4], first[4], least[2], most[2];
 } Face;
 
-/* What one image is drawn on: per x per samples a pixel, so many across and down; the number of
- * faces so far; 1/Z of each sample, and its face. */
+/* What one image is drawn on: per x per samples a pixel, so many across and down; how far those of
+ * a row lie to the right of whole numbers, and those of a column below; the number of faces so far;
+ * 1/Z of each sample, and its face. */
 typedef struct {
-    int32_t per, across, down, faces;
+    int32_t per, across, down;
+    const double *right, *below;
+    int32_t faces;
     float *nearest;
     int32_t *shown;
     Face *face;
@@ -91,40 +94,40 @@ static inline void describe(Face *f, const Edges *e, const Seen *const p[3], con
     }
 }
 
-/* The samples [*from, *to] of a row for which all of e[i] + a[i] x may be positive; e is changed to
- * what it is at *from. */
-static inline void narrow(const double a[3], double e[3], int32_t *from, int32_t *to) {
-    double first = 0, last = *to - *from;
+/* The samples [*from, *to] of a row for which all of e[i] + a[i] x + b[i] below may be positive. */
+static inline void narrow(const Edges *edges, const double e[3], int32_t *from, int32_t *to) {
+    double first = *from, last = *to;
     for (int i = 0; i < 3; i++) {
-        if (a[i] > 0)
-            first = fmax(first, floor(-e[i] / a[i]));
-        else if (a[i] < 0)
-            last = fmin(last, ceil(-e[i] / a[i]));
-        else if (e[i] < 0)
+        const double a = edges->a[i], highest = e[i] + 0.5 * fabs(edges->b[i]);
+        if (a > 0)
+            first = fmax(first, floor(-highest / a));
+        else if (a < 0)
+            last = fmin(last, ceil(-highest / a));
+        else if (highest < 0)
             last = -1;
     }
-    if (first > last) {
-        *to = *from - 1;
-        return;
-    }
-    *to = *from + (int32_t)last;
-    *from += (int32_t)first;
-    for (int i = 0; i < 3; i++)
-        e[i] += a[i] * first;
+    *to = (int32_t)fmax(last, -1);
+    *from = (int32_t)fmin(first, *to + 1.0);
 }
 
-/* n samples of a row: shows `face` at those within the edges that are nearest. */
-static int draw_row(const double a[3], const double e[3], const double w, const double along,
-                    const int32_t n, const int32_t face, float *restrict nearest,
-                    int32_t *restrict shown) {
-    const double a0 = a[0], a1 = a[1], a2 = a[2], e0 = e[0], e1 = e[1], e2 = e[2];
+/* Samples [from, to] of a row: shows `face` at those within the edges that are nearest. e: of the
+ * edges at 0, of which w is 1/Z, with its slopes. */
+static int draw_row(const Canvas *c, const Edges *edges, const double e[3], const double w[3],
+                    const int32_t from, const int32_t to, const int64_t row) {
+    const double a0 = edges->a[0], a1 = edges->a[1], a2 = edges->a[2], b0 = edges->b[0],
+                 b1 = edges->b[1], b2 = edges->b[2], e0 = e[0], e1 = e[1], e2 = e[2], w0 = w[0],
+                 along = w[1], down = w[2];
+    const double *restrict const below = c->below;
+    float *restrict const nearest = c->nearest + row * c->across;
+    int32_t *restrict const shown = c->shown + row * c->across;
+    const int32_t face = c->faces;
     int hit = 0;
 #pragma omp simd reduction(| : hit)
-    for (int32_t i = 0; i < n; i++) {
-        const double x = i;
-        const float near = (float)(w + along * x);
-        const int in = (e0 + a0 * x >= 0) & (e1 + a1 * x >= 0) & (e2 + a2 * x >= 0) &
-                       (near > nearest[i]);
+    for (int32_t i = from; i <= to; i++) {
+        const double x = i, y = below[i];
+        const float near = (float)(w0 + along * x + down * y);
+        const int in = (e0 + a0 * x + b0 * y >= 0) & (e1 + a1 * x + b1 * y >= 0) &
+                       (e2 + a2 * x + b2 * y >= 0) & (near > nearest[i]);
         nearest[i] = in ? near : nearest[i];
         shown[i] = in ? face : shown[i];
         hit |= in;
@@ -133,18 +136,24 @@ static int draw_row(const double a[3], const double e[3], const double w, const 
 }
 
 /* What `draw_row` does, faster for the few samples of a small triangle. */
-static inline int draw_few(const double a[3], const double e[3], const double w, const double along,
-                           const int32_t n, const int32_t face, float *nearest, int32_t *shown) {
+static inline int draw_few(const Canvas *c, const Edges *edges, const double e[3],
+                           const double w[3], const int32_t from, const int32_t to,
+                           const int64_t row) {
+    const double *const a = edges->a, *const b = edges->b;
+    const double *const below = c->below;
+    float *const nearest = c->nearest + row * c->across;
+    int32_t *const shown = c->shown + row * c->across;
+    const int32_t face = c->faces;
     int hit = 0;
-    for (int32_t i = 0; i < n; i++) {
-        const double x = i;
-        const float near = (float)(w + along * x);
-        if ((e[0] + a[0] * x >= 0) & (e[1] + a[1] * x >= 0) & (e[2] + a[2] * x >= 0) &
-            (near > nearest[i])) {
-            nearest[i] = near;
-            shown[i] = face;
-            hit = 1;
-        }
+    for (int32_t i = from; i <= to; i++) {
+        const double x = i, y = below[i];
+        const float near = (float)(w[0] + w[1] * x + w[2] * y);
+        const double inside = fmin(fmin(e[0] + a[0] * x + b[0] * y, e[1] + a[1] * x + b[1] * y),
+                                   e[2] + a[2] * x + b[2] * y);
+        const int in = (inside >= 0) & (near > nearest[i]);
+        nearest[i] = in ? near : nearest[i]; /* faster than a branch: half of them are inside */
+        shown[i] = in ? face : shown[i];
+        hit |= in;
     }
     return hit;
 }
@@ -153,41 +162,40 @@ static inline int draw_few(const double a[3], const double e[3], const double w,
 static inline void draw(Canvas *c, const Seen *const p[3], const float *texels) {
     const double left = least(p[0]->x, p[1]->x, p[2]->x), right = most(p[0]->x, p[1]->x, p[2]->x),
                  top = least(p[0]->y, p[1]->y, p[2]->y), bottom = most(p[0]->y, p[1]->y, p[2]->y);
-    const int32_t across = c->across, face = c->faces, per = c->per;
-    if (left > across || top > c->down)
+    const int32_t across = c->across, per = c->per;
+    if (left > across || top > c->down || right < -1 || bottom < -1)
         return;
-    const int32_t x0 = (int32_t)ceil(fmax(left - MARGIN, 0)),
-                  y0 = (int32_t)ceil(fmax(top - MARGIN, 0)),
-                  x1 = (int32_t)floor(fmax(fmin(right + MARGIN, across - 1), -1)),
-                  y1 = (int32_t)floor(fmax(fmin(bottom + MARGIN, c->down - 1), -1));
-    if (x0 > x1 || y0 > y1)
-        return;
+    const int32_t y0 = (int32_t)ceil(fmax(top - 0.5 - MARGIN, 0)),
+                  y1 = (int32_t)floor(fmin(bottom + 0.5 + MARGIN, c->down - 1));
     const Edges edges = edges_of(p);
     if (!(edges.area > 0))
         return;
     const double *const a = edges.a, *const b = edges.b, scale = 1.0 / edges.area;
     const double along = (a[0] * p[0]->w + a[1] * p[1]->w + a[2] * p[2]->w) * scale,
                  down = (b[0] * p[0]->w + b[1] * p[1]->w + b[2] * p[2]->w) * scale;
-    const double corner = p[0]->w + along * (x0 - p[0]->x) + down * (y0 - p[0]->y);
-    double start[3];
+    const int32_t origin = (int32_t)fmax(left, 0);
+    double start[3]; /* of the edges at (0, y0) */
     for (int i = 0; i < 3; i++) {
         const Seen *const j = p[(i + 1) % 3];
-        start[i] = a[i] * (x0 - j->x) + b[i] * (y0 - j->y) + MARGIN * (fabs(a[i]) + fabs(b[i]));
+        start[i] = b[i] * (y0 - j->y) - a[i] * j->x + MARGIN * (fabs(a[i]) + fabs(b[i]));
     }
+    const double first = p[0]->w - along * p[0]->x + down * (y0 - p[0]->y);
     int hit = 0;
-    for (int32_t row = 0; row <= y1 - y0; row++) {
-        double e[3] = {start[0] + b[0] * row, start[1] + b[1] * row, start[2] + b[2] * row};
-        const double w = corner + down * row;
-        const int64_t at = (int64_t)(y0 + row) * across + x0;
-        int32_t from = 0, to = x1 - x0;
-        if (to < WIDE) {
-            hit |= draw_few(a, e, w, along, to + 1, face, c->nearest + at, c->shown + at);
+    for (int32_t y = y0; y <= y1; y++) {
+        const double shift = c->right[y], row = y - y0;
+        int32_t from = (int32_t)ceil(fmax(left - shift - MARGIN, 0)),
+                to = (int32_t)floor(fmin(right - shift + MARGIN, across - 1));
+        const double e[3] = {start[0] + b[0] * row + a[0] * shift,
+                             start[1] + b[1] * row + a[1] * shift,
+                             start[2] + b[2] * row + a[2] * shift};
+        const double w[3] = {first + down * row + along * shift, along, down};
+        if (to - from < WIDE) {
+            hit |= draw_few(c, &edges, e, w, from, to, y);
             continue;
         }
-        narrow(a, e, &from, &to);
-        hit |= draw_row(a, e, w + along * from, along, to - from + 1, face, c->nearest + at + from,
-                        c->shown + at + from);
+        narrow(&edges, e, &from, &to);
+        hit |= draw_row(c, &edges, e, w, from, to, y);
     }
     if (hit && c->face)
-        describe(c->face + c->faces++, &edges, p, texels, per, x0 / per, y0 / per);
+        describe(c->face + c->faces++, &edges, p, texels, per, origin / per, y0 / per);
 }

@@ -170,8 +170,8 @@ static inline int32_t look(const Canvas *c, Reads *r, const int32_t x, const int
             continue;
         r->face[r->n] = face[s];
         r->pixel[r->n] = x;
-        r->right[r->n] = s % 2 ? 0.25f : -0.25f;
-        r->below[r->n] = s / 2 ? 0.25f : -0.25f;
+        r->right[r->n] = (s % 2 ? 0.25f : -0.25f) + 0.5f * (float)c->right[PER * y + s / 2];
+        r->below[r->n] = (s / 2 ? 0.25f : -0.25f) + 0.5f * (float)c->below[PER * x + s % 2];
         r->share[r->n++] = 0.25f * (float)same;
         if (same == 4)
             break;
@@ -207,7 +207,7 @@ void draw_solids(const void *arguments, int64_t begin, int64_t end) {
     const Solid *const a = arguments;
     const int32_t per = a->out ? PER : 1;
     const int64_t samples = (int64_t)per * per * a->w * a->h;
-    Canvas c = {per, per * a->w, per * a->h, 0, 0, 0, 0, 0};
+    Canvas c = {per, per * a->w, per * a->h, a->right, a->below, 0, 0, 0, 0, 0};
     c.nearest = malloc(samples * sizeof *c.nearest);
     c.shown = malloc(samples * sizeof *c.shown);
     c.seen = malloc(a->vertex_count * sizeof *c.seen);

@@ -12,7 +12,9 @@ typedef struct {
     int64_t vertex_count, triangle_count;
     const double *poses; /* (B, 3, 4) T_cam_world */
     double fx, fy, cx, cy, near;
-    const float *background; /* (B, C) */
+    const double *right, *below; /* of the rows of samples and of their columns: how far [samples]
+                                    they lie to the right of whole numbers, and below */
+    const float *background;     /* (B, C) */
     float *out, *inside;     /* (B, C, h, w); NULL, or (B, h, w) coverage to write */
     float *inverse_depth;    /* (B, h, w), written where there is no `out` */
     int32_t channels, h, w;

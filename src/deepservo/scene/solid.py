@@ -171,7 +171,8 @@ def solid_view(
     if not len(triangles):
         raise InputError("scene: no four neighbours have a depth of one surface; give other depth")
     used, triangles = triangles.unique(return_inverse=True)
-    vertices = points.flatten(0, 1)[used] + torch.tensor([0.0, 0.0, -distance])
+    vertices = points.flatten(0, 1)[used]
+    vertices[:, 2] -= distance
     x, y = ((size[1] - 1) / 2 - camera.cx) / camera.fx, ((size[0] - 1) / 2 - camera.cy) / camera.fy
     return SolidScene(
         picture,

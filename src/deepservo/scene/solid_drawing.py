@@ -22,6 +22,9 @@ from deepservo.images.sampler import Pyramid, trilinear
 
 SAMPLES = 2  # of a pixel, along x and along y
 MARGIN = 1e-10  # samples; triangles reach so much farther: no sample falls between two of them
+# Multiples of these, modulo 1, fill [0, 1] evenly, each with the other too.
+GOLDEN, PLASTIC = 0.6180339887498949, 0.7548776662466927
+SHIFT = 0.5  # samples; of one from the grid, at most
 MOST_TRIES = 2_000_000  # triangles times samples that the twin looks at together
 
 
@@ -31,7 +34,7 @@ class Arguments(Structure):
     _fields_ = native.fields(
         "* texture", "i64 stride", "* offsets", "i32 levels padded_w padded_h",
         "* vertices triangles texels", "i64 vertex_count triangle_count", "* poses",
-        "f64 fx fy cx cy near", "* background out inside inverse_depth",
+        "f64 fx fy cx cy near", "* right below background out inside inverse_depth",
         "i32 channels h w", "* failed",
     )  # fmt: skip
 
@@ -96,6 +99,7 @@ def _call(mesh: Mesh, camera: Camera, T_world_cam: Tensor, **pointers: int | Non
     assert lib is not None
     poses = se3.inverse(T_world_cam.double())[:, :3].contiguous()
     failed = torch.zeros(1, dtype=torch.int32)
+    right, below = _shifts(camera, SAMPLES if "out" in pointers else 1)
     flat, pyramid = mesh.pyramid.flat, mesh.pyramid
     arguments = Arguments(
         texture=flat.data_ptr(), stride=flat.shape[2], offsets=pyramid.offsets.data_ptr(),
@@ -103,12 +107,25 @@ def _call(mesh: Mesh, camera: Camera, T_world_cam: Tensor, **pointers: int | Non
         vertices=mesh.vertices.data_ptr(), triangles=mesh.triangles.data_ptr(),
         texels=mesh.texels.data_ptr(), vertex_count=len(mesh.vertices),
         triangle_count=len(mesh.triangles), poses=poses.data_ptr(), fx=camera.fx, fy=camera.fy,
-        cx=camera.cx, cy=camera.cy, near=mesh.near, channels=flat.shape[1], h=camera.height,
-        w=camera.width, failed=failed.data_ptr(), **pointers,
+        cx=camera.cx, cy=camera.cy, near=mesh.near, right=right.data_ptr(),
+        below=below.data_ptr(), channels=flat.shape[1], h=camera.height, w=camera.width,
+        failed=failed.data_ptr(), **pointers,
     )  # fmt: skip
     native.run(lib.draw_solids, arguments, len(poses))
     if failed.item():
         raise MemoryError(f"{len(mesh.triangles)} triangles cannot be drawn")
+
+
+def _shifts(camera: Camera, per: int) -> tuple[Float[Tensor, " down"], Float[Tensor, " across"]]:
+    """How far [samples] each row of samples lies to the right of a grid, and each column below.
+
+    On a grid all samples along an edge that is parallel to it would change together, and a picture
+    would not show motions of less than the grid. With one sample a pixel there is no shift.
+    """
+    rows, columns = (torch.arange(per * n).double() for n in (camera.height, camera.width))
+    if per == 1:
+        return 0 * rows, 0 * columns
+    return (GOLDEN * (rows + 0.5)) % 1 - SHIFT, (PLASTIC * (columns + 0.5)) % 1 - SHIFT
 
 
 def draw_reference(
@@ -133,27 +150,39 @@ def _draw_one(
     samples = torch.stack(
         [shown[i::SAMPLES, k::SAMPLES] for i in range(SAMPLES) for k in range(SAMPLES)]
     )
+    right, below = (each.to(shown.device) for each in _shifts(camera, SAMPLES))
+    offset = torch.stack(torch.broadcast_tensors(right[:, None], below[None]), -1)
+    offsets = torch.stack(
+        [
+            (torch.tensor([k, i]).to(offset) + 0.5 + offset[i::SAMPLES, k::SAMPLES]) / SAMPLES - 0.5
+            for i in range(SAMPLES)
+            for k in range(SAMPLES)
+        ]
+    )
     forms, dets = _homographies(mesh, camera, T_world_cam)
     image = torch.zeros(len(background), camera.height, camera.width, device=shown.device)
     for own in samples:
         first = (samples == own).int().argmax(0)  # of the samples that show the same triangle
-        seen = _texture(mesh, (forms, dets), own.clamp(min=0), first)
+        aside = offsets.gather(0, first[None, ..., None].expand(1, *first.shape, 2))[0]
+        seen = _texture(mesh, (forms, dets), own.clamp(min=0), aside)
         image += torch.where(own < 0, background[:, None, None], seen) / len(samples)
     return image, (samples >= 0).float().mean(0)
 
 
 def _texture(
-    mesh: Mesh, homographies: tuple[Tensor, Tensor], face: Int64[Tensor, "h w"], sample: Tensor
+    mesh: Mesh,
+    homographies: tuple[Tensor, Tensor],
+    face: Int64[Tensor, "h w"],
+    aside: Float[Tensor, "h w 2"],
 ) -> Float[Tensor, "c h w"]:
-    """The texture of each pixel's triangle, one of whose samples is within it."""
+    """The texture of each pixel's triangle. aside: from its centre to a sample in it [px]."""
     forms, dets = homographies[0][face], homographies[1][face]
     y, x = torch.meshgrid(
         *(torch.arange(n, dtype=torch.float64, device=face.device) for n in face.shape),
         indexing="ij",
     )
     pixel = torch.stack([x, y, torch.ones_like(x)], -1)
-    aside = (torch.stack([sample % SAMPLES, sample // SAMPLES], -1) + 0.5) / SAMPLES - 0.5
-    aside = torch.cat([aside.double(), torch.zeros_like(pixel[..., :1])], -1)
+    aside = torch.cat([aside, torch.zeros_like(pixel[..., :1])], -1)
     at_centre, within = ((forms @ p[..., None])[..., 0] for p in (pixel, pixel + aside))
     # A triangle may be seen so edge-on that its plane is far at the pixel's centre.
     edge_on = at_centre[..., 2:] < 0.5 * within[..., 2:]
@@ -201,11 +230,12 @@ def nearest(
     fine = camera.resize(camera.width * per, camera.height * per)
     at, volume, forms = _rays(mesh, fine, T_world_cam)
     w, h = fine.width, fine.height
+    right, below = (each.to(at.device) for each in _shifts(camera, per))
     number = len(mesh.triangles)
     inverse = torch.zeros(h * w, device=at.device)
     shown = torch.full((h * w,), number, dtype=torch.int64, device=at.device)
     for face, x, y in _tries(fine, at, volume, mesh.near):
-        pixel = torch.stack([x, y, torch.ones_like(x)], -1).double()
+        pixel = torch.stack([x + right[y], y + below[x], torch.ones_like(right[y])], -1)
         weights = torch.einsum("fij,fsj->fsi", forms[face], pixel)
         slack = MARGIN * forms[face][:, None, :, :2].abs().sum(-1)
         near = weights.sum(-1)
@@ -223,13 +253,13 @@ def nearest(
 def _tries(
     camera: Camera, at: Float[Tensor, "f 3 3"], volume: Tensor, near: float
 ) -> Iterator[tuple[Int64[Tensor, " n"], Int64[Tensor, "n s"], Int64[Tensor, "n s"]]]:
-    """Triangles of about one size, and the pixels x and y that each may show."""
+    """Triangles of about one size, and the samples x and y that each may show."""
     size = torch.tensor([camera.width, camera.height], device=at.device)
     px = camera.project(at)
     cut = (at[..., 2] < near).any(-1)  # anywhere, where the near plane cuts it
-    low = torch.where(cut[:, None], 0, (px.amin(1) - MARGIN).ceil().clamp(min=0)).long()
+    low = torch.where(cut[:, None], 0, (px.amin(1) - SHIFT).ceil().clamp(min=0)).long()
     high = torch.where(
-        cut[:, None], size - 1, torch.minimum((px.amax(1) + MARGIN).floor(), size - 1.0)
+        cut[:, None], size - 1, torch.minimum((px.amax(1) + SHIFT).floor(), size - 1.0)
     ).long()
     count = high - low + 1
     drawn = (count > 0).all(-1) & (volume != 0) & (at[..., 2] >= near).any(-1)
