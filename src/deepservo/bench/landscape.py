@@ -12,7 +12,7 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.geometry import se3
 from deepservo.methods.direct import Features
-from deepservo.scene import PlanarScene
+from deepservo.scene import Scene
 from deepservo.scene.sampling import fronto_parallel
 
 AXES = ("x", "y", "z", "rx", "ry", "rz")
@@ -29,7 +29,7 @@ def reach(axis: int, distance: float) -> float:
 
 def landscape(
     features: Features,
-    scene: PlanarScene,
+    scene: Scene,
     camera: Camera,
     axes: tuple[int, int],
     distance: float,
@@ -55,7 +55,7 @@ def landscape(
 
 
 def landscapes(
-    features: Features, scene: PlanarScene, camera: Camera, distance: float
+    features: Features, scene: Scene, camera: Camera, distance: float
 ) -> dict[str, Float[Tensor, "p p"]]:
     """The landscapes of all fifteen pairs of axes, by the names of the two."""
     pairs = itertools.combinations(range(6), 2)

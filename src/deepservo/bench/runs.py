@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from deepservo.methods.base import Controller
 from deepservo.methods.true_pose import TruePose
 from deepservo.models.any_scene_model import UnseenModel
 from deepservo.models.scene_model import Model, Unlearned
-from deepservo.scene import PlanarScene
+from deepservo.scene import Scene
 from deepservo.scene.build import Setup
 from deepservo.system import distributed
 from deepservo.system.files import replacing
@@ -52,7 +52,7 @@ class Bench:
 
     camera: Camera
     distance: float
-    scenes: dict[str, PlanarScene]
+    scenes: Mapping[str, Scene]
     models: dict[tuple[str, str], Model]
     """By scene and by what they are trained as."""
     seed: int = 0

@@ -104,7 +104,7 @@ class Learn:
             for file in (files_in(self.image) if self.image.is_dir() else [self.image])
         )
         setup = replace(setup, picture=self.image.name)
-        scenes = tuple(other.scene for other in others)
+        scenes = tuple(other.plane for other in others)
         options = Options(self.method, self.preset, self.backbone, self.weights, self.loss, scenes)
         training = Training(self.minutes, self.steps, self.seed, self.resume)
         distributed.share_threads()

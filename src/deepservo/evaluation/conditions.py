@@ -14,8 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.scene import PlanarScene, perturb
+from deepservo.scene import PlanarScene, Scene, perturb
 from deepservo.scene.relief import ReliefScene
 from deepservo.worlds.simulator import Simulator
 
@@ -66,10 +67,12 @@ class Condition:
     relief: float = 0.0
     """Height of the hills on the plane [m]."""
 
-    def scene(self, scene: PlanarScene) -> PlanarScene:
-        """The scene as it really is."""
+    def scene(self, scene: Scene) -> Scene:
+        """The scene as it really is; InputError for hills on one that is not flat."""
         if not self.relief:
             return scene
+        if not isinstance(scene, PlanarScene):
+            raise InputError("this set has hills on a plane; give a flat scene, or another set")
         return ReliefScene(
             scene.texture,
             scene.width,
@@ -89,7 +92,7 @@ class Condition:
         return se3.transform(se3.so3_exp(turn), torch.zeros(3, dtype=torch.float64)) @ Ts
 
     def pictures(
-        self, scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]
+        self, scene: Scene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]
     ) -> Float[Tensor, "n 1 h w"]:
         """What cameras at these poses see, without effects."""
         if self.size is None:
@@ -102,7 +105,7 @@ class Condition:
 
     def goals(
         self,
-        scene: PlanarScene,
+        scene: Scene,
         camera: Camera,
         Ts_world_goal: Float[Tensor, "n 4 4"],
         seed: int,
@@ -160,7 +163,7 @@ class HardSimulator(Simulator):
 
     def __init__(
         self,
-        scene: PlanarScene,
+        scene: Scene,
         camera: Camera,
         T_world_cam: Float[Tensor, "b 4 4"],
         disturbance: Disturbance,

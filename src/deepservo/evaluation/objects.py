@@ -52,7 +52,7 @@ class OnTable:
         Ts_world_cam = self.T_world_goal @ starts_about(self.target, camera, n, seed)
         parts, light = [self.object], LIGHTS[world]
         gantry = Gantry(
-            self.setup.scene, camera, Ts_world_cam, Workcell(light, parts=parts), seed=seed
+            self.setup.plane, camera, Ts_world_cam, Workcell(light, parts=parts), seed=seed
         )
         gantry.pictures_at(self.T_world_goal)  # raises InputError where the arm cannot go
         Ts_goal = self.T_world_goal.expand(n, 4, 4)

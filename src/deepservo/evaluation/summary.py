@@ -18,7 +18,7 @@ from deepservo.images.pictures import grey
 from deepservo.loop import Trajectory
 from deepservo.methods import METHODS
 from deepservo.methods.coarse_to_fine import AGREEMENT_IF_CONFIRMED, CoarseToFine
-from deepservo.scene import PlanarScene
+from deepservo.scene import Scene
 
 # A pose so close to the given one, as a share of the distance, is accepted on less agreement: much
 # of the picture may be covered or lit differently.
@@ -84,7 +84,7 @@ def _ranges(alike: list[str]) -> str:
 
 
 def goal_offset(
-    scene: PlanarScene,
+    scene: Scene,
     camera: Camera,
     picture: Float[Tensor, "1 c h w"],
     T_world_goal: Float[Tensor, "4 4"],

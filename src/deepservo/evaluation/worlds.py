@@ -46,7 +46,7 @@ def opened(
             return simulator, None
         return simulator, condition.goals(scene, camera, Ts_world_goal, seed, runs)
     check_condition(name, condition)
-    gantry = Gantry(scene, camera, Ts_world_cam, Workcell(LIGHTS[name]), seed=seed, runs=runs)
+    gantry = Gantry(setup.plane, camera, Ts_world_cam, Workcell(LIGHTS[name]), seed=seed, runs=runs)
     if Ts_world_goal is None:
         return gantry, None
     return gantry, condition.as_goals(gantry.pictures_at(distinct(Ts_world_goal)), seed, runs)

@@ -232,13 +232,24 @@ def sample_at(
     lod = torch.zeros_like(u) if lod is None else lod
     level = lod.detach().to(torch.int32)
     blend = lod - level
-    fine = _bilinear(pyramid, level, u, v)
-    coarse = _bilinear(pyramid, (level + 1).clamp(max=pyramid.levels - 1), u, v)
-    image = fine * (1 - blend)[:, None] + coarse * blend[:, None]
     k = 1 / (torch.exp2(level.float()) * (1 + blend))  # the edge is as wide as a pixel's footprint
     coverage = ((u + 0.5) * k + 0.5).clamp(0, 1) * ((tw - 0.5 - u) * k + 0.5).clamp(0, 1)
     coverage = coverage * ((v + 0.5) * k + 0.5).clamp(0, 1) * ((th - 0.5 - v) * k + 0.5).clamp(0, 1)
-    return image, coverage
+    return trilinear(pyramid, lod, u, v), coverage
+
+
+def trilinear(
+    pyramid: Pyramid,
+    lod: Float[Tensor, "b h w"],
+    u: Float[Tensor, "b h w"],
+    v: Float[Tensor, "b h w"],
+) -> Float[Tensor, "b c h w"]:
+    """The pictures at level-0 texels (u, v), each between the two levels about its `lod`."""
+    level = lod.detach().to(torch.int32)
+    blend = lod - level
+    fine = _bilinear(pyramid, level, u, v)
+    coarse = _bilinear(pyramid, (level + 1).clamp(max=pyramid.levels - 1), u, v)
+    return fine * (1 - blend)[:, None] + coarse * blend[:, None]
 
 
 def _bilinear(pyramid: Pyramid, level: Tensor, u: Tensor, v: Tensor) -> Tensor:

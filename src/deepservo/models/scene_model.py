@@ -60,7 +60,7 @@ class Model(Setup):
                 "width": self.scene.width,
                 "background": self.scene.background,
                 "distance": self.distance,
-                "texel_aspect": self.scene.texel_aspect,
+                "texel_aspect": self.plane.texel_aspect,
                 "centre": list(self.scene.centre),
             },
             "picture": self.picture,

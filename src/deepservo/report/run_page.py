@@ -13,8 +13,8 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.report.page import write_page
 from deepservo.report.run_data import CURVE_POINTS, RunSet, pack, sentence, thin
-from deepservo.report.thumbnails import Look, render_plane, small, webp
-from deepservo.scene import PlanarScene
+from deepservo.report.thumbnails import Look, render_scene, small, webp
+from deepservo.scene import Scene
 
 MAX_LINES = 100  # runs drawn one by one on the whole page; medians and counts are over all runs
 MIN_LINES = 20  # of one set of runs
@@ -29,14 +29,14 @@ class Report:
     """Rows of results.json."""
     runs: list[RunSet]
     """What is drawn, in the order of the menu; the sentence at the top is about the first."""
-    scene: PlanarScene
+    scene: Scene
     camera: Camera
     training: dict | None = None
     """Method, steps, seconds, parameters, batch, seed, loss ([[step, loss], ...]), picture and
     minutes (or None) of the training; None when nothing was trained.
     """
     look: Look | None = None
-    """Renders the pictures again from the poses; None renders the flat scene."""
+    """Renders the pictures again from the poses; None renders the scene."""
     note: str = ""
     """A sentence for below the first one."""
 
@@ -48,7 +48,7 @@ class Report:
 def write_report(path: Path, report: Report) -> None:
     """Write the page to `path`, all at once: no reader finds half of it."""
     runs, scene, camera, training = report.runs, report.scene, report.camera, report.training
-    look = report.look or partial(render_plane, scene, camera)
+    look = report.look or partial(render_scene, scene, camera)
     lines, movies = max(MIN_LINES, MAX_LINES // len(runs)), 3 if len(runs) <= 2 else 1
     data = {
         "rows": report.rows,

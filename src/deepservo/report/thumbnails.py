@@ -11,21 +11,21 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.scene import PlanarScene
+from deepservo.scene import PlanarScene, Scene
 
 Look = Callable[[Tensor], Tensor]
 """Poses T_world_cam (n, 4, 4) to the pictures (n, c, h, w) of a camera there."""
 
 
-def render_plane(
-    scene: PlanarScene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]
+def render_scene(
+    scene: Scene, camera: Camera, Ts_world_cam: Float[Tensor, "n 4 4"]
 ) -> Float[Tensor, "n c h w"]:
-    """What the camera sees there; the plain background where it has gone through the plane."""
+    """What the camera sees there; the plain background where it has gone through a plane."""
     Ts = Ts_world_cam.to(scene.texture.device).double()
     views = torch.full(
         (len(Ts), scene.texture.shape[0], camera.height, camera.width), scene.background
     )
-    front = Ts[:, 2, 3] < 0
+    front = Ts[:, 2, 3] < 0 if isinstance(scene, PlanarScene) else Ts[:, 2, 3].isfinite()
     if front.any():
         views[front.cpu()] = scene.render(camera, Ts[front]).float().cpu()
     return views

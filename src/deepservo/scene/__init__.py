@@ -1,5 +1,8 @@
-"""Scenes: `render(camera, T_world_cam) -> images, coverage`."""
+"""What cameras see: pictures made into planes and solids, published starts, disturbances."""
 
 from deepservo.scene.planar import PlanarScene
+from deepservo.scene.solid import SolidScene
 
-__all__ = ["PlanarScene"]
+Scene = PlanarScene | SolidScene
+
+__all__ = ["PlanarScene", "Scene", "SolidScene"]

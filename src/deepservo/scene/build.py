@@ -15,6 +15,7 @@ from deepservo.features.unseen_pixels import continued
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import read_picture
 from deepservo.scene.planar import PlanarScene
+from deepservo.scene.solid import SolidScene
 
 LEAST_DISTANCE, GREATEST_DISTANCE = 1e-4, 1e4  # m, from a camera to a plane
 WIDTH = 0.8  # m, of a picture on the plane where nobody says it
@@ -24,12 +25,12 @@ WIDTH = 0.8  # m, of a picture on the plane where nobody says it
 class Setup:
     """A scene before a camera: what every command works on."""
 
-    scene: PlanarScene
+    scene: PlanarScene | SolidScene
     camera: Camera
     distance: float
     """From the camera to the plane at the reference pose [m]: the scene's unit of length."""
     picture: str
-    """The name of the picture on the plane."""
+    """The name of the picture that the scene is made from."""
     distortion: tuple[float, ...] = ()
     """Of the lens (OpenCV's order), whose pictures are rectified to `camera`'s."""
 
@@ -38,12 +39,22 @@ class Setup:
         """The camera with its distortion."""
         return CalibratedCamera(self.camera, self.distortion)
 
+    @property
+    def plane(self) -> PlanarScene:
+        """The scene, which must be flat; InputError where it is not."""
+        if isinstance(self.scene, SolidScene):
+            raise InputError(
+                f"{self.picture}: this needs a flat scene; give a picture, or use the simulator "
+                "and a method that needs no training"
+            )
+        return self.scene
+
     def with_picture(self, file: Path) -> "Setup":
         """The picture of a file on the same plane; InputError where it is much smaller than what
-        the camera sees of the plane.
+        the camera sees of the plane, or the scene is not flat.
         """
         texture = texture_of(read_picture(file, len(self.scene.texture) == 3))
-        scene = replace(self.scene, texture=texture)
+        scene = replace(self.plane, texture=texture)
         check_scene(scene, self.camera, self.distance, str(file))
         return Setup(scene, self.camera, self.distance, file.name, self.distortion)
 

@@ -128,7 +128,7 @@ def _settings(
     setup: Setup, options: Options, training: Training, kept: Any, batch: int
 ) -> dict[str, Any]:
     """What decides the weights, as JSON has it: a checkpoint goes on with the same alone."""
-    scene, preset = setup.scene, options.preset
+    scene, preset = setup.plane, options.preset
     settings = {
         "method": options.method,
         "picture": _digest(scene),

@@ -5,15 +5,13 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.geometry import se3
-from deepservo.scene import PlanarScene
+from deepservo.scene import Scene
 
 
 class Simulator:
     """B free-flying cameras in front of a scene: `T_world_cam <- T_world_cam exp(v_cam dt)`."""
 
-    def __init__(
-        self, scene: PlanarScene, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]
-    ) -> None:
+    def __init__(self, scene: Scene, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> None:
         self.scene, self.camera, self.T_world_cam = scene, camera, T_world_cam.double()
 
     def observe(self) -> Float[Tensor, "b c h w"]:

@@ -1,0 +1,73 @@
+"""Cameras fly before scenes that are not flat as they do before a plane."""
+
+import math
+
+import pytest
+import torch
+
+from deepservo import METHODS, Simulator, servo
+from deepservo.camera import usual_camera
+from deepservo.errors import InputError
+from deepservo.evaluation.conditions import Condition
+from deepservo.geometry import se3
+from deepservo.report.run_data import RunSet
+from deepservo.report.run_page import Report, write_report
+from deepservo.report.thumbnails import render_scene
+from deepservo.scene import PlanarScene, SolidScene, sampling, solid_kinds
+from deepservo.scene.build import Setup
+from deepservo.scene.solid import solid_view
+from deepservo.scene.textures import texture
+
+CAMERA, DISTANCE = usual_camera(96, 72), 0.6
+PICTURE = texture((144, 192), torch.Generator().manual_seed(4))
+PLANE = PlanarScene(PICTURE, 0.8)
+
+
+def view() -> SolidScene:
+    """An RGB-D picture of steps."""
+    scene, T = solid_kinds.steps(PLANE, DISTANCE, 0), sampling.fronto_parallel(DISTANCE)
+    return solid_view(scene.render(CAMERA, T)[0], scene.depth(CAMERA, T)[0], CAMERA, DISTANCE)
+
+
+SCENES = {
+    "steps": lambda: solid_kinds.steps(PLANE, DISTANCE, 0),
+    "clutter": lambda: solid_kinds.clutter(PLANE, DISTANCE, 0),
+    "tilt": lambda: solid_kinds.tilt(PLANE, DISTANCE, 0, 40.0),
+    "view": view,
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_camera_comes_home_and_its_page_is_written(name, tmp_path):
+    scene, T_goal = SCENES[name](), sampling.fronto_parallel(DISTANCE)
+    step = torch.tensor([[0.004, -0.003, 0.004, 0.005, 0.006, 0.02]], dtype=torch.float64)
+    goal = scene.render(CAMERA, T_goal)
+    controller = METHODS["dvs"](CAMERA, DISTANCE)
+    controller.set_goal(goal)
+    run = servo(Simulator(scene, CAMERA, T_goal @ se3.exp(step)), controller, goal)
+    metres, angle = se3.distance(T_goal, run.Ts_world_cam[-1].double())
+    assert metres.item() < 2e-4 and math.degrees(angle.item()) < 0.02
+    drawn = RunSet(name, run, goal, T_goal, torch.tensor([True]))
+    write_report(tmp_path / "report.html", Report(name, [], [drawn], scene, CAMERA))
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_a_camera_beyond_the_plane_z_0_still_sees_solids():
+    scene = view()
+    T = sampling.fronto_parallel(DISTANCE)
+    T = torch.cat([T, T @ se3.exp(torch.tensor([[0.0, 0, 1.3, 0, math.pi, 0]]).double())])
+    T[1, 2, 3] = 0.3
+    assert torch.equal(
+        render_scene(scene, CAMERA, T).nan_to_num(-1), scene.render(CAMERA, T).nan_to_num(-1)
+    )
+    assert scene.render(CAMERA, T[1:]).isfinite().any(), "from behind too"
+
+
+def test_what_needs_a_plane_says_so():
+    setup = Setup(view(), CAMERA, DISTANCE, "box.png")
+    with pytest.raises(InputError, match=r"box.png: this needs a flat scene"):
+        setup.plane  # noqa: B018
+    with pytest.raises(InputError, match="hills on a plane"):
+        Condition(relief=0.1).scene(setup.scene)
+    assert Condition().scene(setup.scene) is setup.scene
+    assert Setup(PLANE, CAMERA, DISTANCE, "flat.png").plane is PLANE
