@@ -94,29 +94,29 @@ static inline void describe(Face *f, const Edges *e, const Seen *const p[3], con
     }
 }
 
-/* The samples [*from, *to] of a row for which all of e[i] + a[i] x + b[i] below may be positive. */
-static inline void narrow(const Edges *edges, const double e[3], int32_t *from, int32_t *to) {
+/* The samples [*from, *to] of a row for which all of e[i] + a[i] x + b[i] below may be positive,
+ * with side = 1, or surely are, with side = -1. */
+static inline void narrow(const Edges *edges, const double e[3], const double side, int32_t *from,
+                          int32_t *to) {
     double first = *from, last = *to;
     for (int i = 0; i < 3; i++) {
-        const double a = edges->a[i], highest = e[i] + 0.5 * fabs(edges->b[i]);
+        const double a = edges->a[i], bound = e[i] + side * 0.5 * fabs(edges->b[i]);
         if (a > 0)
-            first = fmax(first, floor(-highest / a));
+            first = fmax(first, ceil(-bound / a - side * 1e-6));
         else if (a < 0)
-            last = fmin(last, ceil(-highest / a));
-        else if (highest < 0)
+            last = fmin(last, floor(-bound / a + side * 1e-6));
+        else if (bound < 0)
             last = -1;
     }
-    *to = (int32_t)fmax(last, -1);
+    *to = (int32_t)fmax(last, *from - 1.0);
     *from = (int32_t)fmin(first, *to + 1.0);
 }
 
-/* Samples [from, to] of a row: shows `face` at those within the edges that are nearest. e: of the
- * edges at 0, of which w is 1/Z, with its slopes. */
-static int draw_row(const Canvas *c, const Edges *edges, const double e[3], const double w[3],
-                    const int32_t from, const int32_t to, const int64_t row) {
-    const double a0 = edges->a[0], a1 = edges->a[1], a2 = edges->a[2], b0 = edges->b[0],
-                 b1 = edges->b[1], b2 = edges->b[2], e0 = e[0], e1 = e[1], e2 = e[2], w0 = w[0],
-                 along = w[1], down = w[2];
+/* Samples [from, to] of a row, all within the triangle: shows it where it is nearest. w: 1/Z at 0,
+ * and its slopes. */
+static int draw_row(const Canvas *c, const double w[3], const int32_t from, const int32_t to,
+                    const int64_t row) {
+    const double w0 = w[0], along = w[1], down = w[2];
     const double *restrict const below = c->below;
     float *restrict const nearest = c->nearest + row * c->across;
     int32_t *restrict const shown = c->shown + row * c->across;
@@ -124,10 +124,8 @@ static int draw_row(const Canvas *c, const Edges *edges, const double e[3], cons
     int hit = 0;
 #pragma omp simd reduction(| : hit)
     for (int32_t i = from; i <= to; i++) {
-        const double x = i, y = below[i];
-        const float near = (float)(w0 + along * x + down * y);
-        const int in = (e0 + a0 * x + b0 * y >= 0) & (e1 + a1 * x + b1 * y >= 0) &
-                       (e2 + a2 * x + b2 * y >= 0) & (near > nearest[i]);
+        const float near = (float)(w0 + along * (double)i + down * below[i]);
+        const int in = near > nearest[i];
         nearest[i] = in ? near : nearest[i];
         shown[i] = in ? face : shown[i];
         hit |= in;
@@ -135,7 +133,7 @@ static int draw_row(const Canvas *c, const Edges *edges, const double e[3], cons
     return hit;
 }
 
-/* What `draw_row` does, faster for the few samples of a small triangle. */
+/* The same for the samples that are within the edges; e: of the edges at 0. */
 static inline int draw_few(const Canvas *c, const Edges *edges, const double e[3],
                            const double w[3], const int32_t from, const int32_t to,
                            const int64_t row) {
@@ -193,8 +191,12 @@ static inline void draw(Canvas *c, const Seen *const p[3], const float *texels) 
             hit |= draw_few(c, &edges, e, w, from, to, y);
             continue;
         }
-        narrow(&edges, e, &from, &to);
-        hit |= draw_row(c, &edges, e, w, from, to, y);
+        narrow(&edges, e, 1.0, &from, &to);
+        int32_t whole_from = from, whole_to = to;
+        narrow(&edges, e, -1.0, &whole_from, &whole_to);
+        hit |= draw_few(c, &edges, e, w, from, whole_from - 1, y);
+        hit |= draw_row(c, w, whole_from, whole_to, y);
+        hit |= draw_few(c, &edges, e, w, whole_to + 1, to, y);
     }
     if (hit && c->face)
         describe(c->face + c->faces++, &edges, p, texels, per, origin / per, y0 / per);

@@ -1,6 +1,6 @@
 /* Textured triangles before a camera: which is nearest at each sample, and its texture there.
  *
- * A pixel has PER x PER samples, which say how much of it each triangle fills; the texture is read
+ * A pixel has per x per samples, which say how much of it each triangle fills; the texture is read
  * once a triangle, at the pixel's centre, so that surfaces made of many small triangles are as
  * sharp as a plane. `draw_reference` of scene/solid_drawing.py is the slow plain twin.
  */
@@ -12,8 +12,8 @@
 
 #include "nearest.h"
 
-/* Samples of a picture's pixel along x and along y. */
-#define PER 2
+/* A pixel has at most this many samples. */
+#define MOST_SAMPLES 16
 
 /* A point of the world in the camera frame. */
 static inline void place(double at[3], const double pose[12], const double *point) {
@@ -154,27 +154,35 @@ static void add(const Solid *a, const Canvas *c, Reads *r, const int64_t image, 
 }
 
 /* Notes what the samples of pixel (x, y) show, each face once; returns how many show nothing. */
-static inline int32_t look(const Canvas *c, Reads *r, const int32_t x, const int32_t y) {
-    const int32_t *const upper = c->shown + (int64_t)PER * y * c->across + PER * x,
-                         *const lower = upper + c->across;
-    const int32_t face[4] = {upper[0], upper[1], lower[0], lower[1]};
-    int32_t empty = 0;
-    for (int s = 0; s < 4; s++) {
-        int same = 1, earlier = 0;
-        for (int t = 0; t < 4; t++) {
-            same += t > s && face[t] == face[s];
+static inline int32_t look(const Canvas *c, const int32_t per, Reads *r, const int32_t x,
+                           const int32_t y) {
+    const int32_t count = per * per;
+    const int32_t *const first = c->shown + (int64_t)per * y * c->across + per * x;
+    int32_t face[MOST_SAMPLES], empty = 0, others = 0;
+    for (int32_t i = 0; i < per; i++)
+        for (int32_t k = 0; k < per; k++) {
+            face[per * i + k] = first[(int64_t)i * c->across + k];
+            others |= face[per * i + k] ^ first[0];
+        }
+    const int alike = others == 0;
+    for (int32_t s = 0; s < (alike ? 1 : count); s++) {
+        int32_t same = alike ? count : 0, earlier = 0;
+        for (int32_t t = 0; t < count && !alike; t++) {
+            same += face[t] == face[s];
             earlier |= t < s && face[t] == face[s];
         }
-        empty += face[s] < 0;
-        if (face[s] < 0 || earlier)
+        if (earlier)
             continue;
+        if (face[s] < 0) {
+            empty = same;
+            continue;
+        }
+        const float middle = 0.5f * (float)(per - 1), size = 1.0f / (float)per;
         r->face[r->n] = face[s];
         r->pixel[r->n] = x;
-        r->right[r->n] = (s % 2 ? 0.25f : -0.25f) + 0.5f * (float)c->right[PER * y + s / 2];
-        r->below[r->n] = (s / 2 ? 0.25f : -0.25f) + 0.5f * (float)c->below[PER * x + s % 2];
-        r->share[r->n++] = 0.25f * (float)same;
-        if (same == 4)
-            break;
+        r->right[r->n] = ((float)(s % per) - middle + (float)c->right[per * y + s / per]) * size;
+        r->below[r->n] = ((float)(s / per) - middle + (float)c->below[per * x + s % per]) * size;
+        r->share[r->n++] = (float)same / (float)count;
     }
     return empty;
 }
@@ -183,6 +191,7 @@ static inline int32_t look(const Canvas *c, Reads *r, const int32_t x, const int
 static void shade(const Solid *a, const Canvas *c, const int64_t image) {
     const int64_t size = (int64_t)a->h * a->w;
     const float *const background = a->background + image * a->channels;
+    const float part = 1.0f / (float)(c->per * c->per);
     Reads reads;
     reads.n = 0;
     for (int32_t y = 0; y < a->h; y++) {
@@ -191,12 +200,14 @@ static void shade(const Solid *a, const Canvas *c, const int64_t image) {
         for (int32_t k = 0; k < a->channels; k++)
             memset(row + k * size, 0, a->w * sizeof *row);
         for (int32_t x = 0; x < a->w; x++) {
-            const int32_t empty = look(c, &reads, x, y);
+            /* a number that compilers know is faster */
+            const int32_t empty =
+                c->per == 4 ? look(c, 4, &reads, x, y) : look(c, c->per, &reads, x, y);
             for (int32_t k = 0; empty && k < a->channels; k++)
-                row[k * size + x] += background[k] * 0.25f * (float)empty;
+                row[k * size + x] += background[k] * part * (float)empty;
             if (inside)
-                inside[x] = 1.0f - 0.25f * (float)empty;
-            if (reads.n > MAX_SPAN - 4)
+                inside[x] = 1.0f - part * (float)empty;
+            if (reads.n > MAX_SPAN - MOST_SAMPLES)
                 add(a, c, &reads, image, y);
         }
         add(a, c, &reads, image, y);
@@ -205,7 +216,7 @@ static void shade(const Solid *a, const Canvas *c, const int64_t image) {
 
 void draw_solids(const void *arguments, int64_t begin, int64_t end) {
     const Solid *const a = arguments;
-    const int32_t per = a->out ? PER : 1;
+    const int32_t per = a->per;
     const int64_t samples = (int64_t)per * per * a->w * a->h;
     Canvas c = {per, per * a->w, per * a->h, a->right, a->below, 0, 0, 0, 0, 0};
     c.nearest = malloc(samples * sizeof *c.nearest);

@@ -17,7 +17,7 @@ typedef struct {
     const float *background;     /* (B, C) */
     float *out, *inside;     /* (B, C, h, w); NULL, or (B, h, w) coverage to write */
     float *inverse_depth;    /* (B, h, w), written where there is no `out` */
-    int32_t channels, h, w;
+    int32_t channels, h, w, per; /* per: samples of a pixel along x and along y, 4 at most */
     int32_t *failed; /* set where there is not enough memory */
 } Solid;
 

@@ -1,10 +1,10 @@
 """Textured triangles drawn: which one each sample of a picture shows, and its texture there.
 
-A pixel has SAMPLES x SAMPLES samples, which say how much of it each triangle fills. The texture is
-read once for each of a pixel's triangles, at the pixel's centre and at the level of detail of the
-whole pixel, as that of a plane is: a surface of many small triangles is as sharp as a plane. On a
-CPU the work is done by `solid.c`; `draw_reference` is the same in torch, for other devices and for
-the tests.
+A pixel has 4 x 4 samples, or 2 x 2 of very many triangles, which say how much of it each triangle
+fills. The texture is read once for each of a pixel's triangles, at the pixel's centre and at the
+level of detail of the whole pixel, as that of a plane is: a surface of many small triangles is as
+sharp as a plane. On a CPU the work is done by `solid.c`; `draw_reference` is the same in torch, for
+other devices and for the tests.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,9 @@ from deepservo.camera import Camera
 from deepservo.geometry import se3
 from deepservo.images.sampler import Pyramid, trilinear
 
-SAMPLES = 2  # of a pixel, along x and along y
+SAMPLES = 4  # of a pixel, along x and along y
+# Scenes of so many triangles, as of RGB-D pictures, take too long with more than so few.
+MANY, FEWER = 20_000, 2
 MARGIN = 1e-10  # samples; triangles reach so much farther: no sample falls between two of them
 # Multiples of these, modulo 1, fill [0, 1] evenly, each with the other too.
 GOLDEN, PLASTIC = 0.6180339887498949, 0.7548776662466927
@@ -35,7 +37,7 @@ class Arguments(Structure):
         "* texture", "i64 stride", "* offsets", "i32 levels padded_w padded_h",
         "* vertices triangles texels", "i64 vertex_count triangle_count", "* poses",
         "f64 fx fy cx cy near", "* right below background out inside inverse_depth",
-        "i32 channels h w", "* failed",
+        "i32 channels h w per", "* failed",
     )  # fmt: skip
 
 
@@ -52,6 +54,11 @@ class Mesh:
     triangles: Int32[Tensor, "f 3"]
     texels: Float[Tensor, "f 3 2"]
     near: float
+
+    @property
+    def samples(self) -> int:
+        """Samples of a pixel, along x and along y."""
+        return SAMPLES if len(self.triangles) < MANY else FEWER
 
 
 def draw(
@@ -99,7 +106,8 @@ def _call(mesh: Mesh, camera: Camera, T_world_cam: Tensor, **pointers: int | Non
     assert lib is not None
     poses = se3.inverse(T_world_cam.double())[:, :3].contiguous()
     failed = torch.zeros(1, dtype=torch.int32)
-    right, below = _shifts(camera, SAMPLES if "out" in pointers else 1)
+    per = mesh.samples if "out" in pointers else 1
+    right, below = _shifts(camera, per)
     flat, pyramid = mesh.pyramid.flat, mesh.pyramid
     arguments = Arguments(
         texture=flat.data_ptr(), stride=flat.shape[2], offsets=pyramid.offsets.data_ptr(),
@@ -109,7 +117,7 @@ def _call(mesh: Mesh, camera: Camera, T_world_cam: Tensor, **pointers: int | Non
         triangle_count=len(mesh.triangles), poses=poses.data_ptr(), fx=camera.fx, fy=camera.fy,
         cx=camera.cx, cy=camera.cy, near=mesh.near, right=right.data_ptr(),
         below=below.data_ptr(), channels=flat.shape[1], h=camera.height, w=camera.width,
-        failed=failed.data_ptr(), **pointers,
+        per=per, failed=failed.data_ptr(), **pointers,
     )  # fmt: skip
     native.run(lib.draw_solids, arguments, len(poses))
     if failed.item():
@@ -146,17 +154,16 @@ def _draw_one(
     mesh: Mesh, camera: Camera, T_world_cam: Float[Tensor, "4 4"], background: Float[Tensor, " c"]
 ) -> tuple[Float[Tensor, "c h w"], Float[Tensor, "h w"]]:
     """One picture, and its share."""
-    shown = nearest(mesh, camera, T_world_cam, SAMPLES)[1]
-    samples = torch.stack(
-        [shown[i::SAMPLES, k::SAMPLES] for i in range(SAMPLES) for k in range(SAMPLES)]
-    )
-    right, below = (each.to(shown.device) for each in _shifts(camera, SAMPLES))
+    per = mesh.samples
+    shown = nearest(mesh, camera, T_world_cam, per)[1]
+    samples = torch.stack([shown[i::per, k::per] for i in range(per) for k in range(per)])
+    right, below = (each.to(shown.device) for each in _shifts(camera, per))
     offset = torch.stack(torch.broadcast_tensors(right[:, None], below[None]), -1)
     offsets = torch.stack(
         [
-            (torch.tensor([k, i]).to(offset) + 0.5 + offset[i::SAMPLES, k::SAMPLES]) / SAMPLES - 0.5
-            for i in range(SAMPLES)
-            for k in range(SAMPLES)
+            (torch.tensor([k, i]).to(offset) + 0.5 + offset[i::per, k::per]) / per - 0.5
+            for i in range(per)
+            for k in range(per)
         ]
     )
     forms, dets = _homographies(mesh, camera, T_world_cam)
