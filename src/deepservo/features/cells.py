@@ -1,6 +1,6 @@
 """Cells of two pictures matched by the descriptors of `nets.pair`.
 
-The matches are points that agree with a homography.
+The matches are points that one scene explains.
 """
 
 import math
@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features import keypoints
-from deepservo.features.keypoints import Matched
 from deepservo.features.registration import resize
+from deepservo.features.two_views import Candidates, Explain, Matched
 from deepservo.features.unseen_pixels import continued
 from deepservo.nets.pair import CELL, PairNet, cell_centres
 from deepservo.nets.resnet import folded
@@ -57,13 +56,16 @@ class Cells:
             dtype=torch.float64,
         )
         self.centres = cell_centres(self.small.height, self.small.width)
+        # A goal is described in rotated squares, of so many cells each.
+        self.side = math.ceil(math.hypot(self.small.width, self.small.height) / CELL) * CELL
+        self.count = ROLLS * (self.side // CELL) ** 2
 
     @torch.no_grad()
     def goal(self, image: Float[Tensor, "1 h w"]) -> CellGoal:
         """The description of a goal picture, which is computed once."""
         reduced, w, h = resize(image[None], self.small), self.small.width, self.small.height
         small, seen = continued(reduced)[0, 0].numpy(), (~reduced.isnan())[0, 0].numpy()
-        side = math.ceil(math.hypot(w, h) / CELL) * CELL
+        side = self.side
         centres, rolled, px, within = cell_centres(side, side).numpy(), [], [], []
         for k in range(ROLLS):
             to_rolled = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), 360 * k / ROLLS, 1.0)
@@ -104,12 +106,16 @@ class Cells:
 
     @torch.no_grad()
     def match(
-        self, goal: CellGoal, view: Float[Tensor, "n q"], seen: Bool[Tensor, " q"] | None = None
+        self,
+        goal: CellGoal,
+        view: Float[Tensor, "n q"],
+        explain: Explain,
+        seen: Bool[Tensor, " q"] | None = None,
     ) -> Matched | None:
-        """The matches that agree with a homography, of the likeliest roll with most of them.
+        """The matches that agree, of the likeliest roll with most of them.
 
-        view: from `describe`. seen: which of its cells may match. None where fewer than MIN_INLIERS
-        agree.
+        view: from `describe`. explain: decides which agree. seen: which of its cells may match.
+        None where fewer than MIN_INLIERS agree. Their `index` counts the cells of all rolls.
         """
         logits = self.net.similar(goal.descriptors, view)
         logits[..., :-1].masked_fill_(~goal.within[:, None], -torch.inf)
@@ -117,19 +123,20 @@ class Cells:
         best, which = p.max(-1)
         best = best if seen is None else best * seen
         found = [
-            self._agreeing(goal.px[r], p[r], best[r], which[r])
+            explain(*self._likely(goal.px[r], p[r], best[r], which[r], r))
             for r in best.sum(1).topk(MATCHED_ROLLS).indices.tolist()
         ]
         return max(found, key=lambda matched: 0 if matched is None else len(matched.goal_px))
 
-    def _agreeing(
+    def _likely(
         self,
         px: Float[Tensor, "p 2"],
         p: Float[Tensor, "q p"],
         best: Float[Tensor, " q"],
-        which: Tensor,
-    ) -> Matched | None:
-        """`match` for one roll.
+        which: Int64[Tensor, " q"],
+        roll: int,
+    ) -> tuple[Candidates, float, int]:
+        """The likely matches of one roll, how far off they may be [px], and how many must agree.
 
         px: the goal's cells. p: probability of each for each cell of the view. best, which: the
         largest one, and whose. A match is put at the mean of the cells about the likeliest,
@@ -144,10 +151,12 @@ class Cells:
         weights = p.gather(1, about).double() * near
         at = (weights[..., None] * px[about]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1e-9)
         likely = best > MIN_PROBABILITY
-        within = INLIER_DISTANCE * CELL * float(self.enlarged.max())
-        return keypoints.homography(
-            at[likely].numpy(), self._full(self.centres)[likely].numpy(), within, MIN_INLIERS
+        candidates = Candidates(
+            at[likely].numpy(),
+            self._full(self.centres)[likely].numpy(),
+            (roll * n * n + which[likely]).numpy(),
         )
+        return candidates, INLIER_DISTANCE * CELL * float(self.enlarged.max()), MIN_INLIERS
 
     def _full(self, px: Tensor) -> Tensor:
         """Pixels of the resized picture as pixels of the camera's."""

@@ -108,17 +108,23 @@ class Registration:
         """[n, d] of each goal's plane in the goal's frame, float64."""
         return self.levels[0].plane
 
-    def set_depth(self, inverse_depth: Float[Tensor, "m h w"] | None) -> None:
-        """Give the goals' pixels these inverse depths [1/m], one map for all, or one a goal or run.
+    def set_depth(self, inverse_depth: Float[Tensor, "m h w"]) -> None:
+        """Give the goals' pixels these inverse depths [1/m], one map for all goals, or one each.
 
-        They are positive, 0 where unknown. None: of their planes.
+        They are positive, 0 where unknown.
         """
         for i, level in enumerate(self.levels):
-            resized = None
-            if inverse_depth is not None:
-                maps = resize(inverse_depth[:, None].float(), level.camera)
-                resized = maps[:, 0].contiguous()
-            self.levels[i] = replace(level, map=resized)
+            maps = resize(inverse_depth[:, None].float(), level.camera)
+            self.levels[i] = replace(level, map=maps[:, 0].contiguous())
+
+    def set_depth_of(
+        self, runs: Int64[Tensor, " r"], inverse_depth: Float[Tensor, "r h w"], n: int
+    ) -> None:
+        """`set_depth` of these among n runs; the others keep theirs, at first their planes'."""
+        for i, level in enumerate(self.levels):
+            maps = level.inverse_depth().clamp(min=0).expand(n, -1, -1).clone()
+            maps[runs] = resize(inverse_depth[:, None].float(), level.camera)[:, 0]
+            self.levels[i] = replace(level, map=maps)
 
     def select_runs(self, index: Int64[Tensor, " r"]) -> None:
         """Keep the goals of these runs alone; one goal that serves all runs stays."""

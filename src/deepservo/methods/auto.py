@@ -4,6 +4,7 @@ It matches by SIFT where enough matches agree, elsewhere by a network that match
 scene.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from deepservo.errors import InputError
 from deepservo.features import keypoints
-from deepservo.features.keypoints import Matched
+from deepservo.features.two_views import Matched
 from deepservo.features.unseen_pixels import continued
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.keypoint import RELIABLE_MATCHES
@@ -41,6 +42,17 @@ class AutoServo(PairServo):
         self.fine_goals = [keypoints.detect_fine(picture[0]) for picture in goal]
         self._reset(len(goal))
 
+    def _points_of_goal(self, goal: int) -> int:
+        counts = (0, len(self.goals[goal][0]), self.cells.count, len(self.fine_goals[goal][0]))
+        return sum(counts)
+
+    def _first_point(self, way: int, goal: int) -> int:
+        """The number of the first of the goal's points that are matched in this way."""
+        if way == SIFT:
+            return 0
+        first = len(self.goals[goal][0])
+        return first if way == CELLS else first + self.cells.count
+
     def _reset(self, n: int) -> None:
         """Begin a step: nothing is chosen, and -1 matches agree: no way was tried yet."""
         self.state |= {"chosen": torch.zeros(n, dtype=torch.int64), "agree": torch.full((n, 4), -1)}
@@ -54,7 +66,10 @@ class AutoServo(PairServo):
         fine = [i for i in range(n) if last[i] == FINE]
         failed = self._record(FINE, fine, self._match_by(FINE, image, fine), found)
         rest = [i for i in range(n) if i in failed or i not in fine]
-        pending = keypoints.start_homographies(image[rest], self._of(self.goals, rest, n))
+        explain = self._explain()
+        pending = keypoints.start_matches(
+            image[rest], self._of(self.goals, rest, n), [explain[i] for i in rest]
+        )
         # While SIFT runs, the network does too where it was needed at the last step.
         again = [i for i in rest if last[i] == CELLS]
         cells = dict(zip(again, self._match_by(CELLS, image, again), strict=True))
@@ -72,9 +87,10 @@ class AutoServo(PairServo):
             return []
         if way == CELLS:
             goals = self._of(list(range(len(self.goals))), runs, len(image))
-            return self._match_cells(image[runs], goals)
-        goals = self._of(self.fine_goals, runs, len(image))
-        return keypoints.homographies(image[runs], goals, "fine")
+            return self._match_cells(image[runs], goals, runs)
+        goals, explain = self._of(self.fine_goals, runs, len(image)), self._explain()
+        jobs = keypoints.start_matches(image[runs], goals, [explain[i] for i in runs], "fine")
+        return [job.result() for job in jobs]
 
     def _of(self, goals: list[Any], runs: list[int], n: int) -> list[Any]:
         """The goals of these of n runs."""
@@ -88,7 +104,9 @@ class AutoServo(PairServo):
         for i, each in zip(runs, matched, strict=True):
             self.state["agree"][i, way] = 0 if each is None else len(each.goal_px)
             if each is not None:
-                found[i], self.state["chosen"][i] = each, way
+                first = self._first_point(way, int(self.state["goal"].expand(len(found))[i]))
+                found[i] = replace(each, index=each.index + first)
+                self.state["chosen"][i] = way
         least = RELIABLE_MATCHES if way == SIFT else 1
         return [i for i in runs if self.state["agree"][i, way] < least]
 

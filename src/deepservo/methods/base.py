@@ -15,6 +15,7 @@ from deepservo import moved
 from deepservo.camera import Camera
 from deepservo.errors import InputError, check_positive
 from deepservo.features.goal_depth import GoalDepth, Known
+from deepservo.geometry import se3
 from deepservo.images.pictures import as_images
 
 # Of both refinements, photometric and by edges:
@@ -43,12 +44,18 @@ class Controller:
     """Whether the method takes pictures in colour, and not grey levels."""
     max_steps: int = 300
     """Steps a run may take by the published rules (benchmarks)."""
+    uses_motion: bool = False
+    """Whether the method needs `T_start_cam`."""
 
     def __init__(self, camera: Camera, depth: Known = None) -> None:
         self.camera, self.goal_depth = camera, GoalDepth.of(depth, camera)
         self.state: dict[str, Tensor] = {}
         self.goal_count = 0  # one for all runs, or one each; none before set_goal
         self.gain_dt = 1.0  # seconds from one picture to the next that the gain is scaled for
+        # (B, 4, 4): the motion of each camera since its first picture, where `uses_motion`; and the
+        # twists answered for the last picture.
+        self.T_start_cam: Tensor | None = None
+        self.v_last: Tensor | None = None
 
     @torch.no_grad()
     def set_goal(self, image: object, depth: Known = None) -> None:
@@ -59,6 +66,7 @@ class Controller:
         or the depth is none of this camera's or of another number of goals.
         """
         self.state, goal = {}, as_images(image, self.camera, "the goal picture", self.colour)
+        self.T_start_cam = self.v_last = None
         if depth is not None:
             self.goal_depth = GoalDepth.of(depth, self.camera, "the goal's depth")
         self.goal_depth.check_goals(len(goal))
@@ -66,12 +74,15 @@ class Controller:
         self.goal_count = len(goal)
 
     @torch.no_grad()
-    def velocity(self, image: object) -> Float[Tensor, "b 6"]:
+    def velocity(
+        self, image: object, v_done: Float[Tensor, "b 6"] | None = None
+    ) -> Float[Tensor, "b 6"]:
         """`v_cam` [m/s, rad/s] in the camera frame, float64, for the camera's picture now.
 
-        The picture's formats are those of `set_goal`. Raises InputError before `set_goal`, where
-        the method needs it; for a picture that does not fit the camera or the number of goals; and
-        where the gain is no positive number.
+        The picture's formats are those of `set_goal`. v_done: the twists at which the cameras have
+        really moved since the last picture, as the robot says; None: those answered then. Raises
+        InputError before `set_goal`, where the method needs it; for a picture that does not fit the
+        camera or the number of goals; and where the gain is no positive number.
         """
         images = as_images(image, self.camera, "the camera's picture", self.colour)
         if self.goal_count not in (0, 1, len(images)):
@@ -80,6 +91,19 @@ class Controller:
                 "all of them, or one each"
             )
         check_positive("the gain", self.gain, "per second")
+        self._follow(len(images), v_done)
+        self.v_last = self._answer(images)
+        return self.v_last
+
+    def _follow(self, n: int, v_done: Float[Tensor, "b 6"] | None) -> None:
+        """Add what the cameras have done since the last picture to `T_start_cam`."""
+        v_done = self.v_last if v_done is None else v_done
+        if self.uses_motion and v_done is not None and self.T_start_cam is not None:
+            self.T_start_cam = self.T_start_cam @ se3.exp(v_done.double() * self.dt)
+        elif self.uses_motion:
+            self.T_start_cam = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
+
+    def _answer(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 6"]:
         try:
             return self._velocity(images)
         except (AttributeError, KeyError) as error:
@@ -104,16 +128,20 @@ class Controller:
         """Keep these runs alone: their numbers (r,) among those steered so far."""
         if self.goal_count > 1:
             self.goal_count = len(index)
+        if self.T_start_cam is not None:
+            self.T_start_cam = self.T_start_cam[index]
+        if self.v_last is not None:
+            self.v_last = self.v_last[index]
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
 
-    def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
+    def velocity_of(self, image: Tensor, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
         """`velocity` of the runs `index` (k,) among n, for their cameras' pictures (k, C, H, W).
 
-        The other runs' state is not touched.
+        The other runs' state is not touched. `T_start_cam` of all was set by the caller.
         """
         part = copy.copy(self)
         part.select_runs(index)
-        v_cam = part.velocity(image)
+        v_cam = part._answer(image)
         for name, values in part.state.items():
             if values is not self.state.get(name):
                 # What is remembered for the first time is 0 for the other runs.
@@ -129,6 +157,13 @@ class Controller:
 
         Planes [n, d] are in each goal's frame, `n . p = d` [m]. None where the method has no model
         of the scene.
+        """
+        return None
+
+    def depth_found(self, run: int) -> Float[Tensor, "h w"] | None:
+        """Inverse depth of the goal's pixels [1/m] that the method has found in this run.
+
+        None where it has found none: before a plane, or where the depth is known.
         """
         return None
 
@@ -187,13 +222,13 @@ class SingleController(Controller):
         super().select_runs(index)
         self._runs = [self._runs[i] for i in index.tolist()] if self._runs else []
 
-    def velocity_of(self, image: object, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
+    def velocity_of(self, image: Tensor, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
         """`velocity` of the runs `index` among n; the other runs' copies are not touched."""
         self._begin(n)
         some = copy.copy(self)
         some._runs = self._runs
         some.select_runs(index)
-        return some.velocity(image)
+        return some._answer(image)
 
     def _set_goal(self, goal: Tensor) -> None:
         self._runs, self._goals = [], goal
@@ -255,6 +290,15 @@ class Refinement(Controller):
     @goal_depth.setter
     def goal_depth(self, value: GoalDepth) -> None:
         self.coarse.goal_depth = value
+
+    @property
+    def uses_motion(self) -> bool:  # type: ignore[override]
+        """Whether the coarse method needs it."""
+        return self.coarse.uses_motion
+
+    def _follow(self, n: int, v_done: Float[Tensor, "b 6"] | None) -> None:
+        super()._follow(n, v_done)
+        self.coarse.T_start_cam = self.T_start_cam
 
     @property
     def gain(self) -> float:  # type: ignore[override]

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features import keypoints
+from deepservo.features import two_views
 from deepservo.features.cells import Cells
-from deepservo.features.keypoints import Matched
-from deepservo.images.depth import Depth
+from deepservo.features.goal_depth import Known
+from deepservo.features.two_views import Matched
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.nets.pair import PairNet
 
@@ -26,14 +26,17 @@ class PairServo(HomographyServo):
     """
 
     def __init__(
-        self, camera: Camera, net: PairNet, depth: Depth = None, gain: float = 0.1
+        self, camera: Camera, net: PairNet, depth: Known = None, gain: float = 0.1
     ) -> None:
         super().__init__(camera, depth, gain)
         self.cells = Cells(net, camera)
 
     def _set_goal(self, goal: Tensor) -> None:
         self.cell_goals = [self.cells.goal(picture) for picture in goal]
-        self.state, self.pictures = self._first_state(len(goal)), goal
+        self.state, self.pictures, self.poses = self._first_state(len(goal)), goal, []
+
+    def _points_of_goal(self, goal: int) -> int:
+        return self.cells.count
 
     def _velocity(self, image: Tensor) -> Tensor:
         v_cam = super()._velocity(image)
@@ -44,14 +47,19 @@ class PairServo(HomographyServo):
 
     def _match(self, image: Tensor) -> list[Matched | None]:
         index = self.state["goal"].expand(len(image)).tolist()
-        found = self._match_cells(image, index)
+        found = self._match_cells(image, index, list(range(len(image))))
         self.state["inliers"] = torch.tensor([0 if f is None else len(f.goal_px) for f in found])
         return found
 
-    def _match_cells(self, images: Tensor, goals: list[int]) -> list[Matched | None]:
-        """Match each picture with the goal of that number."""
-        views = zip(goals, self.cells.describe(images), self.cells.seen(images), strict=True)
-        return [self.cells.match(self.cell_goals[k], d, seen) for k, d, seen in views]
+    def _match_cells(
+        self, images: Tensor, goals: list[int], runs: list[int]
+    ) -> list[Matched | None]:
+        """Match each picture, of the run of that number, with the goal of that number."""
+        described, seen = self.cells.describe(images), self.cells.seen(images)
+        return [
+            self.cells.match(self.cell_goals[k], d, self.poses[i].explain, shown)
+            for k, i, d, shown in zip(goals, runs, described, seen, strict=True)
+        ]
 
-    def _pose(self, found: Matched) -> Float[Tensor, "4 4"]:
-        return keypoints.pose_of_matches(found, self.camera, self.goal_depth.number)
+    def _plane_pose(self, found: Matched) -> Float[Tensor, "4 4"]:
+        return two_views.pose_of_matches(found, self.camera, self.goal_depth.number)

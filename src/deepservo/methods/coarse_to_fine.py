@@ -60,7 +60,9 @@ class CoarseToFine(Refinement):
         reference = self.coarse.reference_goal(goal) if known.Z is None else None
         picture, plane = reference or (grey(goal), known.planes(len(goal)))
         self.registration = Registration(self.camera, picture, plane)
-        self.registration.set_depth(known.inverse())
+        inverse = known.inverse()
+        if inverse is not None:
+            self.registration.set_depth(inverse)
 
     def _start(self, n: int) -> None:
         self.step = 0
@@ -108,12 +110,21 @@ class CoarseToFine(Refinement):
         if reviewed.any():
             runs = reviewed.nonzero().flatten()
             v_coarse[runs] = self.coarse.velocity_of(image[runs], runs, len(image))
+            self._take_depths(runs, len(image))
             self._acquire(views, control.pose_of_pbvs(v_coarse[runs], self.coarse.gain), runs)
         v_cam = torch.where(
             state["tracking"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse
         )
         state["v_cam"] = v_cam
         return v_cam
+
+    def _take_depths(self, runs: Int64[Tensor, " r"], n: int) -> None:
+        """Register by the depths that the coarse method has found, of these among n runs."""
+        found = {i: self.coarse.depth_found(i) for i in runs.tolist()}
+        maps = {i: depth for i, depth in found.items() if depth is not None}
+        if maps:
+            index = torch.tensor(list(maps))
+            self.registration.set_depth_of(index, torch.stack(list(maps.values())), n)
 
     def _track(
         self, views: Views, predicted: Float[Tensor, "b 4 4"], runs: Int64[Tensor, " r"]

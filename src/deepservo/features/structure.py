@@ -1,0 +1,278 @@
+"""A goal's pose and the depths of its points, from matches on the way and the camera's own motion.
+
+A point m = (x, y, 1) of the goal with inverse depth rho is seen from a camera at `T_cam_goal` = (R,
+t) in the direction of `R m + rho t`. The camera's motion from its start is known: what was
+commanded, or what the robot says that it did. So the pose of the goal in the start's frame and the
+inverse depths are what explains all views (bundle adjustment, Triggs 2000, with the depths
+eliminated), and their scale is that of the motion.
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.linalg import norm
+
+from deepservo.camera import Camera
+from deepservo.geometry import se3
+
+MAX_VIEWS = 8  # that are remembered: the first, and those farthest from one another
+MIN_MOVE = 0.03  # share of the distance, or rad, between views that are remembered
+DEVIATION = 1.0  # px, of a match's place in a view
+ROBUST_SCALE = 3.0  # deviations at which a match's weight has fallen to a quarter
+PRIOR = 0.7  # deviation of the scale, as a share, before the camera has moved
+FIT_ITERATIONS, POSE_ITERATIONS = 12, 15  # at most
+LAST_STEP = 1e-9  # m, rad: the iterations for a pose end at a step this small,
+LAST_FIT_STEP = 1e-6  # and those for the depths at one this small
+CELL = 8  # px: side of the cells in which points are gathered
+MIN_DEVIATION, MAX_DEVIATION = 0.03, 0.3  # shares of the inverse depth, of points that are used
+COARSER_SHARE = 0.05  # weight of a larger neighbourhood's mean, in points
+MIN_INVERSE, MAX_INVERSE = 0.1, 10.0  # of the mean, that a point's inverse depth is kept within
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a view shows points of the goal, in normalised coordinates.
+
+    index: which of the goal's points. goal: where the goal shows them. T_start_cam: the camera's
+    motion since the start.
+    """
+
+    T_start_cam: Float[np.ndarray, "4 4"]
+    index: Int[np.ndarray, " n"]
+    goal: Float[np.ndarray, "n 2"]
+    seen: Float[np.ndarray, "n 2"]
+
+
+@dataclass
+class Structure:
+    """What is known of one run's goal and scene.
+
+    n: how many points the goal has. focal: px, of the camera. inverse: 1 / Z [1/m] that is assumed
+    of all points at first.
+    """
+
+    n: int
+    focal: float
+    inverse: float
+    T_start_goal: Float[np.ndarray, "4 4"] | None = None
+    views: list[View] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rho = np.full(self.n, self.inverse)
+        self.deviation = np.full(self.n, np.inf)  # of rho [1/m]; infinite where never seen
+        self.goal = np.zeros((self.n, 2))
+
+    def see(self, view: View, guesses: list[Float[np.ndarray, "4 4"]]) -> Float[np.ndarray, "4 4"]:
+        """`T_goal_cam` of a view.
+
+        guesses: of it, where the goal's pose is not known yet. All views together give the depths;
+        the pose is that of this view's matches alone, so that none is left when they are in the
+        goal's places, however wrong depths or the known motion may be.
+        """
+        self.goal[view.index] = view.goal
+        views = [*self.views, view]
+        starts = [view.T_start_cam @ np.linalg.inv(guess) for guess in guesses]
+        if self.T_start_goal is not None:
+            starts.append(self.T_start_goal)
+        fits = [self._fitted(views, T) for T in starts]
+        _, T, rho, deviation = min(fits, key=lambda fit: fit[0])
+        self.T_start_goal, self.rho, self.deviation = T, rho, deviation
+        self._remember(view)
+        deviation = np.minimum(self.deviation[view.index], self.inverse)
+        guess = np.linalg.inv(T) @ view.T_start_cam
+        return resection(view, self.rho[view.index], deviation, guess, self.focal)
+
+    def dense(self, camera: Camera) -> Float[torch.Tensor, "h w"]:
+        """1 / Z [1/m] of all pixels of the goal, smooth between its points.
+
+        It is their mean, weighted by their deviations, over neighbourhoods that grow where points
+        are few (normalised convolution, Knutsson & Westin 1993).
+        """
+        w, h = (max(2, round(side / CELL)) for side in (camera.width, camera.height))
+        px = self.goal * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+        x, y = ((px + 0.5) * [w / camera.width, h / camera.height]).astype(int).T
+        middle = float(np.median(self.rho[np.isfinite(self.deviation)]))
+        used = (self.deviation < MAX_DEVIATION * middle) & (x >= 0) & (y >= 0) & (x < w) & (y < h)
+        at, rho = (y * w + x)[used], self.rho[used]
+        weight = 1 / (self.deviation[used] ** 2 + (MIN_DEVIATION * middle) ** 2)
+        weight *= (MIN_DEVIATION * middle) ** 2
+        total = np.bincount(at, weight, h * w).reshape(h, w)
+        value = np.bincount(at, weight * rho, h * w).reshape(h, w)
+        found = np.full((h, w), np.average(rho, weights=weight) if used.any() else middle)
+        reach = max(h, w) / 2
+        while reach > 0.5:
+            a, b = (cv2.GaussianBlur(each, (0, 0), reach) * reach**2 for each in (value, total))
+            found = (a + COARSER_SHARE * found) / (b + COARSER_SHARE)
+            reach /= 2
+        size = (camera.width, camera.height)
+        return torch.from_numpy(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR)).float()
+
+    def _fitted(
+        self, views: list[View], T_start_goal: Float[np.ndarray, "4 4"]
+    ) -> tuple[float, Float[np.ndarray, "4 4"], np.ndarray, np.ndarray]:
+        """The least cost from a first pose, and there the pose, rho and its deviations."""
+        seen = _Observations.of(views)
+        T, rho, mu = T_start_goal, self._first_rho(seen, T_start_goal), 1e-3
+        points = np.bincount(seen.index, minlength=self.n) > 0
+        prior = points / (PRIOR * self.inverse) ** 2 / max(1, points.sum())
+        low, high = MIN_INVERSE * self.inverse, MAX_INVERSE * self.inverse
+        best = None
+        for _ in range(FIT_ITERATIONS):
+            r, Jp, Jr = seen.residual(T, rho)
+            w, loss = _weights(r, (DEVIATION / self.focal) ** 2)
+            cost = loss + float((prior * (rho - self.inverse) ** 2).sum())
+            if best is None or cost < best[0]:
+                weighted = w[:, None] * Jr
+                E = np.zeros((self.n, 6))
+                np.add.at(E, seen.index, np.einsum("mi,mij->mj", weighted, Jp))
+                d = np.bincount(seen.index, (weighted * Jr).sum(1), self.n) + prior
+                a = np.bincount(seen.index, (weighted * r).sum(1), self.n)
+                a += prior * (rho - self.inverse)
+                H = np.einsum("m,mij,mik->jk", w, Jp, Jp)
+                g = np.einsum("m,mij,mi->j", w, Jp, r)
+                best, mu = (cost, T, rho, d), mu * 0.1
+            else:
+                mu *= 10
+            damped = np.maximum(d * (1 + mu), 1e-12)
+            S = H * (1 + mu * np.eye(6)) - (E / damped[:, None]).T @ E
+            twist = np.linalg.solve(
+                S + 1e-9 * np.trace(H) * np.eye(6), (E / damped[:, None]).T @ a - g
+            )
+            step = -(a + E @ twist) / damped
+            if np.abs(twist).max() < LAST_FIT_STEP:
+                break
+            T = best[1] @ se3.exp(torch.from_numpy(twist)).numpy()
+            rho = np.clip(best[2] + np.where(points, step, 0), low, high)
+        assert best is not None
+        cost, T, rho, d = best
+        return cost, T, rho, np.where(points, 1 / np.sqrt(np.maximum(d, 1e-12)), np.inf)
+
+    def _first_rho(
+        self, seen: "_Observations", T_start_goal: Float[np.ndarray, "4 4"]
+    ) -> Float[np.ndarray, " n"]:
+        """The inverse depths so far; of points not seen before, as the last view has them."""
+        known = np.isfinite(self.deviation)
+        last = seen.of_last_view()
+        R, t = last.motions(T_start_goal)
+        ray = np.column_stack([last.seen, np.ones(len(last.seen))])
+        a, b = np.cross(np.einsum("mij,mj->mi", R, last.m), ray), np.cross(t, ray)
+        found = -(a * b).sum(1) / np.maximum((b * b).sum(1), 1e-12)
+        low, high = MIN_INVERSE * self.inverse, MAX_INVERSE * self.inverse
+        rho = np.where(known, self.rho, self.inverse)
+        new = ~known[last.index]
+        rho[last.index[new]] = np.clip(found[new], low, high)
+        return rho
+
+    def _remember(self, view: View) -> None:
+        """Keep the view where it is far from those that are kept, and MAX_VIEWS of them at most."""
+
+        def apart(a: View, b: View) -> float:
+            T = np.linalg.inv(a.T_start_cam) @ b.T_start_cam
+            return float(norm(T[:3, 3]) * self.inverse + norm(T[:3, :3] - np.eye(3)) / np.sqrt(2))
+
+        if self.views and min(apart(view, each) for each in self.views) < MIN_MOVE:
+            return
+        self.views.append(view)
+        if len(self.views) > MAX_VIEWS:
+            nearest = [
+                min(apart(view, other) for other in self.views if other is not view)
+                for view in self.views[1:-1]
+            ]
+            del self.views[1 + int(np.argmin(nearest))]
+
+
+@dataclass(frozen=True)
+class _Observations:
+    """All matches of some views: m of them. m: rays of the goal. view: the number of each's."""
+
+    m: Float[np.ndarray, "m 3"]
+    seen: Float[np.ndarray, "m 2"]
+    index: Int[np.ndarray, " m"]
+    view: Int[np.ndarray, " m"]
+    T_cam_start: Float[np.ndarray, "k 4 4"]
+
+    @classmethod
+    def of(cls, views: list[View]) -> "_Observations":
+        goal = np.concatenate([view.goal for view in views])
+        return cls(
+            np.column_stack([goal, np.ones(len(goal))]),
+            np.concatenate([view.seen for view in views]),
+            np.concatenate([view.index for view in views]),
+            np.repeat(np.arange(len(views)), [len(view.index) for view in views]),
+            np.stack([np.linalg.inv(view.T_start_cam) for view in views]),
+        )
+
+    def of_last_view(self) -> "_Observations":
+        last = self.view == len(self.T_cam_start) - 1
+        return _Observations(
+            self.m[last], self.seen[last], self.index[last], self.view[last], self.T_cam_start
+        )
+
+    def motions(self, T_start_goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """R (m, 3, 3) and t (m, 3) of each match's `T_cam_goal`."""
+        T = (self.T_cam_start @ T_start_goal)[self.view]
+        return T[:, :3, :3], T[:, :3, 3]
+
+    def residual(
+        self, T_start_goal: Float[np.ndarray, "4 4"], rho: Float[np.ndarray, " n"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Residuals (m, 2), and their derivatives by a twist of `T_start_goal` and by rho.
+
+        The derivatives are (m, 2, 6), of `T_start_goal exp(twist)`, and (m, 2).
+        """
+        (R, t), z = self.motions(T_start_goal), rho[self.index][:, None]
+        h = np.einsum("mij,mj->mi", R, self.m) + z * t
+        down = np.maximum(h[:, 2:], 1e-3)
+        u = h[:, :2] / down
+        by_v = z[..., None] * R
+        x, y, one = self.m.T
+        o = np.zeros_like(x)
+        hat = np.stack([o, -one, y, one, o, -x, -y, x, o], 1).reshape(-1, 3, 3)
+        by_pose = np.concatenate([by_v, -R @ hat], 2)
+        project = np.zeros((len(u), 2, 3))
+        project[:, 0, 0] = project[:, 1, 1] = 1
+        project[:, :, 2] = -u
+        project /= down[..., None]
+        return u - self.seen, project @ by_pose, np.einsum("mij,mj->mi", project, t)
+
+
+def resection(
+    view: View,
+    rho: Float[np.ndarray, " n"],
+    deviation: Float[np.ndarray, " n"],
+    T_goal_cam: Float[np.ndarray, "4 4"],
+    focal: float,
+) -> Float[np.ndarray, "4 4"]:
+    """`T_goal_cam` of a view by its matches and the inverse depths of their points, from a guess.
+
+    rho, deviation: of the matches' points [1/m]. It is robust least squares by Levenberg-Marquardt.
+    """
+    n = len(view.index)
+    alone = _Observations.of([View(np.eye(4), np.arange(n), view.goal, view.seen)])
+    T, mu, best = np.linalg.inv(T_goal_cam), 1e-3, None
+    for _ in range(POSE_ITERATIONS):
+        r, J, Jr = alone.residual(T, rho)
+        variance = (DEVIATION / focal) ** 2 + ((Jr * deviation[:, None]) ** 2).sum(1)
+        w, loss = _weights(r, variance)
+        if best is None or loss < best[0]:
+            H, g = np.einsum("m,mij,mik->jk", w, J, J), np.einsum("m,mij,mi->j", w, J, r)
+            best, mu = (loss, T), mu * 0.1
+        else:
+            mu *= 10
+        twist = -np.linalg.solve(H * (1 + mu * np.eye(6)) + 1e-12 * np.trace(H) * np.eye(6), g)
+        if np.abs(twist).max() < LAST_STEP:
+            break
+        T = best[1] @ se3.exp(torch.from_numpy(twist)).numpy()
+    assert best is not None
+    return np.linalg.inv(best[1])
+
+
+def _weights(
+    r: Float[np.ndarray, "m 2"], variance: Float[np.ndarray, " m"] | float
+) -> tuple[Float[np.ndarray, " m"], float]:
+    """Geman-McClure's weights of residuals of a variance, and the loss."""
+    r2 = (r * r).sum(1) / (variance * ROBUST_SCALE**2)
+    return 1 / (variance * (1 + r2) ** 2), float((ROBUST_SCALE**2 * r2 / (1 + r2)).sum())

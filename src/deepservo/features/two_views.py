@@ -1,0 +1,270 @@
+"""Which matches of two pictures one rigid scene explains: a plane, a solid, or one of known depth.
+
+Without depth, a homography explains the matches of a plane, and an essential matrix those of any
+solid. The plane is taken unless enough matches are near to their places on it and not in them, and
+Torr's criterion then prefers the solid (GRIC, Torr 1998):
+
+    GRIC = sum min(e^2 / sigma^2, 2 (4 - d)) + log(4) d n + log(4 n) k,
+
+of n matches, d = 2, k = 8 for the homography, and d = 3, k = 5 for the essential matrix; e is the
+distance of a match to what the model allows [px].
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from deepservo.camera import Camera
+from deepservo.geometry import pnp, se3
+
+MAX_ERROR = 1.5  # px, from a match's place, for it to agree
+MIN_INLIERS = 8  # matches that must agree with one model
+# Matches that are up to so many times MAX_ERROR from their places on the plane tell of a solid...
+NEAR_FACTOR = 10
+# ... where they are more than this share of those that agree, beside those that are so by chance.
+NEAR_SHARE = 0.15
+CONFIDENCE, MAX_ITERATIONS = 0.9999, 2000  # of the random samples
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """n points of a goal that match points of a view [px].
+
+    index: which of the goal's points they are.
+    """
+
+    goal_px: Float[np.ndarray, "n 2"]
+    cam_px: Float[np.ndarray, "n 2"]
+    index: Int[np.ndarray, " n"]
+
+    def pick(self, which: np.ndarray) -> "Candidates":
+        """Some of them: by number, or where `which` is true."""
+        return Candidates(self.goal_px[which], self.cam_px[which], self.index[which])
+
+
+@dataclass(frozen=True)
+class Matched(Candidates):
+    """The n matches that one model explains, and the model.
+
+    H: a homography from goal to view pixels, of a plane. T_goal_cam: of a solid; its translation is
+    of length 1 where no depth is known. One of the two is None.
+    """
+
+    H: Float[np.ndarray, "3 3"] | None = None
+    T_goal_cam: Float[np.ndarray, "4 4"] | None = None
+
+
+Explain = Callable[[Candidates, float, int], Matched | None]
+"""Which matches agree, to a largest error [px], and with what; None where fewer than so many do."""
+
+
+def homography(
+    candidates: Candidates, max_error: float = MAX_ERROR, min_inliers: int = MIN_INLIERS
+) -> Matched | None:
+    """The homography from goal to view pixels by MAGSAC, and its inliers, to `max_error` [px].
+
+    None where there are fewer than `min_inliers`.
+    """
+    if len(candidates.goal_px) < min_inliers:
+        return None
+    cv2.setRNGSeed(0)  # the same pictures give the same homography
+    H, inliers = cv2.findHomography(
+        candidates.goal_px, candidates.cam_px, cv2.USAC_MAGSAC, max_error,
+        maxIters=MAX_ITERATIONS, confidence=CONFIDENCE,
+    )  # fmt: skip
+    if H is None or int(inliers.sum()) < min_inliers:
+        return None
+    agree = candidates.pick(inliers[:, 0] > 0)
+    return Matched(agree.goal_px, agree.cam_px, agree.index, H=H)
+
+
+def rigid(
+    candidates: Candidates,
+    camera: Camera,
+    max_error: float = MAX_ERROR,
+    min_inliers: int = MIN_INLIERS,
+) -> Matched | None:
+    """The pose up to scale by an essential matrix (MAGSAC), and its inliers, to `max_error` [px].
+
+    None where there are fewer than `min_inliers` in front of both cameras.
+    """
+    if len(candidates.goal_px) < min_inliers:
+        return None
+    goal, cam = (normalised(px, camera) for px in (candidates.goal_px, candidates.cam_px))
+    focal = math.sqrt(camera.fx * camera.fy)
+    cv2.setRNGSeed(0)
+    one = np.eye(3)
+    try:
+        E, inliers = cv2.findEssentialMat(
+            goal, cam, one, cv2.USAC_MAGSAC, CONFIDENCE, max_error / focal, MAX_ITERATIONS
+        )
+    except cv2.error:  # no sample gave a matrix
+        return None
+    if E is None or E.shape != (3, 3):
+        return None
+    count, R, t, front = cv2.recoverPose(E, goal, cam, one, mask=inliers)
+    if count < min_inliers:
+        return None
+    T_cam_goal = np.eye(4)
+    T_cam_goal[:3, :3], T_cam_goal[:3, 3] = R, t[:, 0]
+    agree = candidates.pick(front[:, 0] > 0)
+    T = np.linalg.inv(T_cam_goal)
+    return Matched(agree.goal_px, agree.cam_px, agree.index, T_goal_cam=T)
+
+
+def plane_or_solid(
+    candidates: Candidates,
+    camera: Camera,
+    max_error: float = MAX_ERROR,
+    min_inliers: int = MIN_INLIERS,
+) -> Matched | None:
+    """`homography`, or `rigid` where the matches are not those of a plane."""
+    plane = homography(candidates, max_error, min_inliers)
+    if plane is not None and not near_plane(candidates, plane, camera, max_error):
+        return plane
+    solid = rigid(candidates, camera, max_error, min_inliers)
+    if plane is None or solid is None:
+        return plane or solid
+    return solid if gric(candidates, solid, camera) < gric(candidates, plane, camera) else plane
+
+
+def posed(
+    candidates: Candidates,
+    camera: Camera,
+    Z: Float[np.ndarray, "h w"],
+    max_error: float = MAX_ERROR,
+    min_inliers: int = MIN_INLIERS,
+) -> Matched | None:
+    """The pose by MAGSAC where the goal's depth is known, and its inliers, to `max_error` [px].
+
+    Z: of the goal's pixels [m], NaN where unknown: matches there do not agree. None where there are
+    fewer than `min_inliers`.
+    """
+    depth = depth_at(Z, candidates.goal_px)
+    known = candidates.pick(np.isfinite(depth))
+    if len(known.goal_px) < min_inliers:
+        return None
+    rays = np.column_stack([normalised(known.goal_px, camera), np.ones(len(known.goal_px))])
+    params = cv2.UsacParams()
+    params.threshold, params.score = max_error, cv2.SCORE_METHOD_MAGSAC
+    params.maxIterations, params.confidence = MAX_ITERATIONS, CONFIDENCE
+    params.randomGeneratorState = 0
+    points, K = rays * depth[np.isfinite(depth), None], camera.K.numpy()
+    try:
+        good, _, turn, t, inliers = cv2.solvePnPRansac(
+            points, known.cam_px, K, np.zeros(4), params=params
+        )
+    except cv2.error:  # no sample gave a pose
+        return None
+    if not good or inliers is None or len(inliers) < min_inliers:
+        return None
+    agree, T_cam_goal = known.pick(inliers[:, 0]), np.eye(4)
+    T_cam_goal[:3, :3], T_cam_goal[:3, 3] = cv2.Rodrigues(turn)[0], t[:, 0]
+    T = np.linalg.inv(T_cam_goal)
+    return Matched(agree.goal_px, agree.cam_px, agree.index, T_goal_cam=T)
+
+
+def depth_at(Z: Float[np.ndarray, "h w"], px: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
+    """Z of the pixels nearest to these places."""
+    u, v = px.round().astype(int).T
+    return Z[v.clip(0, Z.shape[0] - 1), u.clip(0, Z.shape[1] - 1)]
+
+
+def near_plane(candidates: Candidates, plane: Matched, camera: Camera, max_error: float) -> bool:
+    """Whether many matches are near to their places on the plane, but not in them."""
+    error, near = plane_error(candidates, plane), NEAR_FACTOR * max_error
+    count = int(((error > max_error) & (error < near)).sum())
+    far = len(error) - len(plane.goal_px)
+    by_chance = far * min(1.0, math.pi * near**2 / (camera.width * camera.height))
+    return count > NEAR_SHARE * len(plane.goal_px) + by_chance + 3 * math.sqrt(by_chance)
+
+
+def plane_error(candidates: Candidates, plane: Matched) -> Float[np.ndarray, " n"]:
+    """How far each match is from its place on the plane [px]."""
+    at = (
+        np.column_stack([candidates.goal_px, np.ones(len(candidates.goal_px))])
+        @ np.asarray(plane.H).T
+    )
+    return np.linalg.norm(at[:, :2] / at[:, 2:] - candidates.cam_px, axis=1)
+
+
+def epipolar_error(
+    candidates: Candidates, solid: Matched, camera: Camera
+) -> Float[np.ndarray, " n"]:
+    """How far each match is from the nearest that a rigid scene allows (Sampson) [px]."""
+    T = np.linalg.inv(np.asarray(solid.T_goal_cam))
+    x, y, z = T[:3, 3]
+    E = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ T[:3, :3]
+    goal, cam = (
+        np.column_stack([normalised(px, camera), np.ones(len(px))])
+        for px in (candidates.goal_px, candidates.cam_px)
+    )
+    along, back = goal @ E.T, cam @ E
+    apart = np.abs((cam * along).sum(1))
+    slope = np.sqrt((along[:, :2] ** 2).sum(1) + (back[:, :2] ** 2).sum(1))
+    return math.sqrt(camera.fx * camera.fy) * apart / np.maximum(slope, 1e-12)
+
+
+def gric(candidates: Candidates, matched: Matched, camera: Camera, deviation: float = 1.0) -> float:
+    """Torr's criterion: the model with the lesser one explains the matches. deviation: [px]."""
+    n = len(candidates.goal_px)
+    if matched.H is not None:
+        error, d, k = plane_error(candidates, matched) / math.sqrt(2), 2, 8
+    else:
+        error, d, k = epipolar_error(candidates, matched, camera), 3, 5
+    loss = np.minimum((error / deviation) ** 2, 2 * (4 - d)).sum()
+    return float(loss + math.log(4) * d * n + math.log(4 * n) * k)
+
+
+def normalised(px: Float[np.ndarray, "n 2"], camera: Camera) -> Float[np.ndarray, "n 2"]:
+    """Normalised coordinates of pixels."""
+    return (px - [camera.cx, camera.cy]) / [camera.fx, camera.fy]
+
+
+def pose_of_homography(
+    H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]
+) -> Float[Tensor, "*batch 4 4"]:
+    """`T_goal_cam` from a homography of goal to current pixels and the goal's plane.
+
+    plane: [n, d] in the goal's frame, `n . p = d` [m]. `K^-1 H K = s (R + t n^T / d)`: applied to
+    two directions in the plane it is `s R`, which fixes s and R (by SVD), then t.
+    """
+    G = camera.K_inv @ H.double() @ camera.K
+    G = G * torch.sign(torch.linalg.det(G))[..., None, None]
+    n, d = plane[..., :3].double(), plane[..., 3].double()
+    helper = torch.zeros_like(n)
+    helper[..., 0] = 1
+    a = torch.nn.functional.normalize(helper - (helper * n).sum(-1, keepdim=True) * n, dim=-1)
+    b = torch.linalg.cross(n, a)
+    ga, gb = (G @ a[..., None])[..., 0], (G @ b[..., None])[..., 0]
+    scale = (torch.linalg.cross(ga, gb).norm(dim=-1)).sqrt()[..., None]
+    ga, gb = ga / scale, gb / scale
+    U, _, Vh = torch.linalg.svd(
+        torch.stack([ga, gb, torch.linalg.cross(ga, gb)], -1) @ torch.stack([a, b, n], -1).mT
+    )
+    R = U @ Vh
+    t = ((G @ n[..., None])[..., 0] / scale - (R @ n[..., None])[..., 0]) * d[..., None]
+    return se3.inverse(se3.transform(R, t))
+
+
+def pose_of_matches(found: Matched, camera: Camera, depth: float) -> Float[Tensor, "4 4"]:
+    """`T_goal_cam` of matches on a plane that faces the goal at `depth` [m].
+
+    It has the least sum of their distances. It is more exact than the pose of the matches'
+    homography, two of whose eight numbers fit the matches' errors alone.
+    """
+    rays, points = (
+        torch.from_numpy(np.column_stack([px, np.ones(len(px))])) @ camera.K_inv.mT
+        for px in (found.cam_px, found.goal_px)
+    )
+    T_plane_cam, _ = pnp.pose_from_plane_points(
+        rays, depth * points[None, :, :2], torch.ones(1, len(points), dtype=torch.float64)
+    )
+    T_plane_cam[0, 2, 3] += depth
+    return T_plane_cam[0]
