@@ -63,14 +63,13 @@ class MatchPose:
             return resection(view, rho, np.zeros(len(rho)), T, focal), rho
         guesses = []
         if found.H is not None:
-            T = self.plane_pose(found).numpy()
+            guesses = [self.plane_pose(found).numpy()]
             rho = np.full(len(found.index), 1 / self.number)
-            facing = self._error(T, rho, found) < FACING_ERROR
-            if self.structure is None and facing and self.known_number:
-                return T, rho
-            guesses = [T]
-        elif self.structure is None or self.structure.T_start_goal is None:
-            guesses = [self._scaled(found, view)]
+            plane = found.T_goal_cam is None and self._error(guesses[0], rho, found) < FACING_ERROR
+            if self.structure is None and plane and self.known_number:
+                return guesses[0], rho
+        if found.T_goal_cam is not None:
+            guesses.append(self._scaled(found, view))
         if self.structure is None:
             self.structure = Structure(self.n, focal, 1 / self.number)
         T = self.structure.see(view, guesses)

@@ -22,7 +22,9 @@ MAX_VIEWS = 8  # that are remembered: the first, and those farthest from one ano
 MIN_MOVE = 0.03  # share of the distance, or rad, between views that are remembered
 DEVIATION = 1.0  # px, of a match's place in a view
 ROBUST_SCALE = 3.0  # deviations at which a match's weight has fallen to a quarter
+SURE_VIEWS = 3  # with as many the depths are in no doubt
 PRIOR = 0.7  # deviation of the scale, as a share, before the camera has moved
+RELIEF = 1.0  # deviation of the points' inverse depths from their mean, as a share of it
 FIT_ITERATIONS, POSE_ITERATIONS = 12, 15  # at most
 LAST_STEP = 1e-9  # m, rad: the iterations for a pose end at a step this small,
 LAST_FIT_STEP = 1e-6  # and those for the depths at one this small
@@ -68,12 +70,13 @@ class Structure:
     def see(self, view: View, guesses: list[Float[np.ndarray, "4 4"]]) -> Float[np.ndarray, "4 4"]:
         """`T_goal_cam` of a view.
 
-        guesses: of it, where the goal's pose is not known yet. All views together give the depths;
+        guesses: of it, for the first SURE_VIEWS views. All views together give the depths;
         the pose is that of this view's matches alone, so that none is left when they are in the
         goal's places, however wrong depths or the known motion may be.
         """
         self.goal[view.index] = view.goal
         views = [*self.views, view]
+        guesses = guesses if len(self.views) < SURE_VIEWS else []
         starts = [view.T_start_cam @ np.linalg.inv(guess) for guess in guesses]
         if self.T_start_goal is not None:
             starts.append(self.T_start_goal)
@@ -99,8 +102,8 @@ class Structure:
         at, rho = (y * w + x)[used], self.rho[used]
         weight = 1 / (self.deviation[used] ** 2 + (MIN_DEVIATION * middle) ** 2)
         weight *= (MIN_DEVIATION * middle) ** 2
-        total = np.bincount(at, weight, h * w).reshape(h, w)
-        value = np.bincount(at, weight * rho, h * w).reshape(h, w)
+        total = np.bincount(at, weight, h * w).astype(float).reshape(h, w)
+        value = np.bincount(at, weight * rho, h * w).astype(float).reshape(h, w)
         found = np.full((h, w), np.average(rho, weights=weight) if used.any() else middle)
         reach = max(h, w) / 2
         while reach > 0.5:
@@ -123,14 +126,17 @@ class Structure:
         for _ in range(FIT_ITERATIONS):
             r, Jp, Jr = seen.residual(T, rho)
             w, loss = _weights(r, (DEVIATION / self.focal) ** 2)
+            middle = rho[points].mean()
+            relief = points / (RELIEF * middle) ** 2
             cost = loss + float((prior * (rho - self.inverse) ** 2).sum())
+            cost += float((relief * (rho - middle) ** 2).sum())
             if best is None or cost < best[0]:
                 weighted = w[:, None] * Jr
                 E = np.zeros((self.n, 6))
                 np.add.at(E, seen.index, np.einsum("mi,mij->mj", weighted, Jp))
-                d = np.bincount(seen.index, (weighted * Jr).sum(1), self.n) + prior
+                d = np.bincount(seen.index, (weighted * Jr).sum(1), self.n) + prior + relief
                 a = np.bincount(seen.index, (weighted * r).sum(1), self.n)
-                a += prior * (rho - self.inverse)
+                a += prior * (rho - self.inverse) + relief * (rho - middle)
                 H = np.einsum("m,mij,mik->jk", w, Jp, Jp)
                 g = np.einsum("m,mij,mi->j", w, Jp, r)
                 best, mu = (cost, T, rho, d), mu * 0.1

@@ -12,7 +12,7 @@ distance of a match to what the model allows [px].
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -52,8 +52,8 @@ class Candidates:
 class Matched(Candidates):
     """The n matches that one model explains, and the model.
 
-    H: a homography from goal to view pixels, of a plane. T_goal_cam: of a solid; its translation is
-    of length 1 where no depth is known. One of the two is None.
+    H: a homography from goal to view pixels, of a plane, where one is found without depth.
+    T_goal_cam: of a solid; its translation is of length 1 where no depth is known. None of a plane.
     """
 
     H: Float[np.ndarray, "3 3"] | None = None
@@ -131,7 +131,9 @@ def plane_or_solid(
     solid = rigid(candidates, camera, max_error, min_inliers)
     if plane is None or solid is None:
         return plane or solid
-    return solid if gric(candidates, solid, camera) < gric(candidates, plane, camera) else plane
+    if gric(candidates, plane, camera) <= gric(candidates, solid, camera):
+        return plane
+    return replace(solid, H=plane.H)
 
 
 def posed(
@@ -214,7 +216,7 @@ def epipolar_error(
 def gric(candidates: Candidates, matched: Matched, camera: Camera, deviation: float = 1.0) -> float:
     """Torr's criterion: the model with the lesser one explains the matches. deviation: [px]."""
     n = len(candidates.goal_px)
-    if matched.H is not None:
+    if matched.T_goal_cam is None:
         error, d, k = plane_error(candidates, matched) / math.sqrt(2), 2, 8
     else:
         error, d, k = epipolar_error(candidates, matched, camera), 3, 5

@@ -38,6 +38,7 @@ AGREEMENT_NOT_REVIEWED = 0.8  # above this agreement no better pose is looked fo
 NEAR_GUESS_SCHEDULE: Schedule = ((2, 8),)
 TRACKING_SCHEDULE: Schedule = ((2, 3), (1, 3))
 FULL_SIZE_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
+DEPTH_DISTANCE = 0.02  # share of the depth: nearer to the goal no depth is looked for
 FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is registered at full size
 
 
@@ -72,6 +73,7 @@ class CoarseToFine(Refinement):
             "tracking": torch.zeros(n, dtype=torch.bool),
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
+            "depth_found": torch.zeros(n, dtype=torch.bool),
             "keypoints_confirm": torch.zeros(n, dtype=torch.bool),
             "keypoints_reject": torch.zeros(n, dtype=torch.bool),
         }
@@ -105,7 +107,7 @@ class CoarseToFine(Refinement):
         self.step += 1
         reviewed = ~state["tracking"]
         if self.step % REVIEW_INTERVAL == 0:
-            reviewed |= state["agreement"] < AGREEMENT_NOT_REVIEWED
+            reviewed |= (state["agreement"] < AGREEMENT_NOT_REVIEWED) | self._learns_depth()
         v_coarse = state["v_cam"].clone()
         if reviewed.any():
             runs = reviewed.nonzero().flatten()
@@ -118,12 +120,19 @@ class CoarseToFine(Refinement):
         state["v_cam"] = v_cam
         return v_cam
 
+    def _learns_depth(self) -> Bool[Tensor, " b"]:
+        """Which runs are far from the goal, before a scene whose depths are found on the way."""
+        state, depth = self.state, self.registration.plane[:, 3]
+        far = state["T_goal_cam"][:, :3, 3].norm(dim=1) > DEPTH_DISTANCE * depth
+        return far & state["depth_found"]
+
     def _take_depths(self, runs: Int64[Tensor, " r"], n: int) -> None:
         """Register by the depths that the coarse method has found, of these among n runs."""
         found = {i: self.coarse.depth_found(i) for i in runs.tolist()}
         maps = {i: depth for i, depth in found.items() if depth is not None}
         if maps:
             index = torch.tensor(list(maps))
+            self.state["depth_found"][index] = True
             self.registration.set_depth_of(index, torch.stack(list(maps.values())), n)
 
     def _track(
