@@ -9,11 +9,16 @@ from jaxtyping import Float
 from deepservo.camera import Camera
 from deepservo.features import two_views
 from deepservo.features.goal_depth import GoalDepth
-from deepservo.features.structure import Structure, View, resection
+from deepservo.features.structure import Structure, View, projected, resection
 from deepservo.features.two_views import Candidates, Matched
 
 # px: where the matches' median error by a plane that faces the camera is larger, the scene is none
 FACING_ERROR = 3.0
+# px: where their median error by any plane is larger, they may be those of a solid; it is one where
+# depths of their own explain them so many times better. (Of the two errors of a match on a plane
+# they explain one: that is 1.75 times.)
+PLANE_ERROR, SOLID_RATIO = 0.3, 3.0
+EXPECTED_ERROR = 3.0  # px, from a match's place by the structure, for it to agree
 
 PlanePose = Callable[[Matched], Float[torch.Tensor, "4 4"]]
 """`T_goal_cam` of matches of a plane that faces the goal's camera at the known distance."""
@@ -36,67 +41,96 @@ class MatchPose:
         several = depth.Z is not None and len(depth.Z) > 1
         self.Z = None if depth.Z is None else depth.Z[goal if several else 0].numpy()
         self.structure: Structure | None = None
+        self.T_start_cam = np.eye(4)
+
+    def move_to(self, T_start_cam: Float[np.ndarray, "4 4"]) -> None:
+        """The camera has moved so far since its start, and sees the next picture."""
+        self.T_start_cam = T_start_cam
 
     def explain(self, candidates: Candidates, max_error: float, min_inliers: int) -> Matched | None:
         """The matches that agree; see `two_views.Explain`."""
         if self.Z is not None:
             return two_views.posed(candidates, self.camera, self.Z, max_error, min_inliers)
-        return two_views.plane_or_solid(candidates, self.camera, max_error, min_inliers)
+        found = two_views.plane_or_solid(candidates, self.camera, max_error, min_inliers)
+        if self.structure is None:
+            return found
+        expected = self._expected(candidates, max(max_error, EXPECTED_ERROR))
+        count = 0 if found is None else len(found.index)
+        return expected if len(expected.index) >= max(min_inliers, count) else found
 
-    def pose(
-        self, found: Matched, T_start_cam: Float[np.ndarray, "4 4"]
-    ) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
-        """`T_goal_cam`, and the inverse depths of the matches' points in the goal [1/m].
-
-        T_start_cam: the camera's motion since its start.
-        """
+    def pose(self, found: Matched) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
+        """`T_goal_cam`, and the inverse depths of the matches' points in the goal [1/m]."""
         view = View(
-            T_start_cam,
+            self.T_start_cam,
             found.index,
             two_views.normalised(found.goal_px, self.camera),
             two_views.normalised(found.cam_px, self.camera),
         )
-        focal = self.camera.fx
         if self.Z is not None:
             rho, T = 1 / two_views.depth_at(self.Z, found.goal_px), found.T_goal_cam
             assert T is not None
-            return resection(view, rho, np.zeros(len(rho)), T, focal), rho
-        guesses = []
-        if found.H is not None:
-            guesses = [self.plane_pose(found).numpy()]
-            rho = np.full(len(found.index), 1 / self.number)
-            plane = found.T_goal_cam is None and self._error(guesses[0], rho, found) < FACING_ERROR
-            if self.structure is None and plane and self.known_number:
-                return guesses[0], rho
-        if found.T_goal_cam is not None:
-            guesses.append(self._scaled(found, view))
+            return resection(view, rho, np.zeros(len(rho)), T, self.camera.fx), rho
         if self.structure is None:
-            self.structure = Structure(self.n, focal, 1 / self.number)
-        T = self.structure.see(view, guesses)
+            plane = self._plane(found, view) if self.known_number else None
+            if plane is not None:
+                return plane, np.full(len(found.index), 1 / self.number)
+            self.structure = self._first_structure()
+        T = self.structure.see(view, self._guesses(found, view))
         return T, self.structure.rho[found.index]
 
     def inverse_depth(self) -> Float[torch.Tensor, "h w"] | None:
         """1 / Z [1/m] of the goal's pixels, between its points; None without a structure."""
         return None if self.structure is None else self.structure.dense(self.camera)
 
-    def _scaled(self, found: Matched, view: View) -> Float[np.ndarray, "4 4"]:
-        """A pose known up to scale, with that by which the points' median depth is the number."""
-        assert found.T_goal_cam is not None
-        T = found.T_goal_cam.copy()
-        T_cam_goal = np.linalg.inv(T)
-        ray = np.column_stack([view.seen, np.ones(len(view.seen))])
-        m = np.column_stack([view.goal, np.ones(len(view.goal))])
-        a, b = np.cross(m @ T_cam_goal[:3, :3].T, ray), np.cross(T_cam_goal[:3, 3], ray)
-        rho = -(a * b).sum(1) / np.maximum((b * b).sum(1), 1e-12)
-        T[:3, 3] *= max(float(np.median(rho)), 1e-6) * self.number
+    def _first_structure(self) -> Structure:
+        return Structure(self.n, self.camera.fx, 1 / self.number)
+
+    def _plane(self, found: Matched, view: View) -> Float[np.ndarray, "4 4"] | None:
+        """`T_goal_cam` of matches of a plane that faces the goal; None where they are of none."""
+        if found.H is None or found.T_goal_cam is not None:
+            return None
+        T, rho = self.plane_pose(found).numpy(), np.full(len(found.index), 1 / self.number)
+        if self._error(T, rho, view) > FACING_ERROR:
+            return None
+        error = float(np.median(two_views.plane_error(found, found)))
+        if error > PLANE_ERROR:
+            solid = self._first_structure()
+            solid.see(view, [T])
+            assert solid.T_start_goal is not None
+            T_goal_cam = np.linalg.inv(solid.T_start_goal) @ view.T_start_cam
+            if error > SOLID_RATIO * self._error(T_goal_cam, solid.rho[found.index], view):
+                return None
         return T
 
-    def _error(self, T_goal_cam: np.ndarray, rho: Float[np.ndarray, " n"], found: Matched) -> float:
-        """Median distance of the matches from their places by a pose [px]."""
-        T = np.linalg.inv(T_goal_cam)
-        m = (
-            np.column_stack([found.goal_px, np.ones(len(found.goal_px))])
-            @ self.camera.K_inv.numpy().T
+    def _guesses(self, found: Matched, view: View) -> list[Float[np.ndarray, "4 4"]]:
+        """Poses that the matches may have: of the plane that faces the goal, of any, of a solid."""
+        guesses, rays = [], np.column_stack([view.goal, np.ones(len(view.goal))])
+        if found.H is not None:
+            guesses.append(self.plane_pose(found).numpy())
+            guesses += two_views.plane_poses(found.H, self.camera, rays, self.number)
+        if found.T_goal_cam is not None:
+            guesses.append(two_views.scaled(found.T_goal_cam, rays, view.seen, self.number))
+        return guesses
+
+    def _expected(self, candidates: Candidates, max_error: float) -> Matched:
+        """The matches that are where the structure has them."""
+        structure, camera = self.structure, self.camera
+        assert structure is not None and structure.T_start_goal is not None
+        T_goal_cam = np.linalg.inv(structure.T_start_goal) @ self.T_start_cam
+        goal, cam = (
+            two_views.normalised(px, camera) for px in (candidates.goal_px, candidates.cam_px)
         )
-        at = (m @ T[:3, :3].T + rho[:, None] * T[:3, 3]) @ self.camera.K.numpy().T
-        return float(np.median(np.linalg.norm(at[:, :2] / at[:, 2:] - found.cam_px, axis=1)))
+        place = projected(T_goal_cam, goal, structure.rho[candidates.index])
+        apart = np.linalg.norm(place - cam, axis=1) * camera.fx
+        known = np.isfinite(structure.deviation[candidates.index])
+        solid = Matched(
+            candidates.goal_px, candidates.cam_px, candidates.index, T_goal_cam=T_goal_cam
+        )
+        apart = np.where(known, apart, two_views.epipolar_error(candidates, solid, camera))
+        agree = candidates.pick(apart < max_error)
+        return Matched(agree.goal_px, agree.cam_px, agree.index)
+
+    def _error(self, T_goal_cam: np.ndarray, rho: Float[np.ndarray, " n"], view: View) -> float:
+        """Median distance of the matches from their places by a pose [px]."""
+        apart = projected(T_goal_cam, view.goal, rho) - view.seen
+        return float(np.median(np.linalg.norm(apart, axis=1))) * self.camera.fx

@@ -24,7 +24,7 @@ DEVIATION = 1.0  # px, of a match's place in a view
 ROBUST_SCALE = 3.0  # deviations at which a match's weight has fallen to a quarter
 SURE_VIEWS = 3  # with as many the depths are in no doubt
 PRIOR = 0.7  # deviation of the scale, as a share, before the camera has moved
-RELIEF = 1.0  # deviation of the points' inverse depths from their mean, as a share of it
+RELIEF = 0.3  # deviation of the points' inverse depths from their mean, as a share of it
 FIT_ITERATIONS, POSE_ITERATIONS = 12, 15  # at most
 LAST_STEP = 1e-9  # m, rad: the iterations for a pose end at a step this small,
 LAST_FIT_STEP = 1e-6  # and those for the depths at one this small
@@ -243,6 +243,15 @@ class _Observations:
         project[:, :, 2] = -u
         project /= down[..., None]
         return u - self.seen, project @ by_pose, np.einsum("mij,mj->mi", project, t)
+
+
+def projected(
+    T_goal_cam: Float[np.ndarray, "4 4"], goal: Float[np.ndarray, "n 2"], rho: np.ndarray
+) -> Float[np.ndarray, "n 2"]:
+    """Where a camera sees points of the goal of inverse depths rho, in normalised coordinates."""
+    T = np.linalg.inv(T_goal_cam)
+    h = np.column_stack([goal, np.ones(len(goal))]) @ T[:3, :3].T + rho[:, None] * T[:3, 3]
+    return h[:, :2] / np.maximum(h[:, 2:], 1e-3)
 
 
 def resection(

@@ -136,6 +136,45 @@ def plane_or_solid(
     return replace(solid, H=plane.H)
 
 
+def plane_poses(
+    H: Float[np.ndarray, "3 3"], camera: Camera, rays: Float[np.ndarray, "n 3"], depth: float
+) -> list[Float[np.ndarray, "4 4"]]:
+    """`T_goal_cam` that a homography of any plane may have (Malis & Vargas 2007), two at most.
+
+    rays: of the matches in the goal, z = 1, which see the plane from its front. depth: their median
+    depth [m].
+    """
+    _, Rs, ts, normals = cv2.decomposeHomographyMat(H, camera.K.numpy())
+    found = []
+    for R, t, n in zip(Rs, ts, normals, strict=True):
+        towards = rays @ n[:, 0]
+        if (towards > 0).mean() > 0.9:
+            T_cam_goal = np.eye(4)
+            T_cam_goal[:3, :3] = R
+            T_cam_goal[:3, 3] = t[:, 0] * depth * float(np.median(towards))
+            found.append(np.linalg.inv(T_cam_goal))
+    return found
+
+
+def scaled(
+    T_goal_cam: Float[np.ndarray, "4 4"],
+    rays: Float[np.ndarray, "n 3"],
+    seen: Float[np.ndarray, "n 2"],
+    depth: float,
+) -> Float[np.ndarray, "4 4"]:
+    """A pose known up to scale, with that by which the points' median depth is `depth` [m].
+
+    rays: of the points in the goal, z = 1. seen: where the view sees them, normalised.
+    """
+    T_cam_goal = np.linalg.inv(T_goal_cam)
+    view = np.column_stack([seen, np.ones(len(seen))])
+    a, b = np.cross(rays @ T_cam_goal[:3, :3].T, view), np.cross(T_cam_goal[:3, 3], view)
+    inverse = -(a * b).sum(1) / np.maximum((b * b).sum(1), 1e-12)
+    T = T_goal_cam.copy()
+    T[:3, 3] *= max(float(np.median(inverse)), 1e-6) * depth
+    return T
+
+
 def posed(
     candidates: Candidates,
     camera: Camera,

@@ -70,7 +70,7 @@ class MatchServo(Controller):
         return len(self.goals[goal][0])
 
     def _begin(self, n: int) -> None:
-        """Make what finds the poses of each of n runs, where there is none yet."""
+        """Tell what finds the poses of each of n runs, made at the first picture, how it moved."""
         if not self.poses:
             self.poses = [
                 MatchPose(
@@ -78,6 +78,9 @@ class MatchServo(Controller):
                 )
                 for k in self.state["goal"].expand(n).tolist()
             ]
+        if self.T_start_cam is not None:
+            for pose, T_start_cam in zip(self.poses, self.T_start_cam, strict=True):
+                pose.move_to(T_start_cam.numpy())
 
     def _first_state(self, goals: int) -> dict[str, Tensor]:
         """The state before the first picture, one row a goal."""
@@ -92,13 +95,12 @@ class MatchServo(Controller):
         return found
 
     def _explain(self) -> list[Explain]:
-        """What decides which matches of each run agree."""
+        """What decides which matches of each run agree in the next picture."""
         return [pose.explain for pose in self.poses]
 
     def _pose(self, i: int, found: Matched) -> tuple[Float[Tensor, "4 4"], Float[Tensor, " n"]]:
         """`T_goal_cam` of run i, and the inverse depths of its matches' points [1/m]."""
-        assert self.T_start_cam is not None
-        T, rho = self.poses[i].pose(found, self.T_start_cam[i].numpy())
+        T, rho = self.poses[i].pose(found)
         return torch.from_numpy(T), torch.from_numpy(rho)
 
     def _plane_pose(self, found: Matched) -> Float[Tensor, "4 4"]:
