@@ -18,6 +18,9 @@ FACING_ERROR = 3.0
 # depths of their own explain them so many times better. (Of the two errors of a match on a plane
 # they explain one: that is 1.75 times.)
 PLANE_ERROR, SOLID_RATIO = 0.3, 3.0
+# Share of the assumed distance that a camera must have moved to tell the true one, and the factor
+# by which that may differ.
+MIN_PLANE_MOVE, MAX_SCALE = 0.02, 100.0
 EXPECTED_ERROR = 3.0  # px, from a match's place by the structure, for it to agree
 
 PlanePose = Callable[[Matched], Float[torch.Tensor, "4 4"]]
@@ -42,6 +45,10 @@ class MatchPose:
         self.Z = None if depth.Z is None else depth.Z[goal if several else 0].numpy()
         self.structure: Structure | None = None
         self.T_start_cam = np.eye(4)
+        # Of the distance to a plane of which nothing is known: over what is assumed, the first pose
+        # and the motion at it, and sums of products of the motions since.
+        self.scale, self.seen_seen, self.done_seen = 1.0, 0.0, 0.0
+        self.first: tuple[np.ndarray, np.ndarray] | None = None
 
     def move_to(self, T_start_cam: Float[np.ndarray, "4 4"]) -> None:
         """The camera has moved so far since its start, and sees the next picture."""
@@ -55,8 +62,9 @@ class MatchPose:
         if self.structure is None:
             return found
         expected = self._expected(candidates, max(max_error, EXPECTED_ERROR))
+        known = np.isfinite(self.structure.deviation[expected.index]).sum()
         count = 0 if found is None else len(found.index)
-        return expected if len(expected.index) >= max(min_inliers, count) else found
+        return expected if known >= min_inliers and len(expected.index) >= count else found
 
     def pose(self, found: Matched) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
         """`T_goal_cam`, and the inverse depths of the matches' points in the goal [1/m]."""
@@ -71,16 +79,41 @@ class MatchPose:
             assert T is not None
             return resection(view, rho, np.zeros(len(rho)), T, self.camera.fx), rho
         if self.structure is None:
-            plane = self._plane(found, view) if self.known_number else None
+            plane = self._plane(found, view)
             if plane is not None:
-                return plane, np.full(len(found.index), 1 / self.number)
+                plane[:3, 3] *= self._plane_scale(plane)
+                return plane, np.full(len(found.index), 1 / (self.number * self.scale))
             self.structure = self._first_structure()
         T = self.structure.see(view, self._guesses(found, view))
         return T, self.structure.rho[found.index]
 
     def inverse_depth(self) -> Float[torch.Tensor, "h w"] | None:
-        """1 / Z [1/m] of the goal's pixels, between its points; None without a structure."""
-        return None if self.structure is None else self.structure.dense(self.camera)
+        """1 / Z [1/m] of the goal's pixels, between its points; None before a known plane."""
+        if self.structure is not None:
+            return self.structure.dense(self.camera)
+        if self.scale == 1:
+            return None
+        size = (self.camera.height, self.camera.width)
+        return torch.full(size, 1 / (self.number * self.scale))
+
+    def _plane_scale(self, T_goal_cam: Float[np.ndarray, "4 4"]) -> float:
+        """How far the plane is over what is assumed, where nothing is known of it.
+
+        It is least squares of the camera's own motion by the motion that its poses would have.
+        """
+        if self.known_number:
+            return 1.0
+        if self.first is None:
+            self.first = T_goal_cam.copy(), self.T_start_cam
+        T_first, T_start_first = self.first
+        seen = T_goal_cam[:3, 3] - T_first[:3, 3]
+        done = T_first[:3, :3] @ (np.linalg.inv(T_start_first) @ self.T_start_cam)[:3, 3]
+        if np.linalg.norm(seen) > MIN_PLANE_MOVE * self.number:
+            self.seen_seen += seen @ seen
+            self.done_seen += done @ seen
+            scale = self.done_seen / self.seen_seen
+            self.scale = float(np.clip(scale, 1 / MAX_SCALE, MAX_SCALE))
+        return self.scale
 
     def _first_structure(self) -> Structure:
         return Structure(self.n, self.camera.fx, 1 / self.number)

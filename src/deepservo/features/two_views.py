@@ -29,6 +29,9 @@ MIN_INLIERS = 8  # matches that must agree with one model
 NEAR_FACTOR = 10
 # ... where they are more than this share of those that agree, beside those that are so by chance.
 NEAR_SHARE = 0.15
+# Of pictures of different places up to 4.4 times as many matches agreed with an essential matrix as
+# by chance, and 19 at most.
+MIN_SOLID_INLIERS, CHANCE_FACTOR = 25, 6
 CONFIDENCE, MAX_ITERATIONS = 0.9999, 2000  # of the random samples
 
 
@@ -92,9 +95,12 @@ def rigid(
 ) -> Matched | None:
     """The pose up to scale by an essential matrix (MAGSAC), and its inliers, to `max_error` [px].
 
-    None where there are fewer than `min_inliers` in front of both cameras.
+    None where there are fewer in front of both cameras than `min_inliers`, or than wrong matches
+    may have by chance: an essential matrix fixes one of the two coordinates of a match alone.
     """
-    if len(candidates.goal_px) < min_inliers:
+    n, band = len(candidates.goal_px), 4 * max_error / min(camera.width, camera.height)
+    least = max(min_inliers, MIN_SOLID_INLIERS, round(CHANCE_FACTOR * band * n))
+    if n < least:
         return None
     goal, cam = (normalised(px, camera) for px in (candidates.goal_px, candidates.cam_px))
     focal = math.sqrt(camera.fx * camera.fy)
@@ -109,7 +115,7 @@ def rigid(
     if E is None or E.shape != (3, 3):
         return None
     count, R, t, front = cv2.recoverPose(E, goal, cam, one, mask=inliers)
-    if count < min_inliers:
+    if count < least:
         return None
     T_cam_goal = np.eye(4)
     T_cam_goal[:3, :3], T_cam_goal[:3, 3] = R, t[:, 0]
