@@ -27,6 +27,7 @@ from jaxtyping import Float
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
 from deepservo.features.detectors import Detector, Learned, sift
+from deepservo.features.drawn import Shape
 from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.auto import AutoServo
 from deepservo.methods.base import Controller, SingleController
@@ -182,9 +183,11 @@ METHODS = _Methods(
         ),
     }
 )
-REFINEMENTS: dict[str, Callable[[Controller, Any], Controller]] = {
-    "dvs": CoarseToFine,
-    "edges": lambda coarse, depth: EdgeServo(coarse, depth_map(coarse.camera, depth)),
+REFINEMENTS: dict[str, Callable[..., Controller]] = {
+    "dvs": lambda coarse, depth, shape: CoarseToFine(coarse, depth),
+    "edges": lambda coarse, depth, shape: EdgeServo(
+        coarse, depth_map(coarse.camera, depth), shape=shape
+    ),
 }
 REFINED = {
     "auto": "refines on grey levels already",
@@ -208,7 +211,13 @@ def parsed(name: str) -> Name:
     return Name(found["coarse"], None if k is None else int(k), found["refinement"])
 
 
-def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> Controller:
+def build(
+    name: str,
+    camera: Camera,
+    depth: Depth = 0.6,
+    model: Any = None,
+    shape: Shape | None = None,
+) -> Controller:
     """The controller of that name.
 
     depth: from the camera to the goal's scene [m], one number, or (h, w), NaN where unknown, for
@@ -240,7 +249,9 @@ def build(name: str, camera: Camera, depth: Depth = 0.6, model: Any = None) -> C
     make = METHODS[parts.coarse]
     taken = inspect.signature(make).parameters
     coarse = make(camera, **{option: value for option, value in offered.items() if option in taken})
-    return coarse if parts.refinement is None else REFINEMENTS[parts.refinement](coarse, depth)
+    return (
+        coarse if parts.refinement is None else REFINEMENTS[parts.refinement](coarse, depth, shape)
+    )
 
 
 def check_method(name: str) -> Name:
