@@ -63,14 +63,16 @@ def main(options: Options) -> None:
 
 
 def wanted(options: Options) -> Iterator[Row]:
-    """The settings of each row."""
+    """The settings of each row; mesh: whether the method knows it beside the goal's depth."""
     for method in options.methods:
-        for table in options.tables:
-            for name in options.objects:
-                yield {
-                    "method": method, "table": table, "object": name, "world": "gantry-lights",
-                    "n": len(GOALS["tilted"]) * options.starts, "seed": options.seed,
-                }  # fmt: skip
+        for mesh in (False, True) if method.endswith("+edges") else (False,):
+            for table in options.tables:
+                for name in options.objects:
+                    yield {
+                        "method": method, "mesh": mesh, "table": table, "object": name,
+                        "world": "gantry-lights", "n": len(GOALS["tilted"]) * options.starts,
+                        "seed": options.seed,
+                    }  # fmt: skip
 
 
 def measured(settings: Row, options: Options) -> Row:
@@ -95,9 +97,10 @@ def runs_to(k: int, settings: Row, options: Options) -> dict[str, list[float]]:
     """The figures of each run to goal k; `length` is that of its path over the straight one."""
     name, method = settings["object"], settings["method"]
     table = before(name, k, settings["table"])
+    shape = table.shape if settings["mesh"] else None
     seed_of_goal = 1000 * options.seed + 10 * list(ROUNDED).index(name) + k
     trial = table.trial(method, options.starts, seed_of_goal, settings["world"])
-    controller = build(method, CAMERA, table.target.depth, shape=table.shape)
+    controller = build(method, CAMERA, table.target.depth, shape=shape)
     with servo_bar(f"{name}, goal {k}", options.max_steps) as show:
         trajectory, _ = measure(controller, replace(trial, max_steps=options.max_steps), show)
     T_goal_cam = se3.inverse(table.T_world_goal) @ trajectory.Ts_world_cam[-1]
