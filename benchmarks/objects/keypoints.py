@@ -18,6 +18,7 @@ from benchmarks.objects.tabletop import finders
 from deepservo.camera import Camera
 from deepservo.features import keypoints
 from deepservo.features.detectors import Detector
+from deepservo.features.two_views import Candidates, homography
 from deepservo.images import pictures
 from deepservo.scene import PlanarScene
 from deepservo.training.tasks.pair import degraded, of_plane, pairs
@@ -55,7 +56,7 @@ def scored(
     near = np.concatenate([apart.min(0), apart.min(1)])
     i, j = keypoints.match(of_a, of_b)
     right = apart[i, j] < SAME_POINT
-    found = keypoints.homography(a[i], b[j], min_inliers=4)
+    found = homography(Candidates.of(a[i], b[j]), min_inliers=4)
     corner = (
         np.inf
         if found is None

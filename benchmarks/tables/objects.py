@@ -65,6 +65,19 @@ def objects(rows: list[Row]) -> str:
     return table([*head, *errors], lines, 2)
 
 
+def rounded(rows: list[Row]) -> str:
+    """A line an object and method; means over the runs that converged."""
+    lines = []
+    for _, mine in grouped(rows, "object"):
+        for row in mine:
+            ends = [figure(row[key]) for key in ("avg2_px", "end_mm", "end_deg", "length", "steps")]
+            counts = [str(row["n"]), str(round(row["n"] * row["home"]))]
+            mesh = "yes" if row["mesh"] else "no"
+            lines.append([row["object"], f"`{row['method']}`", mesh, row["table"], *counts, *ends])
+    head = ["object", "method", "mesh known", "table", "runs", "converged"]
+    return table([*head, "AVG2 px", "end mm", "end deg", "length", "steps"], lines, 4)
+
+
 def grasps(rows: list[Row]) -> str:
     """A line a method and table: the share of runs that took the part, by how far off they
     started.

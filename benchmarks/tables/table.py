@@ -53,6 +53,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "keypoints": ("keypoints", objects.keypoints),
     "objects": ("objects", objects.objects),
     "objects-above": ("objects-above", objects.objects),
+    "objects-rounded": ("objects-rounded", objects.rounded),
     "grasps": ("grasps", objects.grasps),
     "dfbvs-steps": ("dfbvs-steps", methods.steps),
     "relief": ("relief", objects.relief),

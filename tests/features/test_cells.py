@@ -14,7 +14,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import keypoints
 from deepservo.features.cells import Cells
-from deepservo.features.keypoints import Matched
+from deepservo.features.two_views import Candidates, Explain, Matched, homography, pose_of_matches
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.loop import servo
@@ -51,7 +51,9 @@ def rolled(degrees: float) -> torch.Tensor:
 def test_matched_cells_are_where_the_pixels_are(net, scene, camera, degrees):
     cells, goal = Cells(net, camera), sampling.fronto_parallel(0.6)
     view = scene.render(camera, goal @ rolled(degrees))
-    found = cells.match(cells.goal(scene.render(camera, goal)[0]), cells.describe(view)[0])
+    found = cells.match(
+        cells.goal(scene.render(camera, goal)[0]), cells.describe(view)[0], homography
+    )
     assert len(found.goal_px) > 50
     rays = (
         torch.cat([torch.from_numpy(found.cam_px), torch.ones(len(found.cam_px), 1)], 1)
@@ -115,12 +117,9 @@ def test_matches_on_a_plane_give_the_pose(paper_camera):
     )
     points = torch.cat([points, torch.full((30, 1), 0.7, dtype=torch.float64)], 1)
     there = (points - T_goal_cam[:3, 3]) @ T_goal_cam[:3, :3]
-    found = Matched(
-        np.eye(3), paper_camera.project(points).numpy(), paper_camera.project(there).numpy()
-    )
-    assert torch.allclose(
-        keypoints.pose_of_matches(found, paper_camera, 0.7), T_goal_cam, atol=1e-6
-    )
+    px = paper_camera.project(points).numpy(), paper_camera.project(there).numpy()
+    found = homography(Candidates.of(*px))
+    assert torch.allclose(pose_of_matches(found, paper_camera, 0.7), T_goal_cam, atol=1e-6)
 
 
 def test_auto_takes_sift_where_it_can(paper_camera, coffee):
@@ -174,22 +173,25 @@ def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(
     auto, tried, T_goal = AutoServo(paper_camera, shipped()), [], sampling.fronto_parallel(0.6)
     auto.set_goal(coffee.render(paper_camera, T_goal))
 
-    def start_homographies(
-        images: torch.Tensor, goals: list[keypoints.Features], detector: str = "sift"
+    def start_matches(
+        images: torch.Tensor,
+        goals: list[keypoints.Features],
+        explain: list[Explain],
+        detector: str = "sift",
     ) -> list[Future[Matched | None]]:
         if len(images):
             tried.append((detector, len(images)))
         found = [Future() for _ in images]
         for each, image in zip(found, images, strict=True):
             each.set_result(
-                Matched(np.eye(3), square, square)
+                Matched(square, square, np.arange(16), H=np.eye(3))
                 if detector == "fine" and image.max() > 0
                 else None
             )
         return found
 
     square = 50.0 + 30 * np.stack(np.meshgrid(range(4), range(4)), 2).reshape(16, 2)
-    monkeypatch.setattr(keypoints, "start_homographies", start_homographies)
+    monkeypatch.setattr(keypoints, "start_matches", start_matches)
     images = torch.tensor([0.0, 0.5])[:, None, None, None].expand(2, 1, 224, 224)
     auto.velocity(images)
     assert tried == [("sift", 2), ("fine", 2)], "the network finds nothing in a blank picture"

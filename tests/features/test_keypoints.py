@@ -8,6 +8,13 @@ import torch
 from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation.sets import SETS
 from deepservo.features import keypoints
+from deepservo.features.two_views import (
+    MIN_INLIERS,
+    Candidates,
+    Matched,
+    homography,
+    pose_of_matches,
+)
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.methods.keypoint import HomographyServo
@@ -19,6 +26,15 @@ def views(picture: str, n: int = 4) -> tuple[torch.Tensor, torch.Tensor, torch.T
     scene = PlanarScene(bundled(picture), 0.8)
     Ts, T_goal = sampling.lookat_rz(n, torch.Generator().manual_seed(0))
     return scene.render(PAPER_CAMERA, T_goal[:1]), scene.render(PAPER_CAMERA, Ts), Ts
+
+
+def planes(
+    images: torch.Tensor, goal: keypoints.Features, detector: str = "sift"
+) -> list[Matched | None]:
+    """The matches of one goal with each picture that a homography explains."""
+    n = len(images)
+    jobs = keypoints.start_matches(images, [goal] * n, [homography] * n, detector)
+    return [job.result() for job in jobs]
 
 
 @pytest.mark.parametrize(("detector", "norm"), [("sift", cv2.NORM_L2), ("orb", cv2.NORM_HAMMING)])
@@ -35,15 +51,15 @@ def test_matches_are_mutual_nearest_neighbours(detector, norm):
 def test_nothing_to_match():
     none = keypoints.detect(torch.full((64, 64), 0.5))
     assert len(none[0]) == 0 and len(keypoints.match(none[1][:0], none[1][:0])[0]) == 0
-    assert keypoints.homography(np.zeros((3, 2)), np.zeros((3, 2))) is None
+    assert homography(Candidates.of(np.zeros((3, 2)), np.zeros((3, 2)))) is None
 
 
 @pytest.mark.parametrize("detector", ["sift", "orb"])
 def test_a_faint_picture_has_enough_keypoints(detector):
     goal, images, _ = views("moon", 6)
-    found = keypoints.homographies(images, [keypoints.detect(goal[0, 0], detector)] * 6, detector)
+    found = planes(images, keypoints.detect(goal[0, 0], detector), detector)
     assert sum(f is not None for f in found) >= 5
-    assert all(f is None or len(f.goal_px) == len(f.cam_px) >= keypoints.MIN_INLIERS for f in found)
+    assert all(f is None or len(f.goal_px) == len(f.cam_px) >= MIN_INLIERS for f in found)
 
 
 def test_distinctive_matches_are_mutual_and_pass_the_ratio_test():
@@ -92,12 +108,11 @@ def test_small_overlaps_are_matched_at_twice_the_size():
     goal, images = scene.render(PAPER_CAMERA, T_goal[:1])[0, 0], scene.render(PAPER_CAMERA, Ts)
     right = {}
     for detector, found in (
-        ("sift", keypoints.homographies(images, [keypoints.detect(goal)] * 8)),
-        ("fine", keypoints.homographies(images, [keypoints.detect_fine(goal)] * 8, "fine")),
+        ("sift", planes(images, keypoints.detect(goal))),
+        ("fine", planes(images, keypoints.detect_fine(goal), "fine")),
     ):
         poses = [
-            None if each is None else keypoints.pose_of_matches(each, PAPER_CAMERA, 0.6)
-            for each in found
+            None if each is None else pose_of_matches(each, PAPER_CAMERA, 0.6) for each in found
         ]
         there = se3.inverse(T_goal[:1]) @ Ts
         right[detector] = sum(

@@ -9,7 +9,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import detectors, edges, keypoints
 from deepservo.features.edges import Edges, Slopes, edge_points
-from deepservo.features.keypoints import Matched
+from deepservo.features.two_views import Candidates, Matched, homography
 from deepservo.methods.dfbvs import FeatureServo, inside_outline
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.methods.particle import ParticleServo
@@ -35,7 +35,7 @@ def test_a_homography_is_accepted_with_eight_matches_that_agree(agree, believed)
     there[agree:] += (
         np.random.default_rng(0).choice([-40.0, 40.0], (6, 2)) * np.linspace(0.6, 1.4, 6)[:, None]
     )
-    found = keypoints.homography(px, there)
+    found = homography(Candidates.of(px, there))
     assert (found is not None) == believed
     assert found is None or np.array_equal(found.goal_px, px[:agree])
 
@@ -48,8 +48,10 @@ def test_sift_confirms_a_pose_where_25_matches_are_off_by_less_than_a_pixel(
 ):
     servo, px = HomographyServo(CAMERA), spread(matches)
     servo.set_goal(PlanarScene(noise_texture(4)).render(CAMERA, GOAL_POSE))
-    found = Matched(np.eye(3), px, np.add(px, [off, 0.0]))
-    monkeypatch.setattr(keypoints, "homographies", lambda *_: [found])
+    found = Matched(px, np.add(px, [off, 0.0]), np.arange(len(px)), H=np.eye(3))
+    at_goal = torch.eye(4, dtype=torch.float64), torch.full((matches,), 1 / 0.6).double()
+    monkeypatch.setattr(servo, "_match", lambda image: [found])
+    monkeypatch.setattr(servo, "_pose", lambda i, found: at_goal)
     servo.velocity(torch.zeros(1, 1, 120, 160))
     assert servo.pose_consistency(
         torch.eye(4, dtype=torch.float64)[None], torch.tensor([0])
@@ -60,7 +62,7 @@ def test_sift_confirms_a_pose_where_25_matches_are_off_by_less_than_a_pixel(
 def test_a_pose_is_consistent_that_has_the_matches_within_a_pixel(off, says):
     servo = HomographyServo(CAMERA)
     px = torch.from_numpy(spread(32))
-    servo.state = {"kept": torch.cat([px, px], 1)[None]}
+    servo.state = {"kept": torch.cat([px, px, torch.full((32, 1), 1 / 0.6).double()], 1)[None]}
     aside = torch.eye(4, dtype=torch.float64)[None].clone()
     aside[:, 0, 3] = off * 0.6 / 200
     assert servo.pose_consistency(aside, torch.tensor([0])).tolist() == [says]

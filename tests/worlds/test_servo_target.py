@@ -17,7 +17,9 @@ from deepservo.camera import Camera
 from deepservo.cli import main
 from deepservo.evaluation.objects import reprojection, sees, starts_about, table_one
 from deepservo.geometry import se3
+from deepservo.images.camera_file import CalibratedCamera, write_camera
 from deepservo.worlds.objects import PARTS
+from deepservo.worlds.rounded import rounded_mesh
 from deepservo.worlds.target import read_target, render_target
 
 pytestmark = pytest.mark.skipif(find_spec("mujoco") is None, reason="MuJoCo is not installed")
@@ -52,6 +54,36 @@ def test_an_object_is_servoed_to_from_its_mesh_alone(folder, tmp_path):
     (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert row["method"] == "dfbvs+edges" and row["set"] == "objects" and row["scene"] == "part.stl"
     assert row["converged"] == 1.0 and row["end_mm_median"] < 1.0
+
+
+def test_a_rounded_object_is_servoed_to_from_files(tmp_path):
+    """An OBJ file with its texture, `deepservo target`, and keypoints that find little."""
+    mesh = rounded_mesh("bean")
+    cv2.imwrite(str(tmp_path / "skin.png"), mesh.picture[:, :, ::-1])
+    (tmp_path / "bean.mtl").write_text("newmtl skin\nmap_Kd skin.png\n")
+    lines = ["mtllib bean.mtl", "usemtl skin"]
+    lines += [f"v {x:.7f} {y:.7f} {z:.7f}" for x, y, z in mesh.vertices]
+    lines += [f"vt {u:.6f} {v:.6f}" for u, v in mesh.uv]
+    lines += [f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in mesh.faces + 1]
+    (tmp_path / "bean.obj").write_text("\n".join(lines) + "\n")
+    np.savez(tmp_path / "pose.npz", T_object_cam=T_OBJECT_CAM)
+    write_camera(tmp_path / "camera.yaml", CalibratedCamera(CAMERA))
+    given = {name: str(tmp_path / name) for name in ("bean.obj", "pose.npz", "camera.yaml", "goal")}
+    made = ["--pose", given["pose.npz"], "--camera", given["camera.yaml"], "--out", given["goal"]]
+    assert main(["target", "--mesh", given["bean.obj"], *made]) == 0
+    args = ["servo", "--goal", given["goal"], "--mesh", given["bean.obj"], "--world", "gantry"]
+    method = ["--method", "dfbvs-sift+edges", "--starts", "1", "--out", str(tmp_path / "out")]
+    assert main([*args, *method]) == 0
+    (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert row["converged"] == 1.0 and row["end_mm_median"] < 0.5 and row["length_ratio"] < 1.2
+
+
+def test_a_mesh_that_the_goal_was_not_rendered_from_is_refused(folder, tmp_path, capfd):
+    mesh = PARTS["hub"].mesh()
+    trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(tmp_path / "hub.stl")
+    args = ["--goal", str(folder / "goal"), "--mesh", str(tmp_path / "hub.stl")]
+    assert main(["servo", *args, "--world", "gantry", "--out", str(tmp_path / "out")]) == 2
+    assert "the mesh is not where the goal's depth" in capfd.readouterr().err
 
 
 def test_starts_are_as_published_and_see_the_object(folder):

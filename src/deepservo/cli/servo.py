@@ -179,7 +179,7 @@ class Servo:
         check_starts(self.starts)
         table = on_table(goal, self.mesh, self.unit, self.image)
         trial = table.trial(method, self.starts, self.seed, self.world)
-        return build(method, table.setup.camera, table.target.depth), trial
+        return build(method, table.setup.camera, table.target.depth, shape=table.shape), trial
 
 
 def carry_out(

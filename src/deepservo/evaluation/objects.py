@@ -16,13 +16,14 @@ from deepservo.evaluation.poses import read_object_pose
 from deepservo.evaluation.starts import Starts
 from deepservo.evaluation.trial import Trial
 from deepservo.evaluation.worlds import LIGHTS, period
+from deepservo.features.drawn import Shape
 from deepservo.geometry import se3
 from deepservo.images.pictures import read_picture
 from deepservo.methods import check_method, names
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import Setup, texture_of
 from deepservo.worlds.gantry import Gantry, Standing, Workcell
-from deepservo.worlds.meshes import read_mesh
+from deepservo.worlds.meshes import Mesh, read_mesh
 from deepservo.worlds.target import Target, read_target
 from deepservo.worlds.views import AXES
 
@@ -42,6 +43,13 @@ class OnTable:
     target: Target
     object: Standing
     T_world_goal: Float[Tensor, "1 4 4"]
+
+    @property
+    def shape(self) -> Shape:
+        """The object's surface in the goal camera's frame."""
+        assert isinstance(self.object.part, Mesh)
+        T_object_goal = np.linalg.inv(self.object.T_world_object) @ self.T_world_goal[0].numpy()
+        return Shape.of(self.object.part, T_object_goal)
 
     def trial(self, method: str, n: int, seed: int, world: str) -> Trial:
         """n runs in a gantry's world, from starts as in Table I.

@@ -104,16 +104,23 @@ class Slopes:
 class Edges:
     """Points on the edges of an object in a goal picture, (h, w) in [0, 1].
 
-    depth: Z [m] of each pixel, (h, w), not finite beside the object. Raises InputError where there
-    are fewer than MIN_POINTS clear edge points.
+    depth: Z [m] of each pixel, (h, w), not finite beside the object. most: of the points, so many
+    are taken at most. Raises InputError where there are fewer than MIN_POINTS clear edge points.
     """
 
     def __init__(
-        self, camera: Camera, goal: Float[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]
+        self,
+        camera: Camera,
+        goal: Float[np.ndarray, "h w"],
+        depth: Float[np.ndarray, "h w"],
+        most: int | None = None,
     ) -> None:
         there = np.isfinite(depth) & (depth > 0)
         self.camera, slopes = camera, Slopes.of(goal)
         px, n = edge_points(slopes, there)
+        if most is not None and len(px) > most:
+            some = np.linspace(0, len(px) - 1, most).round().astype(int)
+            px, n = px[some], n[some]
         alone = np.zeros(len(px), bool)
         # Measured in the same way as views are, so that at the goal's pose no residual is left.
         for _ in range(GOAL_PASSES if len(px) else 0):

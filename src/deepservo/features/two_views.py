@@ -46,6 +46,13 @@ class Candidates:
     cam_px: Float[np.ndarray, "n 2"]
     index: Int[np.ndarray, " n"]
 
+    @classmethod
+    def of(
+        cls, goal_px: Float[np.ndarray, "n 2"], cam_px: Float[np.ndarray, "n 2"]
+    ) -> "Candidates":
+        """All points of the goal, in their order."""
+        return cls(goal_px, cam_px, np.arange(len(goal_px)))
+
     def pick(self, which: np.ndarray) -> "Candidates":
         """Some of them: by number, or where `which` is true."""
         return Candidates(self.goal_px[which], self.cam_px[which], self.index[which])

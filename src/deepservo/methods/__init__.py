@@ -24,6 +24,7 @@ from typing import Any
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
 from deepservo.features.detectors import Detector, Learned, sift
+from deepservo.features.drawn import Shape
 from deepservo.images.depth import Depth
 from deepservo.methods.aevs import AutoEncoderServo
 from deepservo.methods.auto import AutoServo
@@ -178,9 +179,9 @@ METHODS = _Methods(
         ),
     }
 )
-REFINEMENTS: dict[str, Callable[[Controller, Any], Controller]] = {
-    "dvs": CoarseToFine,
-    "edges": EdgeServo,
+REFINEMENTS: dict[str, Callable[..., Controller]] = {
+    "dvs": lambda coarse, depth, shape: CoarseToFine(coarse, depth),
+    "edges": lambda coarse, depth, shape: EdgeServo(coarse, depth, shape=shape),
 }
 REFINED = {
     "auto": "refines on grey levels already",
@@ -204,7 +205,13 @@ def parsed(name: str) -> Name:
     return Name(found["coarse"], None if k is None else int(k), found["refinement"])
 
 
-def build(name: str, camera: Camera, depth: Depth = None, model: Any = None) -> Controller:
+def build(
+    name: str,
+    camera: Camera,
+    depth: Depth = None,
+    model: Any = None,
+    shape: Shape | None = None,
+) -> Controller:
     """The controller of that name.
 
     depth: of the goal's scene, of whatever is known of it. model: a `models.scene_model.Model` for
@@ -227,7 +234,9 @@ def build(name: str, camera: Camera, depth: Depth = None, model: Any = None) -> 
     make = METHODS[parts.coarse]
     taken = inspect.signature(make).parameters
     coarse = make(camera, **{option: value for option, value in offered.items() if option in taken})
-    return coarse if parts.refinement is None else REFINEMENTS[parts.refinement](coarse, depth)
+    return (
+        coarse if parts.refinement is None else REFINEMENTS[parts.refinement](coarse, depth, shape)
+    )
 
 
 def check_method(name: str) -> Name:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from deepservo import control, native
@@ -27,6 +27,11 @@ TRACKING_ERROR = 4.0  # px of mean error under which matches are tracked from st
 TRACKING_WINDOW = 15  # px: side of the window that is compared about a tracked point
 MAX_TRACKING_MOVE = 3.0  # px: a tracked point is dropped that is farther from the detector's place
 LIGHT_DEVIATION = 6.0  # px: deviation of the Gaussian over which light is evened out before that
+# Another method's pose is judged by so many matches at least, and rejected where their median error
+# there is larger [px]: light moves a match by less.
+RELIABLE_MATCHES = 20
+CONSISTENT_ERROR = 4.0
+KEPT_MATCHES = 32  # of a picture, for that
 MIN_CONTRAST = 0.02  # grey level: less contrast is noise
 # px: no point is taken so near to an unseen pixel, whose surroundings are compared with the goal's.
 UNSEEN_MARGIN = TRACKING_WINDOW // 2 + round(LIGHT_DEVIATION)
@@ -95,6 +100,8 @@ class FeatureServo(Controller):
             "tracking": torch.zeros(n, dtype=torch.bool),
             "agree": torch.zeros(n, dtype=torch.int64),
             "error_px": torch.full((n,), torch.nan),
+            # Of matches that agree: the goal's pixel and depth, and the view's pixel.
+            "kept": torch.full((n, KEPT_MATCHES, 5), torch.nan, dtype=torch.float64),
         }
 
     def _target(self, picture: Float[Tensor, "h w"], Z: Float[np.ndarray, "h w"]) -> TargetPoints:
@@ -140,7 +147,11 @@ class FeatureServo(Controller):
         a, px = self._matches(target, view, tracked, picture if near else None)
         if len(a) < MIN_MATCHES and not tracked.all():  # tracking is lost: match all points
             a, px = self._matches(target, view, every, None)
-        state["agree"][i] = len(a)
+        state["agree"][i], state["kept"][i] = len(a), torch.nan
+        if len(a) >= RELIABLE_MATCHES:
+            some = np.linspace(0, len(a) - 1, KEPT_MATCHES).astype(int)
+            kept = np.column_stack([target.px[a], target.Z[a], px])[some]
+            state["kept"][i] = torch.from_numpy(kept)
         if len(a) < MIN_MATCHES:
             state["error_px"][i], state["tracking"][i] = torch.nan, False
             return torch.zeros(6, dtype=torch.float64)
@@ -152,6 +163,19 @@ class FeatureServo(Controller):
         L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(target.Z[a]))
         H, g = control.normal_equations(L.flatten(0, 1), (s - s_goal).flatten())
         return control.gauss_newton(H, g, self.gain)
+
+    def pose_consistency(
+        self, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor
+    ) -> Int[Tensor, " r"]:
+        """-1 where the last picture's matches reject the poses, by CONSISTENT_ERROR; else 0.
+
+        They reject none where fewer than RELIABLE_MATCHES agree.
+        """
+        goal_px, Z, px = self.state["kept"][runs].split([2, 1, 2], -1)
+        points = torch.cat([goal_px, torch.ones_like(Z)], -1) @ self.camera.K_inv.mT * Z
+        R, t = T_goal_cam[:, :3, :3], T_goal_cam[:, None, :3, 3]
+        apart = (self.camera.project((points - t) @ R) - px).norm(dim=2).median(1).values
+        return -(apart >= CONSISTENT_ERROR).long()
 
     def _matches(
         self,

@@ -6,12 +6,16 @@ A coarse method brings the camera near first.
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import control, native
-from deepservo.features.edges import FIRST_GUESS_REACHES, TRACKING_REACHES, Edges, Fit, Slopes
+from deepservo.errors import InputError
+from deepservo.features.drawn import Drawing, Shape
+from deepservo.features.drawn_edges import NEAR, TRACKING, View, register_drawn, search_drawn
+from deepservo.features.edges import FIRST_GUESS_REACHES, TRACKING_REACHES, Edges, Fit
 from deepservo.geometry import se3
 from deepservo.images.depth import Depth
 from deepservo.methods.base import (
@@ -26,6 +30,8 @@ from deepservo.methods.base import (
 AGREEMENT_TO_TRACK = 0.6  # above this agreement a pose is tracked,
 AGREEMENT_TO_KEEP_TRACKING = 0.5  # and above this one it goes on being tracked
 AGREEMENT_NOT_REVIEWED = 0.85  # above this agreement no better pose is looked for
+SEARCH_INTERVAL = 15  # steps from one search for a known shape to the next, while it is not found
+MIN_COMMON_SHARE = 0.8  # of the goal's pixels of the object and of the drawn ones
 
 
 class EdgeServo(Refinement):
@@ -33,17 +39,39 @@ class EdgeServo(Refinement):
 
     Then PBVS on the pose that the edges give. depth: of the goal picture, unknown where there is no
     object. `set_goal` raises InputError where the goal picture has too few edges.
+
+    shape: the object in the goal camera's frame, where its mesh is known; InputError where that is
+    not where the depth shows it. Its edges are then drawn anew in each view, from the pose that is
+    believed and under the view's light: outlines of rounded objects are no points of them, and
+    light moves where such an outline seems to be.
     """
 
-    def __init__(self, coarse: Controller, depth: Depth = None, gain: float = 0.1) -> None:
+    def __init__(
+        self,
+        coarse: Controller,
+        depth: Depth = None,
+        gain: float = 0.1,
+        shape: Shape | None = None,
+    ) -> None:
         super().__init__(coarse, depth, gain)
+        self.shape = shape
+        if shape is not None:
+            drawn = np.isfinite(Drawing.of(shape, self.camera).depth)
+            there = np.isfinite(self.goal_depth.maps(1)[0].numpy())
+            if (drawn & there).sum() < MIN_COMMON_SHARE * (drawn | there).sum():
+                raise InputError(
+                    "the mesh is not where the goal's depth shows the object; give the mesh and "
+                    "the pose that the goal was rendered from"
+                )
 
     def _set_goal(self, goal: Tensor) -> None:
         self.coarse.set_goal(goal)
         self.step = 0
         maps = self.goal_depth.maps(len(goal)).numpy()
         self.edges = [
-            Edges(self.camera, picture[0].numpy(), Z) for picture, Z in zip(goal, maps, strict=True)
+            Edges(self.camera, picture[0].numpy(), Z)
+            for picture, Z in zip(goal, maps, strict=True)
+            if not self.shape
         ]
         self.state = {
             "goal": torch.arange(len(goal)),
@@ -74,7 +102,7 @@ class EdgeServo(Refinement):
             name: values.expand(n, *values.shape[1:]).clone() for name, values in self.state.items()
         }
         state = self.state
-        views = list(_pool().map(lambda picture: Slopes.of(picture[0].numpy()), image))
+        views = list(_pool().map(View.of, image[:, 0].numpy()))
         predicted = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
         tracked = state["tracking"].nonzero().flatten().tolist()
         for i, fit in self._fits(tracked, views, predicted, TRACKING_REACHES):
@@ -93,24 +121,40 @@ class EdgeServo(Refinement):
                 better = fit.agreement > state["agreement"][i] + MIN_AGREEMENT_GAIN
                 if not state["tracking"][i] or better:
                     self._judge(i, fit, AGREEMENT_TO_TRACK, guess[i])
+            rejected = self.coarse.pose_consistency(state["T_goal_cam"][runs], runs) < 0
+            state["tracking"][runs] &= ~rejected
+        self._search(views)
         state["v_cam"] = torch.where(
             state["tracking"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse
         )
         return state["v_cam"]
 
+    def _search(self, views: list[View]) -> None:
+        """Look for a known shape in the views of runs that are not tracked, now and then."""
+        shape, camera = self.shape, self.camera
+        if shape is None or self.step % SEARCH_INTERVAL != 1:
+            return
+        lost = (~self.state["tracking"]).nonzero().flatten().tolist()
+        found = _pool().map(lambda i: search_drawn(shape, camera, views[i]), lost)
+        for i, fit in zip(lost, found, strict=True):
+            self._judge(i, fit, AGREEMENT_TO_TRACK, self.state["T_goal_cam"][i])
+
     def _fits(
         self,
         runs: list[int],
-        views: list[Slopes],
+        views: list[View],
         T_goal_cam: Float[Tensor, "n 4 4"],
         reaches: tuple[float, ...],
     ) -> Iterable[tuple[int, Fit]]:
         """Each of these runs with its pose registered from the guess `T_goal_cam`."""
 
         def fit(i: int) -> Fit:
-            return self.edges[int(self.state["goal"][i])].register(
-                views[i], T_goal_cam[i].numpy(), reaches
-            )
+            guess, view = T_goal_cam[i].numpy(), views[i]
+            if self.shape is not None:
+                passes = TRACKING if reaches == TRACKING_REACHES else NEAR
+                return register_drawn(self.shape, self.camera, view, guess, passes)
+            edges = self.edges[int(self.state["goal"][i])]
+            return edges.register(view.slopes, guess, reaches)
 
         return zip(runs, _pool().map(fit, runs), strict=True)
 
