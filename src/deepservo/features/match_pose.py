@@ -14,10 +14,6 @@ from deepservo.features.two_views import Candidates, Matched
 
 # px: where the matches' median error by a plane that faces the camera is larger, the scene is none
 FACING_ERROR = 3.0
-# px: where their median error by any plane is larger, they may be those of a solid; it is one where
-# depths of their own explain them so many times better. (Of the two errors of a match on a plane
-# they explain one: that is 1.75 times.)
-PLANE_ERROR, SOLID_RATIO = 0.3, 3.0
 # Share of the assumed distance that a camera must have moved to tell the true one, and the factor
 # by which that may differ.
 MIN_PLANE_MOVE, MAX_SCALE = 0.02, 100.0
@@ -83,7 +79,7 @@ class MatchPose:
             if plane is not None:
                 plane[:3, 3] *= self._plane_scale(plane)
                 return plane, np.full(len(found.index), 1 / (self.number * self.scale))
-            self.structure = self._first_structure()
+            self.structure = Structure(self.n, self.camera.fx, 1 / self.number)
         T = self.structure.see(view, self._guesses(found, view))
         return T, self.structure.rho[found.index]
 
@@ -115,25 +111,12 @@ class MatchPose:
             self.scale = float(np.clip(scale, 1 / MAX_SCALE, MAX_SCALE))
         return self.scale
 
-    def _first_structure(self) -> Structure:
-        return Structure(self.n, self.camera.fx, 1 / self.number)
-
     def _plane(self, found: Matched, view: View) -> Float[np.ndarray, "4 4"] | None:
         """`T_goal_cam` of matches of a plane that faces the goal; None where they are of none."""
         if found.H is None or found.T_goal_cam is not None:
             return None
         T, rho = self.plane_pose(found).numpy(), np.full(len(found.index), 1 / self.number)
-        if self._error(T, rho, view) > FACING_ERROR:
-            return None
-        error = float(np.median(two_views.plane_error(found, found)))
-        if error > PLANE_ERROR:
-            solid = self._first_structure()
-            solid.see(view, [T])
-            assert solid.T_start_goal is not None
-            T_goal_cam = np.linalg.inv(solid.T_start_goal) @ view.T_start_cam
-            if error > SOLID_RATIO * self._error(T_goal_cam, solid.rho[found.index], view):
-                return None
-        return T
+        return T if self._error(T, rho, view) < FACING_ERROR else None
 
     def _guesses(self, found: Matched, view: View) -> list[Float[np.ndarray, "4 4"]]:
         """Poses that the matches may have: of the plane that faces the goal, of any, of a solid."""
