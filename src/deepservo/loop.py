@@ -29,8 +29,12 @@ class World(Protocol):
         """What the cameras see now, in [0, 1]."""
         ...
 
-    def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
-        """Move at these twists [m/s, rad/s], each in its camera's frame, for dt seconds."""
+    def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> Float[Tensor, "b 6"] | None:
+        """Move at these twists [m/s, rad/s], each in its camera's frame, for dt seconds.
+
+        What is returned are the twists at which the cameras really moved; None where that is not
+        known.
+        """
         ...
 
     def select_runs(self, index: Tensor) -> None:
@@ -101,13 +105,13 @@ def servo(
     """
     check_positive("the time from one picture to the next", dt, "of seconds")
     max_steps, controller.dt = max_steps or controller.max_steps, dt
-    image = _seen(world, controller)
+    image, v_done = _seen(world, controller), None
     log = _Log(_poses(world, len(image)), max_steps, dt)
     for step in range(max_steps):
         start = time.perf_counter()
-        v_cam = controller.velocity(image)
+        v_cam = controller.velocity(image, v_done)
         log.step_ms.append(1e3 * (time.perf_counter() - start))
-        world.apply(v_cam, dt)
+        v_done = world.apply(v_cam, dt)
         n = len(log.active_runs)
         log.v_cam[step, log.active_runs] = v_cam.double()
         log.refining[step, log.active_runs] = controller.is_refining(n)
@@ -120,6 +124,7 @@ def servo(
             index = (~ended).nonzero().flatten()
             log.active_runs = log.active_runs[index]
             world.select_runs(index)
+            v_done = None if v_done is None else v_done[index]
             controller.select_runs(index)
         if progress:
             progress(step + 1, len(log.active_runs))

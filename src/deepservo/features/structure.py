@@ -82,6 +82,10 @@ class Structure:
             starts.append(self.T_start_goal)
         fits = [self._fitted(views, T) for T in starts]
         _, T, rho, deviation = min(fits, key=lambda fit: fit[0])
+        if len(views) == 1:  # one view has no scale of its own
+            scale = float(np.median(rho[view.index])) / self.inverse
+            T = view.T_start_cam @ _stretched(np.linalg.inv(view.T_start_cam) @ T, scale)
+            rho, deviation = rho / scale, deviation / scale
         self.T_start_goal, self.rho, self.deviation = T, rho, deviation
         self._remember(view)
         deviation = np.minimum(self.deviation[view.index], self.inverse)
@@ -243,6 +247,13 @@ class _Observations:
         project[:, :, 2] = -u
         project /= down[..., None]
         return u - self.seen, project @ by_pose, np.einsum("mij,mj->mi", project, t)
+
+
+def _stretched(T: Float[np.ndarray, "4 4"], scale: float) -> Float[np.ndarray, "4 4"]:
+    """The motion with its translation times `scale`."""
+    longer = T.copy()
+    longer[:3, 3] *= scale
+    return longer
 
 
 def projected(
