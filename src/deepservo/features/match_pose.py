@@ -13,7 +13,8 @@ from deepservo.features.structure import Structure, View, projected, resection
 from deepservo.features.two_views import Candidates, Matched
 
 # px: where the matches' median error by a plane that faces the camera is larger, the scene is none
-FACING_ERROR = 3.0
+FACING_ERROR = 6.0
+SURE_MATCHES = 50  # fewer may be those of a wrong plane
 # Share of the assumed distance that a camera must have moved to tell the true one, and the factor
 # by which that may differ.
 MIN_PLANE_MOVE, MAX_SCALE = 0.02, 100.0
@@ -116,7 +117,8 @@ class MatchPose:
         if found.H is None or found.T_goal_cam is not None:
             return None
         T, rho = self.plane_pose(found).numpy(), np.full(len(found.index), 1 / self.number)
-        return T if self._error(T, rho, view) < FACING_ERROR else None
+        facing = len(rho) < SURE_MATCHES or self._error(T, rho, view) < FACING_ERROR
+        return T if facing else None
 
     def _guesses(self, found: Matched, view: View) -> list[Float[np.ndarray, "4 4"]]:
         """Poses that the matches may have: of the plane that faces the goal, of any, of a solid."""

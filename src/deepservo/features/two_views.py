@@ -2,7 +2,7 @@
 
 Without depth, a homography explains the matches of a plane, and an essential matrix those of any
 solid. The plane is taken unless enough matches are near to their places on it and not in them, and
-Torr's criterion then prefers the solid (GRIC, Torr 1998):
+Torr's criterion then prefers the solid (GRIC, Torr 1998), which most of them must agree with:
 
     GRIC = sum min(e^2 / sigma^2, 2 (4 - d)) + log(4) d n + log(4 n) k,
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
@@ -25,10 +25,13 @@ from deepservo.geometry import pnp, se3
 
 MAX_ERROR = 1.5  # px, from a match's place, for it to agree
 MIN_INLIERS = 8  # matches that must agree with one model
-# Matches that are up to so many times MAX_ERROR from their places on the plane tell of a solid...
-NEAR_FACTOR = 10
+# Matches that are between so many times MAX_ERROR from their places on the plane tell of a solid...
+OFF_FACTOR, NEAR_FACTOR = 3, 10
 # ... where they are more than this share of those that agree, beside those that are so by chance.
-NEAR_SHARE = 0.15
+NEAR_SHARE = 0.1
+# Of them more than this share must agree with the essential matrix: parallax is along its lines,
+# and the errors of bad pictures are to all sides.
+EPIPOLAR_SHARE = 0.6
 # Of pictures of different places up to 4.4 times as many matches agreed with an essential matrix as
 # by chance, and 19 at most.
 MIN_SOLID_INLIERS, CHANCE_FACTOR = 25, 6
@@ -146,7 +149,9 @@ def plane_or_solid(
         return plane or solid
     if gric(candidates, plane, camera) <= gric(candidates, solid, camera):
         return plane
-    return replace(solid, H=plane.H)
+    near = is_near(plane_error(candidates, plane), max_error)
+    rigid_too = epipolar_error(candidates, solid, camera)[near] < max_error
+    return replace(solid, H=plane.H) if rigid_too.mean() > EPIPOLAR_SHARE else plane
 
 
 def plane_poses(
@@ -233,10 +238,15 @@ def depth_at(Z: Float[np.ndarray, "h w"], px: Float[np.ndarray, "n 2"]) -> Float
 def near_plane(candidates: Candidates, plane: Matched, camera: Camera, max_error: float) -> bool:
     """Whether many matches are near to their places on the plane, but not in them."""
     error, near = plane_error(candidates, plane), NEAR_FACTOR * max_error
-    count = int(((error > max_error) & (error < near)).sum())
+    count = int(is_near(error, max_error).sum())
     far = len(error) - len(plane.goal_px)
     by_chance = far * min(1.0, math.pi * near**2 / (camera.width * camera.height))
     return count > NEAR_SHARE * len(plane.goal_px) + by_chance + 3 * math.sqrt(by_chance)
+
+
+def is_near(error: Float[np.ndarray, " n"], max_error: float) -> Bool[np.ndarray, " n"]:
+    """Which matches are near to their places on the plane, but not in them."""
+    return (error > OFF_FACTOR * max_error) & (error < NEAR_FACTOR * max_error)
 
 
 def plane_error(candidates: Candidates, plane: Matched) -> Float[np.ndarray, " n"]:
