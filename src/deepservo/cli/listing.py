@@ -55,6 +55,10 @@ SET_LINES = {
     "hard-size": "a camera of 96 to 32 pixels, its pictures enlarged",
     "hard-overlap": "starts that share 5 to 30 % with their goal",
     "hard-model": "depth, focal length, tilt believed wrongly; hills on the plane",
+    "solid-steps": "boxes on the plane, up to half as high as the goal's distance; a good or a bad "
+    "map of depth, one number, or none",
+    "solid-clutter": "the same with twenty balls, cones and boxes that hide each other",
+    "solid-tilt": "the same with a plane tilted by up to 60 deg",
 }
 WORLD_LINES = {
     "simulator": "free-flying cameras before a plane",
