@@ -78,6 +78,20 @@ def test_each_picture_has_solids_of_its_own():
     assert not torch.equal(depth, moon.depth(CAMERA, T))
 
 
+def test_planes_of_the_bundled_pictures_are_tilted_evenly():
+    """The median slope of each plane, by the depth that a camera straight above it sees."""
+    tilts = []
+    for picture in ("coffee", "page", "chelsea", "astronaut", "moon"):
+        inverse = 1 / before("solid-tilt", picture).scene.depth(CAMERA, sampling.fronto_parallel(D))
+        # 1 / Z = (n . ray) / d is linear in the pixel's place.
+        x, y = (
+            (each.diff(dim=k).median() * f)
+            for each, k, f in ((inverse, 2, CAMERA.fx), (inverse, 1, CAMERA.fy))
+        )
+        tilts.append(math.degrees(math.atan(D * math.hypot(x, y))))
+    assert tilts == pytest.approx([7, 23, 33, 44, 55], abs=0.6)
+
+
 def test_a_camera_in_or_behind_something_has_no_room():
     setup = box()
     Ts = sampling.fronto_parallel(D, 5)

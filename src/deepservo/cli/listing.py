@@ -55,10 +55,11 @@ SET_LINES = {
     "hard-size": "a camera of 96 to 32 pixels, its pictures enlarged",
     "hard-overlap": "starts that share 5 to 30 % with their goal",
     "hard-model": "depth, focal length, tilt believed wrongly; hills on the plane",
-    "solid-steps": "boxes on the plane, up to half as high as the goal's distance; a good or a bad "
-    "map of depth, one number, or none",
-    "solid-clutter": "the same with twenty balls, cones and boxes that hide each other",
-    "solid-tilt": "the same with a plane tilted by up to 60 deg",
+    "solid-steps": "boxes on the plane; by what is known of depth: a good or a bad map, a wrong "
+    "number, nothing",
+    "solid-clutter": "twenty balls, cones and boxes that hide each other; by what is known of "
+    "depth",
+    "solid-tilt": "planes tilted by up to 60 deg; by what is known of depth",
 }
 WORLD_LINES = {
     "simulator": "free-flying cameras before a plane",
