@@ -7,6 +7,7 @@ import torch
 
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
+from deepservo.errors import InputError
 from deepservo.evaluation import sight
 from deepservo.evaluation.sets import SETS, overlap
 from deepservo.geometry import se3
@@ -66,6 +67,12 @@ def test_runs_have_the_same_starts_whoever_shares_the_set():
     )
     for Ts, few in zip(whole, some, strict=True):
         assert torch.equal(Ts[1::4], few)
+
+
+def test_a_picture_too_small_to_be_seen_is_refused():
+    part, far = SETS["solid-steps"][0], Setup(box().scene, CAMERA, 100.0, "dot.png")
+    with pytest.raises(InputError, match=r"dot\.png: no start before the solids"):
+        part.poses(torch.arange(2), 2, torch.Generator().manual_seed(0), far)
 
 
 def test_each_picture_has_solids_of_its_own():

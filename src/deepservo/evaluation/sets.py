@@ -56,9 +56,11 @@ class Part:
             return self.condition.poses(Ts_cam[which]), self.condition.poses(Ts_goal[which])
 
         Ts_cam, Ts_goal = drawn()
-        poor = torch.arange(len(which) if self.condition.solid else 0)
+        if self.condition.solid is None:
+            return Ts_cam, Ts_goal
+        poor = torch.arange(len(which))
         for _ in range(MOST_DRAWS):
-            poor = poor[~sight.clear(setup, Ts_cam[poor], Ts_goal[poor])] if len(poor) else poor
+            poor = poor[~sight.clear(setup, Ts_cam[poor], Ts_goal[poor])]
             if not len(poor):
                 return Ts_cam, Ts_goal
             again = drawn()
