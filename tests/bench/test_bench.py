@@ -39,6 +39,27 @@ def test_runs_do_not_depend_on_how_they_are_cut(name):
     assert same(whole, Runs.joined([prepared.run(range(4, 6)).runs, prepared.run(range(4)).runs]))
 
 
+@pytest.mark.parametrize("part", ["noisy map", "depth x 0.7"])
+def test_runs_before_solids_do_not_depend_on_how_they_are_cut(part):
+    job, bench = Job("sift+dvs", "solid-clutter", part, "coffee", 4), small(max_steps=4)
+    whole, prepared = Prepared(job, bench).run(range(4)).runs, Prepared(job, bench)
+    assert same(whole, Runs.joined([prepared.run(range(3, 4)).runs, prepared.run(range(3)).runs]))
+
+
+def test_the_parts_of_a_solid_set_are_resumed_and_have_rows_of_their_own(tmp_path):
+    bench = small(max_steps=2)
+    work = jobs(("sift",), ("solid-steps",), bench, 2)
+    assert [job.part for job in work] == [part.label for part in SETS["solid-steps"]]
+    for some in (work[:3], work):
+        open_folder(tmp_path / "out", bench, resume=some == work)
+        run_all(some, bench, tmp_path / "out", lambda *_: None)
+    rows = write_all(work, bench, tmp_path / "out")
+    assert [(row["set"], row["part"]) for row in rows] == [(job.set, job.part) for job in work]
+    runs = collect(work, bench, tmp_path / "out")[1]
+    assert all((each.start_mm == runs[work[0]].start_mm).all() for each in runs.values())
+    assert all((each.share >= 0.1).all() for each in runs.values())
+
+
 @pytest.mark.parametrize("method", ["pca-4", "sift+dvs", "particle", "pbvs"])
 def test_a_controller_is_reset_between_runs(method):
     prepared = Prepared(Job(method, "lookat", "", "coffee", 4), small())

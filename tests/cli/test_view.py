@@ -98,7 +98,7 @@ def test_the_relief_and_the_map_use_the_same_view(name: str) -> None:
     """A relief without height is the plane, and the map of the whole picture holds all of it."""
     camera, Ts = CAMERAS[name], sampling.lookat(3, torch.Generator().manual_seed(0))[0]
     scene = view(camera)
-    flat = Condition("flat", relief=1e-9).scene(scene)
+    flat = Condition("flat", relief=1e-9).scene(scene, 0.6, "view")
     assert (flat.render(camera, Ts) - scene.render(camera, Ts)).abs().mean() < 0.01
     coverage = scene.render_covered(_map_camera(camera, scene, 0.6), sampling.fronto_parallel(0.6))[
         1

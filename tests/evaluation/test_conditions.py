@@ -95,7 +95,7 @@ def test_wrong_camera_models():
     assert tilted[:3, 3].norm() == pytest.approx(0.6) and math.degrees(
         math.acos(tilted[2, 2])
     ) == pytest.approx(30)
-    relief = conditions["relief of 10 cm"].scene(scene_of("coffee"))
+    relief = conditions["relief of 10 cm"].scene(scene_of("coffee"), 0.6, "coffee")
     assert isinstance(relief, ReliefScene) and 0.05 < relief.heights.max() <= 0.1
 
 
@@ -113,6 +113,22 @@ def test_a_flat_relief_is_the_plane_and_a_hill_is_where_its_rays_meet_it():
     nearer = sampling.fronto_parallel(0.5)
     raised = level.render(PAPER_CAMERA, sampling.fronto_parallel(0.6))
     assert (raised - flat.render(PAPER_CAMERA, nearer)).abs().mean() < 2e-3, "a plane 10 cm nearer"
+
+
+def test_the_depth_of_hills_is_where_their_rays_meet_them():
+    scene, T = scene_of("coffee"), sampling.workspace(3, torch.Generator().manual_seed(1))
+    hills = ReliefScene(scene.texture, scene.width, relief=0.1)
+    Z = hills.depth(CAMERA, T)
+    x, y = CAMERA.xy(torch.float64)
+    rays = torch.stack([x, y, torch.ones_like(x)], -1) @ T[:, None, :3, :3].mT
+    known = Z.isfinite()
+    assert torch.equal(known, rays[..., 2] > 0) and known.float().mean() > 0.5
+    near = known & (Z < 3)
+    p = T[:, None, None, :3, 3] + torch.where(near, Z, 1.0)[..., None] * rays
+    above = -p[..., 2] - hills.height_at(p[..., 0], p[..., 1])
+    assert above[near].abs().max() < 5e-4 and (-p[..., 2])[near].std() > 0.01
+    flat = ReliefScene(scene.texture, scene.width, relief=0.0).depth(CAMERA, T)
+    assert (flat / scene.depth(CAMERA, T) - 1)[near].abs().max() < 1e-5
 
 
 def test_effects_depend_on_the_run_alone():

@@ -88,7 +88,7 @@ def test_what_needs_a_plane_says_so():
     setup = Setup(view(), CAMERA, DISTANCE, "box.png")
     with pytest.raises(InputError, match=r"box.png: this needs a flat scene"):
         setup.plane  # noqa: B018
-    with pytest.raises(InputError, match="hills on a plane"):
-        Condition(relief=0.1).scene(setup.scene)
-    assert Condition().scene(setup.scene) is setup.scene
+    with pytest.raises(InputError, match="hills or solids on a plane"):
+        Condition(relief=0.1).scene(setup.scene, DISTANCE, "box")
+    assert Condition().scene(setup.scene, DISTANCE, "box") is setup.scene
     assert Setup(PLANE, CAMERA, DISTANCE, "flat.png").plane is PLANE

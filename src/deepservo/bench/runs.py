@@ -24,8 +24,9 @@ from torch import Tensor
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.evaluation import metrics
+from deepservo.evaluation import metrics, sight
 from deepservo.evaluation.conditions import Condition, Disturbance
+from deepservo.evaluation.known_depth import OfMedian
 from deepservo.evaluation.sets import SETS, Part, overlap
 from deepservo.evaluation.worlds import SIMULATOR, check_condition, opened, period
 from deepservo.geometry import se3
@@ -292,12 +293,11 @@ class Prepared:
         setup = bench.setup(job.scene, job.method)
         first, every = bench.turn(job.scene)
         self.drawn = torch.arange(first, every * job.n, every)
-        poses = part.draw(
-            every * job.n, torch.Generator().manual_seed(bench.seed), distance, bench.camera
-        )
-        self.Ts_cam, self.Ts_goal = (self.condition.poses(Ts[self.drawn]) for Ts in poses)
         self.camera = self.condition.camera(bench.camera)
-        self.scene = self.condition.scene(setup.scene)
+        self.scene = self.condition.scene(setup.scene, distance, job.scene)
+        before = Setup(self.scene, bench.camera, distance, job.scene)
+        generator = torch.Generator().manual_seed(bench.seed)
+        self.Ts_cam, self.Ts_goal = part.poses(self.drawn, every * job.n, generator, before)
         base = trained_as(job.method) or job.method
         plain_view = self.condition == Condition(goal=self.condition.goal)
         able = base in WHOLE_PICTURE and "+" not in job.method and plain_view
@@ -307,11 +307,13 @@ class Prepared:
                 moved = _there(scene=setup.scene, net=copy.deepcopy(setup.net))
                 setup = replace(setup, **moved)
             self.controller = controller or build(
-                job.method, bench.camera, distance * self.condition.depth, setup
+                job.method, bench.camera, self.condition.depth_at_first(distance), setup
             )
         self.dt = period(bench.world)
         self.controller.scale_gain(self.dt)
-        self.most = job.n  # runs at once, until the GPU's memory turns out to hold fewer
+        # Runs at once, until the GPU's memory turns out to hold fewer. One number is the depth of
+        # all goals of a controller: where each has its own, runs go one by one.
+        self.most = 1 if isinstance(self.condition.depth, OfMedian) else job.n
 
     def run(self, numbers: range, progress: Callable[[int, int], None] | None = None) -> Chunk:
         """Steer the runs that have these numbers, and judge them. Out of a GPU's memory, half as
@@ -348,7 +350,10 @@ class Prepared:
                 there = _there(scene=self.scene, T_world_cam=Ts_cam)
                 world = Simulator(camera=self.camera, **there)
                 goal = goal.to(torch.get_default_device())
-            controller.set_goal(goal)
+            told = self.condition.depth_of_goals(
+                self.scene, self.camera, Ts_goal, self.bench.seed, disturbance.runs
+            )
+            controller.set_goal(goal, told)
             if isinstance(controller, TruePose):
                 controller.follow(world, Ts_goal)
             trajectory = servo(
@@ -362,13 +367,21 @@ class Prepared:
         done = Runs(
             **vars(judged), run=runs.numpy(), taken=trajectory.steps.numpy(),
             start_mm=(1e3 * start[0]).numpy(), start_deg=start[1].rad2deg().numpy(),
-            share=overlap(self.bench.camera, Ts_goal, Ts_cam).numpy(), image_error=last.numpy(),
+            share=self._share(Ts_goal, Ts_cam).numpy(), image_error=last.numpy(),
             reason=np.array(trajectory.reason), path=path.numpy(),
         )  # fmt: skip
         facts = {"gain": controller.gain, "dt": trajectory.dt, "max_steps": trajectory.max_steps}
         return Chunk(
             done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb()
         )
+
+    def _share(
+        self, Ts_goal: Float[Tensor, "b 4 4"], Ts_cam: Float[Tensor, "b 4 4"]
+    ) -> Float[Tensor, " b"]:
+        """Of the goal's pixels that the start sees: of a plane's, but for solids."""
+        if self.condition.solid is None:
+            return overlap(self.bench.camera, Ts_goal, Ts_cam)
+        return sight.share_seen(self.scene, self.bench.camera, Ts_goal, Ts_cam)
 
 
 def _there(**things: Any) -> dict[str, Any]:

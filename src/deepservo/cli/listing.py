@@ -55,6 +55,11 @@ SET_LINES = {
     "hard-size": "a camera of 96 to 32 pixels, its pictures enlarged",
     "hard-overlap": "starts that share 5 to 30 % with their goal",
     "hard-model": "depth, focal length, tilt believed wrongly; hills on the plane",
+    "solid-steps": "boxes on the plane; by what is known of depth: a good or a bad map, a wrong "
+    "number, nothing",
+    "solid-clutter": "twenty balls, cones and boxes that hide each other; by what is known of "
+    "depth",
+    "solid-tilt": "planes tilted by up to 60 deg; by what is known of depth",
 }
 WORLD_LINES = {
     "simulator": "free-flying cameras before a plane",

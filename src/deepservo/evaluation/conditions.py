@@ -5,6 +5,7 @@ frame to frame, the step: so a run does not depend on those beside it.
 """
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,14 +16,18 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.evaluation import known_depth
+from deepservo.evaluation.known_depth import KnownDepth, OfMedian
 from deepservo.geometry import se3
-from deepservo.scene import PlanarScene, Scene, perturb
+from deepservo.images.depth import Depth
+from deepservo.scene import PlanarScene, Scene, SolidScene, perturb, solid_kinds
 from deepservo.scene.relief import ReliefScene
 from deepservo.worlds.simulator import Simulator
 
 Image = Float[Tensor, "1 1 h w"]
 SHUTTER = 8  # pictures that a moving camera's exposure is the mean of
 GOAL_STEP = -1  # the step at which a goal was taken
+SALT = 5  # of solids' seeds: planes of the five bundled pictures are tilted by 7 to 55 deg, evenly
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Shot:
 
 
 Effect = Callable[[Image, Shot], Image]
+Solid = Callable[[PlanarScene, float, int], SolidScene]
+"""What is made of a plane for a goal at a distance [m], with a seed."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +66,31 @@ class Condition:
     """Pixels across that the camera really has; its pictures are enlarged to the size that methods
     take.
     """
-    depth: float = 1.0
-    """The controller's, as a multiple of the true one; so is `focal`."""
+    depth: KnownDepth = 1.0
+    """What the controller knows of the goal's depth."""
     focal: float = 1.0
+    """The controller's, as a multiple of the true one."""
     tilt: float = 0.0
     """Of the plane [deg] against what the goal's camera faces."""
     relief: float = 0.0
     """Height of the hills on the plane [m]."""
+    solid: Solid | None = None
+    """What stands on the plane, or is made of it."""
 
-    def scene(self, scene: Scene) -> Scene:
-        """The scene as it really is; InputError for hills on one that is not flat."""
-        if not self.relief:
+    def scene(self, scene: Scene, distance: float, name: str) -> Scene:
+        """The scene of that name as it really is, for goals at `distance` [m] from the plane.
+
+        What is solid depends on the name: a picture is always on the same. Raises InputError for
+        hills, or what is solid, on a scene that is not flat.
+        """
+        if not self.relief and self.solid is None:
             return scene
         if not isinstance(scene, PlanarScene):
-            raise InputError("this set has hills on a plane; give a flat scene, or another set")
+            raise InputError(
+                "this set has hills or solids on a plane; give a flat scene, or another set"
+            )
+        if self.solid is not None:
+            return self.solid(scene, distance, zlib.crc32(name.encode(), SALT))
         return ReliefScene(
             scene.texture,
             scene.width,
@@ -81,6 +99,30 @@ class Condition:
             centre=scene.centre,
             relief=self.relief,
         )
+
+    def depth_at_first(self, distance: float) -> float | None:
+        """What the controller knows of all goals' depth [m], before it is told of each."""
+        return distance * self.depth if isinstance(self.depth, float | int) else None
+
+    def depth_of_goals(
+        self,
+        scene: Scene,
+        camera: Camera,
+        Ts_world_goal: Float[Tensor, "n 4 4"],
+        seed: int,
+        runs: Tensor,
+    ) -> Depth:
+        """What the controller is told of the goals' depth: maps, or a number where there is one
+        goal; None where it is told nothing, or nothing new.
+        """
+        if self.depth is None or isinstance(self.depth, float | int):
+            return None
+        maps = scene.depth(camera, Ts_world_goal)
+        if isinstance(self.depth, OfMedian):
+            (Z,) = maps
+            return self.depth(Z)
+        shots = [Shot(seed, run, GOAL_STEP).of_run(5) for run in runs.tolist()]
+        return torch.stack([self.depth(Z, shot) for Z, shot in zip(maps, shots, strict=True)])
 
     def camera(self, camera: Camera) -> Camera:
         """The camera as it really is."""
@@ -305,3 +347,11 @@ MODEL = (
     *((f"plane tilted {t} deg", Condition(tilt=t)) for t in (10, 20, 30)),
     *((f"relief of {100 * r:g} cm", Condition(relief=r)) for r in (0.02, 0.05, 0.1)),
 )
+SOLIDS = {
+    name: tuple((label, Condition(depth=depth, solid=make)) for label, depth in known_depth.PARTS)
+    for name, make in (
+        ("solid-steps", solid_kinds.steps),
+        ("solid-clutter", solid_kinds.clutter),
+        ("solid-tilt", solid_kinds.tilt),
+    )
+}

@@ -2,25 +2,30 @@
 results.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
-from deepservo.evaluation import conditions
+from deepservo.evaluation import conditions, sight
 from deepservo.evaluation.conditions import PLAIN, Condition
+from deepservo.geometry import se3
 from deepservo.scene import sampling
+from deepservo.scene.build import Setup
 
 Poses = tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]
 Draw = Callable[[int, torch.Generator, float, Camera], Poses]
 
 BINS = tuple((k / 10, (k + 1) / 10) for k in range(10))
+ROLL = 40.0  # deg, to either side, of starts before solids
+MOST_DRAWS = 200  # of a start and its goal before solids
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,34 @@ class Part:
     condition: Condition = PLAIN
     scenes: tuple[str, ...] = ()
     """That the part is measured on; empty: those that the caller names."""
+
+    def poses(
+        self, which: Int[Tensor, " n"], among: int, generator: torch.Generator, setup: Setup
+    ) -> Poses:
+        """Starts and goals of the runs `which` of so many, before the scene as it really is.
+
+        Before solids a start and its goal are drawn again until the view is clear. Raises
+        InputError where it never is.
+        """
+
+        def drawn() -> Poses:
+            Ts_cam, Ts_goal = self.draw(among, generator, setup.distance, setup.camera)
+            return self.condition.poses(Ts_cam[which]), self.condition.poses(Ts_goal[which])
+
+        Ts_cam, Ts_goal = drawn()
+        if self.condition.solid is None:
+            return Ts_cam, Ts_goal
+        poor = torch.arange(len(which))
+        for _ in range(MOST_DRAWS):
+            poor = poor[~sight.clear(setup, Ts_cam[poor], Ts_goal[poor])]
+            if not len(poor):
+                return Ts_cam, Ts_goal
+            again = drawn()
+            Ts_cam[poor], Ts_goal[poor] = (Ts[poor] for Ts in again)
+        raise InputError(
+            f"{setup.picture}: no start before the solids sees enough of its goal; give a larger "
+            "picture, or another set"
+        )
 
 
 def overlap(
@@ -75,6 +108,15 @@ def gaussian(n: int, generator: torch.Generator, distance: float, camera: Camera
         if not poor.any():
             return Ts_cam, Ts_goal
         Ts_cam[poor] = sampling.gaussian_starts(Ts_goal[poor], generator, distance)
+
+
+def rolled(n: int, generator: torch.Generator, distance: float, camera: Camera) -> Poses:
+    """Siame-se(3)'s starts, each turned about its optical axis by up to ROLL."""
+    Ts_goal = sampling.gaussian_goals(n, generator, distance)
+    Ts_cam = sampling.gaussian_starts(Ts_goal, generator, distance)
+    turn = torch.zeros(n, 6, dtype=torch.float64)
+    turn[:, 5] = math.radians(ROLL) * (2 * torch.rand(n, generator=generator).double() - 1)
+    return Ts_cam @ se3.exp(turn), Ts_goal
 
 
 def sharing(low: float, high: float) -> Draw:
@@ -189,5 +231,9 @@ SETS: Mapping[str, tuple[Part, ...]] = MappingProxyType(
             for low, high in ((0.2, 0.3), (0.1, 0.2), (0.05, 0.1))
         ),
         "hard-model": _hard(conditions.MODEL),
+        **{
+            name: tuple(Part(label, 30, rolled, condition=condition) for label, condition in parts)
+            for name, parts in conditions.SOLIDS.items()
+        },
     }
 )

@@ -70,6 +70,25 @@ class ReliefScene(PlanarScene):
         The point where each ray meets the ground is found by bisection.
         """
         background = self._around(background)
+        p, rays, _ = self._met(camera, T_world_cam)
+        grid = self._grid(p[..., 0], p[..., 1])
+        inside = ((grid.abs() <= 1).all(-1) & (rays[..., 2] > 0)).float()
+        texture = self.texture[None].expand(len(grid), -1, -1, -1)
+        image = torch.nn.functional.grid_sample(
+            texture, grid, padding_mode="border", align_corners=False
+        )
+        beside = background[:, :, None, None] * (1 - inside[:, None])
+        return image * inside[:, None] + beside, inside
+
+    def depth(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b h w"]:
+        """Depth Z [m] of the ground at each pixel's centre; infinite above the horizon."""
+        _, rays, Z = self._met(camera, T_world_cam)
+        return torch.where(rays[..., 2] > 0, Z.double(), torch.inf)
+
+    def _met(
+        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]
+    ) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w 3"], Float[Tensor, "b h w"]]:
+        """Where the pixels' rays meet the ground [m], the rays in the world frame, and Z [m]."""
         x, y = camera.xy()
         rays = torch.stack([x, y, torch.ones_like(x)], -1) @ T_world_cam[:, None, :3, :3].mT.float()
         centre = T_world_cam[:, None, None, :3, 3].float()
@@ -82,12 +101,5 @@ class ReliefScene(PlanarScene):
             p = centre + middle[..., None] * rays
             above = -p[..., 2] > self.height_at(p[..., 0], p[..., 1])
             near, far = torch.where(above, middle, near), torch.where(above, far, middle)
-        p = centre + ((near + far) / 2)[..., None] * rays
-        grid = self._grid(p[..., 0], p[..., 1])
-        inside = ((grid.abs() <= 1).all(-1) & (rays[..., 2] > 0)).float()
-        texture = self.texture[None].expand(len(grid), -1, -1, -1)
-        image = torch.nn.functional.grid_sample(
-            texture, grid, padding_mode="border", align_corners=False
-        )
-        beside = background[:, :, None, None] * (1 - inside[:, None])
-        return image * inside[:, None] + beside, inside
+        Z = (near + far) / 2
+        return centre + Z[..., None] * rays, rays, Z
