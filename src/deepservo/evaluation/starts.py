@@ -67,7 +67,7 @@ def sampled(name: str, n: int, seed: int, setup: Setup) -> Starts:
     def draw() -> tuple[Tensor, Tensor]:
         return part.draw(n, generator, setup.distance, setup.camera)
 
-    Ts_cam, Ts_goal = _seeing(draw, name, setup) if _is_view(setup.scene) else draw()
+    Ts_cam, Ts_goal = _seeing(draw, n, name, setup) if _is_view(setup.scene) else draw()
     goal = part.condition.goals(setup.scene, setup.camera, Ts_goal, seed, torch.arange(n))
     return Starts(name, Ts_cam, Ts_goal, goal, seed)
 
@@ -133,22 +133,21 @@ def _seen(Ts_world_cam: Float[Tensor, "n 4 4"], setup: Setup) -> Float[Tensor, "
 
 
 def _seeing(
-    draw: Callable[[], tuple[Tensor, Tensor]], name: str, setup: Setup
+    draw: Callable[[], tuple[Tensor, Tensor]], n: int, name: str, setup: Setup
 ) -> tuple[Tensor, Tensor]:
-    """Starts and goals of a set, of which all see LEAST_SEEN."""
-    Ts_cam, Ts_goal = draw()
-    poor = torch.ones(len(Ts_cam), dtype=torch.bool)
+    """The first n starts and goals of a set that both see LEAST_SEEN."""
+    kept: list[tuple[Tensor, Tensor]] = []
     for _ in range(TRIES):
-        seen = torch.minimum(_seen(Ts_cam[poor], setup), _seen(Ts_goal[poor], setup))
-        poor[poor.clone()] = seen < LEAST_SEEN
-        if not poor.any():
+        Ts_cam, Ts_goal = draw()
+        see = torch.minimum(_seen(Ts_cam, setup), _seen(Ts_goal, setup)) >= LEAST_SEEN
+        kept.append((Ts_cam[see], Ts_goal[see]))
+        if sum(len(each) for each, _ in kept) >= n:
+            Ts_cam, Ts_goal = (torch.cat(poses)[:n] for poses in zip(*kept, strict=True))
             return Ts_cam, Ts_goal
-        again = draw()
-        Ts_cam[poor], Ts_goal[poor] = again[0][poor], again[1][poor]
+    remedy = "give depth that is known at more pixels" if name == "near" else "take --set near"
     raise InputError(
         f"{setup.picture}: from hardly any start of {name} a camera sees {LEAST_SEEN:.0%} of its "
-        "picture filled by what this one and its depth show; take --set near, or a picture with "
-        "more known depth"
+        f"picture filled by what this one and its depth show; {remedy}"
     )
 
 
