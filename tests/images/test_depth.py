@@ -72,7 +72,9 @@ def test_a_slanted_surface_is_resampled_smoothly():
         (np.full((48, 64), np.nan), "is known nowhere"),
         (np.full((48, 64), -0.5), "3072 pixels are behind the camera"),
         (np.full((48, 64, 3, 1), 0.5), "metres, one number or \\(h, w\\)"),
-        ("far", "positive number of metres"),
+        ("far", "far: no such file; give a number of metres"),
+        ("nan", "positive number of metres"),
+        ([[0.5, "far"]], "metres, one number or"),
         (0.0, "positive number of metres, not 0"),
     ],
 )

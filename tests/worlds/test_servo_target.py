@@ -117,6 +117,26 @@ def test_the_reprojection_error_is_exact(folder):
     assert turned == pytest.approx(0.01 * np.hypot(u - CAMERA.cx, v - CAMERA.cy).mean(), rel=1e-4)
 
 
+def _hardly_known() -> np.ndarray:
+    Z = np.full((240, 320), np.inf)
+    Z[0, :20] = 0.2
+    return Z
+
+
+def test_depth_is_also_read_from_a_png_of_millimetres(folder, tmp_path):
+    """To its half millimetre, and unknown beside the object in both."""
+    shutil.copytree(folder / "goal", tmp_path / "goal")
+    Z = np.load(tmp_path / "goal" / "depth.npy")
+    (tmp_path / "goal" / "depth.npy").unlink()
+    in_mm = np.where(np.isfinite(Z), 1000 * Z, 0).round().astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "goal" / "depth.png"), in_mm)
+    target, _ = read_target(tmp_path / "goal")
+    rendered, _ = read_target(folder / "goal")
+    assert (target.mask == rendered.mask).all() and (rendered.mask == np.isfinite(Z)).all()
+    assert np.abs(target.depth[target.mask] - Z[target.mask]).max() < 5.1e-4
+    assert np.isinf(target.depth[~target.mask]).all()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -148,11 +168,27 @@ def test_what_cannot_be_asked_is_refused(folder, tmp_path, capfd, change, words)
     [
         ("depth.npy", lambda path: path.unlink(), "no such file"),
         ("depth.npy", lambda path: path.write_bytes(b"none"), "cannot be read as an array"),
-        ("depth.npy", lambda path: np.save(path, np.ones((24, 32))), "of shape (24, 32)"),
+        ("depth.npy", lambda path: np.save(path, np.ones((24, 32))), "is 32 x 24, the camera's"),
         (
             "depth.npy",
             lambda path: np.save(path, np.full((240, 320), np.inf)),
-            "has 0 pixels of an object",
+            "is known nowhere",
+        ),
+        (
+            "depth.npy",
+            lambda path: np.save(path, _hardly_known()),
+            "has 20 pixels of an object",
+        ),
+        (
+            "depth.npy",
+            lambda path: np.save(path, 1000 * np.load(path)),
+            "m away; are these millimetres?",
+        ),
+        ("depth.npy", lambda path: np.save(path, -np.load(path)), "behind the camera"),
+        (
+            "depth.png",
+            lambda path: cv2.imwrite(str(path), np.full((240, 320), 300, np.uint16)),
+            "holds both depth.npy and depth.png",
         ),
         (
             "goal.png",

@@ -41,6 +41,7 @@ SET_LINES = {
     "lookat-rz": "MLVS's: lookat, rolled about the optical axis",
     "lookat-rz-perturbed": "the same with the goal's picture covered, dimmed and noisy",
     "gaussian": "Siame-se(3)'s starts, normally distributed about the goal",
+    "near": "gaussian's, half as far and turned, for what one RGB-D picture shows",
     "gaussian-perturbed": "gaussian under a wandering lamp, a fifth covered",
     "unseen": "gaussian and lookat-rz, plain and perturbed, for scenes never seen",
     "batches": "CNN-VS's ten batches, each a step farther away",

@@ -9,6 +9,7 @@ import tyro
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 OptionalNumber = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+OptionalDepth = Annotated[str | None, tyro.conf.arg(metavar="PATH|FLOAT", help_behavior_hint="")]
 OptionalCount = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 FirstPath = tyro.conf.Positional[
     Annotated[Path | None, tyro.conf.arg(metavar="[PATH]", help_behavior_hint="")]

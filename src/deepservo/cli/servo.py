@@ -4,10 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepservo.cli.options import FirstPath, OptionalNumber, OptionalPath, OptionalText
+from deepservo.cli.options import (
+    FirstPath,
+    OptionalDepth,
+    OptionalNumber,
+    OptionalPath,
+    OptionalText,
+)
 from deepservo.errors import InputError, check_misplaced
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from deepservo.camera import Camera
     from deepservo.evaluation.starts import Starts
     from deepservo.evaluation.trial import Trial
     from deepservo.methods import Controller
@@ -17,6 +27,7 @@ if TYPE_CHECKING:
 OUTPUTS = ("model.safetensors", "model.safetensors.partial", "results.json", "report.html")
 REASONS_SHOWN = 3  # why runs stopped, the commonest
 DISTANCE = 0.6  # m, to the scene, where nobody says it
+KNOWS = ("all", "number", "nothing")  # of the depth, by a method
 FEWER = "use fewer --starts, or a camera of fewer pixels with pictures as much smaller"
 
 
@@ -40,22 +51,29 @@ class Servo:
     unit: OptionalText = None
     #: An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres.
     poses: OptionalPath = None
-    #: Published set (see deepservo list) to draw the starts from when no poses are given.
-    set: str = "lookat-rz"
+    #: Set (see deepservo list) to draw the starts from when no poses are given; when not given,
+    #: lookat-rz, or near where --depth is a map.
+    set: OptionalText = None
     #: How many starts to draw.
     starts: int = 100
     #: Of the starts.
     seed: int = 0
     #: Folder for results.json and report.html.
     out: Path = Path("out")
-    #: Where there is no model: the camera file (OpenCV or ROS YAML); of the goal's size and a usual
-    #: field of view when not given.
+    #: Where there is no model: the camera file (OpenCV or ROS YAML); of the goal's size, or of the
+    #: map's picture, and a usual field of view when not given.
     camera: OptionalPath = None
     #: Where there is no model: from the camera to the plane at the goal [m], known or guessed; 0.6
     #: when not given.
     distance: OptionalNumber = None
     #: Where there is no model: of the picture on the plane [m]; 0.8 when not given.
     width: OptionalNumber = None
+    #: Where there is no model: Z of each pixel of --image, which then is the camera's own picture,
+    #: as a .npy file of metres or a 16-bit PNG of millimetres: the scene is what both show, and not
+    #: a plane. Or a number: what the method takes for the distance [m].
+    depth: OptionalDepth = None
+    #: What the method knows of the depth: all, number (of a map the median), or nothing.
+    knows: str = "all"
     #: simulator: free-flying cameras; gantry: cameras on a gantry with joints in MuJoCo;
     #: gantry-lights: the same under wandering lamps.
     world: str = "simulator"
@@ -78,13 +96,15 @@ class Servo:
                 "with --goal"
             )
         check_world(self.world)
+        if self.knows not in KNOWS:
+            raise InputError(f"--knows takes {', '.join(KNOWS)}, not {self.knows!r}; give one")
         known, setup = self._setup()
         check_folder(self.out, OUTPUTS)
         check_seed(self.seed)
         learned = known if isinstance(known, Model) else None
         method = plug_in(self.method or (f"{learned.method}+dvs" if learned else "auto"))
         starts = self._starts(setup, method)
-        controller = build(method, known.camera, known.distance, known)
+        controller = build(method, known.camera, self._told(known), known)
         own = learned is not None and method.startswith(learned.method)
         trial = placed(method, setup, starts, self.world)
         carry_out(controller, trial, self.out, learned.training if own and learned else None)
@@ -96,32 +116,85 @@ class Servo:
         from deepservo.images.camera_file import CalibratedCamera, read_camera
         from deepservo.images.pictures import read_picture
         from deepservo.models.scene_model import Model, Unlearned, read_model
-        from deepservo.scene.build import read_setup
+        from deepservo.scene.build import read_setup, read_solid_setup
 
         model = None if self.model is None else read_model(self.model)
         if isinstance(model, Model):
-            options = {"--camera": self.camera, "--distance": self.distance, "--width": self.width}
             why = f"{self.model}: was learned for its own camera, distance and width"
-            check_misplaced(why, options)
+            check_misplaced(why, self._described())
             return model, model.with_picture(self.image) if self.image else model
         if self.image is None:
             raise InputError(
                 "no scene: give its picture with --image, or the file of a model that deepservo "
                 "learn made of it"
             )
-        lens = CalibratedCamera(PAPER_CAMERA)
+        lens, own = CalibratedCamera(PAPER_CAMERA), self.image if self._has_map() else self.goal
         if self.camera:
             lens = read_camera(self.camera)
-        elif self.goal:
-            h, w = read_picture(self.goal).shape[1:]
+        elif own:
+            h, w = read_picture(own).shape[1:]
             lens = CalibratedCamera(usual_camera(w, h))
             console.print(
-                f"no --camera: {w} x {h} pixels as the goal, a focal length of "
+                f"no --camera: {w} x {h} pixels as {own.name}, a focal length of "
                 f"{lens.camera.fx:.0f} pixels and no distortion assumed"
             )
-        distance = DISTANCE if self.distance is None else self.distance
-        setup = read_setup(self.image, lens, width=self.width, distance=distance)
+        Z = self._map(lens.camera)
+        if Z is not None:
+            setup = read_solid_setup(self.image, Z, lens, str(self.depth))
+        else:
+            distance = DISTANCE if self.distance is None else self.distance
+            setup = read_setup(self.image, lens, width=self.width, distance=distance)
         return Unlearned.of(setup, model.net if model else None), setup
+
+    def _described(self) -> dict[str, object]:
+        """The options that describe a camera and its scene, where there is neither a model nor a
+        rendered goal.
+        """
+        return {
+            "--camera": self.camera,
+            "--distance": self.distance,
+            "--width": self.width,
+            "--depth": self.depth,
+            "--knows": self.knows != KNOWS[0],
+        }
+
+    def _has_map(self) -> bool:
+        """Whether --depth is a map's file."""
+        from deepservo.images.depth import is_number
+
+        return self.depth is not None and not is_number(self.depth)
+
+    def _map(self, camera: "Camera") -> "Float[Tensor, 'h w'] | None":
+        """The map of --depth at the camera's size, Z [m]; None where it is a number or not given.
+
+        Raises InputError where it is neither, or options disagree with a map.
+        """
+        from deepservo.evaluation.worlds import SIMULATOR
+        from deepservo.images.depth import as_depth
+
+        _, maps = as_depth(self.depth, camera, "--depth")
+        if maps is None:
+            return None
+        if self.world != SIMULATOR:
+            raise InputError(
+                f"{self.depth}: a map of depth makes a scene that is not flat, and {self.world} "
+                "has a plane; leave --world away"
+            )
+        check_misplaced(
+            f"{self.depth}: tells the distance and the width, and the goal is {self.image} itself",
+            {"--distance": self.distance, "--width": self.width, "--goal": self.goal},
+        )
+        return maps[0]
+
+    def _told(self, known: "Setup") -> float | None:
+        """The number of metres that the method is built with; maps are told with the goals."""
+        from deepservo.images.depth import as_depth
+
+        if self.knows == "nothing":
+            return None
+        if self.depth is None or self._has_map():
+            return known.distance
+        return as_depth(self.depth, known.camera)[0]
 
     def _starts(self, setup: "Setup", method: str) -> "Starts":
         """Start poses and the goal, drawn or from files; InputError where memory does not hold
@@ -130,19 +203,27 @@ class Servo:
         from deepservo.evaluation import starts
 
         poses, goal, n = self.poses, self.goal, self.starts
+        name = self.set or ("near" if self._has_map() else "lookat-rz")
         if poses is None:
             starts.check_starts(n)
         else:
             n = len(starts.read_poses(poses, setup.distance)[0])
         starts.check_memory(n, setup.camera, method, FEWER)
         if poses is None and goal is None:
-            return starts.sampled(self.set, n, self.seed, setup)
+            drawn = starts.sampled(name, n, self.seed, setup)
+            return self._with_maps(drawn, setup)
         if poses is None:
             assert goal is not None
-            return starts.sampled_before(self.set, n, self.seed, goal, setup)
+            return starts.sampled_before(name, n, self.seed, goal, setup)
         if goal is None:
-            return starts.read_starts(poses, setup)
+            return self._with_maps(starts.read_starts(poses, setup), setup)
         return starts.read_starts_before(poses, goal, setup)
+
+    def _with_maps(self, starts: "Starts", setup: "Setup") -> "Starts":
+        """The starts, and maps of their goals where the method is to know them."""
+        from deepservo.evaluation.starts import with_depth
+
+        return with_depth(starts, setup) if self._has_map() and self.knows == "all" else starts
 
     def _before_object(self, goal: Path) -> "tuple[Controller, Trial]":
         """A goal rendered from a mesh: the object stands on the gantry's table, and the starts are
@@ -157,12 +238,7 @@ class Servo:
 
         check_misplaced(
             f"{goal}: tells its own camera, depths and starts",
-            {
-                "--poses": self.poses,
-                "--camera": self.camera,
-                "--distance": self.distance,
-                "--width": self.width,
-            },
+            {"--poses": self.poses, **self._described()},
         )
         if self.world == SIMULATOR:
             raise InputError(

@@ -197,6 +197,7 @@ SETS: Mapping[str, tuple[Part, ...]] = MappingProxyType(
         "lookat-rz": (Part("", 500, _lookat_rz),),
         "lookat-rz-perturbed": (Part("", 500, _lookat_rz, condition=conditions.AS_MLVS),),
         "gaussian": (Part("", 1000, gaussian),),
+        "near": (Part("", 100, _simple(sampling.near)),),
         "gaussian-perturbed": (Part("", 1000, gaussian, condition=conditions.LIT_AND_COVERED),),
         "unseen": tuple(
             Part(

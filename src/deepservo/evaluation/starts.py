@@ -1,5 +1,7 @@
 """Where the runs of a trial start and where they are to end."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from deepservo.evaluation.conditions import distinct
 from deepservo.evaluation.poses import MOST, read_poses
 from deepservo.evaluation.sets import SETS
 from deepservo.evaluation.summary import goal_offset
-from deepservo.images.pictures import read_picture
+from deepservo.images.pictures import MIN_SEEN_SHARE, read_picture
+from deepservo.scene import Scene, SolidScene
 from deepservo.scene.build import Setup
 from deepservo.system import memory
 
@@ -22,7 +25,10 @@ from deepservo.system import memory
 PICTURES_OF_A_RUN = 3
 WORKING_PICTURES = {"auto": 240, "sift": 100, "dfbvs": 80, "dct": 130, "pca": 1000}
 WORKING_PICTURES_OF_OTHERS = 15
-SET_NAMES = ("lookat", "screw", "lookat-rz", "lookat-rz-perturbed", "gaussian")
+SET_NAMES = ("lookat", "screw", "lookat-rz", "lookat-rz-perturbed", "gaussian", "near")
+LEAST_SEEN = 0.4  # share of a start's picture that an RGB-D picture shows
+COUNTED = 96  # pixels across, that this is counted in
+TRIES = 100  # draws of as many poses as are asked for
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Starts:
     """That the poses were drawn with; None for poses from a file."""
     given: bool = False
     """Whether the goal is a picture that the caller gave, and not rendered."""
+    depth: Float[Tensor, "g h w"] | None = None
+    """Maps Z [m] of the goals, NaN where unknown, for methods that are to know them."""
     note: str = ""
     """A sentence for the reader of the results; empty where there is nothing to say."""
 
@@ -46,13 +54,20 @@ class Starts:
 def sampled(name: str, n: int, seed: int, setup: Setup) -> Starts:
     """n starts of a published set whose pictures need no special camera, scaled to the setup's
     distance. InputError names the sets there are.
+
+    Before what one RGB-D picture shows, poses that see less of it than LEAST_SEEN are drawn again;
+    InputError where hardly any see as much.
     """
     if name not in SET_NAMES:
         raise unknown("set", name, SET_NAMES)
     check_starts(n)
     (part,) = SETS[name]
     generator = torch.Generator().manual_seed(seed)
-    Ts_cam, Ts_goal = part.draw(n, generator, setup.distance, setup.camera)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        return part.draw(n, generator, setup.distance, setup.camera)
+
+    Ts_cam, Ts_goal = _seeing(draw, n, name, setup) if _is_view(setup.scene) else draw()
     goal = part.condition.goals(setup.scene, setup.camera, Ts_goal, seed, torch.arange(n))
     return Starts(name, Ts_cam, Ts_goal, goal, seed)
 
@@ -67,6 +82,8 @@ def read_starts(path: Path, setup: Setup) -> Starts:
         raise InputError(
             f"{path}: holds no T_world_goal; add it, or give the goal's picture with --goal"
         )
+    for name, Ts in {"T_world_cam": Ts_cam, "T_world_goal": Ts_goal}.items():
+        _check_seen(Ts, f"{path}: {name}", setup)
     goal = setup.scene.render(setup.camera, distinct(Ts_goal))
     return Starts(path.name, Ts_cam, Ts_goal, goal, None)
 
@@ -93,6 +110,58 @@ def sampled_before(name: str, n: int, seed: int, goal: Path, setup: Setup) -> St
 def _read_goal(file: Path, setup: Setup) -> Float[Tensor, "1 c h w"]:
     picture = read_picture(file, len(setup.scene.texture) == 3)
     return setup.lens.rectify(picture, str(file))[None]
+
+
+def with_depth(starts: Starts, setup: Setup) -> Starts:
+    """The starts with the true depth of their goals, whose poses are known."""
+    assert starts.Ts_world_goal is not None and isinstance(setup.scene, SolidScene)
+    Z = setup.scene.depth(setup.camera, distinct(starts.Ts_world_goal))
+    return replace(starts, depth=torch.where(Z.isfinite(), Z, torch.nan))
+
+
+def _is_view(scene: Scene) -> bool:
+    """Whether nothing is seen beside the scene, as beside one RGB-D picture."""
+    return isinstance(scene, SolidScene) and math.isnan(scene.background)
+
+
+def _seen(Ts_world_cam: Float[Tensor, "n 4 4"], setup: Setup) -> Float[Tensor, " n"]:
+    """The share of a camera's picture that the scene fills at each pose."""
+    camera = setup.camera
+    scale = min(1.0, COUNTED / max(camera.width, camera.height))
+    small = camera.resize(round(scale * camera.width), round(scale * camera.height))
+    return setup.scene.render_covered(small, Ts_world_cam)[1].mean((1, 2))
+
+
+def _seeing(
+    draw: Callable[[], tuple[Tensor, Tensor]], n: int, name: str, setup: Setup
+) -> tuple[Tensor, Tensor]:
+    """The first n starts and goals of a set that both see LEAST_SEEN."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    for _ in range(TRIES):
+        Ts_cam, Ts_goal = draw()
+        see = torch.minimum(_seen(Ts_cam, setup), _seen(Ts_goal, setup)) >= LEAST_SEEN
+        kept.append((Ts_cam[see], Ts_goal[see]))
+        if sum(len(each) for each, _ in kept) >= n:
+            Ts_cam, Ts_goal = (torch.cat(poses)[:n] for poses in zip(*kept, strict=True))
+            return Ts_cam, Ts_goal
+    remedy = "give depth that is known at more pixels" if name == "near" else "take --set near"
+    raise InputError(
+        f"{setup.picture}: from hardly any start of {name} a camera sees {LEAST_SEEN:.0%} of its "
+        f"picture filled by what this one and its depth show; {remedy}"
+    )
+
+
+def _check_seen(Ts: Float[Tensor, "n 4 4"], what: str, setup: Setup) -> None:
+    """InputError where a pose of a file sees too little of an RGB-D picture to servo on."""
+    if not _is_view(setup.scene):
+        return
+    seen = _seen(Ts, setup)
+    if seen.min() < MIN_SEEN_SHARE:
+        raise InputError(
+            f"{what}[{int(seen.argmin())}] sees {float(seen.min()):.0%} of its picture filled by "
+            f"what {setup.picture} shows, and at least {MIN_SEEN_SHARE:.0%} must be; give poses "
+            "nearer to that picture's"
+        )
 
 
 def check_starts(n: int) -> None:

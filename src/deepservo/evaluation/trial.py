@@ -80,7 +80,7 @@ def measure(
     begin = time.perf_counter()
     world = trial.world or Simulator(trial.setup.scene, controller.camera, starts.Ts_world_cam)
     controller.scale_gain(dt)
-    controller.set_goal(starts.goal)
+    controller.set_goal(starts.goal, starts.depth)
     if isinstance(controller, TruePose):
         if starts.Ts_world_goal is None:
             raise InputError(

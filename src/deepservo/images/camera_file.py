@@ -83,16 +83,39 @@ class CalibratedCamera:
             )
         if not any(self.distortion):
             return picture
-        K = self.camera.K.numpy()
-        u, v = cv2.initUndistortRectifyMap(
-            K, np.array(self.distortion), np.eye(3), K, (w, h), cv2.CV_32FC1
-        )
+        u, v = self._taken_from()
         straight = [
             cv2.remap(level.numpy(), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             for level in picture
         ]
         taken = (u >= 0) & (u <= w - 1) & (v >= 0) & (v <= h - 1)
         return torch.from_numpy(np.where(taken, straight, np.float32(np.nan))).clamp(0, 1)
+
+    def rectify_depth(self, Z: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+        """The map of the camera's size without distortion, NaN where the lens saw nothing.
+
+        Each pixel has the depth of the nearest one: depths on two sides of an edge are not mixed.
+        """
+        if not any(self.distortion):
+            return Z
+        u, v = self._taken_from()
+        straight = cv2.remap(
+            Z.numpy(),
+            u,
+            v,
+            cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=float("nan"),
+        )
+        return torch.from_numpy(straight)
+
+    def _taken_from(self) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+        """Where in the lens's picture each pixel of the rectified one lies: columns and rows."""
+        K, size = self.camera.K.numpy(), (self.camera.width, self.camera.height)
+        u, v = cv2.initUndistortRectifyMap(
+            K, np.array(self.distortion), np.eye(3), K, size, cv2.CV_32FC1
+        )
+        return u, v
 
 
 def read_camera(path: str | Path) -> CalibratedCamera:

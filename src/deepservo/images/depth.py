@@ -11,8 +11,9 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.images.picture_files import decode
 
-Depth = float | Float[np.ndarray, "h w"] | Tensor | None
-"""Z [m] from the goal's camera: one number; of each pixel, 0 or NaN where unknown; or None.
+Depth = float | Float[np.ndarray, "h w"] | Tensor | str | Path | None
+"""Z [m] from the goal's camera: one number; of each pixel, 0 or NaN where unknown, or the file of
+such a map; or None.
 
 A map of whole numbers is in millimetres, as the 16-bit pictures of RGB-D cameras are.
 """
@@ -28,7 +29,10 @@ def read_depth(file: Path) -> Float[Tensor, "h w"]:
     millimetres. Raises InputError for a file that is missing, cannot be read, or is no map.
     """
     if not file.is_file():
-        raise InputError(f"{file}: no such file; give a .npy file of metres or a 16-bit PNG")
+        raise InputError(
+            f"{file}: no such file; give a number of metres, a .npy file of metres, or a 16-bit "
+            "PNG of millimetres"
+        )
     if file.suffix.lower() == ".npy":
         try:
             Z = np.load(file, allow_pickle=False)
@@ -52,12 +56,16 @@ def as_depth(
 ) -> tuple[float | None, Float[Tensor, "m h w"] | None]:
     """One number [m], of a map its median, and the map at the camera's size, NaN where unknown.
 
-    depth: a Depth, or maps (m, h, w), one a goal. A map of another size, of the same field of view,
-    is resampled. `what` begins the message of an error. Raises InputError where it is no positive
-    number, or no map of the camera's view that is somewhere known and nowhere behind the camera.
+    depth: a Depth, or maps (m, h, w), one a goal; a text is a number, or else the path of a file.
+    A map of another size, of the same field of view, is resampled. `what` begins the message of an
+    error about numbers and arrays, and a file's path that about files. Raises InputError where it
+    is no positive number, or no map of the camera's view that is somewhere known and nowhere
+    behind the camera.
     """
     if depth is None:
         return None, None
+    if isinstance(depth, Path) or (isinstance(depth, str) and not is_number(depth)):
+        depth, what = read_depth(Path(depth)), str(depth)
     if not isinstance(depth, np.ndarray | Tensor | list | tuple) or not np.ndim(depth):
         return _number(depth, what), None
     try:
@@ -77,6 +85,15 @@ def as_depth(
         )
     Z = torch.stack([resampled(each, camera.height, camera.width) for each in maps])
     return float(Z.nanmedian()), Z
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, and not the path of a file."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(depth: object, what: str) -> float:

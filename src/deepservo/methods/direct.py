@@ -170,5 +170,7 @@ def pca_servo(
     luminance = Luminance(camera, border)
     number = GoalDepth.of(depth, camera).number
     poses = workspace(PCA_PICTURES, torch.Generator().manual_seed(seed), number)
-    grey = torch.cat([luminance.s(scene.render(camera, part)) for part in poses.split(100)])
+    grey = torch.cat(
+        [luminance.s(continued(scene.render(camera, part))) for part in poses.split(100)]
+    )
     return FeatureServo(camera, Projection(luminance, *pca_basis(grey, k)), depth)

@@ -85,7 +85,7 @@ function settings(set) {
   };
   const pairs = [
     ["Camera", `${c.width} × ${c.height} px, focal lengths ${num(c.fx)} and ${num(c.fy)} px`],
-    ["Picture", `${num(D.scene.width)} × ${num(D.scene.height)} m on a plane`],
+    ["Picture", `${num(D.scene.width)} × ${num(D.scene.height)} m ${D.scene.on}`],
     ["Gain", several("gain")],
     ["Time step", several("dt", " s")],
     ["Most steps", several("max_steps")],

@@ -14,7 +14,7 @@ from deepservo.errors import InputError
 from deepservo.report.page import write_page
 from deepservo.report.run_data import CURVE_POINTS, RunSet, pack, sentence, thin
 from deepservo.report.thumbnails import Look, render_scene, small, webp
-from deepservo.scene import Scene
+from deepservo.scene import PlanarScene, Scene
 
 MAX_LINES = 100  # runs drawn one by one on the whole page; medians and counts are over all runs
 MIN_LINES = 20  # of one set of runs
@@ -58,6 +58,7 @@ def write_report(path: Path, report: Report) -> None:
             "width": scene.width,
             "height": scene.height,
             "centre": scene.centre,
+            "on": "on a plane" if isinstance(scene, PlanarScene) else "at its median depth",
             "picture": webp(small(scene.texture, 96)),
         },
         "training": training and {**training, "loss": thin(training["loss"], 2 * CURVE_POINTS)},

@@ -15,7 +15,7 @@ from deepservo.features.unseen_pixels import continued
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import read_picture
 from deepservo.scene.planar import PlanarScene
-from deepservo.scene.solid import SolidScene
+from deepservo.scene.solid import SolidScene, solid_view
 
 LEAST_DISTANCE, GREATEST_DISTANCE = 1e-4, 1e4  # m, from a camera to a plane
 WIDTH = 0.8  # m, of a picture on the plane where nobody says it
@@ -72,6 +72,25 @@ def read_setup(
     picture = read_picture(file, colour)
     scene = make_scene(picture, lens, str(file), width=width, view=view, distance=distance)
     return Setup(scene, lens.camera, distance, file.name, tuple(lens.distortion))
+
+
+def read_solid_setup(
+    file: Path, Z: Float[Tensor, "h w"], lens: CalibratedCamera, what: str
+) -> Setup:
+    """What a picture of the camera and its depth Z [m] show, NaN where unknown, as `solid_view`
+    makes it; both are rectified.
+
+    `what` begins the message where the depth makes no surface. Raises InputError also where the
+    picture is not of the camera's size.
+    """
+    picture = lens.rectify(read_picture(file), str(file))
+    Z = torch.where(picture[0].isnan(), torch.nan, lens.rectify_depth(Z))
+    camera, distance = lens.camera, float(Z.nanmedian())
+    try:
+        scene = solid_view(continued(picture[None])[0], Z, camera, distance)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
+    return Setup(scene, camera, distance, file.name, tuple(lens.distortion))
 
 
 def make_scene(

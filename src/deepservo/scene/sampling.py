@@ -14,6 +14,7 @@ from torch import Tensor
 from deepservo.geometry import se3
 
 PAPER_DISTANCE = 0.6  # m
+NEAR = 0.5  # of the way of the published starts, in translation and rotation
 
 
 def _uniform(generator: torch.Generator, *shape: int, half: float | Tensor = 1.0) -> Tensor:
@@ -173,6 +174,19 @@ def gaussian_starts(
     normal = torch.randn(2, len(Ts_goal), generator=generator, dtype=torch.float64)
     length = (0.125 + 0.075 * normal[0]).abs() * (distance / PAPER_DISTANCE)
     return Ts_goal @ _offsets(generator, length, (17.5 + 12 * normal[1]).abs().deg2rad())
+
+
+def near(
+    n: int, generator: torch.Generator, distance: float = PAPER_DISTANCE
+) -> tuple[Tensor, Tensor]:
+    """Starts of `gaussian` NEAR as far, about the reference pose, and goals, for scenes of which
+    one picture shows all that is known.
+    """
+    Ts_goal = fronto_parallel(distance, n)
+    normal = torch.randn(2, n, generator=generator, dtype=torch.float64)
+    length = NEAR * (0.125 + 0.075 * normal[0]).abs() * (distance / PAPER_DISTANCE)
+    angle = NEAR * (17.5 + 12 * normal[1]).abs().deg2rad()
+    return Ts_goal @ _offsets(generator, length, angle), Ts_goal
 
 
 def batch(

@@ -1,10 +1,13 @@
 """Free-flying cameras in front of a scene."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.features.unseen_pixels import has_unseen
 from deepservo.geometry import se3
+from deepservo.images.pictures import MIN_SEEN_SHARE
 from deepservo.scene import Scene
 
 
@@ -16,7 +19,14 @@ class Simulator:
 
     def observe(self) -> Float[Tensor, "b c h w"]:
         """The scene rendered from the cameras' poses, in [0, 1]."""
-        return self.scene.render(self.camera, self.T_world_cam)
+        images = self.scene.render(self.camera, self.T_world_cam)
+        if not has_unseen(images):
+            return images
+        # A camera that has lost what one RGB-D picture shows sees white about it, as about a plane:
+        # its run ends in its own time, and not those beside it.
+        seen = 1 - images.isnan().any(1).float().mean((1, 2))
+        lost = (seen < MIN_SEEN_SHARE)[:, None, None, None]
+        return torch.where(lost, images.nan_to_num(1.0), images)
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
         """Move by these twists [m/s, rad/s], each in its camera's frame, for dt seconds."""

@@ -12,12 +12,14 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.images.camera_file import CalibratedCamera, read_camera, write_camera
+from deepservo.images.depth import read_depth
 from deepservo.images.pictures import grey, read_picture
 from deepservo.system.files import check_folder, replacing
 from deepservo.worlds.meshes import Mesh, add_mesh, compiled
 from deepservo.worlds.views import AXES, Eye, mujoco, pose_there, quaternion
 
 FILES = ("goal.png", "depth.npy", "mask.png", "camera.yaml", "pose.npz")
+DEPTHS = ("depth.npy", "depth.png")  # metres, or millimetres of 16 bits
 MIN_OBJECT_PIXELS = 100  # of a picture that an object can be servoed to
 BACKGROUND = 0.25  # grey level
 
@@ -56,39 +58,38 @@ class Target:
 
 
 def read_target(folder: Path) -> tuple[Target, Camera]:
-    """Read the folder that `Target.write` wrote.
+    """Read the folder that `Target.write` wrote, or one with a 16-bit `depth.png` of millimetres
+    in the place of `depth.npy`.
 
     Raises InputError for a file that is missing, foreign, or of another size than the camera's
-    pictures.
+    pictures, for two files of depth, and for depth that `read_depth` refuses.
     """
     camera = read_camera(folder / "camera.yaml").camera
     picture, size = read_picture(folder / "goal.png", colour=True), (camera.height, camera.width)
-    try:
-        depth = np.load(folder / "depth.npy", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder / 'depth.npy'}: no such file; make the folder with deepservo target"
-        ) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{folder / 'depth.npy'}: cannot be read as an array ({type(error).__name__}); render "
-            "the goal again"
-        ) from None
-    if depth.shape != size or not np.issubdtype(depth.dtype, np.floating):
-        raise InputError(
-            f"{folder / 'depth.npy'}: is {depth.dtype} of shape {depth.shape}; the camera's "
-            f"pictures are {size}, of metres"
-        )
     if tuple(picture.shape[1:]) != size:
         raise InputError(
             f"{folder / 'goal.png'}: is {picture.shape[2]} x {picture.shape[1]}, the camera's "
             f"pictures {size[1]} x {size[0]}"
         )
-    mask = np.isfinite(depth) & (depth > 0)
+    files = [folder / name for name in DEPTHS if (folder / name).exists()]
+    if len(files) != 1:
+        raise InputError(
+            f"{folder}: holds both {' and '.join(DEPTHS)}; leave one of them"
+            if files
+            else f"{folder / DEPTHS[0]}: no such file; make the folder with deepservo target, or "
+            f"put a {DEPTHS[1]} of 16 bits in millimetres there"
+        )
+    (file,) = files
+    depth = read_depth(file).numpy()
+    if depth.shape != size:
+        raise InputError(
+            f"{file}: is {depth.shape[1]} x {depth.shape[0]}, the camera's pictures {size[1]} x "
+            f"{size[0]}"
+        )
+    mask = ~np.isnan(depth)
     if mask.sum() < MIN_OBJECT_PIXELS:
         raise InputError(
-            f"{folder / 'depth.npy'}: has {mask.sum()} pixels of an object; render the goal "
-            "again, nearer"
+            f"{file}: has {mask.sum()} pixels of an object; render the goal again, nearer"
         )
     return Target(
         (picture * 255).round().byte().permute(1, 2, 0).numpy(), np.where(mask, depth, np.inf), mask
