@@ -30,7 +30,7 @@ def test_velocity_before_a_goal(name, scene):
         controller.velocity(torch.zeros(1, 1, CAMERA.height, CAMERA.width))
 
 
-@pytest.mark.parametrize("depth", ["far", {"Z": 1}, -1.0, 0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("depth", [{"Z": 1}, b"far", -1.0, 0.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", WITH_DEPTH)
 def test_a_depth_that_is_no_distance_is_refused(name, depth, scene):
     with pytest.raises(InputError, match="depth must be a positive number of metres"):

@@ -117,7 +117,7 @@ def test_the_camera_takes_the_goal_pictures_size(image, tmp_path, capsys):
         str(tmp_path / "out"),
     ]
     assert main(args) == 0
-    assert "no --camera: 200 x 160 pixels as the goal" in capsys.readouterr().out
+    assert "no --camera: 200 x 160 pixels as goal.png" in capsys.readouterr().out
 
 
 def refused(args: list[object], out: Path, capsys: pytest.CaptureFixture[str]) -> str:
