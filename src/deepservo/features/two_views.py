@@ -210,23 +210,42 @@ def posed(
     if len(known.goal_px) < min_inliers:
         return None
     rays = np.column_stack([normalised(known.goal_px, camera), np.ones(len(known.goal_px))])
+    points = rays * depth[np.isfinite(depth), None]
+    found = pose_of_points(points, known.cam_px, camera, max_error, min_inliers)
+    if found is None:
+        return None
+    T, inliers = found
+    agree = known.pick(inliers)
+    return Matched(agree.goal_px, agree.cam_px, agree.index, T_goal_cam=T)
+
+
+def pose_of_points(
+    points: Float[np.ndarray, "n 3"],
+    px: Float[np.ndarray, "n 2"],
+    camera: Camera,
+    max_error: float,
+    min_inliers: int,
+) -> tuple[Float[np.ndarray, "4 4"], Int[np.ndarray, " k"]] | None:
+    """`T_goal_cam` by MAGSAC, and which points agree with it to `max_error` [px].
+
+    points: in the goal's frame [m]. px: where the view shows them. None where fewer than
+    `min_inliers` agree.
+    """
     params = cv2.UsacParams()
     params.threshold, params.score = max_error, cv2.SCORE_METHOD_MAGSAC
     params.maxIterations, params.confidence = MAX_ITERATIONS, CONFIDENCE
     params.randomGeneratorState = 0
-    points, K = rays * depth[np.isfinite(depth), None], camera.K.numpy()
     try:
         good, _, turn, t, inliers = cv2.solvePnPRansac(
-            points, known.cam_px, K, np.zeros(4), params=params
+            points, px, camera.K.numpy(), np.zeros(4), params=params
         )
     except cv2.error:  # no sample gave a pose
         return None
     if not good or inliers is None or len(inliers) < min_inliers:
         return None
-    agree, T_cam_goal = known.pick(inliers[:, 0]), np.eye(4)
+    T_cam_goal = np.eye(4)
     T_cam_goal[:3, :3], T_cam_goal[:3, 3] = cv2.Rodrigues(turn)[0], t[:, 0]
-    T = np.linalg.inv(T_cam_goal)
-    return Matched(agree.goal_px, agree.cam_px, agree.index, T_goal_cam=T)
+    return np.linalg.inv(T_cam_goal), inliers[:, 0]
 
 
 def depth_at(Z: Float[np.ndarray, "h w"], px: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:

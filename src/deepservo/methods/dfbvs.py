@@ -14,6 +14,7 @@ from torch import Tensor
 from deepservo import control, native
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.features import two_views
 from deepservo.features.detectors import Detector
 from deepservo.features.keypoints import Features, match
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
@@ -214,21 +215,11 @@ class FeatureServo(Controller):
         """
         K = self.camera.K.numpy()
         points = np.column_stack([goal_px, np.ones(len(goal_px))]) @ np.linalg.inv(K).T * Z[:, None]
-        params = cv2.UsacParams()
-        params.threshold, params.score = INLIER_DISTANCE, cv2.SCORE_METHOD_MAGSAC
-        params.maxIterations, params.confidence = 2000, 0.9999
-        params.randomGeneratorState = 0
-        none = np.zeros(0, int)
-        try:
-            good, _, _, _, inliers = cv2.solvePnPRansac(points, px, K, np.zeros(4), params=params)
-        except cv2.error:  # no sample gave a pose
-            return none
-        enough = good and inliers is not None and len(inliers) >= MIN_MATCHES
-        return inliers[:, 0] if enough else none
+        found = two_views.pose_of_points(points, px, self.camera, INLIER_DISTANCE, MIN_MATCHES)
+        return np.zeros(0, int) if found is None else found[1]
 
     def _normalised(self, px: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
-        camera = self.camera
-        return torch.from_numpy((px - [camera.cx, camera.cy]) / [camera.fx, camera.fy])
+        return torch.from_numpy(two_views.normalised(px, self.camera))
 
 
 def inside_outline(Z: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -75,7 +75,7 @@ static inline DepthWarp depth_warp_of(const Registering *a, int64_t run) {
                        a->inverse_depths + run * a->depth_step, a->w, a->h};
 }
 
-/* Inverse depths of a row of the run's goal, at least 1e-6. */
+/* Inverse depths of a row of the run's goal: its map's, or its plane's. */
 static inline void row_inverse_depth(const Registering *a, int64_t run, int32_t y, float *iz) {
     const float fx = a->camera[0], cx = a->camera[2], *plane = a->planes + 3 * run,
                 yn = (y - a->camera[3]) / a->camera[1], row_depth = plane[1] * yn + plane[2];
