@@ -43,15 +43,12 @@ class AutoServo(PairServo):
         self._reset(len(goal))
 
     def _points_of_goal(self, goal: int) -> int:
-        counts = (0, len(self.goals[goal][0]), self.cells.count, len(self.fine_goals[goal][0]))
-        return sum(counts)
+        return self._first_point(FINE, goal) + len(self.fine_goals[goal][0])
 
     def _first_point(self, way: int, goal: int) -> int:
         """The number of the first of the goal's points that are matched in this way."""
-        if way == SIFT:
-            return 0
-        first = len(self.goals[goal][0])
-        return first if way == CELLS else first + self.cells.count
+        sift = len(self.goals[goal][0])
+        return {SIFT: 0, CELLS: sift, FINE: sift + self.cells.count}[way]
 
     def _reset(self, n: int) -> None:
         """Begin a step: nothing is chosen, and -1 matches agree: no way was tried yet."""
