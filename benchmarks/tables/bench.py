@@ -56,6 +56,27 @@ def hard(rows: list[Row]) -> str:
     return by_condition(over_all(rows)[1])
 
 
+def known_depth(rows: list[Row]) -> str:
+    """A line for each kind of knowledge, with the figures on each set of solid scenes."""
+    whole = over_all(rows)[1]
+    found = {(row["part"], row["set"]): row for row in whole}
+    sets = unique(row["set"] for row in whole)
+    lines = [
+        [part, *(_known(found[part, name]) for name in sets)]
+        for part in unique(row["part"] for row in whole)
+    ]
+    counts = " or ".join(str(n) for n in unique(row["n"] for row in whole))
+    return f"{table(['the method knows', *sets], lines, 1)}\n\n{counts} runs in each cell."
+
+
+def _known(row: Row) -> str:
+    """Share with its interval, end error and length."""
+    low, high = row["converged_ci"]
+    share = f"**{100 * row['converged']:.0f}** [{100 * low:.0f}, {100 * high:.0f}]"
+    end, length = figure(row["end_mm_median_all"]), figure(row["length_ratio"], 3)
+    return f"{share}, {end} mm, {length}"
+
+
 def batches(rows: list[Row]) -> str:
     """CNN-VS's batches: the share that converged of all starts, and of those that see enough of the
     goal, over all scenes and on each.

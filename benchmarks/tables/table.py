@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "classical": ("classical", bench.classical),
     "six": ("six", bench.classical),
     "hard": ("hard", bench.hard),
+    "known-depth": ("solid", bench.known_depth),
     "mlvs": ("mlvs", bench.classical),
     "aevs": ("aevs", bench.classical),
     "aevs-paired": ("aevs", bench.paired),

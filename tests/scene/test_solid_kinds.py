@@ -124,3 +124,25 @@ def test_a_tilted_plane_is_drawn_at_up_to_sixty_degrees():
         normal = np.cross(corner[1] - corner[0], corner[2] - corner[0])
         steepest.append(math.degrees(math.acos(abs(normal[2]) / np.linalg.norm(normal))))
     assert max(steepest) <= 60 and max(steepest) > 45 and min(steepest) < 15
+
+
+@pytest.mark.parametrize("shape", solid_kinds.SHAPES)
+def test_surfaces_are_laid_flat_as_they_are_seen_and_reflected_on_the_picture(shape):
+    solid = shape(0.2, 0.15)
+    middle = np.concatenate([each.points for each in solid]).mean(0)
+    rng = np.random.default_rng(0)
+    seen = [each for each in solid if each.points[:, 2].min() < 0]  # not the foot
+    for each in seen:
+        p = each.points[each.triangles]
+        normal = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+        outward = np.sign((normal * (p.mean(1) - middle)).sum(1))
+        # x right and y down turn into the surface, as the camera's axes do.
+        assert (side(each.flat[each.triangles]) == -outward).all()
+        laid = solid_kinds._laid(PLANE, each.flat, rng)
+        assert (side(laid[each.triangles]) == outward).all()
+
+
+def side(corners: np.ndarray) -> np.ndarray:
+    """On which side of the first edge the third corner is."""
+    (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    return np.sign(ax * by - ay * bx)

@@ -12,8 +12,9 @@ from deepservo.features.goal_depth import GoalDepth
 from deepservo.features.structure import Structure, View, projected, resection
 from deepservo.features.two_views import Candidates, Matched
 
-# px: where the matches' median error by a plane that faces the camera is larger, the scene is none
-FACING_ERROR = 6.0
+# Where the matches' median error by a plane that faces the camera is larger than this [px], and
+# than so many times that by any plane, the scene is none that faces it.
+FACING_ERROR, FACING_FACTOR = 1.5, 2.0
 SURE_MATCHES = 50  # fewer may be those of a wrong plane
 # Share of the assumed distance that a camera must have moved to tell the true one, and the factor
 # by which that may differ.
@@ -116,9 +117,14 @@ class MatchPose:
         """`T_goal_cam` of matches of a plane that faces the goal; None where they are of none."""
         if found.H is None or found.T_goal_cam is not None:
             return None
-        T, rho = self.plane_pose(found).numpy(), np.full(len(found.index), 1 / self.number)
-        facing = len(rho) < SURE_MATCHES or self._error(T, rho, view) < FACING_ERROR
-        return T if facing else None
+        n, error = len(found.index), float(np.median(two_views.plane_error(found, found)))
+        T, rho = self.plane_pose(found).numpy(), np.full(n, 1 / self.number)
+        most = max(FACING_ERROR, FACING_FACTOR * error)
+        if n < SURE_MATCHES or self._error(T, rho, view) < most:
+            return T
+        # The pose of a homography is that of least error only where the homography is exact.
+        T = resection(view, rho, np.zeros(n), T, self.camera.fx)
+        return T if self._error(T, rho, view) < most else None
 
     def _guesses(self, found: Matched, view: View) -> list[Float[np.ndarray, "4 4"]]:
         """Poses that the matches may have: of the plane that faces the goal, of any, of a solid."""

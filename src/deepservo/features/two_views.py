@@ -25,13 +25,14 @@ from deepservo.geometry import pnp, se3
 
 MAX_ERROR = 1.5  # px, from a match's place, for it to agree
 MIN_INLIERS = 8  # matches that must agree with one model
+MAX_TELLING_ERROR = 3.0  # px: matches that may be farther from their places tell no solid
 # Matches that are between so many times MAX_ERROR from their places on the plane tell of a solid...
 OFF_FACTOR, NEAR_FACTOR = 3, 10
 # ... where they are more than this share of those that agree, beside those that are so by chance.
 NEAR_SHARE = 0.1
-# Of them more than this share must agree with the essential matrix: parallax is along its lines,
-# and the errors of bad pictures are to all sides.
-EPIPOLAR_SHARE = 0.6
+# Of them more than this share must agree with the essential matrix, and so many at least: parallax
+# is along its lines, and the errors of bad pictures are to all sides. (8 did at most, of planes.)
+EPIPOLAR_SHARE, MIN_EPIPOLAR = 0.6, 10
 # Of pictures of different places up to 4.4 times as many matches agreed with an essential matrix as
 # by chance, and 19 at most.
 MIN_SOLID_INLIERS, CHANCE_FACTOR = 25, 6
@@ -140,8 +141,10 @@ def plane_or_solid(
     max_error: float = MAX_ERROR,
     min_inliers: int = MIN_INLIERS,
 ) -> Matched | None:
-    """`homography`, or `rigid` where the matches are not those of a plane."""
+    """`homography`, or `rigid` where the matches are exact and not those of a plane."""
     plane = homography(candidates, max_error, min_inliers)
+    if max_error > MAX_TELLING_ERROR:
+        return plane
     if plane is not None and not near_plane(candidates, plane, camera, max_error):
         return plane
     solid = rigid(candidates, camera, max_error, min_inliers)
@@ -151,7 +154,8 @@ def plane_or_solid(
         return plane
     near = is_near(plane_error(candidates, plane), max_error)
     rigid_too = epipolar_error(candidates, solid, camera)[near] < max_error
-    return replace(solid, H=plane.H) if rigid_too.mean() > EPIPOLAR_SHARE else plane
+    sure = rigid_too.mean() > EPIPOLAR_SHARE and rigid_too.sum() >= MIN_EPIPOLAR
+    return replace(solid, H=plane.H) if sure else plane
 
 
 def plane_poses(

@@ -2,7 +2,8 @@
 
 Each has the plane's picture as it lies on the plane, and solids on it or the plane turned. Surfaces
 are laid flat on the picture without stretching, so that a texel is as large on them as on the plane
-(a ball's within a fifth), at places, turns and reflections of their own: no two look alike.
+(a ball's within a fifth), at places and turns of their own, and reflected: nothing on the plane
+looks like anything on a solid.
 """
 
 import math
@@ -35,7 +36,10 @@ Points = Float[np.ndarray, "n 3"]
 
 @dataclass(frozen=True)
 class Surface:
-    """Part of a solid: points [m], triangles between them, and the points laid flat [m]."""
+    """Part of a solid: points [m], triangles between them, and the points laid flat [m].
+
+    They are laid flat as a camera sees them from outside: x right, y down.
+    """
 
     points: Points
     flat: Float[np.ndarray, "n 2"]
@@ -219,7 +223,7 @@ def _ball(width: float, height: float) -> Solid:
     halves = np.concatenate([np.stack([p, q, s], 1), np.stack([p, s, r], 1)])
     up = np.array([0, 0, radius])
     return [
-        Surface(np.roll(sign * rays, turn, 1) - up, flat, halves)
+        Surface(np.roll(sign * rays, turn, 1) - up, flat * [-sign, 1], halves)
         for turn in range(3)
         for sign in (1, -1)
     ]
@@ -286,16 +290,15 @@ def _scene(
 def _laid(
     scene: PlanarScene, flat: Float[np.ndarray, "n 2"], rng: np.random.Generator
 ) -> Float[np.ndarray, "n 2"]:
-    """Texels for points laid flat [m]: turned, half of them reflected, at a random place.
+    """Texels for points laid flat [m]: reflected, turned, at a random place.
 
     Where the picture has no room for them, they become smaller.
     """
     h, w = scene.texture.shape[1:]
     scale = np.array([w / scene.width, h / scene.height])  # texels per metre
-    mirror = np.array([rng.choice([-1, 1]), 1])
     for k in range(10 * TRIES):
         c, s = np.cos(angle := rng.uniform(0, 2 * math.pi)), np.sin(angle)
-        at = (flat * mirror) @ np.array([[c, s], [-s, c]]) * scale * SHRINK ** (k // 10)
+        at = (flat * [-1, 1]) @ np.array([[c, s], [-s, c]]) * scale * SHRINK ** (k // 10)
         low, room = at.min(0), np.array([w - 1, h - 1]) - np.ptp(at, axis=0)
         if (room >= 0).all():
             break
