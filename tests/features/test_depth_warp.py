@@ -80,7 +80,7 @@ def test_a_solid_is_registered_by_its_depth_and_not_by_a_plane():
     for by_depth in (False, True):
         registered, images = registration(STEPS, by_depth)
         views = registered.views(images)
-        T = registered.refine(views, start, ((3, 12), (2, 8), (1, 4), (0, 4)), runs)
+        T = registered.refine(views, start, ((3, 12), (2, 8), (1, 16), (0, 16)), runs)
         off[by_depth] = float(se3.distance(T, se3.exp(TWISTS))[0].max())
     assert off[True] < 5e-4 and off[False] > 5e-3, off
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo.camera import Camera
@@ -19,6 +19,7 @@ from deepservo.geometry import se3
 from deepservo.images.sampler import build_pyramid, sample_covered
 
 GRADIENT_MARGIN = 3  # px: nearer to the border the gradient's taps reach over it
+HOLE_MARGIN = 1  # px: nearer to an unseen pixel its filling is felt too much
 # The C code has no NaN: this grey level marks an unseen pixel. A warped pixel that mixes in a
 # share of it is recognised by a grey level below the second number.
 UNSEEN = -1e4
@@ -58,7 +59,7 @@ class Goals:
     ) -> "Goals":
         """From pictures of `camera` (NaN: unseen), their planes, and their noise's deviation."""
         inside = _inside(camera) > 0
-        unseen = reached(image, GRADIENT_MARGIN) if has_unseen(image) else None
+        unseen = reached(image, HOLE_MARGIN) if has_unseen(image) else None
         image = continued(image)
         gx, gy = gradient(image)
         if unseen is not None:
@@ -83,6 +84,10 @@ class Goals:
             if (value := getattr(self, name)) is not None and len(value) > 1
         }
         return replace(self, **parts) if parts else self
+
+    def shown(self) -> Bool[Tensor, "g h w"]:
+        """Which pixels show something, in front of the camera."""
+        return (self.inverse_depth() > 0) & (self.image >= MIN_SHOWN)
 
     def inverse_depth(self) -> Float[Tensor, "g h w"]:
         """1 / Z [1/m] of every pixel."""
@@ -201,10 +206,9 @@ def warp(
     unseen = warped < MIN_SHOWN
     lacking = ((coverage < MIN_COVERAGE) | unseen).float()[:, None]
     whole = 1 - torch.nn.functional.max_pool2d(lacking, 3, 1, 1)[:, 0]
-    in_front = (goals.inverse_depth() > 0) & (goals.image >= MIN_SHOWN)
     return (
         torch.where(unseen, goals.image.clamp(min=0), warped),
-        whole * _inside(goals.camera) * in_front,
+        whole * _inside(goals.camera) * goals.shown(),
     )
 
 

@@ -27,6 +27,7 @@ from deepservo.camera import Camera
 from deepservo.features.alignment import align
 from deepservo.features.pairs import Goals, Pairs, marked, projections, rows, warp
 from deepservo.features.robust import MEDIAN_SAMPLES
+from deepservo.features.unseen_pixels import has_unseen
 
 # Two pictures show the same place where, at a quarter of their size, their agreement is above this
 # and a share of the goal's pixels above the second number is seen.
@@ -41,6 +42,7 @@ WINDOW_SIDE = 7  # px of that level: side of the windows whose correlation is ta
 FLAT_VARIANCE_SHARE = 0.01
 FLAT_NOISE_FACTOR = 4
 MIN_WINDOW_SHARE = 0.6  # share of a window's pixels that must be seen
+MIN_SEEN_PART = 0.5  # of a pixel of a smaller picture, for it to count as seen
 LEVELS = 4  # of the pyramid: full size, then halved each time
 Schedule = tuple[tuple[int, int], ...]
 """Pairs of a pyramid level (0: full size) and how many iterations are done there, in order."""
@@ -64,7 +66,7 @@ class Comparison(NamedTuple):
     """How well views, warped to their goals, agree with them.
 
     agreement: mean local correlation, up to 1. attainable: what the view's noise leaves of it at
-    the right pose. seen: share of the goal's pixels that the view shows.
+    the right pose. seen: share of what the goal shows that the view shows too.
     """
 
     agreement: Float[Tensor, " r"]
@@ -73,10 +75,18 @@ class Comparison(NamedTuple):
 
 
 def resize(images: Float[Tensor, "b c h w"], camera: Camera) -> Float[Tensor, "b c h2 w2"]:
-    """The pictures resized (area) to the size of `camera`; the same tensor where they have it."""
-    if images.shape[-2:] == (camera.height, camera.width):
+    """The pictures resized (area) to the size of `camera`; the same tensor where they have it.
+
+    A pixel is the mean of its seen part, and unseen where that is less than MIN_SEEN_PART.
+    """
+    size = (camera.height, camera.width)
+    if images.shape[-2:] == size:
         return images
-    return torch.nn.functional.interpolate(images, (camera.height, camera.width), mode="area")
+    if not has_unseen(images):
+        return torch.nn.functional.interpolate(images, size, mode="area")
+    seen = torch.nn.functional.interpolate((~images.isnan()).to(images.dtype), size, mode="area")
+    total = torch.nn.functional.interpolate(images.nan_to_num(0.0), size, mode="area")
+    return torch.where(seen < MIN_SEEN_PART, torch.nan, total / seen)
 
 
 class Registration:
@@ -114,8 +124,7 @@ class Registration:
         They are positive, 0 where unknown.
         """
         for i, level in enumerate(self.levels):
-            maps = resize(inverse_depth[:, None].float(), level.camera)
-            self.levels[i] = replace(level, map=maps[:, 0].contiguous())
+            self.levels[i] = replace(level, map=_resized_depth(inverse_depth, level.camera))
 
     def set_depth_of(
         self, runs: Int64[Tensor, " r"], inverse_depth: Float[Tensor, "r h w"], n: int
@@ -123,7 +132,7 @@ class Registration:
         """`set_depth` of these among n runs; the others keep theirs, at first their planes'."""
         for i, level in enumerate(self.levels):
             maps = level.inverse_depth().clamp(min=0).expand(n, -1, -1).clone()
-            maps[runs] = resize(inverse_depth[:, None].float(), level.camera)[:, 0]
+            maps[runs] = _resized_depth(inverse_depth, level.camera)
             self.levels[i] = replace(level, map=maps)
 
     def select_runs(self, index: Int64[Tensor, " r"]) -> None:
@@ -164,18 +173,23 @@ class Registration:
     ) -> Comparison:
         """How well the views, warped by these poses, agree with the goals."""
         goals = self.levels[level].pick(runs)
-        seen = projections(T_goal_cam, goals, self.cameras[level])
-        warped, valid = warp(rows(views.levels[level], runs), seen, goals)
+        at = projections(T_goal_cam, goals, self.cameras[level])
+        warped, valid = warp(rows(views.levels[level], runs), at, goals)
         noises = (goals.noise, views.noise[runs] / 2**level)
-        return Comparison(
-            *_local_correlation(goals.image, warped, valid, noises), valid.mean((1, 2))
-        )
+        seen = valid.mean((1, 2)) / goals.shown().float().mean((1, 2)).clamp(min=1e-6)
+        return Comparison(*_local_correlation(goals.image, warped, valid, noises), seen)
 
     def _pairs(self, views: Views, level: int, runs: Int64[Tensor, " r"]) -> Pairs:
         goals = self.levels[level].pick(runs)
         floor = (MIN_RESIDUAL_SCALE[level] * goals.spread).expand(len(runs), 1)
         images, noise = rows(views.levels[level], runs), views.noise[runs] / 2**level
         return Pairs.of(images, self.cameras[level], noise, goals, floor)
+
+
+def _resized_depth(inverse_depth: Float[Tensor, "m h w"], camera: Camera) -> Float[Tensor, "m _ _"]:
+    """The maps in the size of `camera`; 0 is where nothing is known, and has no part in a mean."""
+    known = torch.where(inverse_depth > 0, inverse_depth.float(), torch.nan)
+    return resize(known[:, None], camera)[:, 0].nan_to_num(0.0).contiguous()
 
 
 def fronto(depth: float) -> Float[Tensor, "1 4"]:
