@@ -9,13 +9,16 @@ from jaxtyping import Float
 from deepservo.camera import Camera
 from deepservo.features import two_views
 from deepservo.features.goal_depth import GoalDepth
-from deepservo.features.structure import Structure, View, projected, resection
+from deepservo.features.structure import SURE_VIEWS, Structure, View, projected, resection
 from deepservo.features.two_views import Candidates, Matched
 
 # Where the matches' median error by a plane that faces the camera is larger than this [px], and
 # than so many times that by any plane, the scene is none that faces it.
 FACING_ERROR, FACING_FACTOR = 1.5, 2.0
 SURE_MATCHES = 50  # fewer may be those of a wrong plane
+# Where the camera's motion since the view before leads to a pose by which that median error is
+# larger [px], and than so many times that of the view's own pose, it is none either.
+MOTION_ERROR, MOTION_FACTOR = 3.0, 3.0
 # Share of the assumed distance that a camera must have moved to tell the true one, and the factor
 # by which that may differ.
 MIN_PLANE_MOVE, MAX_SCALE = 0.02, 100.0
@@ -47,6 +50,7 @@ class MatchPose:
         # and the motion at it, and sums of products of the motions since.
         self.scale, self.seen_seen, self.done_seen = 1.0, 0.0, 0.0
         self.first: tuple[np.ndarray, np.ndarray] | None = None
+        self.last: tuple[Matched, View] | None = None  # view of a plane
 
     def move_to(self, T_start_cam: Float[np.ndarray, "4 4"]) -> None:
         """The camera has moved so far since its start, and sees the next picture."""
@@ -78,10 +82,13 @@ class MatchPose:
             return resection(view, rho, np.zeros(len(rho)), T, self.camera.fx), rho
         if self.structure is None:
             plane = self._plane(found, view)
-            if plane is not None:
+            if plane is not None and self._moved_so(plane, view):
+                self.last = found, view
                 plane[:3, 3] *= self._plane_scale(plane)
                 return plane, np.full(len(found.index), 1 / (self.number * self.scale))
             self.structure = Structure(self.n, self.camera.fx, 1 / self.number)
+            if self.last is not None:
+                self.structure.see(self.last[1], self._guesses(*self.last))
         T = self.structure.see(view, self._guesses(found, view))
         return T, self.structure.rho[found.index]
 
@@ -93,6 +100,10 @@ class MatchPose:
             return None
         size = (self.camera.height, self.camera.width)
         return torch.full(size, 1 / (self.number * self.scale))
+
+    def finds_depth(self) -> bool:
+        """Whether a solid was seen in so few views that wrong depths may explain them."""
+        return self.structure is not None and len(self.structure.views) < SURE_VIEWS
 
     def _plane_scale(self, T_goal_cam: Float[np.ndarray, "4 4"]) -> float:
         """How far the plane is over what is assumed, where nothing is known of it.
@@ -125,6 +136,23 @@ class MatchPose:
         # The pose of a homography is that of least error only where the homography is exact.
         T = resection(view, rho, np.zeros(n), T, self.camera.fx)
         return T if self._error(T, rho, view) < most else None
+
+    def _moved_so(self, T_goal_cam: Float[np.ndarray, "4 4"], view: View) -> bool:
+        """Whether a plane's pose is where the camera has moved since the last view of it.
+
+        The plane may be at any distance: the motion's length is the one that fits best.
+        """
+        if self.last is None or min(len(self.last[1].index), len(view.index)) < SURE_MATCHES:
+            return True
+        found, last = self.last
+        predicted = self.plane_pose(found).numpy()
+        motion = np.linalg.inv(last.T_start_cam) @ view.T_start_cam
+        way, seen = predicted[:3, :3] @ motion[:3, 3], T_goal_cam[:3, 3] - predicted[:3, 3]
+        predicted[:3, 3] += max(0.0, way @ seen / max(way @ way, 1e-12)) * way
+        predicted[:3, :3] = predicted[:3, :3] @ motion[:3, :3]
+        rho = np.full(len(view.index), 1 / self.number)
+        most = MOTION_FACTOR * self._error(T_goal_cam, rho, view)
+        return self._error(predicted, rho, view) < max(MOTION_ERROR, most)
 
     def _guesses(self, found: Matched, view: View) -> list[Float[np.ndarray, "4 4"]]:
         """Poses that the matches may have: of the plane that faces the goal, of any, of a solid."""

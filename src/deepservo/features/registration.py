@@ -28,6 +28,7 @@ from deepservo.features.alignment import align
 from deepservo.features.pairs import Goals, Pairs, marked, projections, rows, warp
 from deepservo.features.robust import MEDIAN_SAMPLES
 from deepservo.features.unseen_pixels import has_unseen
+from deepservo.geometry import se3
 
 # Two pictures show the same place where, at a quarter of their size, their agreement is above this
 # and a share of the goal's pixels above the second number is seen.
@@ -178,6 +179,27 @@ class Registration:
         noises = (goals.noise, views.noise[runs] / 2**level)
         seen = valid.mean((1, 2)) / goals.shown().float().mean((1, 2)).clamp(min=1e-6)
         return Comparison(*_local_correlation(goals.image, warped, valid, noises), seen)
+
+    def apart(
+        self,
+        T_goal_cam: Float[Tensor, "r 4 4"],
+        other: Float[Tensor, "r 4 4"],
+        runs: Int64[Tensor, " r"],
+    ) -> Float[Tensor, " r"]:
+        """How far apart two poses see the goals' points, as a share of the picture's width.
+
+        It is the median over the pixels of the smallest level that both see in front of them.
+        """
+        goals, camera = self.levels[-1].pick(runs), self.cameras[-1]
+        x, y = goals.camera.xy(torch.float64)
+        rays = torch.stack([x, y, torch.ones_like(x)], -1).flatten(0, 1)
+        rho = goals.inverse_depth().double().flatten(1)[..., None]
+        seen = []
+        for T in (se3.inverse(T_goal_cam), se3.inverse(other)):
+            points = rays @ T[:, :3, :3].mT + rho * T[:, None, :3, 3]
+            front = (points[..., 2] > 0) & (rho[..., 0] > 0)
+            seen.append(torch.where(front[..., None], camera.project(points), torch.nan))
+        return (seen[0] - seen[1]).norm(dim=2).nanmedian(1).values / camera.width
 
     def _pairs(self, views: Views, level: int, runs: Int64[Tensor, " r"]) -> Pairs:
         goals = self.levels[level].pick(runs)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deepservo import moved
@@ -166,6 +166,10 @@ class Controller:
         None where it has found none: before a plane, or where the depth is known.
         """
         return None
+
+    def finds_depth(self, n: int) -> Bool[Tensor, " n"]:
+        """In which of n runs the next pictures tell more of the depth than those so far."""
+        return torch.zeros(n, dtype=torch.bool)
 
     def pose_consistency(
         self, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor

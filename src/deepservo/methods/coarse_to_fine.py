@@ -38,6 +38,9 @@ AGREEMENT_NOT_REVIEWED = 0.8  # above this agreement no better pose is looked fo
 NEAR_GUESS_SCHEDULE: Schedule = ((2, 8),)
 TRACKING_SCHEDULE: Schedule = ((2, 3), (1, 3))
 FULL_SIZE_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
+# Share of the picture's width: where a registered pose sees the goal farther from where the camera's
+# motion leads it, the scene is another than is assumed.
+SURPRISE = 0.01
 DEPTH_DISTANCE = 0.02  # share of the depth: nearer to the goal no depth is looked for
 FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is registered at full size
 
@@ -74,6 +77,7 @@ class CoarseToFine(Refinement):
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
             "depth_found": torch.zeros(n, dtype=torch.bool),
+            "surprised": torch.zeros(n, dtype=torch.bool),
             "keypoints_confirm": torch.zeros(n, dtype=torch.bool),
             "keypoints_reject": torch.zeros(n, dtype=torch.bool),
         }
@@ -105,7 +109,7 @@ class CoarseToFine(Refinement):
         if state["tracking"].any():
             self._track(views, predicted, state["tracking"].nonzero().flatten())
         self.step += 1
-        reviewed = ~state["tracking"]
+        reviewed = ~state["tracking"] | self.coarse.finds_depth(len(image)) | state["surprised"]
         if self.step % REVIEW_INTERVAL == 0:
             reviewed |= (state["agreement"] < AGREEMENT_NOT_REVIEWED) | self._learns_depth()
         v_coarse = state["v_cam"].clone()
@@ -152,6 +156,7 @@ class CoarseToFine(Refinement):
             state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
         )
         agreement, agree = self._agree(views, T, runs, least)
+        state["surprised"][runs] = self.registration.apart(T, predicted[runs], runs) > SURPRISE
         state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, predicted[runs])
         state["agreement"][runs] = agreement
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)

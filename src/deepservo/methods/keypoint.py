@@ -5,7 +5,7 @@ SIFT and pose-based servoing; ORB and image-based servoing.
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deepservo import control
@@ -64,6 +64,10 @@ class MatchServo(Controller):
     def depth_found(self, run: int) -> Float[Tensor, "h w"] | None:
         """Inverse depth between the matched points, by their own; None before a plane."""
         return self.poses[run].inverse_depth() if self.poses else None
+
+    def finds_depth(self, n: int) -> Bool[Tensor, " n"]:
+        """In which runs a solid was seen in few pictures so far."""
+        return torch.tensor([pose.finds_depth() for pose in self.poses] or [False] * n)
 
     def _points_of_goal(self, goal: int) -> int:
         """How many points of the goal of this number may be matched."""
