@@ -27,6 +27,7 @@ from deepservo.methods.base import (
     MIN_AGREEMENT_GAIN,
     REVIEW_INTERVAL,
     Controller,
+    Reference,
     Refinement,
 )
 
@@ -46,9 +47,9 @@ class CoarseToFine(Refinement):
     """`coarse`, then photometric registration and PBVS on the registered pose.
 
     depth: of the goal's scene; by a map each pixel is registered by its own. `coarse` is any
-    controller; what it sees in colour, the registration sees in grey. The goal's plane, and a
-    cleaner picture of it, are the coarse method's where it has them (`reference_goal`). Raises
-    InputError where depth is none.
+    controller; what it sees in colour, the registration sees in grey. The goal's plane or its map,
+    and a cleaner picture of it, are the coarse method's where it has them (`reference_goal`) and no
+    map is given. Raises InputError where depth is none.
     """
 
     def __init__(self, coarse: Controller, depth: Depth = None, gain: float = 0.1) -> None:
@@ -59,11 +60,11 @@ class CoarseToFine(Refinement):
         self.coarse.set_goal(goal)
         known = self.goal_depth
         reference = self.coarse.reference_goal(goal) if known.Z is None else None
-        picture, plane = reference or (grey(goal), known.planes(len(goal)))
-        self.registration = Registration(self.camera, picture, plane)
-        inverse = known.inverse()
-        if inverse is not None:
-            self.registration.set_depth(inverse)
+        if reference is None:
+            reference = Reference(grey(goal), known.planes(len(goal)), known.inverse())
+        self.registration = Registration(self.camera, reference.picture, reference.planes)
+        if reference.inverse_depth is not None:
+            self.registration.set_depth(reference.inverse_depth)
 
     def _start(self, n: int) -> None:
         self.step = 0
