@@ -27,11 +27,13 @@ from deepservo.camera import Camera
 from deepservo.features.alignment import align
 from deepservo.features.pairs import Goals, Pairs, marked, projections, rows, warp
 from deepservo.features.robust import MEDIAN_SAMPLES
+from deepservo.features.unseen_pixels import has_unseen
 
 # Two pictures show the same place where, at a quarter of their size, their agreement is above this
 # and a share of the goal's pixels above the second number is seen.
 SAME_PLACE_AGREEMENT = 0.55
 MIN_OVERLAP = 0.2
+LEAST_SEEN = 0.5  # share of a reduced picture's pixel that must be seen
 # Pyramid level at which pictures are compared: fine enough to tell places apart, and coarse enough
 # for noise to average out.
 COMPARISON_LEVEL = 2
@@ -73,10 +75,18 @@ class Comparison(NamedTuple):
 
 
 def resize(images: Float[Tensor, "b c h w"], camera: Camera) -> Float[Tensor, "b c h2 w2"]:
-    """The pictures resized (area) to the size of `camera`; the same tensor where they have it."""
-    if images.shape[-2:] == (camera.height, camera.width):
+    """The pictures resized (area) to the size of `camera`; the same tensor where they have it.
+
+    A pixel is the mean of what is seen of it, and unseen, NaN, where that is less than half.
+    """
+    size = camera.height, camera.width
+    if images.shape[-2:] == size:
         return images
-    return torch.nn.functional.interpolate(images, (camera.height, camera.width), mode="area")
+    if not has_unseen(images):
+        return torch.nn.functional.interpolate(images, size, mode="area")
+    total = torch.nn.functional.interpolate(images.nan_to_num(0.0), size, mode="area")
+    seen = torch.nn.functional.interpolate((~images.isnan()).to(images.dtype), size, mode="area")
+    return torch.where(seen >= LEAST_SEEN, total / seen.clamp(min=LEAST_SEEN), torch.nan)
 
 
 class Registration:
@@ -114,8 +124,8 @@ class Registration:
         They are positive, 0 where unknown.
         """
         for i, level in enumerate(self.levels):
-            maps = resize(inverse_depth[:, None].float(), level.camera)
-            self.levels[i] = replace(level, map=maps[:, 0].contiguous())
+            maps = _resized_depth(inverse_depth, level.camera)
+            self.levels[i] = replace(level, map=maps.contiguous())
 
     def set_depth_of(
         self, runs: Int64[Tensor, " r"], inverse_depth: Float[Tensor, "r h w"], n: int
@@ -123,7 +133,7 @@ class Registration:
         """`set_depth` of these among n runs; the others keep theirs, at first their planes'."""
         for i, level in enumerate(self.levels):
             maps = level.inverse_depth().clamp(min=0).expand(n, -1, -1).clone()
-            maps[runs] = resize(inverse_depth[:, None].float(), level.camera)[:, 0]
+            maps[runs] = _resized_depth(inverse_depth, level.camera)
             self.levels[i] = replace(level, map=maps)
 
     def select_runs(self, index: Int64[Tensor, " r"]) -> None:
@@ -185,6 +195,14 @@ def fronto(depth: float) -> Float[Tensor, "1 4"]:
 
 def _halved(camera: Camera, times: int) -> Camera:
     return camera.resize(camera.width >> times, camera.height >> times)
+
+
+def _resized_depth(
+    inverse_depth: Float[Tensor, "m h w"], camera: Camera
+) -> Float[Tensor, "m h2 w2"]:
+    """`resize` of inverse depths [1/m], 0 where unknown."""
+    known = torch.where(inverse_depth > 0, inverse_depth, torch.nan)[:, None].float()
+    return resize(known, camera)[:, 0].nan_to_num(0.0)
 
 
 def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:

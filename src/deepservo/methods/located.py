@@ -21,7 +21,7 @@ from deepservo.features.registration import (
 )
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller, Reference
-from deepservo.scene import Scene, SolidScene
+from deepservo.scene import Scene, SolidScene, taught
 from deepservo.scene.sampling import about, fronto_parallel
 
 
@@ -70,7 +70,9 @@ class Located(Controller):
         self.distance, self.scene, self.map = distance, scene, None
         if scene is not None:
             view, T = _map_camera(camera, scene, distance), fronto_parallel(distance)
-            self.map = Registration(camera, scene.render(view, T), fronto(distance), view)
+            # Without gaps at a solid's edges: at coarse levels they would be most of the picture.
+            picture = taught.shown(scene, view, T)
+            self.map = Registration(camera, picture, fronto(distance), view)
             if isinstance(scene, SolidScene):
                 self.map.set_depth(scene.inverse_depth(view, T))
             w, h = camera.width / camera.fx * distance, camera.height / camera.fy * distance
