@@ -40,7 +40,7 @@ def main() -> int | None:
     """Run the benchmark of that name with the options behind it, or say which names there are."""
     found = scripts()
     name, words = sys.argv[1] if len(sys.argv) > 1 else "--help", sys.argv[2:]
-    if path := found.get(name.rpartition("/")[2]):
+    if path := found.get(name.rpartition("/")[2].replace("-", "_")):
         return run(path, words)
     if name not in ("-h", "--help"):
         names = ", ".join(sorted(found))

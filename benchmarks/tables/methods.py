@@ -35,6 +35,25 @@ def _in_words(step: str) -> str:
     return step
 
 
+def learned_depth(rows: list[Row]) -> str:
+    """A line a method and teaching, before the solids that were learned; off: over all runs."""
+    return columns(
+        rows,
+        2,
+        {
+            "method": lambda r: f"`{r['method']}`",
+            "learned as": lambda r: "picture and depth" if r["deep"] else "plane",
+            "runs": lambda r: str(r["n"]),
+            "converged % [95 %]": converged_percent,
+            "end mm": lambda r: figure(r["end_mm_median"]),
+            "end deg": lambda r: figure(r["end_deg_median"]),
+            "end mm, all runs": lambda r: figure(r["off_mm_median"]),
+            "end deg, all runs": lambda r: figure(r["off_deg_median"]),
+            "training s": lambda r: f"{r['trained_s']:.0f}",
+        },
+    )
+
+
 def bound(rows: list[Row]) -> str:
     """The least end error that a perturbed goal leaves possible."""
     return columns(

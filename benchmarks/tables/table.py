@@ -40,6 +40,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "bound": ("bound", methods.bound),
     "tangents": ("tangents", methods.tangents),
     "bank": ("bank", methods.bank),
+    "learned-depth": ("learned-depth", methods.learned_depth),
     "studies": ("studies", methods.studies),
     "siamese": ("siamese", methods.studies),
     "one-scene": ("one-scene", bench.hard),

@@ -11,8 +11,8 @@ from conftest import noise_texture
 
 from deepservo.camera import Camera
 from deepservo.cli import main
-from deepservo.evaluation import starts as starts_of
-from deepservo.evaluation.starts import _seen, sampled, with_depth
+from deepservo.evaluation.sight import LEAST_FILLED, filled
+from deepservo.evaluation.starts import sampled, with_depth
 from deepservo.images.camera_file import CalibratedCamera, read_camera, write_camera
 from deepservo.images.depth import as_depth
 from deepservo.images.pictures import read_picture
@@ -138,7 +138,7 @@ def test_starts_see_enough(pair: Path) -> None:
     setup = setup_of(pair, CalibratedCamera(CAMERA))
     for name in ("near", "lookat-rz", "gaussian"):
         starts = sampled(name, 20, 1, setup)
-        assert _seen(starts.Ts_world_cam, setup).min() >= starts_of.LEAST_SEEN
+        assert filled(setup, starts.Ts_world_cam).min() >= LEAST_FILLED
         assert len(torch.unique(starts.Ts_world_cam, dim=0)) == 20
 
 

@@ -57,7 +57,8 @@ def test_a_clean_goal_is_found_and_kept(controller, learned, paper_camera, T_wor
     metres, radians = se3.distance(controller.state["T_world_goal"], T_world_goal)
     assert metres.max() < 1e-3 and radians.max() < 2e-3
     assert (controller.state["agreement"] > CLEAN_AGREEMENT).all()
-    picture, plane = controller.reference_goal(goal)
+    reference = controller.reference_goal(goal)
+    picture, plane = reference.picture, reference.planes
     assert torch.equal(picture, goal)
     truth = torch.cat([T_world_goal[:, 2, :3], -T_world_goal[:, 2, 3:]], 1)
     torch.testing.assert_close(plane, truth, atol=3e-3, rtol=0)
@@ -74,7 +75,7 @@ def test_a_lit_noisy_covered_goal_is_found_and_replaced(
     controller.set_goal(goal)
     metres, _ = se3.distance(controller.state["T_world_goal"], T_world_goal)
     assert metres.max() < 6e-3
-    picture, _ = controller.reference_goal(goal)
+    picture = controller.reference_goal(goal).picture
     assert (controller.state["agreement"] < CLEAN_AGREEMENT).any() and controller.state[
         "found"
     ].all()
@@ -101,7 +102,8 @@ def test_a_goal_seen_from_near_by_is_found(learned, paper_camera, monkeypatch):
 def test_a_goal_of_another_scene_is_not_replaced(controller, paper_camera, other_scene):
     goal = other_scene.render(paper_camera, sampling.fronto_parallel(0.6))
     controller.set_goal(goal)
-    picture, plane = controller.reference_goal(goal)
+    reference = controller.reference_goal(goal)
+    picture, plane = reference.picture, reference.planes
     assert torch.equal(picture, goal) and torch.equal(plane, fronto(0.6))
     assert "not found" in controller.status(1)[0]
 

@@ -132,7 +132,7 @@ def test_a_goal_is_recognised_from_a_third_of_what_its_noise_leaves_and_more_whe
 def test_a_goal_that_agrees_by_eight_tenths_is_clean(agreement, own, located, monkeypatch):
     set_goal_with(located, agreement, 1.0, 1.0, monkeypatch)
     goal = torch.full((1, 1, 120, 160), 0.5)
-    assert torch.equal(located.reference_goal(goal)[0], goal) == own
+    assert torch.equal(located.reference_goal(goal).picture, goal) == own
 
 
 @pytest.mark.parametrize(("agreement", "registered"), [(0.56, True), (0.54, False)])

@@ -40,11 +40,12 @@ def _of_one_scene(model: "Model") -> str:
     scenes = "one scene"
     if "scenes" in training:
         scenes = f"{training['scenes']} scenes, the first of them"
+    depth = "" if model.depth is None else " with its depth"
     lens = f", distortion {list(model.distortion)}" if any(model.distortion) else ""
     lines = [
         f"{model.method}, a network of {training['parameters']:,} parameters for {scenes}",
-        f"scene     {model.picture}, {w} x {h} pixels on {scene.width:.4g} x {scene.height:.4g} m, "
-        f"reference distance {model.distance:g} m",
+        f"scene     {model.picture}{depth}, {w} x {h} pixels on {scene.width:.4g} x "
+        f"{scene.height:.4g} m, reference distance {model.distance:g} m",
         f"camera    {camera.width} x {camera.height}, fx {camera.fx:g}, fy {camera.fy:g}, "
         f"centre ({camera.cx:g}, {camera.cy:g}){lens}",
     ]

@@ -12,10 +12,15 @@ from deepservo.cli.options import (
     OptionalPath,
     OptionalText,
 )
+from deepservo.errors import InputError, check_misplaced
 
 if TYPE_CHECKING:
+    from deepservo.images.camera_file import CalibratedCamera
     from deepservo.models.any_scene_model import UnseenModel
     from deepservo.models.scene_model import Model
+    from deepservo.scene.build import Setup
+
+DISTANCE = 0.6  # m, to the plane, where nobody says it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +39,11 @@ class Learn:
     width: OptionalNumber = None
     #: The picture is the camera's own view of the scene, facing it at --distance.
     view: bool = False
-    #: Distance from the camera to the plane at the reference pose [m].
-    distance: float = 0.6
+    #: Distance from the camera to the plane at the reference pose [m]; 0.6 when not given.
+    distance: OptionalNumber = None
+    #: With --view: Z of each pixel of the picture, as a .npy file of metres or a 16-bit PNG of
+    #: millimetres, 0 or NaN where unknown: the scene is what both show, and not a plane.
+    depth: OptionalPath = None
     #: Camera file (OpenCV or ROS YAML); the published experiments' camera when not given.
     camera: OptionalPath = None
     #: What to train: cnn, aevs, mlvs, siamese-se3, siamese-SE3, siamese-ibvs; cnn-pair or keypoints
@@ -81,10 +89,8 @@ class Learn:
         """The model of the scene in the picture, and of those in a folder's other pictures."""
         from deepservo.camera import PAPER_CAMERA
         from deepservo.cli.console import console, training_bar
-        from deepservo.errors import InputError
         from deepservo.images.camera_file import CalibratedCamera, read_camera
         from deepservo.images.pictures import files_in
-        from deepservo.scene.build import read_setup
         from deepservo.system import distributed
         from deepservo.training.learn import Options, learn
         from deepservo.training.plan import Training, halving
@@ -92,17 +98,8 @@ class Learn:
         if self.image is None:
             raise InputError(f"{self.method}: is trained for a scene; give a picture of it")
         lens = read_camera(self.camera) if self.camera else CalibratedCamera(PAPER_CAMERA)
-        setup, *others = (
-            read_setup(
-                file,
-                lens,
-                width=self.width,
-                view=self.view,
-                distance=self.distance,
-                colour=self.colour,
-            )
-            for file in (files_in(self.image) if self.image.is_dir() else [self.image])
-        )
+        files = files_in(self.image) if self.image.is_dir() else [self.image]
+        setup, *others = (self._setup(file, lens) for file in files)
         setup = replace(setup, picture=self.image.name)
         scenes = tuple(other.plane for other in others)
         options = Options(self.method, self.preset, self.backbone, self.weights, self.loss, scenes)
@@ -118,15 +115,44 @@ class Learn:
 
             return halving(attempt, self.out, training, console.print)
 
+    def _setup(self, file: Path, lens: "CalibratedCamera") -> "Setup":
+        """The scene of a picture before the camera; InputError where options do not go together."""
+        from deepservo.images.depth import as_depth
+        from deepservo.scene.build import read_setup, read_solid_setup
+
+        if self.depth is None:
+            distance = DISTANCE if self.distance is None else self.distance
+            return read_setup(
+                file,
+                lens,
+                width=self.width,
+                view=self.view,
+                distance=distance,
+                colour=self.colour,
+            )
+        if not self.view:
+            raise InputError(
+                f"{self.depth}: is the depth of what the camera sees in its own picture; add "
+                "--view, or leave --depth away"
+            )
+        check_misplaced(
+            f"{self.depth}: tells the distance and the width",
+            {"--distance": self.distance, "--width": self.width},
+        )
+        if self.image is not None and self.image.is_dir():
+            raise InputError(f"{self.depth}: is the depth of one picture; give that, not a folder")
+        _, maps = as_depth(self.depth, lens.camera)
+        assert maps is not None
+        return read_solid_setup(file, maps[0], lens, str(self.depth), self.colour)
+
     def _any_scene(self) -> "UnseenModel":
         """The network for scenes that it has not seen."""
         from deepservo.cli.console import training_bar
-        from deepservo.errors import InputError, check_misplaced
         from deepservo.system import distributed
         from deepservo.training.learn_any_scene import learn_unseen
         from deepservo.training.plan import Training
 
-        given = ("width", "view", "camera", "backbone", "weights", "loss", "colour")
+        given = ("width", "view", "depth", "camera", "backbone", "weights", "loss", "colour")
         check_misplaced(
             f"{self.method}: learns for any scene and any camera",
             {f"--{name}": getattr(self, name) for name in given},

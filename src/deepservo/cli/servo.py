@@ -52,7 +52,7 @@ class Servo:
     #: An .npz file with T_world_cam and T_world_goal, (N, 4, 4), metres.
     poses: OptionalPath = None
     #: Set (see deepservo list) to draw the starts from when no poses are given; when not given,
-    #: lookat-rz, or near where --depth is a map.
+    #: lookat-rz, or near before a scene with depth.
     set: OptionalText = None
     #: How many starts to draw.
     starts: int = 100
@@ -203,7 +203,7 @@ class Servo:
         from deepservo.evaluation import starts
 
         poses, goal, n = self.poses, self.goal, self.starts
-        name = self.set or ("near" if self._has_map() else "lookat-rz")
+        name = self.set or ("lookat-rz" if setup.depth is None else "near")
         if poses is None:
             starts.check_starts(n)
         else:

@@ -22,7 +22,7 @@ from deepservo.geometry import se3
 from deepservo.images.depth import Depth
 from deepservo.scene import PlanarScene, Scene, SolidScene, perturb, solid_kinds
 from deepservo.scene.relief import ReliefScene
-from deepservo.worlds.simulator import Simulator
+from deepservo.worlds.simulator import Simulator, without_lost
 
 Image = Float[Tensor, "1 1 h w"]
 SHUTTER = 8  # pictures that a moving camera's exposure is the mean of
@@ -232,7 +232,7 @@ class HardSimulator(Simulator):
         if condition.view:
             image = changed(image, condition.view, self.seed, self.runs, self.step)
         self.step += 1
-        return image
+        return without_lost(image)
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
         """Move, and remember how: the next exposure is blurred along it."""

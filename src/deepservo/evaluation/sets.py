@@ -47,8 +47,8 @@ class Part:
     ) -> Poses:
         """Starts and goals of the runs `which` of so many, before the scene as it really is.
 
-        Before solids a start and its goal are drawn again until the view is clear. Raises
-        InputError where it never is.
+        Before solids a start and its goal are drawn again until the view is clear, and before what
+        one RGB-D picture shows until both see enough of it. Raises InputError where they never do.
         """
 
         def drawn() -> Poses:
@@ -56,18 +56,19 @@ class Part:
             return self.condition.poses(Ts_cam[which]), self.condition.poses(Ts_goal[which])
 
         Ts_cam, Ts_goal = drawn()
-        if self.condition.solid is None:
+        if self.condition.solid is None and not sight.is_view(setup.scene):
             return Ts_cam, Ts_goal
+        good = sight.clear if self.condition.solid else sight.show_enough
         poor = torch.arange(len(which))
         for _ in range(MOST_DRAWS):
-            poor = poor[~sight.clear(setup, Ts_cam[poor], Ts_goal[poor])]
+            poor = poor[~good(setup, Ts_cam[poor], Ts_goal[poor])]
             if not len(poor):
                 return Ts_cam, Ts_goal
             again = drawn()
             Ts_cam[poor], Ts_goal[poor] = (Ts[poor] for Ts in again)
         raise InputError(
             f"{setup.picture}: no start before the solids sees enough of its goal; give a larger "
-            "picture, or another set"
+            "picture, or another set, such as near"
         )
 
 

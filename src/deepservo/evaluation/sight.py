@@ -1,12 +1,14 @@
 """What cameras see before a scene that is not flat: room to move, and how much of their goals."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.geometry import se3
-from deepservo.scene import Scene, sampling
+from deepservo.scene import Scene, SolidScene, sampling
 from deepservo.scene.build import Setup
 
 START_ROOM, GOAL_ROOM = 0.15, 0.2  # of the distance: from a camera to the nearest that it sees
@@ -15,6 +17,8 @@ HIDDEN = 1.03  # a point is hidden by what is so many times nearer, or more
 STRIDE = 4  # pixels, along x and along y, from one of the goal's that is looked for to the next
 SKY = 50.0  # distances above a camera, from where it must be seen
 TOGETHER = 25  # pictures
+LEAST_FILLED = 0.4  # share of a start's picture that an RGB-D picture shows
+COUNTED = 96  # pixels across, that this is counted in
 
 
 def clear(
@@ -28,6 +32,24 @@ def clear(
         & (room(setup, Ts_goal) >= GOAL_ROOM * setup.distance)
         & (share_seen(setup.scene, setup.camera, Ts_goal, Ts_cam) >= LEAST_SHARE)
     )
+
+
+def is_view(scene: Scene) -> bool:
+    """Whether nothing is seen beside the scene, as beside one RGB-D picture."""
+    return isinstance(scene, SolidScene) and math.isnan(scene.background)
+
+
+def filled(setup: Setup, Ts_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, " n"]:
+    """The share of a camera's picture that the scene fills at each pose."""
+    small = setup.camera.within(COUNTED)
+    return setup.scene.render_covered(small, Ts_cam)[1].mean((1, 2))
+
+
+def show_enough(
+    setup: Setup, Ts_cam: Float[Tensor, "n 4 4"], Ts_goal: Float[Tensor, "n 4 4"]
+) -> Bool[Tensor, " n"]:
+    """Whether start and goal both see LEAST_FILLED of their pictures filled."""
+    return torch.minimum(filled(setup, Ts_cam), filled(setup, Ts_goal)) >= LEAST_FILLED
 
 
 def room(setup: Setup, Ts_cam: Float[Tensor, "n 4 4"]) -> Float[Tensor, " n"]:

@@ -1,6 +1,5 @@
 """Where the runs of a trial start and where they are to end."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +13,10 @@ from deepservo.errors import InputError, unknown
 from deepservo.evaluation.conditions import distinct
 from deepservo.evaluation.poses import MOST, read_poses
 from deepservo.evaluation.sets import SETS
+from deepservo.evaluation.sight import LEAST_FILLED, filled, is_view, show_enough
 from deepservo.evaluation.summary import goal_offset
 from deepservo.images.pictures import MIN_SEEN_SHARE, read_picture
-from deepservo.scene import Scene, SolidScene
+from deepservo.scene import SolidScene
 from deepservo.scene.build import Setup
 from deepservo.system import memory
 
@@ -26,8 +26,6 @@ PICTURES_OF_A_RUN = 3
 WORKING_PICTURES = {"auto": 240, "sift": 100, "dfbvs": 80, "dct": 130, "pca": 1000}
 WORKING_PICTURES_OF_OTHERS = 15
 SET_NAMES = ("lookat", "screw", "lookat-rz", "lookat-rz-perturbed", "gaussian", "near")
-LEAST_SEEN = 0.4  # share of a start's picture that an RGB-D picture shows
-COUNTED = 96  # pixels across, that this is counted in
 TRIES = 100  # draws of as many poses as are asked for
 
 
@@ -55,8 +53,8 @@ def sampled(name: str, n: int, seed: int, setup: Setup) -> Starts:
     """n starts of a published set whose pictures need no special camera, scaled to the setup's
     distance. InputError names the sets there are.
 
-    Before what one RGB-D picture shows, poses that see less of it than LEAST_SEEN are drawn again;
-    InputError where hardly any see as much.
+    Before what one RGB-D picture shows, poses that see less of it than LEAST_FILLED are drawn
+    again; InputError where hardly any see as much.
     """
     if name not in SET_NAMES:
         raise unknown("set", name, SET_NAMES)
@@ -67,7 +65,7 @@ def sampled(name: str, n: int, seed: int, setup: Setup) -> Starts:
     def draw() -> tuple[Tensor, Tensor]:
         return part.draw(n, generator, setup.distance, setup.camera)
 
-    Ts_cam, Ts_goal = _seeing(draw, n, name, setup) if _is_view(setup.scene) else draw()
+    Ts_cam, Ts_goal = _seeing(draw, n, name, setup) if is_view(setup.scene) else draw()
     goal = part.condition.goals(setup.scene, setup.camera, Ts_goal, seed, torch.arange(n))
     return Starts(name, Ts_cam, Ts_goal, goal, seed)
 
@@ -119,43 +117,30 @@ def with_depth(starts: Starts, setup: Setup) -> Starts:
     return replace(starts, depth=torch.where(Z.isfinite(), Z, torch.nan))
 
 
-def _is_view(scene: Scene) -> bool:
-    """Whether nothing is seen beside the scene, as beside one RGB-D picture."""
-    return isinstance(scene, SolidScene) and math.isnan(scene.background)
-
-
-def _seen(Ts_world_cam: Float[Tensor, "n 4 4"], setup: Setup) -> Float[Tensor, " n"]:
-    """The share of a camera's picture that the scene fills at each pose."""
-    camera = setup.camera
-    scale = min(1.0, COUNTED / max(camera.width, camera.height))
-    small = camera.resize(round(scale * camera.width), round(scale * camera.height))
-    return setup.scene.render_covered(small, Ts_world_cam)[1].mean((1, 2))
-
-
 def _seeing(
     draw: Callable[[], tuple[Tensor, Tensor]], n: int, name: str, setup: Setup
 ) -> tuple[Tensor, Tensor]:
-    """The first n starts and goals of a set that both see LEAST_SEEN."""
+    """The first n starts and goals of a set that both see LEAST_FILLED."""
     kept: list[tuple[Tensor, Tensor]] = []
     for _ in range(TRIES):
         Ts_cam, Ts_goal = draw()
-        see = torch.minimum(_seen(Ts_cam, setup), _seen(Ts_goal, setup)) >= LEAST_SEEN
+        see = show_enough(setup, Ts_cam, Ts_goal)
         kept.append((Ts_cam[see], Ts_goal[see]))
         if sum(len(each) for each, _ in kept) >= n:
             Ts_cam, Ts_goal = (torch.cat(poses)[:n] for poses in zip(*kept, strict=True))
             return Ts_cam, Ts_goal
     remedy = "give depth that is known at more pixels" if name == "near" else "take --set near"
     raise InputError(
-        f"{setup.picture}: from hardly any start of {name} a camera sees {LEAST_SEEN:.0%} of its "
+        f"{setup.picture}: from hardly any start of {name} a camera sees {LEAST_FILLED:.0%} of its "
         f"picture filled by what this one and its depth show; {remedy}"
     )
 
 
 def _check_seen(Ts: Float[Tensor, "n 4 4"], what: str, setup: Setup) -> None:
     """InputError where a pose of a file sees too little of an RGB-D picture to servo on."""
-    if not _is_view(setup.scene):
+    if not is_view(setup.scene):
         return
-    seen = _seen(Ts, setup)
+    seen = filled(setup, Ts)
     if seen.min() < MIN_SEEN_SHARE:
         raise InputError(
             f"{what}[{int(seen.argmin())}] sees {float(seen.min()):.0%} of its picture filled by "

@@ -19,7 +19,7 @@ from deepservo.methods.direct import Damping, FeatureServo
 from deepservo.methods.located import GOALS_AT_ONCE, Located, unusual_embeddings
 from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import Encoder, folded
-from deepservo.scene import PlanarScene, sampling
+from deepservo.scene import Scene, taught
 
 # The first steps alone are damped. Damping suppresses the motions that hardly change z, such as
 # orbits about the point that the camera looks at; held longer, the camera creeps aside until the
@@ -43,18 +43,17 @@ class Gallery:
     encodes a darker picture of the same pose otherwise.
     """
 
-    def __init__(
-        self, camera: Camera, features: Latent, scene: PlanarScene, distance: float
-    ) -> None:
+    def __init__(self, camera: Camera, features: Latent, scene: Scene, distance: float) -> None:
         random = torch.Generator().manual_seed(0)
-        self.poses = sampling.workspace(GALLERY_SIZE + USUAL_COUNT, random, distance)
+        scene = taught.simplified(scene, camera, distance)
+        self.poses = taught.workspace(scene, GALLERY_SIZE + USUAL_COUNT, random, distance)
         self.features, z = features, []
         small = seen_by(camera, features.size)
-        some = scene.render(small, self.poses[:ENCODED_AT_ONCE])
+        some = taught.shown(scene, small, self.poses[:ENCODED_AT_ONCE])
         self.light = some.mean(), some.std()
         with torch.no_grad(), half_precision():
             for part in self.poses.split(ENCODED_AT_ONCE):
-                seen = self._evened(scene.render(small, part))
+                seen = self._evened(taught.shown(scene, small, part))
                 z.append(
                     features.encoder(seen.contiguous(memory_format=torch.channels_last)).float()
                 )
@@ -103,7 +102,7 @@ class AutoEncoderServo(Located):
         camera: Camera,
         encoder: Encoder,
         distance: float,
-        scene: PlanarScene,
+        scene: Scene,
         depth: Depth = None,
         *,
         recognise: bool = False,

@@ -4,6 +4,7 @@ It is a SingleController for one picture at a time, or a Refinement of another m
 """
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,20 @@ from deepservo.images.pictures import as_images
 MAX_MISSES = 3  # pictures in a row without agreement, after which the coarse method steers again
 REVIEW_INTERVAL = 5  # steps from one search for a better pose to the next
 MIN_AGREEMENT_GAIN = 0.02  # agreement by which another pose must be better to replace a tracked one
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Goals as a method knows them that has learned the scene, for what refines by them.
+
+    picture: of each goal, where the camera's is not clean another. planes: [n, d] in each goal's
+    frame, `n . p = d` [m]. inverse_depth: 1 / Z [1/m] of each pixel, 0 where unknown; None before a
+    plane.
+    """
+
+    picture: Float[Tensor, "g 1 h w"]
+    planes: Float[Tensor, "g 4"]
+    inverse_depth: Float[Tensor, "g h w"] | None = None
 
 
 class Controller:
@@ -150,14 +165,8 @@ class Controller:
                 self.state[name][index] = values
         return v_cam
 
-    def reference_goal(
-        self, goal: Float[Tensor, "g 1 h w"]
-    ) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
-        """Better goal pictures, and the goals' planes, of a method that has learned the scene.
-
-        Planes [n, d] are in each goal's frame, `n . p = d` [m]. None where the method has no model
-        of the scene.
-        """
+    def reference_goal(self, goal: Float[Tensor, "g 1 h w"]) -> Reference | None:
+        """The goals as the method knows them; None where it has no model of the scene."""
         return None
 
     def depth_found(self, run: int) -> Float[Tensor, "h w"] | None:

@@ -15,7 +15,7 @@ from deepservo.methods.located import Located
 from deepservo.nets.pose import PoseNet, cell_rays, shrink
 from deepservo.nets.resnet import folded
 from deepservo.nets.siamese import RegressionNet
-from deepservo.scene import PlanarScene
+from deepservo.scene import Scene
 from deepservo.scene.reference import to_world
 
 
@@ -32,7 +32,7 @@ class PoseServo(Located):
         camera: Camera,
         net: PoseNet | RegressionNet,
         distance: float,
-        scene: PlanarScene | None = None,
+        scene: Scene | None = None,
         gain: float = 0.1,
     ) -> None:
         super().__init__(camera, distance, scene)

@@ -27,6 +27,7 @@ from deepservo.methods.base import (
     MIN_AGREEMENT_GAIN,
     REVIEW_INTERVAL,
     Controller,
+    Reference,
     Refinement,
 )
 
@@ -38,8 +39,8 @@ AGREEMENT_NOT_REVIEWED = 0.8  # above this agreement no better pose is looked fo
 NEAR_GUESS_SCHEDULE: Schedule = ((2, 8),)
 TRACKING_SCHEDULE: Schedule = ((2, 3), (1, 3))
 FULL_SIZE_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
-# Share of the picture's width: where a registered pose sees the goal farther from where the camera's
-# motion leads it, the scene is another than is assumed.
+# Share of the picture's width: where a registered pose sees the goal farther from where the
+# camera's motion leads it, the scene is another than is assumed.
 SURPRISE = 0.01
 DEPTH_DISTANCE = 0.02  # share of the depth: nearer to the goal no depth is looked for
 FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is registered at full size
@@ -49,9 +50,9 @@ class CoarseToFine(Refinement):
     """`coarse`, then photometric registration and PBVS on the registered pose.
 
     depth: of the goal's scene; by a map each pixel is registered by its own. `coarse` is any
-    controller; what it sees in colour, the registration sees in grey. The goal's plane, and a
-    cleaner picture of it, are the coarse method's where it has them (`reference_goal`). Raises
-    InputError where depth is none.
+    controller; what it sees in colour, the registration sees in grey. The goal's plane or its map,
+    and a cleaner picture of it, are the coarse method's where it has them (`reference_goal`) and no
+    map is given. Raises InputError where depth is none.
     """
 
     def __init__(self, coarse: Controller, depth: Depth = None, gain: float = 0.1) -> None:
@@ -62,11 +63,11 @@ class CoarseToFine(Refinement):
         self.coarse.set_goal(goal)
         known = self.goal_depth
         reference = self.coarse.reference_goal(goal) if known.Z is None else None
-        picture, plane = reference or (grey(goal), known.planes(len(goal)))
-        self.registration = Registration(self.camera, picture, plane)
-        inverse = known.inverse()
-        if inverse is not None:
-            self.registration.set_depth(inverse)
+        if reference is None:
+            reference = Reference(grey(goal), known.planes(len(goal)), known.inverse())
+        self.registration = Registration(self.camera, reference.picture, reference.planes)
+        if reference.inverse_depth is not None:
+            self.registration.set_depth(reference.inverse_depth)
 
     def _start(self, n: int) -> None:
         self.step = 0

@@ -20,8 +20,8 @@ from deepservo.features.registration import (
     fronto,
 )
 from deepservo.geometry import se3
-from deepservo.methods.base import Controller
-from deepservo.scene import PlanarScene
+from deepservo.methods.base import Controller, Reference
+from deepservo.scene import Scene, SolidScene, taught
 from deepservo.scene.sampling import about, fronto_parallel
 
 
@@ -62,17 +62,19 @@ class Located(Controller):
     """A method that can `predict` the poses of pictures of its scene.
 
     distance: the scene's unit of length [m], as it was trained. With `scene`, predicted poses are
-    registered to the learned picture, the map.
+    registered to the learned picture, the map; before a solid by the depth of each of its pixels.
     """
 
-    def __init__(self, camera: Camera, distance: float, scene: PlanarScene | None = None) -> None:
+    def __init__(self, camera: Camera, distance: float, scene: Scene | None = None) -> None:
         super().__init__(camera)
         self.distance, self.scene, self.map = distance, scene, None
         if scene is not None:
-            view = _map_camera(camera, scene, distance)
-            self.map = Registration(
-                camera, scene.render(view, fronto_parallel(distance)), fronto(distance), view
-            )
+            view, T = _map_camera(camera, scene, distance), fronto_parallel(distance)
+            # Without gaps at a solid's edges: at coarse levels they would be most of the picture.
+            picture = taught.shown(scene, view, T)
+            self.map = Registration(camera, picture, fronto(distance), view)
+            if isinstance(scene, SolidScene):
+                self.map.set_depth(scene.inverse_depth(view, T))
             w, h = camera.width / camera.fx * distance, camera.height / camera.fy * distance
             shown = w * h / (scene.width * scene.height)
             self.min_seen, self.map_px = MIN_SEEN_SHARE * min(1.0, shown), view.width * view.height
@@ -114,19 +116,21 @@ class Located(Controller):
         agreement = self.map.compare(views, T, runs, level).agreement
         return (T_world_ref @ T).view_as(T_world_cam), agreement.view(T_world_cam.shape[:-2])
 
-    def reference_goal(
-        self, goal: Float[Tensor, "g 1 h w"]
-    ) -> tuple[Float[Tensor, "g 1 h w"], Float[Tensor, "g 4"]] | None:
-        """Each goal's picture and plane; where it is not clean, rendered from the learned scene.
+    def reference_goal(self, goal: Float[Tensor, "g 1 h w"]) -> Reference | None:
+        """Each goal's picture, rendered from the learned scene where it is not clean, and depth.
 
-        Planes [n, d] are in each goal's frame, `n . p = d` [m]. None without a scene.
+        Of a goal that was not found all depths are the learned distance. None without a scene.
         """
         if self.scene is None:
             return None
         T, found = self.state["T_world_goal"], self.state["found"]
         plane = torch.cat([T[:, 2, :3], -T[:, 2, 3:]], 1)
         plane = torch.where(found[:, None], plane, fronto(self.distance))
-        return self.rendered_goal(goal, CLEAN_AGREEMENT), plane
+        inverse_depth = None
+        if isinstance(self.scene, SolidScene):
+            inverse_depth = self.scene.inverse_depth(self.camera, T)
+            inverse_depth = torch.where(found[:, None, None], inverse_depth, 1 / self.distance)
+        return Reference(self.rendered_goal(goal, CLEAN_AGREEMENT), plane, inverse_depth)
 
     def rendered_goal(
         self, goal: Float[Tensor, "g 1 h w"], clean: float
@@ -232,7 +236,7 @@ def _nearby(n: int, spread: float, distance: float) -> Float[Tensor, "n 4 4"]:
     return about(depth, normal[:, :2] * math.radians(8), normal[:, 2] * 0.07 * distance, turn)
 
 
-def _map_camera(camera: Camera, scene: PlanarScene, distance: float) -> Camera:
+def _map_camera(camera: Camera, scene: Scene, distance: float) -> Camera:
     """A camera that sees the whole scene from `distance` [m].
 
     Its pixels are as large on the plane as the camera's where MAP_SIDE allows.

@@ -20,7 +20,7 @@ from deepservo.methods.bank import Bank
 from deepservo.methods.located import Located, unusual_embeddings
 from deepservo.nets.metric import MetricNet, PoseEncoder
 from deepservo.nets.resnet import folded
-from deepservo.scene import PlanarScene, sampling
+from deepservo.scene import Scene, sampling, taught
 from deepservo.scene.reference import to_reference, to_world
 
 # The search for a pose: among so many random poses of the workspace the nearest are taken, and from
@@ -87,7 +87,7 @@ class MetricServo(Located):
         camera: Camera,
         net: MetricNet,
         distance: float,
-        scene: PlanarScene | None = None,
+        scene: Scene | None = None,
         *,
         gain: float = 0.1,
         neighbours: Neighbours | None = None,
@@ -111,11 +111,12 @@ class MetricServo(Located):
             else unusual_embeddings(self.state["apart"].expand(n), self.usual)
         )
 
-    def _own_pictures(self, scene: PlanarScene) -> Float[Tensor, "b k"]:
+    def _own_pictures(self, scene: Scene) -> Float[Tensor, "b k"]:
         """z of some pictures of the scene."""
-        Ts = sampling.workspace(USUAL_COUNT, torch.Generator().manual_seed(1), self.distance)
+        scene = taught.simplified(scene, self.camera, self.distance)
+        Ts = taught.workspace(scene, USUAL_COUNT, torch.Generator().manual_seed(1), self.distance)
         return torch.cat(
-            [self.features.s(scene.render(self.camera, part)) for part in Ts.split(32)]
+            [self.features.s(taught.shown(scene, self.camera, part)) for part in Ts.split(32)]
         )
 
     def _apart(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from deepservo.errors import InputError
 from deepservo.system.files import replacing
 
-FORMAT = 1
+FORMAT = 2  # the newest that is read; scenes with depth have it, all else 1
 
 
 def save(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write tensors and their configuration to `path`, beside and renamed."""
+    """Write tensors and their configuration to `path`, beside and renamed.
+
+    The configuration may give another `format` than 1.
+    """
     with replacing(Path(path)) as beside:
-        metadata = {"deepservo": json.dumps({"format": FORMAT, **config}, allow_nan=False)}
+        metadata = {"deepservo": json.dumps({"format": 1, **config}, allow_nan=False)}
         try:
             save_file({k: v.detach().contiguous() for k, v in tensors.items()}, beside, metadata)
         except safetensors.SafetensorError as error:  # its word for a full disk too

@@ -1,7 +1,7 @@
 """A learned scene: what a model file holds."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,17 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.models import checkpoint
+from deepservo.images.camera_file import CalibratedCamera
+from deepservo.models import checkpoint, kept_depth
 from deepservo.models.any_scene_model import NETWORKS, TRAINING_NUMBERS, UnseenModel, load_unseen
 from deepservo.nets import NETS
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import PairNet
 from deepservo.scene import PlanarScene
-from deepservo.scene.build import Setup
+from deepservo.scene.build import Setup, solid_setup
 
 TRAINED = tuple(NETS)
+SOLID_FORMAT = 2  # of files that deepservo 0.1 cannot read
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,7 @@ class Unlearned(Setup):
     @staticmethod
     def of(setup: Setup, net: PairNet | KeypointNet | None = None) -> "Unlearned":
         """The setup, with the network."""
-        return Unlearned(
-            setup.scene, setup.camera, setup.distance, setup.picture, setup.distortion, net
-        )
+        return Unlearned(**{f.name: getattr(setup, f.name) for f in fields(Setup)}, net=net)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +50,15 @@ class Model(Setup):
 
     def config(self) -> dict[str, Any]:
         """All but the tensors, as JSON has it."""
+        of_format = {} if self.depth is None else {"format": SOLID_FORMAT}
         return {
+            **of_format,
             "version": self.version,
             "method": self.method,
             "net": self.net.config(),
             "camera": asdict(self.camera),
             "distortion": list(self.distortion),
-            "scene": {
-                "width": self.scene.width,
-                "background": self.scene.background,
-                "distance": self.distance,
-                "texel_aspect": self.plane.texel_aspect,
-                "centre": list(self.scene.centre),
-            },
+            "scene": self._scene_config(),
             "picture": self.picture,
             "training": self.training,
         }
@@ -70,7 +66,31 @@ class Model(Setup):
     def save(self, path: Path) -> None:
         """Write the model file, beside and renamed."""
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        checkpoint.save(path, {**tensors, "texture": self.scene.texture}, self.config())
+        tensors["texture"] = self.scene.texture
+        if self.depth is not None:
+            tensors["depth"] = kept_depth.levels(self.depth)[0]
+        checkpoint.save(path, tensors, self.config())
+
+    def _scene_config(self) -> dict[str, Any]:
+        """The scene without its tensors; a solid one is made anew of them and the camera."""
+        if self.depth is not None:
+            inverse_depth = kept_depth.levels(self.depth)[1]
+            return {"distance": self.distance, "inverse_depth": list(inverse_depth)}
+        return {
+            "width": self.scene.width,
+            "background": self.scene.background,
+            "distance": self.distance,
+            "texel_aspect": self.plane.texel_aspect,
+            "centre": list(self.scene.centre),
+        }
+
+
+def as_kept(setup: Setup) -> Setup:
+    """A setup with depth as a model file keeps it, to the last bits of float64."""
+    assert setup.depth is not None
+    level, (low, high) = kept_depth.levels(setup.depth)
+    Z = kept_depth.metres(level, low, high)
+    return solid_setup(setup.scene.texture, Z, setup.lens, setup.picture, setup.distance)
 
 
 def read_model(path: str | Path) -> Model | UnseenModel:
@@ -97,7 +117,8 @@ def load_model(path: str | Path) -> Model:
             "learn --resume"
         )
     try:
-        model = _described(config, _texture(tensors.pop("texture")))
+        texture = _texture(tensors.pop("texture"))
+        model = _described(config, texture, tensors.pop("depth", None))
     except InputError as error:
         raise InputError(
             f"{path}: its description is wrong ({error}); train the model anew"
@@ -112,43 +133,67 @@ def load_model(path: str | Path) -> Model:
     return model
 
 
-def _described(config: dict[str, Any], texture: Float[Tensor, "c h w"]) -> Model:
+def _described(
+    config: dict[str, Any], texture: Float[Tensor, "c h w"], depth: Tensor | None
+) -> Model:
     """The model, its network without weights. Raises KeyError, TypeError, AttributeError,
     ValueError or OverflowError where the description is wrong, or InputError.
     """
-    scene_config, method = config["scene"], config["method"]
-    distance, background = float(scene_config["distance"]), float(scene_config["background"])
+    method, distance = config["method"], float(config["scene"]["distance"])
     if method not in TRAINED or not 0 < distance < math.inf:
         raise ValueError(f"method {method!r} at {distance} m")
     distortion = tuple(float(d) for d in config["distortion"])
     if not all(math.isfinite(d) for d in distortion):
         raise ValueError("the lens's distortion")
-    if not 0 <= background <= 1:
-        raise ValueError(f"a background of {background}")
-    # Models of before 0.1 had square texels about the origin, and say nothing of them.
-    x, y = scene_config.get("centre", (0.0, 0.0))
-    scene = PlanarScene(
-        texture,
-        float(scene_config["width"]),
-        background,
-        texel_aspect=float(scene_config.get("texel_aspect", 1.0)),
-        centre=(float(x), float(y)),
-    )
+    lens = CalibratedCamera(Camera(**config["camera"]), distortion)
+    name, parts = str(config["picture"]), config["scene"]
+    if depth is None:
+        scene = _plane(parts, texture)
+        setup = Setup(scene, lens.camera, distance, name, distortion)
+    else:
+        setup = _solid(parts, texture, depth, lens, name)
     with torch.device("meta"):
         net = NETS[method](config["net"])
     if (len(texture) == 3) != getattr(net, "colour", False):
         raise ValueError(f"the learned picture, of {len(texture)} channels")
     return Model(
-        scene,
-        Camera(**config["camera"]),
-        distance,
-        str(config["picture"]),
-        distortion,
+        **{f.name: getattr(setup, f.name) for f in fields(Setup)},
         method=method,
         net=net,
         training=_training(config["training"]),
         version=str(config["version"]),
     )
+
+
+def _plane(config: dict[str, Any], texture: Float[Tensor, "c h w"]) -> PlanarScene:
+    """The plane of a description."""
+    background = float(config["background"])
+    if not 0 <= background <= 1:
+        raise ValueError(f"a background of {background}")
+    # Models of before 0.1 had square texels about the origin, and say nothing of them.
+    x, y = config.get("centre", (0.0, 0.0))
+    return PlanarScene(
+        texture,
+        float(config["width"]),
+        background,
+        texel_aspect=float(config.get("texel_aspect", 1.0)),
+        centre=(float(x), float(y)),
+    )
+
+
+def _solid(
+    config: dict[str, Any],
+    texture: Float[Tensor, "c h w"],
+    depth: Tensor,
+    lens: CalibratedCamera,
+    name: str,
+) -> Setup:
+    """What the picture and the depth of a description show."""
+    if depth.dtype != torch.int16 or depth.ndim != 2:
+        raise ValueError(f"the learned depth, {tuple(depth.shape)} of {depth.dtype}")
+    low, high = (float(value) for value in config["inverse_depth"])
+    Z = kept_depth.metres(depth, low, high)
+    return solid_setup(texture, Z, lens, name, float(config["distance"]))
 
 
 def _training(config: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Setup:
     """The name of the picture that the scene is made from."""
     distortion: tuple[float, ...] = ()
     """Of the lens (OpenCV's order), whose pictures are rectified to `camera`'s."""
+    depth: Float[Tensor, "h w"] | None = None
+    """Z [m] of the picture, NaN where unknown, where the scene is what both show (`solid_view`)."""
 
     @property
     def lens(self) -> CalibratedCamera:
@@ -44,8 +46,8 @@ class Setup:
         """The scene, which must be flat; InputError where it is not."""
         if isinstance(self.scene, SolidScene):
             raise InputError(
-                f"{self.picture}: this needs a flat scene; give a picture, or use the simulator "
-                "and a method that needs no training"
+                f"{self.picture}: this needs a flat scene; give a picture without depth, or use "
+                "the simulator"
             )
         return self.scene
 
@@ -53,6 +55,11 @@ class Setup:
         """The picture of a file on the same plane; InputError where it is much smaller than what
         the camera sees of the plane, or the scene is not flat.
         """
+        if isinstance(self.scene, SolidScene):
+            raise InputError(
+                f"{file}: another picture has not the depth of {self.picture}; leave the picture "
+                "away, or learn this one with its own depth"
+            )
         texture = texture_of(read_picture(file, len(self.scene.texture) == 3))
         scene = replace(self.plane, texture=texture)
         check_scene(scene, self.camera, self.distance, str(file))
@@ -75,22 +82,37 @@ def read_setup(
 
 
 def read_solid_setup(
-    file: Path, Z: Float[Tensor, "h w"], lens: CalibratedCamera, what: str
+    file: Path, Z: Float[Tensor, "h w"], lens: CalibratedCamera, what: str, colour: bool = False
 ) -> Setup:
-    """What a picture of the camera and its depth Z [m] show, NaN where unknown, as `solid_view`
-    makes it; both are rectified.
+    """What a picture of the camera and its depth Z [m] show, NaN where unknown; both are rectified.
 
-    `what` begins the message where the depth makes no surface. Raises InputError also where the
-    picture is not of the camera's size.
+    The distance is the median depth. `what` begins the message where the depth makes no surface.
+    Raises InputError also where the picture is not of the camera's size.
     """
-    picture = lens.rectify(read_picture(file), str(file))
+    picture = lens.rectify(read_picture(file, colour), str(file))
     Z = torch.where(picture[0].isnan(), torch.nan, lens.rectify_depth(Z))
-    camera, distance = lens.camera, float(Z.nanmedian())
     try:
-        scene = solid_view(continued(picture[None])[0], Z, camera, distance)
+        return solid_setup(continued(picture[None])[0], Z, lens, file.name)
     except InputError as error:
         raise InputError(f"{what}: {error}") from None
-    return Setup(scene, camera, distance, file.name, tuple(lens.distortion))
+
+
+def solid_setup(
+    picture: Float[Tensor, "c h w"],
+    Z: Float[Tensor, "h w"],
+    lens: CalibratedCamera,
+    name: str,
+    distance: float | None = None,
+) -> Setup:
+    """What a rectified picture and its depth Z [m] show, NaN where unknown, as `solid_view` makes
+    it.
+
+    distance: of the reference pose to the world's plane z = 0 [m], the median depth when not given.
+    Raises InputError where the depth makes no surface, or is not of the camera's size.
+    """
+    distance = float(Z.nanmedian()) if distance is None else distance
+    scene = solid_view(picture, Z, lens.camera, distance)
+    return Setup(scene, lens.camera, distance, name, tuple(lens.distortion), Z)
 
 
 def make_scene(

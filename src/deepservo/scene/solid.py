@@ -100,9 +100,15 @@ class SolidScene:
             return background
         return torch.full((1, self.texture.shape[0]), self.background, device=self.texture.device)
 
+    def inverse_depth(
+        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]
+    ) -> Float[Tensor, "b h w"]:
+        """1 / Z [1/m] at each pixel's centre; 0 where nothing is."""
+        return inverse_depth(self.mesh, camera, T_world_cam)
+
     def depth(self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b h w"]:
         """Depth Z [m] at each pixel's centre, to 1e-7 of itself; infinite where nothing is."""
-        found = inverse_depth(self.mesh, camera, T_world_cam).double()
+        found = self.inverse_depth(camera, T_world_cam).double()
         return torch.where(found > 0, 1 / found, torch.inf)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from deepservo.errors import InputError, unknown
-from deepservo.models.scene_model import Model
+from deepservo.models.scene_model import Model, as_kept
 from deepservo.models.weights import load_backbone
-from deepservo.scene import PlanarScene
+from deepservo.scene import PlanarScene, Scene, taught
 from deepservo.scene.build import Setup, check_distance
 from deepservo.system import distributed
 from deepservo.training.plan import Plan, Training, planned, with_batch
@@ -63,6 +63,7 @@ def learn(
     device = torch.get_default_device()
     options = replace(options, others=tuple(other.to(device) for other in options.others))
     _check(options, preset, colour=len(setup.scene.texture) == 3)
+    setup = _learnable(setup, options, preset)
     task = _task(setup, options, preset, training.halved)
     with torch.random.fork_rng(devices=[]):
         # The same weights whatever ran before, and the caller's random numbers untouched.
@@ -100,11 +101,7 @@ def learn(
 
 def _model(setup: Setup, method: str, net: nn.Module, training: dict[str, Any]) -> Model:
     return Model(
-        setup.scene,
-        setup.camera,
-        setup.distance,
-        setup.picture,
-        setup.distortion,
+        **{f.name: getattr(setup, f.name) for f in fields(Setup)},
         method=method,
         net=net,
         training=training,
@@ -128,7 +125,7 @@ def _settings(
     setup: Setup, options: Options, training: Training, kept: Any, batch: int
 ) -> dict[str, Any]:
     """What decides the weights, as JSON has it: a checkpoint goes on with the same alone."""
-    scene, preset = setup.plane, options.preset
+    scene, preset = setup.scene, options.preset
     settings = {
         "method": options.method,
         "picture": _digest(scene),
@@ -144,8 +141,10 @@ def _settings(
     }
     if preset != "cpu":
         settings["preset"] = preset
-    if scene.texel_aspect != 1 or any(scene.centre):
-        settings["texels"] = [scene.texel_aspect, *scene.centre]
+    if setup.depth is not None:
+        settings["depth"] = hashlib.sha256(setup.depth.numpy().tobytes()).hexdigest()
+    elif setup.plane.texel_aspect != 1 or any(scene.centre):
+        settings["texels"] = [setup.plane.texel_aspect, *scene.centre]
     if options.weights is not None:
         settings["weights"] = hashlib.sha256(options.weights.read_bytes()).hexdigest()
     if options.loss is not None:
@@ -160,8 +159,28 @@ def _settings(
     return settings
 
 
-def _digest(scene: PlanarScene) -> str:
+def _digest(scene: Scene) -> str:
     return hashlib.sha256(scene.texture.cpu().numpy().tobytes()).hexdigest()
+
+
+def _learnable(setup: Setup, options: Options, preset: Preset) -> Setup:
+    """A flat setup as it is; of a solid one the scene that the model file will hold.
+
+    Raises InputError where the method learns planes alone, or cameras have no room.
+    """
+    if setup.depth is None:
+        setup.plane  # noqa: B018  refuses solids that no one picture shows
+        return setup
+    if preset.flat:
+        able = ", ".join(m for (m, p), other in PRESETS.items() if not other.flat and p == "cpu")
+        raise InputError(
+            f"{options.method}: cannot learn a scene with depth, as {preset.flat}; leave --depth "
+            f"away, or take one of {able}"
+        )
+    if options.others:
+        raise InputError(f"{options.method}: learns one scene with depth; give one picture of it")
+    taught.check_room(setup.scene, setup.distance, setup.picture)
+    return as_kept(setup)
 
 
 def _check(options: Options, preset: Preset, *, colour: bool) -> None:
@@ -202,7 +221,11 @@ def _task(setup: Setup, options: Options, preset: Preset, halved: int) -> Any:
         given["loss_of"] = options.loss
     if options.others:
         given["others"] = options.others
-    scene = setup.scene.to(torch.get_default_device())
+    scene = setup.scene
+    if setup.depth is None:
+        scene = scene.to(torch.get_default_device())
+    elif options.preset == "cpu":  # whose networks see 64 pixels
+        scene = taught.simplified(scene, setup.camera, setup.distance)
     return with_batch(preset.task(scene, setup.camera, setup.distance, **given), halved)
 
 

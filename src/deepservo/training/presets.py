@@ -52,6 +52,8 @@ class Preset:
     """That the caller may choose from."""
     many: bool = False
     """Whether it learns several scenes, and colours."""
+    flat: str = ""
+    """Why it learns planes alone; empty where it learns solids too."""
     scheduled: Callable[[Any, int], Any] = lambda task, batches: task
     """The task, once it is known how many batches there will be."""
 
@@ -81,6 +83,7 @@ def _siamese(law: Law, loss: Loss, preset: str) -> Preset:
         backbone="efficientnet_b3" if published else "compact",
         losses=tuple(GROUPS),
         many=True,
+        flat="its velocities follow from points of a plane" if law == "ibvs" else "",
         scheduled=lambda task, batches: replace(
             task, ramp=(batches * 10 // 75 if task.others else 0) if published else batches // 2
         ),

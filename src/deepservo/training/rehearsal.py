@@ -18,7 +18,7 @@ from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods.aevs import latent_servo
 from deepservo.nets.resnet import Encoder
-from deepservo.scene import sampling
+from deepservo.scene import sampling, taught
 from deepservo.training.tasks.latent import AutoEncoderTask
 from deepservo.training.tasks.task import generator
 from deepservo.worlds.simulator import Simulator
@@ -80,7 +80,10 @@ def converged_runs(
             sampling.lookat(RUNS, g, distance), sampling.screw(RUNS, g, distance), strict=True
         )
     )
-    law, goal = latent_servo(camera, encoder, distance), task.scene.render(camera, Ts_goal)
+    Ts_cam = taught.with_room(
+        task.scene, distance, Ts_cam, lambda n: sampling.lookat(n, g, distance)[0]
+    )
+    law, goal = latent_servo(camera, encoder, distance), taught.shown(task.scene, camera, Ts_goal)
     law.set_goal(goal)
     ended = servo(
         Simulator(task.scene, camera, Ts_cam), law, goal, steps, progress=progress

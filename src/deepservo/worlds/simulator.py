@@ -19,14 +19,7 @@ class Simulator:
 
     def observe(self) -> Float[Tensor, "b c h w"]:
         """The scene rendered from the cameras' poses, in [0, 1]."""
-        images = self.scene.render(self.camera, self.T_world_cam)
-        if not has_unseen(images):
-            return images
-        # A camera that has lost what one RGB-D picture shows sees white about it, as about a plane:
-        # its run ends in its own time, and not those beside it.
-        seen = 1 - images.isnan().any(1).float().mean((1, 2))
-        lost = (seen < MIN_SEEN_SHARE)[:, None, None, None]
-        return torch.where(lost, images.nan_to_num(1.0), images)
+        return without_lost(self.scene.render(self.camera, self.T_world_cam))
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
         """Move by these twists [m/s, rad/s], each in its camera's frame, for dt seconds."""
@@ -35,3 +28,15 @@ class Simulator:
     def select_runs(self, index: Tensor) -> None:
         """Keep these cameras alone."""
         self.T_world_cam = self.T_world_cam[index]
+
+
+def without_lost(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """The pictures, with white where a camera that has lost an RGB-D picture sees nothing.
+
+    As about a plane: its run ends in its own time, and not those beside it.
+    """
+    if not has_unseen(images):
+        return images
+    seen = 1 - images.isnan().any(1).float().mean((1, 2))
+    lost = (seen < MIN_SEEN_SHARE)[:, None, None, None]
+    return torch.where(lost, images.nan_to_num(1.0), images)

@@ -17,7 +17,7 @@ from deepservo.geometry import se3
 from deepservo.nets.metric import MetricNet, PoseEncoder
 from deepservo.nets.precision import half_precision
 from deepservo.nets.resnet import AutoEncoder, Shape
-from deepservo.scene import PlanarScene, perturb, sampling
+from deepservo.scene import Scene, SolidScene, perturb, sampling, taught
 from deepservo.scene.reference import to_reference
 from deepservo.training.tasks.task import SceneTask, generator, perturbed
 
@@ -69,10 +69,7 @@ class AutoEncoderTask(SceneTask):
         """Of reconstruction, and of bending where that has a weight."""
         g, size = generator(seed, step), net.encoder.shape.size
         middle = self.batch // 3 if self.straightness else self.batch
-        T = sampling.workspace(middle, g, self.distance)
-        if self.straightness:
-            motion = mixed_motions(T, g, self.distance)
-            T = torch.cat([T, T @ motion, T @ se3.inverse(motion)])
+        T = self._threes(middle, g) if self.straightness else self.poses(middle, g)
         images = pictures(self.scene, self.camera, size, T)
         seen = degraded(images, g) if self.perturb else images
         with half_precision():
@@ -86,9 +83,18 @@ class AutoEncoderTask(SceneTask):
 
     def workspace_pictures(self, size: int, n: int = PCA_PICTURES) -> Images:
         """n pictures of size x size pixels from all over the workspace, the same each time."""
-        return pictures(
-            self.scene, self.camera, size, sampling.workspace(n, generator(0, 0), self.distance)
-        )
+        return pictures(self.scene, self.camera, size, self.poses(n, generator(0, 0)))
+
+    def _threes(self, n: int, g: torch.Generator) -> Float[Tensor, "m 4 4"]:
+        """n poses, then those a motion ahead of each, then those as far behind."""
+        T = self.poses(n, g)
+        motion = mixed_motions(T, g, self.distance)
+        if isinstance(self.scene, SolidScene):
+            room = taught.Room(self.scene, self.distance)
+            while (blocked := ~(room(T @ motion) & room(T @ se3.inverse(motion)))).any():
+                T[blocked] = self.poses(int(blocked.sum()), g)
+                motion[blocked] = mixed_motions(T[blocked], g, self.distance)
+        return torch.cat([T, T @ motion, T @ se3.inverse(motion)])
 
     def _reconstruction_loss(self, found: Images, images: Images) -> Tensor:
         if self.loss_of == "pixel":
@@ -183,7 +189,7 @@ class MetricTask(SceneTask):
     def loss(self, net: MetricNet, seed: int, step: int) -> Tensor:
         """The sum of Eq. 9, 10 and 11."""
         g = generator(seed, step)
-        Ts = self._near_each_other(sampling.workspace(self.pool, g, self.distance))
+        Ts = self._near_each_other(self.poses(self.pool, g))
         images = pictures(self.scene, self.camera, net.images.shape.size, Ts)
         seen = torch.cat([images, *(perturbed(images, g, 1.0) for _ in range(self.copies))])
         with half_precision():
@@ -238,7 +244,7 @@ class IsometryTask(SceneTask):
     def loss(self, net: MetricNet, seed: int, step: int) -> Tensor:
         """Of the pictures' embeddings, and of the poses'."""
         g = generator(seed, step)
-        Ts = sampling.workspace(self.batch, g, self.distance)
+        Ts = self.poses(self.batch, g)
         seen = self.degrade(pictures(self.scene, self.camera, net.images.shape.size, Ts), g)
         with half_precision():
             of_images = net.images(seen.contiguous(memory_format=torch.channels_last))
@@ -289,10 +295,10 @@ def scales() -> tuple[float, float]:
 
 
 def pictures(
-    scene: PlanarScene, camera: Camera, size: int, Ts_world_cam: Float[Tensor, "b 4 4"]
+    scene: Scene, camera: Camera, size: int, Ts_world_cam: Float[Tensor, "b 4 4"]
 ) -> Images:
     """What an encoder for pictures of size x size sees from these poses: see `seen_by`."""
-    return scene.render(seen_by(camera, size), Ts_world_cam)
+    return taught.shown(scene, seen_by(camera, size), Ts_world_cam)
 
 
 def pairwise_distance(

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deepservo import control
@@ -20,7 +20,7 @@ from deepservo.camera import Camera
 from deepservo.geometry import interaction, se3
 from deepservo.nets.precision import half_precision
 from deepservo.nets.siamese import Balanced, Loss, RegressionNet, metres_and_degrees
-from deepservo.scene import PlanarScene, perturb, sampling
+from deepservo.scene import PlanarScene, Scene, SolidScene, perturb, sampling, taught
 from deepservo.scene.reference import to_world
 from deepservo.scene.textures import texture
 from deepservo.training.tasks.pair import corresponding_pixels
@@ -66,16 +66,23 @@ def overlap(
 
 
 def pairs(
-    n: int, g: torch.Generator, camera: Camera
+    n: int,
+    g: torch.Generator,
+    camera: Camera,
+    room: Callable[[Float[Tensor, "n 4 4"]], Bool[Tensor, " n"]] | None = None,
 ) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 4"]]:
     """Goals about 1 before the plane, and views that show enough of what they show.
 
-    The goals are drawn as those of the published runs.
+    The goals are drawn as those of the published runs. room: whether cameras have room before a
+    solid, whose plane is at the distance of the reference pose.
     """
     goals = sampling.gaussian_goals(n, g, 1.0)
+    while room is not None and (blocked := ~room(goals)).any():
+        goals[blocked] = sampling.gaussian_goals(int(blocked.sum()), g, 1.0)
     views = goals @ poses_on_runs(n, g)
     while (
-        poor := (overlap(camera, goals, views) < MIN_OVERLAP) | (views[:, 2, 3] > -MIN_HEIGHT)
+        poor := (overlap(camera, goals, views) < MIN_OVERLAP)
+        | (views[:, 2, 3] > -MIN_HEIGHT if room is None else ~room(views))
     ).any():
         views[poor] = goals[poor] @ poses_on_runs(int(poor.sum()), g)
     return goals, views
@@ -126,7 +133,7 @@ In these units and not in metres: two pictures do not show how large the scene i
 
 @dataclass(frozen=True)
 class SiameseTask(SceneTask):
-    """A SiameseNet learns what a law gives for two views of a scene, or of several.
+    """A SiameseNet learns what a law gives for two views of a scene, or of several flat ones.
 
     The two pictures of a pair are perturbed separately. ramp: over so many first steps the share of
     perturbed pictures grows from nothing (the curriculum of V-C).
@@ -146,7 +153,7 @@ class SiameseTask(SceneTask):
     def loss(self, net: Balanced, seed: int, step: int) -> Tensor:
         """Of one batch (Eq. 6)."""
         g = generator(seed, step)
-        goals, views = pairs(self.batch, g, self.camera)
+        goals, views = pairs(self.batch, g, self.camera, self._room())
         images = perturbed(
             self.pictures(net.net.size, torch.cat([goals, views]), g),
             g,
@@ -161,6 +168,13 @@ class SiameseTask(SceneTask):
         return net.loss(
             found.float() - LAWS[self.law](goals[goal], views[view]).float(), self.distance
         )
+
+    def _room(self) -> Callable[[Float[Tensor, "n 4 4"]], Bool[Tensor, " n"]] | None:
+        """Whether poses, in units of the distance, have room before a solid; None of a plane."""
+        if not isinstance(self.scene, SolidScene):
+            return None
+        room = taught.Room(self.scene, self.distance)
+        return lambda T: room(scaled(T, self.distance))
 
     def perturbation(self, step: int) -> float:
         """Share of the perturbations at this step, up to 1."""
@@ -203,7 +217,7 @@ class SiameseTask(SceneTask):
         images = torch.empty(len(T), channels, size, size)
         for k, scene in enumerate(shown):
             mine = which == k
-            images[mine] = scene.render(camera, T[mine], surround(scene, drawn[mine]))
+            images[mine] = taught.shown(scene, camera, T[mine], surround(scene, drawn[mine]))
         return images
 
 
@@ -223,8 +237,15 @@ class RegressionTask(SceneTask):
         epoch, first = divmod(step * self.batch, len(poses))
         order = torch.randperm(len(poses), generator=generator(seed, -1 - epoch))
         r = poses[order[(first + torch.arange(self.batch)) % len(poses)]]
-        T = to_world(se3.transform(se3.so3_exp(r[:, 3:]), r[:, :3]), self.distance)
-        images = self.scene.render(
+        T = self._of(r)
+        if isinstance(self.scene, SolidScene):
+            # In the place of a pose without room comes one of those that are near the reference.
+            near = poses[POSES + torch.arange(self.batch) % FINE_POSES]
+            has_room = taught.Room(self.scene, self.distance)(T)[:, None]
+            r = torch.where(has_room, r, near)
+            T = self._of(r)
+        images = taught.shown(
+            self.scene,
             self.camera.resize(net.size, net.size),
             T,
             surround(self.scene, torch.rand(self.batch, 2, generator=g)),
@@ -232,6 +253,10 @@ class RegressionTask(SceneTask):
         with half_precision():
             found = net(lit_and_covered(images, g))
         return metres_and_degrees(found.float() - r.float(), self.distance)
+
+    def _of(self, r: Float[Tensor, "b 6"]) -> Float[Tensor, "b 4 4"]:
+        """`T_world_cam` [m] of t [the scene's distance] and theta u [rad] of `T_ref_cam`."""
+        return to_world(se3.transform(se3.so3_exp(r[:, 3:]), r[:, :3]), self.distance)
 
 
 def published_poses(seed: int) -> Float[Tensor, "n 6"]:
@@ -287,8 +312,8 @@ def scaled(T: Float[Tensor, "n 4 4"], distance: float) -> Float[Tensor, "n 4 4"]
     return se3.transform(T[:, :3, :3], distance * T[:, :3, 3])
 
 
-def surround(scene: PlanarScene, drawn: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
-    """What is seen beside a picture: the scene's background, or any grey.
+def surround(scene: Scene, drawn: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
+    """What is seen beside a picture: the scene's background, NaN of a solid, or any grey.
 
     drawn: two numbers from [0, 1] for each picture.
     """

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.scene import PlanarScene, perturb
+from deepservo.scene import Scene, perturb, taught
 
 PERTURBED = 0.7  # share of the pictures that are lit, covered or made noisy
 
@@ -33,10 +33,14 @@ class Task(Protocol):
 class SceneTask:
     """A task on rendered pictures of one scene."""
 
-    scene: PlanarScene
+    scene: Scene
     camera: Camera
     distance: float
     """Of the reference pose to the scene [m]."""
+
+    def poses(self, n: int, g: torch.Generator) -> Float[Tensor, "n 4 4"]:
+        """n poses of the workspace, before a solid those that have room."""
+        return taught.workspace(self.scene, n, g, self.distance)
 
 
 def generator(seed: int, step: int) -> torch.Generator:
