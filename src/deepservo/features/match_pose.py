@@ -17,10 +17,11 @@ from deepservo.features.two_views import Candidates, Matched
 FACING_ERROR, FACING_FACTOR = 1.5, 2.0
 SURE_MATCHES = 50  # fewer may be those of a wrong plane
 # Where the camera's motion since the view before leads to a pose by which that median error is
-# larger [px], and than so many times that of the view's own pose, it is none either.
-MOTION_ERROR, MOTION_FACTOR = 3.0, 3.0
-# Share of the assumed distance that a camera must have moved to tell the true one, and the factor
-# by which that may differ.
+# larger [px], and than so many times that of the view's own pose, it is none either. So many
+# matches of either view are needed: the poses of fewer are that uncertain before planes too.
+MOTION_ERROR, MOTION_FACTOR, MOTION_MATCHES = 3.0, 8.0, 70
+# Share of the assumed distance that a camera must have moved to tell the true one or another scene,
+# and the factor by which the distance may differ.
 MIN_PLANE_MOVE, MAX_SCALE = 0.02, 100.0
 EXPECTED_ERROR = 3.0  # px, from a match's place by the structure, for it to agree
 
@@ -45,7 +46,7 @@ class MatchPose:
         several = depth.Z is not None and len(depth.Z) > 1
         self.Z = None if depth.Z is None else depth.Z[goal if several else 0].numpy()
         self.structure: Structure | None = None
-        self.T_start_cam = np.eye(4)
+        self.T_start_cam, self.exact = np.eye(4), True
         # Of the distance to a plane of which nothing is known: over what is assumed, the first pose
         # and the motion at it, and sums of products of the motions since.
         self.scale, self.seen_seen, self.done_seen = 1.0, 0.0, 0.0
@@ -60,30 +61,25 @@ class MatchPose:
         """The matches that agree; see `two_views.Explain`."""
         if self.Z is not None:
             return two_views.posed(candidates, self.camera, self.Z, max_error, min_inliers)
+        self.exact = max_error <= two_views.MAX_TELLING_ERROR
         found = two_views.plane_or_solid(candidates, self.camera, max_error, min_inliers)
         if self.structure is None:
             return found
-        expected = self._expected(candidates, max(max_error, EXPECTED_ERROR))
+        expected = self._expected(candidates, max_error, min_inliers)
         known = np.isfinite(self.structure.deviation[expected.index]).sum()
         count = 0 if found is None else len(found.index)
         return expected if known >= min_inliers and len(expected.index) >= count else found
 
     def pose(self, found: Matched) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
         """`T_goal_cam`, and the inverse depths of the matches' points in the goal [1/m]."""
-        view = View(
-            self.T_start_cam,
-            found.index,
-            two_views.normalised(found.goal_px, self.camera),
-            two_views.normalised(found.cam_px, self.camera),
-        )
+        view = self._view(found)
         if self.Z is not None:
             rho, T = 1 / two_views.depth_at(self.Z, found.goal_px), found.T_goal_cam
             assert T is not None
             return resection(view, rho, np.zeros(len(rho)), T, self.camera.fx), rho
         if self.structure is None:
             plane = self._plane(found, view)
-            if plane is not None and self._moved_so(plane, view):
-                self.last = found, view
+            if plane is not None and self._moved_so(found, plane, view):
                 plane[:3, 3] *= self._plane_scale(plane)
                 return plane, np.full(len(found.index), 1 / (self.number * self.scale))
             self.structure = Structure(self.n, self.camera.fx, 1 / self.number)
@@ -131,28 +127,33 @@ class MatchPose:
         n, error = len(found.index), float(np.median(two_views.plane_error(found, found)))
         T, rho = self.plane_pose(found).numpy(), np.full(n, 1 / self.number)
         most = max(FACING_ERROR, FACING_FACTOR * error)
-        if n < SURE_MATCHES or self._error(T, rho, view) < most:
+        if n < SURE_MATCHES or not self.exact or self._error(T, rho, view) < most:
             return T
         # The pose of a homography is that of least error only where the homography is exact.
         T = resection(view, rho, np.zeros(n), T, self.camera.fx)
         return T if self._error(T, rho, view) < most else None
 
-    def _moved_so(self, T_goal_cam: Float[np.ndarray, "4 4"], view: View) -> bool:
-        """Whether a plane's pose is where the camera has moved since the last view of it.
+    def _moved_so(self, found: Matched, T_goal_cam: Float[np.ndarray, "4 4"], view: View) -> bool:
+        """Whether a plane's pose is where the camera has moved since an earlier view of it.
 
         The plane may be at any distance: the motion's length is the one that fits best.
         """
-        if self.last is None or min(len(self.last[1].index), len(view.index)) < SURE_MATCHES:
+        if len(view.index) < MOTION_MATCHES or not self.exact:
             return True
-        found, last = self.last
-        predicted = self.plane_pose(found).numpy()
+        before, last = self.last = self.last or (found, view)
         motion = np.linalg.inv(last.T_start_cam) @ view.T_start_cam
+        if np.linalg.norm(motion[:3, 3]) < MIN_PLANE_MOVE * self.number:
+            return True
+        predicted = self.plane_pose(before).numpy()
         way, seen = predicted[:3, :3] @ motion[:3, 3], T_goal_cam[:3, 3] - predicted[:3, 3]
-        predicted[:3, 3] += max(0.0, way @ seen / max(way @ way, 1e-12)) * way
+        predicted[:3, 3] += max(0.0, way @ seen / (way @ way)) * way
         predicted[:3, :3] = predicted[:3, :3] @ motion[:3, :3]
         rho = np.full(len(view.index), 1 / self.number)
         most = MOTION_FACTOR * self._error(T_goal_cam, rho, view)
-        return self._error(predicted, rho, view) < max(MOTION_ERROR, most)
+        agree = self._error(predicted, rho, view) < max(MOTION_ERROR, most)
+        if agree:
+            self.last = found, view
+        return agree
 
     def _guesses(self, found: Matched, view: View) -> list[Float[np.ndarray, "4 4"]]:
         """Poses that the matches may have: of the plane that faces the goal, of any, of a solid."""
@@ -164,23 +165,52 @@ class MatchPose:
             guesses.append(two_views.scaled(found.T_goal_cam, rays, view.seen, self.number))
         return guesses
 
-    def _expected(self, candidates: Candidates, max_error: float) -> Matched:
-        """The matches that are where the structure has them."""
-        structure, camera = self.structure, self.camera
+    def _expected(self, candidates: Candidates, max_error: float, min_inliers: int) -> Matched:
+        """The matches that are where the structure has them.
+
+        They are near to where the motion leads, and agree with the pose of those that are.
+        """
+        structure = self.structure
         assert structure is not None and structure.T_start_goal is not None
-        T_goal_cam = np.linalg.inv(structure.T_start_goal) @ self.T_start_cam
-        goal, cam = (
-            two_views.normalised(px, camera) for px in (candidates.goal_px, candidates.cam_px)
+        T = np.linalg.inv(structure.T_start_goal) @ self.T_start_cam
+        near = self._agreeing(candidates, T, max(max_error, EXPECTED_ERROR))
+        known = near.pick(np.isfinite(structure.deviation[near.index]))
+        if len(known.index) >= min_inliers:
+            view, rho = self._view(known), structure.rho[known.index]
+            T = resection(view, rho, structure.deviation[known.index], T, self.camera.fx)
+            near = self._agreeing(candidates, T, max_error)
+        return Matched(near.goal_px, near.cam_px, near.index)
+
+    def _agreeing(
+        self, candidates: Candidates, T_goal_cam: Float[np.ndarray, "4 4"], max_error: float
+    ) -> Candidates:
+        """The matches that the structure has so near at a pose [px], as far as it is known."""
+        structure, camera = self.structure, self.camera
+        assert structure is not None
+        rho, deviation = (each[candidates.index] for each in (structure.rho, structure.deviation))
+        known = np.isfinite(deviation)
+        view = self._view(candidates)
+        place, other = (
+            projected(T_goal_cam, view.goal, each)
+            for each in (rho, rho + np.where(known, deviation, 0))
         )
-        place = projected(T_goal_cam, goal, structure.rho[candidates.index])
-        apart = np.linalg.norm(place - cam, axis=1) * camera.fx
-        known = np.isfinite(structure.deviation[candidates.index])
+        apart, free = (
+            camera.fx * np.linalg.norm(each - place, axis=1) for each in (view.seen, other)
+        )
         solid = Matched(
             candidates.goal_px, candidates.cam_px, candidates.index, T_goal_cam=T_goal_cam
         )
         apart = np.where(known, apart, two_views.epipolar_error(candidates, solid, camera))
-        agree = candidates.pick(apart < max_error)
-        return Matched(agree.goal_px, agree.cam_px, agree.index)
+        return candidates.pick(apart < max_error + free)
+
+    def _view(self, found: Candidates) -> View:
+        """Where the picture now shows these matches."""
+        return View(
+            self.T_start_cam,
+            found.index,
+            two_views.normalised(found.goal_px, self.camera),
+            two_views.normalised(found.cam_px, self.camera),
+        )
 
     def _error(self, T_goal_cam: np.ndarray, rho: Float[np.ndarray, " n"], view: View) -> float:
         """Median distance of the matches from their places by a pose [px]."""

@@ -8,6 +8,7 @@ eliminated), and their scale is that of the motion.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,7 +25,9 @@ DEVIATION = 1.0  # px, of a match's place in a view
 ROBUST_SCALE = 3.0  # deviations at which a match's weight has fallen to a quarter
 SURE_VIEWS = 3  # with as many the depths are in no doubt
 PRIOR = 0.7  # deviation of the scale, as a share, before the camera has moved
-RELIEF = 0.3  # deviation of the points' inverse depths from their mean, as a share of it
+TILT = 1.0  # deviation of the slope of the plane that is nearest to the points
+# Deviation of the points' inverse depths from that plane, as a share: of a plane, and of a solid.
+RELIEFS = 0.01, 0.3
 FIT_ITERATIONS, POSE_ITERATIONS = 12, 15  # at most
 LAST_STEP = 1e-9  # m, rad: the iterations for a pose end at a step this small,
 LAST_FIT_STEP = 1e-6  # and those for the depths at one this small
@@ -65,7 +68,7 @@ class Structure:
     def __post_init__(self) -> None:
         self.rho = np.full(self.n, self.inverse)
         self.deviation = np.full(self.n, np.inf)  # of rho [1/m]; infinite where never seen
-        self.goal = np.zeros((self.n, 2))
+        self.goal, self.relief = np.zeros((self.n, 2)), max(RELIEFS)
 
     def see(self, view: View, guesses: list[Float[np.ndarray, "4 4"]]) -> Float[np.ndarray, "4 4"]:
         """`T_goal_cam` of a view.
@@ -80,8 +83,9 @@ class Structure:
         starts = [view.T_start_cam @ np.linalg.inv(guess) for guess in guesses]
         if self.T_start_goal is not None:
             starts.append(self.T_start_goal)
-        fits = [self._fitted(views, T) for T in starts]
-        _, T, rho, deviation = min(fits, key=lambda fit: fit[0])
+        reliefs = RELIEFS if len(self.views) < MAX_VIEWS else (self.relief,)
+        fits = [self._fitted(views, T, relief) for T in starts for relief in reliefs]
+        _, self.relief, T, rho, deviation = min(fits, key=lambda fit: fit.cost)
         if len(views) == 1:  # one view has no scale of its own
             scale = float(np.median(rho[view.index])) / self.inverse
             T = view.T_start_cam @ _stretched(np.linalg.inv(view.T_start_cam) @ T, scale)
@@ -118,47 +122,55 @@ class Structure:
         return torch.from_numpy(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR)).float()
 
     def _fitted(
-        self, views: list[View], T_start_goal: Float[np.ndarray, "4 4"]
-    ) -> tuple[float, Float[np.ndarray, "4 4"], np.ndarray, np.ndarray]:
-        """The least cost from a first pose, and there the pose, rho and its deviations."""
+        self, views: list[View], T_start_goal: Float[np.ndarray, "4 4"], relief: float
+    ) -> "_Fit":
+        """The best fit from a first pose, of points that lie so near to a plane."""
         seen = _Observations.of(views)
-        T, rho, mu = T_start_goal, self._first_rho(seen, T_start_goal), 1e-3
         points = np.bincount(seen.index, minlength=self.n) > 0
-        prior = points / (PRIOR * self.inverse) ** 2 / max(1, points.sum())
+        m = np.zeros((self.n, 3))
+        m[seen.index] = seen.m
+        prior = _Prior(m[points].mean(0), self.inverse)
+        rho = np.where(points, self._first_rho(seen, T_start_goal), 0)
+        plane = prior.nearest(m[points], rho[points])
+        rest = (rho - m @ plane) * points if relief == max(RELIEFS) else np.zeros(self.n)
+        T, mu, best = T_start_goal, 1e-3, None
         low, high = MIN_INVERSE * self.inverse, MAX_INVERSE * self.inverse
-        best = None
         for _ in range(FIT_ITERATIONS):
-            r, Jp, Jr = seen.residual(T, rho)
+            r, Jp, Jr = seen.residual(T, m @ plane + rest)
             w, loss = _weights(r, (DEVIATION / self.focal) ** 2)
-            middle = rho[points].mean()
-            relief = points / (RELIEF * middle) ** 2
-            cost = loss + float((prior * (rho - self.inverse) ** 2).sum())
-            cost += float((relief * (rho - middle) ** 2).sum())
+            precision = points / (relief * prior.middle(plane)) ** 2
+            cost = loss + prior.cost(plane) + float((precision * rest * rest).sum())
             if best is None or cost < best[0]:
                 weighted = w[:, None] * Jr
-                E = np.zeros((self.n, 6))
-                np.add.at(E, seen.index, np.einsum("mi,mij->mj", weighted, Jp))
-                d = np.bincount(seen.index, (weighted * Jr).sum(1), self.n) + prior + relief
-                a = np.bincount(seen.index, (weighted * r).sum(1), self.n)
-                a += prior * (rho - self.inverse) + relief * (rho - middle)
-                H = np.einsum("m,mij,mik->jk", w, Jp, Jp)
-                g = np.einsum("m,mij,mi->j", w, Jp, r)
-                best, mu = (cost, T, rho, d), mu * 0.1
+                J = np.concatenate([Jp, Jr[..., None] * seen.m[:, None]], 2)
+                E = np.zeros((self.n, 9))
+                np.add.at(E, seen.index, np.einsum("mi,mij->mj", weighted, J))
+                d = np.bincount(seen.index, (weighted * Jr).sum(1), self.n) + precision
+                a = np.bincount(seen.index, (weighted * r).sum(1), self.n) + precision * rest
+                H, g = np.einsum("m,mij,mik->jk", w, J, J), np.einsum("m,mij,mi->j", w, J, r)
+                H[6:, 6:] += prior.information
+                g[6:] += prior.information @ (plane - prior.mean)
+                best, mu = (cost, T, plane, rest, d), mu * 0.1
             else:
                 mu *= 10
             damped = np.maximum(d * (1 + mu), 1e-12)
-            S = H * (1 + mu * np.eye(6)) - (E / damped[:, None]).T @ E
-            twist = np.linalg.solve(
-                S + 1e-9 * np.trace(H) * np.eye(6), (E / damped[:, None]).T @ a - g
-            )
-            step = -(a + E @ twist) / damped
-            if np.abs(twist).max() < LAST_FIT_STEP:
+            S = H * (1 + mu * np.eye(9)) - (E / damped[:, None]).T @ E
+            ridge = 1e-9 * np.diag(np.r_[np.full(6, np.trace(H[:6, :6])), 0, 0, 0])
+            step = np.linalg.solve(S + ridge, (E / damped[:, None]).T @ a - g)
+            if np.abs(step).max() < LAST_FIT_STEP:
                 break
-            T = best[1] @ se3.exp(torch.from_numpy(twist)).numpy()
-            rho = np.clip(best[2] + np.where(points, step, 0), low, high)
+            T = best[1] @ se3.exp(torch.from_numpy(step[:6])).numpy()
+            plane = best[2] + step[6:]
+            flat = m @ plane
+            rest = (np.clip(flat + best[3] - (a + E @ step) / damped, low, high) - flat) * points
         assert best is not None
-        cost, T, rho, d = best
-        return cost, T, rho, np.where(points, 1 / np.sqrt(np.maximum(d, 1e-12)), np.inf)
+        cost, T, plane, rest, d = best
+        rho = np.where(points, m @ plane + rest, self.inverse)
+        # Laplace's approximation: what each point's freedom costs.
+        cost += float(np.log(d[points] * (relief * prior.middle(plane)) ** 2).sum())
+        return _Fit(
+            cost, relief, T, rho, np.where(points, 1 / np.sqrt(np.maximum(d, 1e-12)), np.inf)
+        )
 
     def _first_rho(
         self, seen: "_Observations", T_start_goal: Float[np.ndarray, "4 4"]
@@ -192,6 +204,51 @@ class Structure:
                 for view in self.views[1:-1]
             ]
             del self.views[1 + int(np.argmin(nearest))]
+
+
+class _Fit(NamedTuple):
+    """A pose and inverse depths with their deviations [1/m], and how little they are likely.
+
+    relief: one of RELIEFS.
+    """
+
+    cost: float
+    relief: float
+    T_start_goal: Float[np.ndarray, "4 4"]
+    rho: Float[np.ndarray, " n"]
+    deviation: Float[np.ndarray, " n"]
+
+
+class _Prior:
+    """What is likely of the plane that is nearest to points: `1 / Z = plane . (x, y, 1)`.
+
+    mean: of the points (x, y, 1). inverse: assumed of them [1/m].
+    """
+
+    def __init__(self, mean: Float[np.ndarray, "3"], inverse: float) -> None:
+        self.points, self.inverse = mean, inverse
+        self.mean = np.array([0, 0, inverse])
+        self.information = np.outer(mean, mean) / (PRIOR * inverse) ** 2
+        self.information += np.diag([1, 1, 0]) / (TILT * inverse) ** 2
+
+    def cost(self, plane: Float[np.ndarray, "3"]) -> float:
+        """Twice the negative logarithm of how likely a plane is."""
+        off = plane - self.mean
+        return float(off @ self.information @ off)
+
+    def middle(self, plane: Float[np.ndarray, "3"]) -> float:
+        """Its inverse depth in the middle of the points."""
+        return max(float(self.points @ plane), MIN_INVERSE * self.inverse)
+
+    def nearest(
+        self, m: Float[np.ndarray, "n 3"], rho: Float[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "3"]:
+        """The plane nearest to points (x, y, 1) of these inverse depths."""
+        weight = 1 / (max(RELIEFS) * self.inverse) ** 2
+        off = np.linalg.solve(
+            weight * m.T @ m + self.information, weight * m.T @ (rho - m @ self.mean)
+        )
+        return self.mean + off
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,9 @@ NEAR_GUESS_SCHEDULE: Schedule = ((2, 8),)
 TRACKING_SCHEDULE: Schedule = ((2, 3), (1, 3))
 FULL_SIZE_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
 # Share of the picture's width: where a registered pose sees the goal farther from where the
-# camera's motion leads it, the scene is another than is assumed.
-SURPRISE = 0.01
+# camera's motion leads it, the scene is another than is assumed, or the motion than is known: so
+# many times in a run the coarse method is asked which.
+SURPRISE, MAX_SURPRISES = 0.01, 3
 DEPTH_DISTANCE = 0.02  # share of the depth: nearer to the goal no depth is looked for
 FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is registered at full size
 
@@ -78,7 +79,7 @@ class CoarseToFine(Refinement):
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
             "depth_found": torch.zeros(n, dtype=torch.bool),
-            "surprised": torch.zeros(n, dtype=torch.bool),
+            "surprises": torch.zeros(n, dtype=torch.int64),
             "keypoints_confirm": torch.zeros(n, dtype=torch.bool),
             "keypoints_reject": torch.zeros(n, dtype=torch.bool),
         }
@@ -107,10 +108,12 @@ class CoarseToFine(Refinement):
             self._start(len(image))
         state, views = self.state, self.registration.views(grey(image))
         predicted = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
+        before = state["surprises"].clone()
         if state["tracking"].any():
             self._track(views, predicted, state["tracking"].nonzero().flatten())
         self.step += 1
-        reviewed = ~state["tracking"] | self.coarse.finds_depth(len(image)) | state["surprised"]
+        reviewed = ~state["tracking"] | self.coarse.finds_depth(len(image))
+        reviewed |= state["surprises"] > before
         if self.step % REVIEW_INTERVAL == 0:
             reviewed |= (state["agreement"] < AGREEMENT_NOT_REVIEWED) | self._learns_depth()
         v_coarse = state["v_cam"].clone()
@@ -157,7 +160,10 @@ class CoarseToFine(Refinement):
             state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
         )
         agreement, agree = self._agree(views, T, runs, least)
-        state["surprised"][runs] = self.registration.apart(T, predicted[runs], runs) > SURPRISE
+        if self.uses_motion and self.goal_depth.Z is None:
+            surprised = self.registration.apart(T, predicted[runs], runs) > SURPRISE
+            surprises = state["surprises"][runs] + surprised
+            state["surprises"][runs] = surprises.clamp(max=MAX_SURPRISES)
         state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, predicted[runs])
         state["agreement"][runs] = agreement
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
