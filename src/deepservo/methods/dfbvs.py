@@ -17,6 +17,7 @@ from deepservo.errors import InputError
 from deepservo.features.detectors import Detector
 from deepservo.features.goal_depth import Known
 from deepservo.features.keypoints import Features, match
+from deepservo.features.match_pose import PointPose
 from deepservo.features.two_views import Candidates, Matched
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import interaction
@@ -56,17 +57,19 @@ class KeypointServo(MatchServo):
     """`v = -gain L*^+ (s - s*)` on matches that one pose of the camera explains (Eq. 4).
 
     `L* = L(s*, Z*)` is that of the goal. depth: of the goal picture, unknown where there is no
-    object: only points on it are matched. By one number, or where nothing is known, Z* is that of
-    MatchServo. robust: reject outliers; without it the number is the depth of all points.
-    track: near the goal only those points are matched that were matched at the step before, as long
-    as MIN_MATCHES are left, and each is moved to where the view looks most like the goal, to a
-    fraction of a pixel (Lucas & Kanade): a detector is not that exact. `set_goal` raises InputError
-    where too few keypoints are on the object.
+    object: only points on it are matched. Where there is no map, each point's depth and the scale
+    of all are found from the camera's own motion, beginning with one number for all. robust: reject
+    outliers; without it that number stays. track: near the goal only those points are matched that
+    were matched at the step before, as long as MIN_MATCHES are left, and each is moved to where the
+    view looks most like the goal, to a fraction of a pixel (Lucas & Kanade): a detector is not that
+    exact. `set_goal` raises InputError where too few keypoints are on the object.
 
     The paper rejects outliers by RANSAC, and does not say of which model. Here it is MAGSAC of the
     camera's pose where a map of depth is given, which excludes more than an epipolar constraint
     would, and works with flat objects too.
     """
+
+    pose_type = PointPose
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class MatchServo(Controller):
     """
 
     detector_name = "sift"
+    pose_type = MatchPose
     uses_motion = True
 
     def __init__(self, camera: Camera, depth: Known = None, gain: float = 0.1) -> None:
@@ -73,7 +74,7 @@ class MatchServo(Controller):
         """Tell what finds the poses of each of n runs, made at the first picture, how it moved."""
         if not self.poses:
             self.poses = [
-                MatchPose(
+                self.pose_type(
                     self.camera, self.goal_depth, k, self._points_of_goal(k), self._plane_pose
                 )
                 for k in self.state["goal"].expand(n).tolist()
