@@ -15,6 +15,7 @@ from deepservo.features.two_views import Candidates, Matched
 # Where the matches' median error by a plane that faces the camera is larger than this [px], and
 # than so many times that by any plane, the scene is none that faces it.
 FACING_ERROR, FACING_FACTOR = 1.5, 2.0
+KNOWN_SHARE = 0.95
 SURE_MATCHES = 50  # fewer may be those of a wrong plane
 # Where the camera's motion since the view before leads to a pose by which that median error is
 # larger [px], and than so many times that of the view's own pose, it is none either. So many
@@ -229,7 +230,8 @@ class PointPose(MatchPose):
     def explain(self, candidates: Candidates, max_error: float, min_inliers: int) -> Matched | None:
         """The matches that agree; see `two_views.Explain`."""
         found = super().explain(candidates, max_error, min_inliers)
-        if self.Z is not None or (found is not None and len(found.index) >= SURE_MATCHES):
+        count = 0 if found is None else len(found.index)
+        if self.Z is not None or (self.structure is not None and count >= SURE_MATCHES):
             return found
         rho, camera = self._known(candidates.index), self.camera
         rays = np.column_stack(
@@ -238,15 +240,20 @@ class PointPose(MatchPose):
         posed = two_views.pose_of_points(
             rays / rho[:, None], candidates.cam_px, camera, max_error, min_inliers
         )
-        if posed is None:
-            return None
+        if posed is None or (count >= SURE_MATCHES and len(posed[1]) < KNOWN_SHARE * count):
+            return found if count >= SURE_MATCHES else None
         agree = candidates.pick(posed[1])
-        return Matched(agree.goal_px, agree.cam_px, agree.index, T_goal_cam=posed[0])
+        H = None if found is None else found.H
+        return Matched(agree.goal_px, agree.cam_px, agree.index, H, T_goal_cam=posed[0])
 
     def pose(self, found: Matched) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
         """`T_goal_cam`, and the inverse depths of the matches' points in the goal [1/m]."""
         if self.Z is not None or len(found.index) >= SURE_MATCHES:
-            return super().pose(found)
+            T, rho = super().pose(found)
+            if self.structure is None or len(self.structure.views) > 1:
+                return T, rho
+            # Of one view the matches' errors alone decide how the scene is tilted.
+            return T, np.full(len(rho), 1 / self.number)
         assert found.T_goal_cam is not None
         return found.T_goal_cam, self._known(found.index)
 

@@ -84,8 +84,11 @@ class Structure:
         if self.T_start_goal is not None:
             starts.append(self.T_start_goal)
         reliefs = RELIEFS if len(self.views) < MAX_VIEWS else (self.relief,)
-        fits = [self._fitted(views, T, relief) for T in starts for relief in reliefs]
-        _, self.relief, T, rho, deviation = min(fits, key=lambda fit: fit.cost)
+        fits = [
+            min((self._fitted(views, T, relief) for T in starts), key=lambda fit: fit.cost)
+            for relief in reliefs
+        ]
+        _, _, self.relief, T, rho, deviation = min(fits, key=lambda fit: fit.cost + fit.freedom)
         if len(views) == 1:  # one view has no scale of its own
             scale = float(np.median(rho[view.index])) / self.inverse
             T = view.T_start_cam @ _stretched(np.linalg.inv(view.T_start_cam) @ T, scale)
@@ -166,11 +169,10 @@ class Structure:
         assert best is not None
         cost, T, plane, rest, d = best
         rho = np.where(points, m @ plane + rest, self.inverse)
-        # Laplace's approximation: what each point's freedom costs.
-        cost += float(np.log(d[points] * (relief * prior.middle(plane)) ** 2).sum())
-        return _Fit(
-            cost, relief, T, rho, np.where(points, 1 / np.sqrt(np.maximum(d, 1e-12)), np.inf)
-        )
+        # Laplace's approximation: what the freedom of the points costs.
+        freedom = float(np.log(d[points] * (relief * prior.middle(plane)) ** 2).sum())
+        deviation = np.where(points, 1 / np.sqrt(np.maximum(d, 1e-12)), np.inf)
+        return _Fit(cost, freedom, relief, T, rho, deviation)
 
     def _first_rho(
         self, seen: "_Observations", T_start_goal: Float[np.ndarray, "4 4"]
@@ -207,12 +209,14 @@ class Structure:
 
 
 class _Fit(NamedTuple):
-    """A pose and inverse depths with their deviations [1/m], and how little they are likely.
+    """A pose and inverse depths with their deviations [1/m].
 
-    relief: one of RELIEFS.
+    cost: how little they are likely, for this relief, one of RELIEFS. freedom: what is added to
+    compare it with others: how much better points that are free fit whatever they are of.
     """
 
     cost: float
+    freedom: float
     relief: float
     T_start_goal: Float[np.ndarray, "4 4"]
     rho: Float[np.ndarray, " n"]
