@@ -23,9 +23,10 @@ from benchmarks.objects.tabletop import CAMERA, finders, gantry, goal_of, servo_
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.objects import starts_about
 from deepservo.features.keypoints import match
+from deepservo.features.two_views import Candidates
 from deepservo.loop import Trajectory, servo
 from deepservo.methods import build
-from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.dfbvs import KeypointServo
 from deepservo.worlds.gantry import RATE
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.target import Target
@@ -37,7 +38,7 @@ AXES = ("#0b6fb8", "#d66a00", "#2a9d5c")  # x, y, z
 LEFT = (0.6, 0.2)
 
 
-class Recorder(FeatureServo):
+class Recorder(KeypointServo):
     """DFBVS of one camera that records each picture, the number of matches that agree, and their
     mean error [px].
     """
@@ -58,8 +59,8 @@ class Recorder(FeatureServo):
         px, descriptors = self.detector(picture)
         target = self.targets[0]
         a, b = match(target.descriptors, descriptors)
-        agree = self.explained(target.px[a], target.Z[a], px[b])
-        return px[b[agree]], target.px[a[agree]]
+        found = self._agreeing(0, Candidates(target.px[a], px[b], a))
+        return found.cam_px, found.goal_px
 
 
 def recorded(part: str, max_steps: int) -> tuple[Recorder, Target, Trajectory]:

@@ -31,7 +31,7 @@ from benchmarks.objects.tabletop import (
 from deepservo.evaluation.objects import reprojection, starts_about
 from deepservo.features.detectors import Detector
 from deepservo.geometry import se3
-from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.dfbvs import KeypointServo
 from deepservo.methods.model_based import EdgeServo
 from deepservo.worlds.objects import PARTS
 from deepservo.worlds.target import Target
@@ -116,7 +116,7 @@ def runs_to(
     target = goal.target
     seed_of_goal = 1000 * seed + 10 * list(PARTS).index(part) + k
     T_goal_start = starts_about(target, CAMERA, options.starts, seed_of_goal)
-    features = FeatureServo(
+    features = KeypointServo(
         CAMERA, finder, target.depth, robust=variant != "unrobust", track=variant != "untracked"
     )
     controller = EdgeServo(features, target.depth) if variant == "edges" else features
@@ -137,7 +137,7 @@ def runs_to(
 
 
 def matched(
-    features: FeatureServo, target: Target, images: Float[Tensor, "n 1 h w"]
+    features: KeypointServo, target: Target, images: Float[Tensor, "n 1 h w"]
 ) -> list[float | None]:
     """AVG1: the mean error of matches made anew in these pictures [px]; None without matches."""
     features.set_goal(target.grey)

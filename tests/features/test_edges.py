@@ -22,7 +22,7 @@ from deepservo.features.edges import (
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods.base import Controller
-from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.dfbvs import KeypointServo
 from deepservo.methods.model_based import EdgeServo
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
@@ -224,7 +224,7 @@ def test_keypoints_converge_coarsely_and_edges_exactly():
         [away(0.03, -0.02, -0.05, 0.03, -0.04, 0.2), away(-0.02, 0.03, 0.04, -0.05, 0.03, -0.1)]
     )
     world = Simulator(PlanarScene(shapes(0, 4, painted=0), 0.6, 0.6), CAMERA, starts)
-    controller = EdgeServo(FeatureServo(CAMERA, detectors.sift, 0.5), DEPTH)
+    controller = EdgeServo(KeypointServo(CAMERA, detectors.sift, 0.5), DEPTH)
     controller.set_goal(seen(GOAL_POSE))
     trajectory = servo(world, controller, seen(GOAL_POSE), max_steps=150)
     metres, radians = se3.distance(trajectory.Ts_world_cam[-1], GOAL_POSE)

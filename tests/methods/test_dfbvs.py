@@ -13,7 +13,7 @@ from deepservo.errors import InputError
 from deepservo.features import detectors
 from deepservo.geometry import interaction, se3
 from deepservo.loop import servo
-from deepservo.methods.dfbvs import MIN_MATCHES, FeatureServo, even_light, tracked_px
+from deepservo.methods.dfbvs import MIN_MATCHES, KeypointServo, even_light, tracked_px
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
@@ -39,7 +39,7 @@ def test_it_converges(detector, end_m):
     starts = torch.cat(
         [away(0.06, -0.05, 0.04, 0.05, -0.08, 0.3), away(-0.04, 0.03, -0.06, -0.1, 0.05, -0.2)]
     )
-    controller = FeatureServo(CAMERA, detector, 0.6)
+    controller = KeypointServo(CAMERA, detector, 0.6)
     controller.set_goal(seen(GOAL_POSE))
     end = servo(
         Simulator(SCENE, CAMERA, starts), controller, seen(GOAL_POSE), max_steps=120
@@ -49,34 +49,34 @@ def test_it_converges(detector, end_m):
     assert controller.status(2)[0].endswith("px off")
 
 
+def exact_matches(T: torch.Tensor, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """40 points of a goal and their depths by a map, and where the camera at T sees them."""
+    px = np.random.default_rng(0).uniform([0, 0], [159, 119], (40, 2))
+    u, v = px.round().astype(int).T
+    points = np.column_stack([px, np.ones(40)]) @ CAMERA.K_inv.numpy().T * Z[v, u][:, None]
+    T_cam_goal = torch.linalg.inv(torch.linalg.inv(GOAL_POSE) @ T)[0]
+    moved = torch.from_numpy(points) @ T_cam_goal[:3, :3].T + T_cam_goal[:3, 3]
+    return px, Z[v, u], CAMERA.project(moved).numpy()
+
+
+def answering(*px: np.ndarray) -> detectors.Detector:
+    """A detector that answers these points one after the other, each with its own descriptor."""
+    answers = iter(px)
+    return lambda image: (next(answers), np.eye(40, dtype=np.float32))
+
+
 def test_the_law_is_equation_4():
     """With exact matches `v = -gain L*^+ (s - s*)`, L* of the target's places and depths, by
     NumPy's pseudo-inverse.
     """
     T = away(0.02, 0.01, -0.03, 0.02, 0.01, 0.1)
-    g = np.random.default_rng(0)
-    px, Z = g.uniform([0, 0], [159, 119], (40, 2)), g.uniform(0.4, 0.8, (120, 160))
-    there = px.round().astype(int)
-    points = (
-        np.column_stack([px, np.ones(40)])
-        @ CAMERA.K_inv.numpy().T
-        * Z[there[:, 1], there[:, 0]][:, None]
-    )
-    moved = CAMERA.project(
-        (
-            torch.from_numpy(np.column_stack([points, np.ones(40)]))
-            @ torch.linalg.inv(torch.linalg.inv(GOAL_POSE) @ T)[0].T
-        )[:, :3]
-    )
-    names = np.eye(40, dtype=np.float32)
-    answers = iter([(px, names), (moved.numpy(), names)])
-    controller = FeatureServo(CAMERA, lambda image: next(answers), Z)
+    depth = np.random.default_rng(1).uniform(0.4, 0.8, (120, 160))
+    px, Z, moved = exact_matches(T, depth)
+    controller = KeypointServo(CAMERA, answering(px, moved), depth)
     controller.set_goal(seen(GOAL_POSE))
     v = controller.velocity(seen(T))[0]
-    s, s_goal = (
-        (torch.from_numpy(np.asarray(p)) - torch.tensor([78.0, 61.0])) / 200.0 for p in (moved, px)
-    )
-    L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(points[:, 2])).flatten(0, 1)
+    s, s_goal = ((torch.from_numpy(p) - torch.tensor([78.0, 61.0])) / 200.0 for p in (moved, px))
+    L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(Z)).flatten(0, 1)
     assert torch.allclose(
         v,
         torch.from_numpy(-0.1 * np.linalg.pinv(L.numpy()) @ (s - s_goal).flatten().numpy()),
@@ -86,16 +86,15 @@ def test_the_law_is_equation_4():
 
 def test_wrong_matches_are_rejected():
     """Half of the matches are wrong: those that one pose explains are kept."""
-    g = np.random.default_rng(1)
-    T = torch.linalg.inv(GOAL_POSE) @ away(0.05, -0.03, 0.04, 0.05, 0.05, 0.2)
-    px, Z = g.uniform([0, 0], [159, 119], (60, 2)), g.uniform(0.4, 0.8, 60)
-    points = np.column_stack([px, np.ones(60)]) @ CAMERA.K_inv.numpy().T * Z[:, None]
-    there = CAMERA.project(
-        (torch.from_numpy(np.column_stack([points, np.ones(60)])) @ torch.linalg.inv(T)[0].T)[:, :3]
-    ).numpy()
-    there[30:] = g.uniform([0, 0], [159, 119], (30, 2))
-    agree = FeatureServo(CAMERA, detectors.sift).explained(px, Z, there)
-    assert set(range(30)) <= set(agree.tolist()) and len(agree) <= 33
+    T, g = away(0.05, -0.03, 0.04, 0.05, 0.05, 0.2), np.random.default_rng(1)
+    depth = g.uniform(0.4, 0.8, (120, 160))
+    px, _, moved = exact_matches(T, depth)
+    moved[20:] = g.uniform([0, 0], [159, 119], (20, 2))
+    controller = KeypointServo(CAMERA, answering(px, moved), depth)
+    controller.set_goal(seen(GOAL_POSE))
+    controller.velocity(seen(T))
+    agree = controller.state["matched"][0]
+    assert agree[:20].all() and agree.sum() <= 23
 
 
 def test_clutter_beside_the_object_does_not_matter():
@@ -103,20 +102,20 @@ def test_clutter_beside_the_object_does_not_matter():
     depth = np.full((120, 160), np.inf)
     depth[25:95, 35:125] = 0.6
     other = PlanarScene(noise_texture(9), width=0.8).render(CAMERA, GOAL_POSE)[0]
-    controller = FeatureServo(CAMERA, detectors.sift, depth)
+    controller = KeypointServo(CAMERA, detectors.sift, depth)
     controller.set_goal(seen(GOAL_POSE))
     assert all(
         (px[:, 0] >= 35).all() and (px[:, 0] <= 125).all() for px in [controller.targets[0].px]
     )
     T = away(0.01, 0.01, 0.0, 0.0, 0.0, 0.02)
     view = torch.where(torch.from_numpy(np.isfinite(depth)), seen(T)[0], other)[None]
-    plain = FeatureServo(CAMERA, detectors.sift, 0.6)
+    plain = KeypointServo(CAMERA, detectors.sift, 0.6)
     plain.set_goal(seen(GOAL_POSE))
     assert (controller.velocity(view) - plain.velocity(seen(T))).abs().max() < 2e-3
 
 
 def test_near_the_goal_matches_are_tracked():
-    controller = FeatureServo(CAMERA, detectors.sift, 0.6)
+    controller = KeypointServo(CAMERA, detectors.sift, 0.6)
     controller.set_goal(seen(GOAL_POSE))
     before = None
     for k in range(6):
@@ -128,20 +127,20 @@ def test_near_the_goal_matches_are_tracked():
 
 
 def test_without_matches_the_velocity_is_zero_and_the_reason_is_given():
-    controller = FeatureServo(CAMERA, detectors.sift, 0.6)
+    controller = KeypointServo(CAMERA, detectors.sift, 0.6)
     controller.set_goal(seen(GOAL_POSE))
     v = controller.velocity(PlanarScene(noise_texture(11)).render(CAMERA, GOAL_POSE))
     assert not v.any() and f"of the {MIN_MATCHES} needed" in controller.status(1)[0]
 
 
 def test_a_target_without_points_or_depth_is_refused():
-    blank = FeatureServo(CAMERA, detectors.sift, 0.6)
+    blank = KeypointServo(CAMERA, detectors.sift, 0.6)
     with pytest.raises(InputError, match="0 keypoints on the object"):
         blank.set_goal(torch.full((1, 1, 120, 160), 0.5))
     with pytest.raises(InputError, match="is known nowhere"):
-        FeatureServo(CAMERA, detectors.sift, np.full((120, 160), np.inf))
+        KeypointServo(CAMERA, detectors.sift, np.full((120, 160), np.inf))
     with pytest.raises(InputError, match="160 x 120"):
-        FeatureServo(CAMERA, detectors.sift, np.ones((60, 60)))
+        KeypointServo(CAMERA, detectors.sift, np.ones((60, 60)))
 
 
 def test_a_learned_detector_keeps_the_highest_scores_inside_the_picture():

@@ -10,7 +10,7 @@ from deepservo.errors import InputError
 from deepservo.features import detectors, edges, keypoints
 from deepservo.features.edges import Edges, Slopes, edge_points
 from deepservo.features.two_views import Candidates, Matched, homography
-from deepservo.methods.dfbvs import FeatureServo, inside_outline
+from deepservo.methods.dfbvs import KeypointServo, inside_outline
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.nets.keypoint import Found, KeypointNet
@@ -152,7 +152,7 @@ class Answers:
 @pytest.mark.parametrize(("off", "tracks"), [(3.9, True), (4.1, False)])
 def test_matches_are_tracked_from_under_four_pixels_of_error(off, tracks):
     px = spread(20)
-    controller = FeatureServo(CAMERA, Answers(px, np.add(px, [off, 0.0])), 0.6)
+    controller = KeypointServo(CAMERA, Answers(px, np.add(px, [off, 0.0])), 0.6)
     controller.set_goal(torch.full((1, 1, 120, 160), 0.5))
     controller.velocity(torch.full((1, 1, 120, 160), 0.5))
     assert controller.state["tracking"].tolist() == [tracks] and controller.state[
@@ -163,7 +163,7 @@ def test_matches_are_tracked_from_under_four_pixels_of_error(off, tracks):
 @pytest.mark.parametrize(("n", "steers"), [(7, None), (8, True)])
 def test_eight_points_are_enough(n, steers):
     px = spread(n)
-    controller = FeatureServo(CAMERA, Answers(px, np.add(px, [9.0, 0.0])), 0.6)
+    controller = KeypointServo(CAMERA, Answers(px, np.add(px, [9.0, 0.0])), 0.6)
     goal = torch.full((1, 1, 120, 160), 0.5)
     if steers is None:
         with pytest.raises(InputError, match="7 keypoints on the object, and 8 are needed"):

@@ -12,7 +12,7 @@ from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods import build
 from deepservo.methods.base import Controller
-from deepservo.methods.dfbvs import CONSISTENT_ERROR, RELIABLE_MATCHES, FeatureServo
+from deepservo.methods.dfbvs import CONSISTENT_ERROR, RELIABLE_MATCHES, KeypointServo
 from deepservo.methods.model_based import EdgeServo
 from fixed_estimates import Fixed
 from round_things import egg, facing, moved, patches, seen
@@ -136,7 +136,7 @@ def test_twenty_matches_reject_a_pose_that_is_four_pixels_off(matches, off, says
     g = np.random.default_rng(0)
     px = g.uniform([80, 60], [160, 130], (matches, 2))
     names = np.eye(matches, dtype=np.float32)
-    controller = FeatureServo(CAMERA, lambda image: (px, names), np.full((180, 240), 0.3))
+    controller = KeypointServo(CAMERA, lambda image: (px, names), np.full((180, 240), 0.3))
     controller.set_goal(goal())
     controller.velocity(goal())
     aside = torch.eye(4, dtype=torch.float64)[None].clone()
@@ -145,7 +145,7 @@ def test_twenty_matches_reject_a_pose_that_is_four_pixels_off(matches, off, says
 
 
 def test_keypoints_confirm_nothing_before_a_picture():
-    controller = FeatureServo(CAMERA, detectors.sift, DEPTH)
+    controller = KeypointServo(CAMERA, detectors.sift, DEPTH)
     controller.set_goal(goal())
     T = torch.eye(4, dtype=torch.float64)[None]
     assert controller.pose_consistency(T, torch.tensor([0])).tolist() == [0]

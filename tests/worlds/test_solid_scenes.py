@@ -92,3 +92,30 @@ def test_what_needs_a_plane_says_so():
         Condition(relief=0.1).scene(setup.scene, DISTANCE, "box")
     assert Condition().scene(setup.scene, DISTANCE, "box") is setup.scene
     assert Setup(PLANE, CAMERA, DISTANCE, "flat.png").plane is PLANE
+
+
+NUMBERS = {"true": 1.0, "x 0.7": 0.7, "x 1.4": 1.4, "none": None}
+
+
+@pytest.mark.parametrize("multiple", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("name", ["steps", "clutter", "tilt"])
+def test_dfbvs_comes_home_without_a_map(name, multiple):
+    """Whatever number is given for all depths: the points' own are found on the way."""
+    camera, T_goal = usual_camera(200, 150), sampling.fronto_parallel(DISTANCE)
+    scene = SCENES[name]()
+    steps = torch.tensor(
+        [[0.06, -0.05, 0.04, 0.05, -0.08, 0.2], [-0.04, 0.03, -0.06, -0.1, 0.05, -0.2]],
+        dtype=torch.float64,
+    )
+    starts, goal = T_goal @ se3.exp(steps), scene.render(camera, T_goal)
+    Z = scene.depth(camera, T_goal)
+    number = None if multiple is None else multiple * float(Z[Z.isfinite()].median())
+    controller = METHODS["dfbvs-sift"](camera, number)
+    controller.gain = 0.3
+    controller.set_goal(goal)
+    run = servo(Simulator(scene, camera, starts), controller, goal, max_steps=30)
+    metres, _ = se3.distance(T_goal, run.Ts_world_cam[-1].double())
+    assert metres.max().item() < 5e-4
+    way = run.Ts_world_cam[:, :, :3, 3]
+    length = way.diff(dim=0).norm(dim=2).sum(0)
+    assert (length < 2 * (way[0] - T_goal[0, :3, 3]).norm(dim=1)).all()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from deepservo.camera import Camera
 from deepservo.features import two_views
@@ -15,6 +15,7 @@ from deepservo.features.two_views import Candidates, Matched
 # Where the matches' median error by a plane that faces the camera is larger than this [px], and
 # than so many times that by any plane, the scene is none that faces it.
 FACING_ERROR, FACING_FACTOR = 1.5, 2.0
+KNOWN_SHARE = 0.95
 SURE_MATCHES = 50  # fewer may be those of a wrong plane
 # Where the camera's motion since the view before leads to a pose by which that median error is
 # larger [px], and than so many times that of the view's own pose, it is none either. So many
@@ -216,3 +217,53 @@ class MatchPose:
         """Median distance of the matches from their places by a pose [px]."""
         apart = projected(T_goal_cam, view.goal, rho) - view.seen
         return float(np.median(np.linalg.norm(apart, axis=1))) * self.camera.fx
+
+
+class PointPose(MatchPose):
+    """That of a law which needs the points' own depths, before a plane too.
+
+    Where no map is known, SURE_MATCHES begin the structure, whatever they are of. Fewer could be
+    explained by wrong models: of them those agree that one pose explains by the inverse depths
+    known so far, which they do not change.
+    """
+
+    def explain(self, candidates: Candidates, max_error: float, min_inliers: int) -> Matched | None:
+        """The matches that agree; see `two_views.Explain`."""
+        found = super().explain(candidates, max_error, min_inliers)
+        count = 0 if found is None else len(found.index)
+        if self.Z is not None or (self.structure is not None and count >= SURE_MATCHES):
+            return found
+        rho, camera = self._known(candidates.index), self.camera
+        rays = np.column_stack(
+            [two_views.normalised(candidates.goal_px, camera), np.ones(len(rho))]
+        )
+        posed = two_views.pose_of_points(
+            rays / rho[:, None], candidates.cam_px, camera, max_error, min_inliers
+        )
+        if posed is None or (count >= SURE_MATCHES and len(posed[1]) < KNOWN_SHARE * count):
+            return found if count >= SURE_MATCHES else None
+        agree = candidates.pick(posed[1])
+        H = None if found is None else found.H
+        return Matched(agree.goal_px, agree.cam_px, agree.index, H, T_goal_cam=posed[0])
+
+    def pose(self, found: Matched) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
+        """`T_goal_cam`, and the inverse depths of the matches' points in the goal [1/m]."""
+        if self.Z is not None or len(found.index) >= SURE_MATCHES:
+            T, rho = super().pose(found)
+            if self.structure is None or len(self.structure.views) > 1:
+                return T, rho
+            # Of one view the matches' errors alone decide how the scene is tilted.
+            return T, np.full(len(rho), 1 / self.number)
+        assert found.T_goal_cam is not None
+        return found.T_goal_cam, self._known(found.index)
+
+    def _known(self, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Inverse depths of the goal's points so far; the median of those not seen yet."""
+        if self.structure is None:
+            return np.full(len(index), 1 / self.number)
+        seen = np.isfinite(self.structure.deviation)
+        rho = self.structure.rho
+        return np.where(seen, rho, np.median(rho[seen]))[index]
+
+    def _plane(self, found: Matched, view: View) -> None:
+        """No plane is assumed."""

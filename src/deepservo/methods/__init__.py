@@ -32,7 +32,7 @@ from deepservo.methods.base import Controller, SingleController
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.cnn_vs import PoseServo
 from deepservo.methods.coarse_to_fine import CoarseToFine, ZeroVelocity
-from deepservo.methods.dfbvs import FeatureServo
+from deepservo.methods.dfbvs import KeypointServo
 from deepservo.methods.direct import PhotometricServo, dct_servo, pca_servo
 from deepservo.methods.keypoint import HomographyServo, PointServo
 from deepservo.methods.mlvs import MetricServo, Neighbours
@@ -129,7 +129,7 @@ def _pairs(servo: type[PairServo]) -> Callable[..., Controller]:
 def _features(detector: Detector | None) -> Callable[..., Controller]:
     def made(camera: Camera, depth: Depth = None, model: Any = None) -> Controller:
         net = getattr(model, "net", None)
-        return FeatureServo(
+        return KeypointServo(
             camera,
             detector or Learned(net if isinstance(net, KeypointNet) else shipped(KEYPOINTS)),
             depth,

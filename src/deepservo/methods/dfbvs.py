@@ -8,22 +8,23 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from deepservo import control, native
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.features import two_views
 from deepservo.features.detectors import Detector
+from deepservo.features.goal_depth import Known
 from deepservo.features.keypoints import Features, match
+from deepservo.features.match_pose import PointPose
+from deepservo.features.two_views import Candidates, Matched
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import interaction
-from deepservo.images.depth import Depth
-from deepservo.methods.base import Controller
+from deepservo.methods.keypoint import MatchServo
 
-MIN_MATCHES = 8  # matches that must agree with one pose of the camera
-INLIER_DISTANCE = 2.0  # px: a match agrees with a pose when it is no farther from its place
+MIN_MATCHES = 8  # matches that must agree with one another
+INLIER_DISTANCE = 2.0  # px: a match agrees when it is no farther from its place
 TRACKING_ERROR = 4.0  # px of mean error under which matches are tracked from step to step
 TRACKING_WINDOW = 15  # px: side of the window that is compared about a tracked point
 MAX_TRACKING_MOVE = 3.0  # px: a tracked point is dropped that is farther from the detector's place
@@ -52,33 +53,36 @@ class TargetPoints:
     picture: UInt8[np.ndarray, "h w"]
 
 
-class FeatureServo(Controller):
+class KeypointServo(MatchServo):
     """`v = -gain L*^+ (s - s*)` on matches that one pose of the camera explains (Eq. 4).
 
     `L* = L(s*, Z*)` is that of the goal. depth: of the goal picture, unknown where there is no
-    object: only points on it are matched. robust: reject outliers.
-    track: near the goal only those points are matched that were matched at the step before, as long
-    as MIN_MATCHES are left, and each is moved to where the view looks most like the goal, to a
-    fraction of a pixel (Lucas & Kanade): a detector is not that exact. `set_goal` raises InputError
-    where too few keypoints are on the object.
+    object: only points on it are matched. Where there is no map, each point's depth and the scale
+    of all are found from the camera's own motion, beginning with one number for all. robust: reject
+    outliers; without it that number stays. track: near the goal only those points are matched that
+    were matched at the step before, as long as MIN_MATCHES are left, and each is moved to where the
+    view looks most like the goal, to a fraction of a pixel (Lucas & Kanade): a detector is not that
+    exact. `set_goal` raises InputError where too few keypoints are on the object.
 
     The paper rejects outliers by RANSAC, and does not say of which model. Here it is MAGSAC of the
-    camera's pose: with depth given, that excludes more than an epipolar constraint would, and works
-    with flat objects too.
+    camera's pose where a map of depth is given, which excludes more than an epipolar constraint
+    would, and works with flat objects too.
     """
+
+    pose_type = PointPose
 
     def __init__(
         self,
         camera: Camera,
         detector: Detector,
-        depth: Depth = None,
+        depth: Known = None,
         gain: float = 0.1,
         *,
         robust: bool = True,
         track: bool = True,
     ) -> None:
-        super().__init__(camera, depth)
-        self.detector, self.gain, self.robust, self.track = detector, gain, robust, track
+        super().__init__(camera, depth, gain)
+        self.detector, self.robust, self.track = detector, robust, track
 
     def status(self, n: int) -> list[str]:
         """How many matches agreed in the last picture, and their mean error."""
@@ -94,6 +98,7 @@ class FeatureServo(Controller):
     def _set_goal(self, goal: Tensor) -> None:
         maps = self.goal_depth.maps(len(goal)).numpy()
         self.targets = [self._target(picture[0], Z) for picture, Z in zip(goal, maps, strict=True)]
+        self.poses = []
         most, n = max(len(target.px) for target in self.targets), len(goal)
         self.state = {
             "goal": torch.arange(n),
@@ -101,9 +106,12 @@ class FeatureServo(Controller):
             "tracking": torch.zeros(n, dtype=torch.bool),
             "agree": torch.zeros(n, dtype=torch.int64),
             "error_px": torch.full((n,), torch.nan),
-            # Of matches that agree: the goal's pixel and depth, and the view's pixel.
+            # Of matches that agree: the pixels of goal and view, and the inverse depth in the goal.
             "kept": torch.full((n, KEPT_MATCHES, 5), torch.nan, dtype=torch.float64),
         }
+
+    def _points_of_goal(self, goal: int) -> int:
+        return len(self.targets[goal].px)
 
     def _target(self, picture: Float[Tensor, "h w"], Z: Float[np.ndarray, "h w"]) -> TargetPoints:
         px, descriptors = self._found(picture)
@@ -119,14 +127,21 @@ class FeatureServo(Controller):
 
     def _velocity(self, image: Tensor) -> Tensor:
         n = len(image)
+        self._begin(n)
         self.state = {
             name: values.expand(n, *values.shape[1:]).clone() for name, values in self.state.items()
         }
+        v_cam = torch.zeros(n, 6, dtype=torch.float64)
+        for i, found in enumerate(self._match(image)):
+            self.state["kept"][i] = torch.nan
+            if found is not None:
+                v_cam[i] = self._velocity_of_run(i, found)
+        return v_cam
+
+    def _match(self, image: Tensor) -> list[Matched | None]:
         pool = native.pool(torch.get_num_threads())
         found = [pool.submit(self._found, picture[0]) for picture in image]
-        return torch.stack(
-            [self._velocity_of_run(i, view.result(), image[i, 0]) for i, view in enumerate(found)]
-        )
+        return [self._matched(i, view.result(), image[i, 0]) for i, view in enumerate(found)]
 
     def _found(self, picture: Float[Tensor, "h w"]) -> Features:
         """The detector's keypoints, without those near unseen pixels."""
@@ -137,58 +152,65 @@ class FeatureServo(Controller):
         seen = ~reached(picture[None, None], UNSEEN_MARGIN)[0].numpy()[v, u]
         return px[seen], descriptors[seen]
 
-    def _velocity_of_run(
-        self, i: int, view: Features, picture: Float[Tensor, "h w"]
-    ) -> Float[Tensor, "6"]:
-        """`v_cam` of run i from the view's keypoints and its picture."""
+    def _matched(self, i: int, view: Features, picture: Float[Tensor, "h w"]) -> Matched | None:
+        """The matches of run i that agree; None where they are too few."""
         state, target = self.state, self.targets[int(self.state["goal"][i])]
         n = len(target.px)
         every, near = np.ones(n, bool), self.track and bool(state["tracking"][i])
         tracked = state["matched"][i, :n].numpy() if near else every
-        a, px = self._matches(target, view, tracked, picture if near else None)
-        if len(a) < MIN_MATCHES and not tracked.all():  # tracking is lost: match all points
-            a, px = self._matches(target, view, every, None)
-        state["agree"][i], state["kept"][i] = len(a), torch.nan
-        if len(a) >= RELIABLE_MATCHES:
-            some = np.linspace(0, len(a) - 1, KEPT_MATCHES).astype(int)
-            kept = np.column_stack([target.px[a], target.Z[a], px])[some]
-            state["kept"][i] = torch.from_numpy(kept)
-        if len(a) < MIN_MATCHES:
+        found = self._agreeing(
+            i, self._candidates(target, view, tracked, picture if near else None)
+        )
+        if len(found.index) < MIN_MATCHES and not tracked.all():  # tracking is lost: match all
+            found = self._agreeing(i, self._candidates(target, view, every, None))
+        state["agree"][i] = len(found.index)
+        if len(found.index) < MIN_MATCHES:
             state["error_px"][i], state["tracking"][i] = torch.nan, False
-            return torch.zeros(6, dtype=torch.float64)
+            return None
         state["matched"][i] = False
-        state["matched"][i, a] = True
-        error = float(np.linalg.norm(px - target.px[a], axis=1).mean())
+        state["matched"][i, found.index] = True
+        error = float(np.linalg.norm(found.cam_px - found.goal_px, axis=1).mean())
         state["error_px"][i], state["tracking"][i] = error, error < TRACKING_ERROR
-        s, s_goal = self._normalised(px), self._normalised(target.px[a])
-        L = interaction.point(s_goal[:, 0], s_goal[:, 1], torch.from_numpy(target.Z[a]))
+        return found
+
+    def _velocity_of_run(self, i: int, found: Matched) -> Float[Tensor, "6"]:
+        """`v_cam` of run i from its matches."""
+        Z = torch.from_numpy(self._depths(i, found))
+        if len(found.index) >= RELIABLE_MATCHES:
+            some = np.linspace(0, len(found.index) - 1, KEPT_MATCHES).astype(int)
+            px = np.column_stack([found.goal_px, found.cam_px])[some]
+            self.state["kept"][i] = torch.cat([torch.from_numpy(px), 1 / Z[some, None]], 1)
+        s, s_goal = self._normalised(found.cam_px), self._normalised(found.goal_px)
+        L = interaction.point(s_goal[:, 0], s_goal[:, 1], Z)
         H, g = control.normal_equations(L.flatten(0, 1), (s - s_goal).flatten())
         return control.gauss_newton(H, g, self.gain)
 
-    def pose_consistency(
-        self, T_goal_cam: Float[Tensor, "r 4 4"], runs: Tensor
-    ) -> Int[Tensor, " r"]:
+    def _depths(self, i: int, found: Matched) -> Float[np.ndarray, " n"]:
+        """Z [m] of the matches' points in the goal of run i."""
+        if self.goal_depth.Z is None and self.robust:
+            return 1 / self.poses[i].pose(found)[1]
+        return self.targets[int(self.state["goal"][i])].Z[found.index]
+
+    def pose_consistency(self, T_goal_cam: Tensor, runs: Tensor) -> Tensor:
         """-1 where the last picture's matches reject the poses, by CONSISTENT_ERROR; else 0.
 
         They reject none where fewer than RELIABLE_MATCHES agree.
         """
-        goal_px, Z, px = self.state["kept"][runs].split([2, 1, 2], -1)
-        points = torch.cat([goal_px, torch.ones_like(Z)], -1) @ self.camera.K_inv.mT * Z
-        R, t = T_goal_cam[:, :3, :3], T_goal_cam[:, None, :3, 3]
-        apart = (self.camera.project((points - t) @ R) - px).norm(dim=2).median(1).values
-        return -(apart >= CONSISTENT_ERROR).long()
+        goal_px, px, rho = self.state["kept"][runs].split([2, 2, 1], -1)
+        at = self._seen_at(T_goal_cam, goal_px, rho[..., 0])
+        return -((at - px).norm(dim=2).median(1).values >= CONSISTENT_ERROR).long()
 
-    def _matches(
+    def _candidates(
         self,
         target: TargetPoints,
         view: Features,
         allowed: Bool[np.ndarray, " n"],
         picture: Float[Tensor, "h w"] | None,
-    ) -> tuple[np.ndarray, Float[np.ndarray, "k 2"]]:
-        """Indices of the goal's points that match and that one pose explains, and their pixels.
+    ) -> Candidates:
+        """Matches of the goal's points with the view's keypoints, wrong ones too.
 
-        The pixels are those of the view. allowed: which of the points may match. With a picture,
-        the pixels are refined by tracking.
+        allowed: which of the points may match. With a picture, the view's pixels are refined by
+        tracking.
         """
         index = allowed.nonzero()[0]
         a, b = match(target.descriptors[index], view[1])
@@ -197,29 +219,16 @@ class FeatureServo(Controller):
             evened = even_light(_whole(picture).numpy())
             px, good = tracked_px(target.picture, evened, target.px[a], px)
             a, px = a[good], px[good]
-        if not self.robust or len(a) < MIN_MATCHES:
-            return a, px
-        agree = self.explained(target.px[a], target.Z[a], px)
-        return a[agree], px[agree]
+        return Candidates(target.px[a], px, a)
 
-    def explained(
-        self,
-        goal_px: Float[np.ndarray, "n 2"],
-        Z: Float[np.ndarray, " n"],
-        px: Float[np.ndarray, "n 2"],
-    ) -> np.ndarray:
-        """Indices of the matches that one pose of the camera explains, by MAGSAC.
-
-        There are none where no pose explains MIN_MATCHES of them. goal_px, Z: the goal's points and
-        their depths [m]. px: their pixels in the view.
-        """
-        K = self.camera.K.numpy()
-        points = np.column_stack([goal_px, np.ones(len(goal_px))]) @ np.linalg.inv(K).T * Z[:, None]
-        found = two_views.pose_of_points(points, px, self.camera, INLIER_DISTANCE, MIN_MATCHES)
-        return np.zeros(0, int) if found is None else found[1]
-
-    def _normalised(self, px: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
-        return torch.from_numpy(two_views.normalised(px, self.camera))
+    def _agreeing(self, i: int, candidates: Candidates) -> Matched:
+        """Those that agree in run i; all where there are too few to tell, or without `robust`."""
+        if self.robust and len(candidates.index) >= MIN_MATCHES:
+            found = self.poses[i].explain(candidates, INLIER_DISTANCE, MIN_MATCHES)
+            if found is not None:
+                return found
+            candidates = candidates.pick(np.zeros(0, int))
+        return Matched(candidates.goal_px, candidates.cam_px, candidates.index)
 
 
 def inside_outline(Z: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -24,7 +24,7 @@ KEPT_MATCHES = 32  # matches of each run that poses are checked with
 
 
 class MatchServo(Controller):
-    """Base of both: the goal's keypoints are detected once and matched to the view's at every step.
+    """Base of all: the goal's keypoints are detected once and matched to the view's at every step.
 
     depth: of the goal's scene. By a map, one pose explains the matches. By one number, the scene is
     a plane that faces the goal at that distance unless the matches are not those of a plane; then,
@@ -32,7 +32,8 @@ class MatchServo(Controller):
     own motion. The velocity is zero where too few matches agree.
     """
 
-    detector = "sift"
+    detector_name = "sift"
+    pose_type = MatchPose
     uses_motion = True
 
     def __init__(self, camera: Camera, depth: Known = None, gain: float = 0.1) -> None:
@@ -58,7 +59,7 @@ class MatchServo(Controller):
         return super().velocity_of(image, index, n)
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.goals = [keypoints.detect(picture[0], self.detector) for picture in goal]
+        self.goals = [keypoints.detect(picture[0], self.detector_name) for picture in goal]
         self.state, self.poses = self._first_state(len(goal)), []
 
     def depth_found(self, run: int) -> Float[Tensor, "h w"] | None:
@@ -77,7 +78,7 @@ class MatchServo(Controller):
         """Tell what finds the poses of each of n runs, made at the first picture, how it moved."""
         if not self.poses:
             self.poses = [
-                MatchPose(
+                self.pose_type(
                     self.camera, self.goal_depth, k, self._points_of_goal(k), self._plane_pose
                 )
                 for k in self.state["goal"].expand(n).tolist()
@@ -93,7 +94,7 @@ class MatchServo(Controller):
     def _match(self, image: Tensor) -> list[Matched | None]:
         index = self.state["goal"].expand(len(image)).tolist()
         goals = [self.goals[k] for k in index]
-        jobs = keypoints.start_matches(image, goals, self._explain(), self.detector)
+        jobs = keypoints.start_matches(image, goals, self._explain(), self.detector_name)
         found = [job.result() for job in jobs]
         self.state["inliers"] = torch.tensor([0 if f is None else len(f.goal_px) for f in found])
         return found
@@ -112,6 +113,23 @@ class MatchServo(Controller):
         assert found.H is not None
         plane = fronto(self.goal_depth.number)[0]
         return two_views.pose_of_homography(torch.from_numpy(found.H), self.camera, plane)
+
+    def _normalised(self, points: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
+        return torch.from_numpy(two_views.normalised(points, self.camera)).double()
+
+    def _seen_at(
+        self,
+        T_goal_cam: Float[Tensor, "r 4 4"],
+        goal_px: Float[Tensor, "r k 2"],
+        rho: Float[Tensor, "r k"],
+    ) -> Float[Tensor, "r k 2"]:
+        """Pixels where the camera at these poses sees points of the goal picture [px].
+
+        rho: inverse depths of the points in the goal [1/m].
+        """
+        T, camera = se3.inverse(T_goal_cam), self.camera
+        m = torch.cat([goal_px, torch.ones_like(goal_px[..., :1])], -1) @ camera.K_inv.mT
+        return camera.project(m @ T[:, :3, :3].mT + rho[..., None] * T[:, None, :3, 3])
 
 
 class HomographyServo(MatchServo):
@@ -153,20 +171,6 @@ class HomographyServo(MatchServo):
         apart = (at - cam_px).norm(dim=2).median(1).values
         return (apart < CONSISTENT_ERROR).long() - (apart >= CONSISTENT_ERROR).long()
 
-    def _seen_at(
-        self,
-        T_goal_cam: Float[Tensor, "r 4 4"],
-        goal_px: Float[Tensor, "r k 2"],
-        rho: Float[Tensor, "r k"],
-    ) -> Float[Tensor, "r k 2"]:
-        """Pixels where the camera at these poses sees points of the goal picture [px].
-
-        rho: inverse depths of the points in the goal [1/m].
-        """
-        T, camera = se3.inverse(T_goal_cam), self.camera
-        m = torch.cat([goal_px, torch.ones_like(goal_px[..., :1])], -1) @ camera.K_inv.mT
-        return camera.project(m @ T[:, :3, :3].mT + rho[..., None] * T[:, None, :3, 3])
-
 
 class PointServo(MatchServo):
     """ORB matches that one scene explains, and IBVS on them.
@@ -174,7 +178,7 @@ class PointServo(MatchServo):
     L is the mean of the view's and the goal's.
     """
 
-    detector = "orb"
+    detector_name = "orb"
 
     def _velocity(self, image: Tensor) -> Tensor:
         self._begin(len(image))
@@ -204,6 +208,3 @@ class PointServo(MatchServo):
         points = torch.cat([s_goal, torch.ones_like(s_goal[:, :1])], 1) / rho[:, None]
         least = 0.1 / rho.median()
         return (points @ T[2, :3] + T[2, 3]).clamp(min=float(least))
-
-    def _normalised(self, points: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
-        return torch.from_numpy(two_views.normalised(points, self.camera)).double()
