@@ -15,8 +15,9 @@ from deepservo.features.two_views import Candidates, Matched
 # Where the matches' median error by a plane that faces the camera is larger than this [px], and
 # than so many times that by any plane, the scene is none that faces it.
 FACING_ERROR, FACING_FACTOR = 1.5, 2.0
-KNOWN_SHARE = 0.95
 SURE_MATCHES = 50  # fewer may be those of a wrong plane
+# Of the matches of any plane: where as many agree by the depths known so far, those are right.
+KNOWN_SHARE = 0.95
 # Where the camera's motion since the view before leads to a pose by which that median error is
 # larger [px], and than so many times that of the view's own pose, it is none either. So many
 # matches of either view are needed: the poses of fewer are that uncertain before planes too.
@@ -224,7 +225,7 @@ class PointPose(MatchPose):
 
     Where no map is known, SURE_MATCHES begin the structure, whatever they are of. Fewer could be
     explained by wrong models: of them those agree that one pose explains by the inverse depths
-    known so far, which they do not change.
+    known so far, which they do not change. So it is at first, where that explains them as well.
     """
 
     def explain(self, candidates: Candidates, max_error: float, min_inliers: int) -> Matched | None:
