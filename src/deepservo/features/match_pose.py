@@ -1,6 +1,6 @@
 """The pose of one run's camera from its matches, by whatever is known of the goal's depth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from deepservo.features import two_views
 from deepservo.features.goal_depth import GoalDepth
 from deepservo.features.structure import SURE_VIEWS, Structure, View, projected, resection
 from deepservo.features.two_views import Candidates, Matched
+from deepservo.geometry import se3
 
 # Where the matches' median error by a plane that faces the camera is larger than this [px], and
 # than so many times that by any plane, the scene is none that faces it.
@@ -22,6 +23,7 @@ KNOWN_SHARE = 0.95
 # larger [px], and than so many times that of the view's own pose, it is none either. So many
 # matches of either view are needed: the poses of fewer are that uncertain before planes too.
 MOTION_ERROR, MOTION_FACTOR, MOTION_MATCHES = 3.0, 8.0, 70
+PARTS_DONE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of a motion
 # Share of the assumed distance that a camera must have moved to tell the true one or another scene,
 # and the factor by which the distance may differ.
 MIN_PLANE_MOVE, MAX_SCALE = 0.02, 100.0
@@ -146,16 +148,29 @@ class MatchPose:
         motion = np.linalg.inv(last.T_start_cam) @ view.T_start_cam
         if np.linalg.norm(motion[:3, 3]) < MIN_PLANE_MOVE * self.number:
             return True
-        predicted = self.plane_pose(before).numpy()
-        way, seen = predicted[:3, :3] @ motion[:3, 3], T_goal_cam[:3, 3] - predicted[:3, 3]
-        predicted[:3, 3] += max(0.0, way @ seen / (way @ way)) * way
-        predicted[:3, :3] = predicted[:3, :3] @ motion[:3, :3]
         rho = np.full(len(view.index), 1 / self.number)
         most = MOTION_FACTOR * self._error(T_goal_cam, rho, view)
-        agree = self._error(predicted, rho, view) < max(MOTION_ERROR, most)
+        error = min(self._error(T, rho, view) for T in self._led(before, motion, T_goal_cam))
+        agree = error < max(MOTION_ERROR, most)
         if agree:
             self.last = found, view
         return agree
+
+    def _led(
+        self, before: Matched, motion: Float[np.ndarray, "4 4"], T_goal_cam: np.ndarray
+    ) -> Iterator[Float[np.ndarray, "4 4"]]:
+        """Poses that the motion may lead to from that of an earlier view of the plane.
+
+        The motion may have been done in part, or have gone on, as arms do that lag. Its length is
+        the one that leads nearest to the pose seen.
+        """
+        twist = se3.log(torch.from_numpy(motion))
+        for part in PARTS_DONE:
+            T, done = self.plane_pose(before).numpy(), se3.exp(part * twist).numpy()
+            way, seen = T[:3, :3] @ done[:3, 3], T_goal_cam[:3, 3] - T[:3, 3]
+            T[:3, 3] += max(0.0, way @ seen / max(way @ way, 1e-12)) * way
+            T[:3, :3] = T[:3, :3] @ done[:3, :3]
+            yield T
 
     def _guesses(self, found: Matched, view: View) -> list[Float[np.ndarray, "4 4"]]:
         """Poses that the matches may have: of the plane that faces the goal, of any, of a solid."""

@@ -67,12 +67,14 @@ class Comparison(NamedTuple):
     """How well views, warped to their goals, agree with them.
 
     agreement: mean local correlation, up to 1. attainable: what the view's noise leaves of it at
-    the right pose. seen: share of what the goal shows that the view shows too.
+    the right pose. seen: share of the goal's pixels that the view shows; in_common: of those that
+    show something.
     """
 
     agreement: Float[Tensor, " r"]
     attainable: Float[Tensor, " r"]
     seen: Float[Tensor, " r"]
+    in_common: Float[Tensor, " r"]
 
 
 def resize(images: Float[Tensor, "b c h w"], camera: Camera) -> Float[Tensor, "b c h2 w2"]:
@@ -177,8 +179,9 @@ class Registration:
         at = projections(T_goal_cam, goals, self.cameras[level])
         warped, valid = warp(rows(views.levels[level], runs), at, goals)
         noises = (goals.noise, views.noise[runs] / 2**level)
-        seen = valid.mean((1, 2)) / goals.shown().float().mean((1, 2)).clamp(min=1e-6)
-        return Comparison(*_local_correlation(goals.image, warped, valid, noises), seen)
+        seen = valid.mean((1, 2))
+        in_common = seen / goals.shown().float().mean((1, 2)).clamp(min=1e-6)
+        return Comparison(*_local_correlation(goals.image, warped, valid, noises), seen, in_common)
 
     def apart(
         self,

@@ -223,7 +223,7 @@ class CoarseToFine(Refinement):
         It is also required that enough of the goal is seen.
         """
         found = self.registration.compare(views, T_goal_cam, runs)
-        return found.agreement, (found.agreement > least) & (found.seen > MIN_OVERLAP)
+        return found.agreement, (found.agreement > least) & (found.in_common > MIN_OVERLAP)
 
 
 class ZeroVelocity(Controller):

@@ -55,6 +55,9 @@ CLEAN_AGREEMENT = 0.8  # a goal that agrees more with the learned picture is use
 # noise leaves attainable: of many poses tried, one that sees little may agree by chance.
 FOUND_SHARE = 0.33
 CHANCE_PIXELS = 2400
+LEAST_FOUND = (
+    0.1  # of agreement: noise alone, of which nothing is attainable, agrees by half as much
+)
 MAP_SIDE = 512  # px: longest side of the map
 
 
@@ -202,7 +205,8 @@ class Located(Controller):
             T = T.view(-1, number, 4, 4)[goals[:, None], order[:, : search.kept]]
         found = self.map.compare(views, T[:, 0], goals)
         least = FOUND_SHARE + CHANCE_PIXELS / (self.map_px * found.seen).clamp(min=1)
-        return T_world_ref @ T[:, 0], found.agreement, found.agreement > least * found.attainable
+        least = (least * found.attainable).clamp(min=LEAST_FOUND)
+        return T_world_ref @ T[:, 0], found.agreement, found.agreement > least
 
 
 def unusual_embeddings(apart: Float[Tensor, " b"], usual: Float[Tensor, " n"]) -> list[str]:
