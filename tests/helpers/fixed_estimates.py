@@ -72,7 +72,7 @@ def agreeing(
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
     steers = []
     for agreement in agreements:
-        found = Comparison(*torch.tensor([[agreement], [1.0], [1.0]]))
+        found = Comparison(*torch.tensor([[agreement], [1.0], [1.0], [1.0]]))
         monkeypatch.setattr(Registration, "compare", lambda *_, found=found: found)
         controller.velocity(goal)
         steers.append(bool(controller.is_refining(1)))

@@ -125,7 +125,9 @@ def test_every_fifth_picture_a_weakly_agreeing_refinement_looks_for_a_pose_that_
     ) -> Comparison:
         of_coarse = torch.equal(T, coarse) and not first[0]
         return Comparison(
-            *torch.tensor([[other if of_coarse else now if not first[0] else 0.9], [1.0], [1.0]])
+            *torch.tensor(
+                [[other if of_coarse else now if not first[0] else 0.9], [1.0], [1.0], [1.0]]
+            )
         )
 
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
@@ -149,7 +151,9 @@ def test_a_pose_that_the_coarse_method_refutes_is_dropped_and_must_agree_by_08_a
     controller.set_goal(goal)
     monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
     monkeypatch.setattr(
-        Registration, "compare", lambda *_: Comparison(*torch.tensor([[now[0]], [1.0], [1.0]]))
+        Registration,
+        "compare",
+        lambda *_: Comparison(*torch.tensor([[now[0]], [1.0], [1.0], [1.0]])),
     )
 
     def steers(pictures: int) -> list[bool]:
@@ -185,7 +189,7 @@ def test_near_the_goal_the_refinement_registers_at_full_size_too(monkeypatch):
         return T.clone()
 
     monkeypatch.setattr(
-        Registration, "compare", lambda self, views, T, runs: Comparison(*torch.ones(3, len(runs)))
+        Registration, "compare", lambda self, views, T, runs: Comparison(*torch.ones(4, len(runs)))
     )
     controller.velocity(goal.expand(4, -1, -1, -1))
     monkeypatch.setattr(Registration, "refine", refine)
@@ -226,7 +230,7 @@ def test_a_refinement_follows_the_coarse_methods_pose_consistency(
         monkeypatch.setattr(Registration, "refine", lambda *args: refine(*args) @ aside)
 
     def same(self, views, T, runs, level=0):
-        return Comparison(*(torch.full((len(runs),), each) for each in (agreement, 1.0, 1.0)))
+        return Comparison(*(torch.full((len(runs),), each) for each in (agreement, 1.0, 1.0, 1.0)))
 
     monkeypatch.setattr(Registration, "compare", same)
     trajectory = servo(world, controller, goal, 60)

@@ -75,7 +75,7 @@ def test_a_pose_is_registered_from_far_off_and_from_near_by_and_the_better_one_c
         self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor
     ) -> Comparison:
         return Comparison(
-            *torch.tensor([[0.9 if torch.equal(T, ends[better]) else 0.6], [1.0], [1.0]])
+            *torch.tensor([[0.9 if torch.equal(T, ends[better]) else 0.6], [1.0], [1.0], [1.0]])
         )
 
     monkeypatch.setattr(Registration, "refine", refine)
@@ -110,7 +110,9 @@ def set_goal_with(
     def agreement_of(
         self: Registration, views: object, T: torch.Tensor, runs: torch.Tensor, level: int = 2
     ) -> Comparison:
-        return Comparison(*(torch.full((len(T),), each) for each in (agreement, attainable, seen)))
+        return Comparison(
+            *(torch.full((len(T),), each) for each in (agreement, attainable, seen, seen))
+        )
 
     monkeypatch.setattr(Registration, "compare", agreement_of)
     servo.set_goal(torch.full((1, 1, 120, 160), 0.5))
