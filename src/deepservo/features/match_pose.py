@@ -164,9 +164,9 @@ class MatchPose:
         The motion may have been done in part, or have gone on, as arms do that lag. Its length is
         the one that leads nearest to the pose seen.
         """
-        twist = se3.log(torch.from_numpy(motion))
+        twist, first = se3.log(torch.from_numpy(motion)), self.plane_pose(before).numpy()
         for part in PARTS_DONE:
-            T, done = self.plane_pose(before).numpy(), se3.exp(part * twist).numpy()
+            T, done = first.copy(), se3.exp(part * twist).numpy()
             way, seen = T[:3, :3] @ done[:3, 3], T_goal_cam[:3, 3] - T[:3, 3]
             T[:3, 3] += max(0.0, way @ seen / max(way @ way, 1e-12)) * way
             T[:3, :3] = T[:3, :3] @ done[:3, :3]

@@ -84,8 +84,9 @@ class Structure:
         if self.T_start_goal is not None:
             starts.append(self.T_start_goal)
         reliefs = RELIEFS if len(self.views) < MAX_VIEWS else (self.relief,)
+        seen = _Observations.of(views)
         fits = [
-            min((self._fitted(views, T, relief) for T in starts), key=lambda fit: fit.cost)
+            min((self._fitted(seen, T, relief) for T in starts), key=lambda fit: fit.cost)
             for relief in reliefs
         ]
         _, _, self.relief, T, rho, deviation = min(fits, key=lambda fit: fit.cost + fit.freedom)
@@ -125,10 +126,9 @@ class Structure:
         return torch.from_numpy(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR)).float()
 
     def _fitted(
-        self, views: list[View], T_start_goal: Float[np.ndarray, "4 4"], relief: float
+        self, seen: "_Observations", T_start_goal: Float[np.ndarray, "4 4"], relief: float
     ) -> "_Fit":
         """The best fit from a first pose, of points that lie so near to a plane."""
-        seen = _Observations.of(views)
         points = np.bincount(seen.index, minlength=self.n) > 0
         m = np.zeros((self.n, 3))
         m[seen.index] = seen.m
