@@ -81,3 +81,29 @@ def test_by_a_map_both_kinds_answer_the_same():
     (T, rho), (T_points, rho_points) = answers
     assert np.array_equal(T, T_points) and np.array_equal(rho, rho_points)
     assert np.linalg.norm((np.linalg.inv(T) @ T_GOAL_START)[:3, 3]) < 1e-6
+
+
+@pytest.mark.parametrize(("metres", "moves"), [(0.0, False), (0.01, False), (0.3, True)])
+def test_inexact_matches_of_a_part_of_the_picture_are_those_of_a_turn_where_that_explains_them(
+    metres, moves
+):
+    """Cells of a strip, each several pixels off: of them a pose is a guess, and a turn is not."""
+    twist = torch.tensor([metres, 0.0, 0.0, 0.1, -0.1, 0.8]).double()
+    T, rho = se3.exp(twist).numpy(), np.full(N, 1 / NUMBER)
+    strip = np.abs(PX[:, 0] - 160) < 30
+    found = matches(N, T, rho).pick(strip)
+    noise = np.random.default_rng(1).normal(0, 3, (strip.sum(), 2))
+    found = Candidates(found.goal_px, found.cam_px + noise, found.index)
+    pose = pose_of(MatchPose)
+    T_found, _ = pose.pose(pose.explain(found, 20.0, 8))
+    assert bool(T_found[:3, 3].any()) is moves
+    turned = se3.so3_log(torch.from_numpy(T_found[:3, :3].T @ T[:3, :3])).norm()
+    assert turned.rad2deg() < (3 if not moves else 15)
+
+
+def test_a_rotation_without_noise_is_found_exactly():
+    R = se3.exp(torch.tensor([0.0, 0.0, 0.0, 0.2, -0.3, 0.9]).double()).numpy()
+    seen = projected(R, GOAL, np.full(N, 1.0))
+    assert np.allclose(two_views.rotation(GOAL, seen), R[:3, :3], atol=1e-9)
+    seen[:20] += 0.3  # wrong matches
+    assert np.allclose(two_views.rotation(GOAL, seen), R[:3, :3], atol=0.02)

@@ -23,10 +23,15 @@ KNOWN_SHARE = 0.95
 # larger [px], and than so many times that of the view's own pose, it is none either. So many
 # matches of either view are needed: the poses of fewer are that uncertain before planes too.
 MOTION_ERROR, MOTION_FACTOR, MOTION_MATCHES = 3.0, 8.0, 70
-PARTS_DONE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of a motion
+PARTS_DONE = (1.0, 0.75, 0.5, 0.25, 0.0, 1.25, 1.5)  # of a motion, the commonest first
+# Least F of a pose against a turn alone, for it to be no mere turn. Errors of neighbouring cells
+# are alike, so it is far more than it would be for errors that are independent.
+MIN_MOVE_F = 50.0
+FAR_MOVE = 0.5  # of the assumed distance
 # Share of the assumed distance that a camera must have moved to tell the true one or another scene,
 # and the factor by which the distance may differ.
 MIN_PLANE_MOVE, MAX_SCALE = 0.02, 100.0
+MAX_WAIT = 16  # pictures in which no solid is looked for, where none was found so far
 EXPECTED_ERROR = 3.0  # px, from a match's place by the structure, for it to agree
 
 PlanePose = Callable[[Matched], Float[torch.Tensor, "4 4"]]
@@ -51,6 +56,7 @@ class MatchPose:
         self.Z = None if depth.Z is None else depth.Z[goal if several else 0].numpy()
         self.structure: Structure | None = None
         self.T_start_cam, self.exact = np.eye(4), True
+        self.failures = self.waits = 0  # to find any matches; looks at planes alone until the next
         # Of the distance to a plane of which nothing is known: over what is assumed, the first pose
         # and the motion at it, and sums of products of the motions since.
         self.scale, self.seen_seen, self.done_seen = 1.0, 0.0, 0.0
@@ -66,7 +72,7 @@ class MatchPose:
         if self.Z is not None:
             return two_views.posed(candidates, self.camera, self.Z, max_error, min_inliers)
         self.exact = max_error <= two_views.MAX_TELLING_ERROR
-        found = two_views.plane_or_solid(candidates, self.camera, max_error, min_inliers)
+        found = self._plane_or_solid(candidates, max_error, min_inliers)
         if self.structure is None:
             return found
         expected = self._expected(candidates, max_error, min_inliers)
@@ -131,11 +137,29 @@ class MatchPose:
         n, error = len(found.index), float(np.median(two_views.plane_error(found, found)))
         T, rho = self.plane_pose(found).numpy(), np.full(n, 1 / self.number)
         most = max(FACING_ERROR, FACING_FACTOR * error)
-        if n < SURE_MATCHES or not self.exact or self._error(T, rho, view) < most:
+        if not self.exact:
+            return self._turned(T, rho, view)
+        if n < SURE_MATCHES or self._error(T, rho, view) < most:
             return T
         # The pose of a homography is that of least error only where the homography is exact.
         T = resection(view, rho, np.zeros(n), T, self.camera.fx)
         return T if self._error(T, rho, view) < most else None
+
+    def _turned(
+        self, T_goal_cam: Float[np.ndarray, "4 4"], rho: Float[np.ndarray, " n"], view: View
+    ) -> Float[np.ndarray, "4 4"]:
+        """The pose, or a turn alone where that is of a far move and the turn explains inexact
+        matches about as well.
+
+        Matches of a small part of the picture do not tell one from the other.
+        """
+        if np.linalg.norm(T_goal_cam[:3, 3]) < FAR_MOVE * self.number:
+            return T_goal_cam
+        turn = np.eye(4)
+        turn[:3, :3] = two_views.rotation(view.goal, view.seen)
+        plain, pose = (self._error(T, rho, view) ** 2 for T in (turn, T_goal_cam))
+        F = (plain - pose) / 3 * (2 * len(rho) - 6) / max(pose, 1e-12)
+        return turn if F < MIN_MOVE_F else T_goal_cam
 
     def _moved_so(self, found: Matched, T_goal_cam: Float[np.ndarray, "4 4"], view: View) -> bool:
         """Whether a plane's pose is where the camera has moved since an earlier view of it.
@@ -149,9 +173,9 @@ class MatchPose:
         if np.linalg.norm(motion[:3, 3]) < MIN_PLANE_MOVE * self.number:
             return True
         rho = np.full(len(view.index), 1 / self.number)
-        most = MOTION_FACTOR * self._error(T_goal_cam, rho, view)
-        error = min(self._error(T, rho, view) for T in self._led(before, motion, T_goal_cam))
-        agree = error < max(MOTION_ERROR, most)
+        most = max(MOTION_ERROR, MOTION_FACTOR * self._error(T_goal_cam, rho, view))
+        led = self._led(before, motion, T_goal_cam)
+        agree = any(self._error(T, rho, view) < most for T in led)
         if agree:
             self.last = found, view
         return agree
@@ -181,6 +205,25 @@ class MatchPose:
         if found.T_goal_cam is not None:
             guesses.append(two_views.scaled(found.T_goal_cam, rays, view.seen, self.number))
         return guesses
+
+    def _plane_or_solid(
+        self, candidates: Candidates, max_error: float, min_inliers: int
+    ) -> Matched | None:
+        """`two_views.plane_or_solid`, in which solids are looked for the more rarely, the more
+        often nothing was found.
+        """
+        look = self.waits == 0
+        found = two_views.plane_or_solid(
+            candidates, self.camera, max_error, min_inliers, always=look
+        )
+        if found is not None:
+            self.failures = self.waits = 0
+        elif look:
+            self.failures += 1
+            self.waits = min(2**self.failures, MAX_WAIT)
+        else:
+            self.waits -= 1
+        return found
 
     def _expected(self, candidates: Candidates, max_error: float, min_inliers: int) -> Matched:
         """The matches that are where the structure has them.

@@ -188,13 +188,16 @@ def homographies(
 
 
 def warp(
-    views: Float[Tensor, "b 1 _ _"], seen: Projection, goals: Goals
+    views: Float[Tensor, "b 1 _ _"],
+    seen: Projection,
+    goals: Goals,
+    shown: Bool[Tensor, "g h w"] | None = None,
 ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
     """The views on the goals' pixels, and 1 where a pixel counts, 0 elsewhere.
 
     A pixel counts where it and its neighbours are seen, in front of both cameras, and not at the
     border. Where the view sees nothing the goal's grey level is put: the gradient beside it is then
-    as right as the two pictures are alike.
+    as right as the two pictures are alike. shown: of the goals, where it is there already.
     """
     if seen.shift is None:
         size = (goals.camera.height, goals.camera.width)
@@ -208,7 +211,7 @@ def warp(
     whole = 1 - torch.nn.functional.max_pool2d(lacking, 3, 1, 1)[:, 0]
     return (
         torch.where(unseen, goals.image.clamp(min=0), warped),
-        whole * _inside(goals.camera) * goals.shown(),
+        whole * _inside(goals.camera) * (goals.shown() if shown is None else shown),
     )
 
 

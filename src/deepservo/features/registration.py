@@ -176,11 +176,11 @@ class Registration:
     ) -> Comparison:
         """How well the views, warped by these poses, agree with the goals."""
         goals = self.levels[level].pick(runs)
-        at = projections(T_goal_cam, goals, self.cameras[level])
-        warped, valid = warp(rows(views.levels[level], runs), at, goals)
+        at, shown = projections(T_goal_cam, goals, self.cameras[level]), goals.shown()
+        warped, valid = warp(rows(views.levels[level], runs), at, goals, shown)
         noises = (goals.noise, views.noise[runs] / 2**level)
         seen = valid.mean((1, 2))
-        in_common = seen / goals.shown().float().mean((1, 2)).clamp(min=1e-6)
+        in_common = seen / shown.float().mean((1, 2)).clamp(min=1e-6)
         return Comparison(*_local_correlation(goals.image, warped, valid, noises), seen, in_common)
 
     def apart(
@@ -191,12 +191,14 @@ class Registration:
     ) -> Float[Tensor, " r"]:
         """How far apart two poses see the goals' points, as a share of the picture's width.
 
-        It is the median over the pixels of the smallest level that both see in front of them.
+        It is the median over the pixels of the smallest level, every third along x and y, that both
+        see in front of them.
         """
         goals, camera = self.levels[-1].pick(runs), self.cameras[-1]
-        x, y = goals.camera.xy(torch.float64)
+        some = (..., slice(None, None, 3), slice(None, None, 3))
+        x, y = (each[some] for each in goals.camera.xy(torch.float64))
         rays = torch.stack([x, y, torch.ones_like(x)], -1).flatten(0, 1)
-        rho = goals.inverse_depth().double().flatten(1)[..., None]
+        rho = goals.inverse_depth()[some].double().flatten(1)[..., None]
         seen = []
         for T in (se3.inverse(T_goal_cam), se3.inverse(other)):
             points = rays @ T[:, :3, :3].mT + rho * T[:, None, :3, 3]

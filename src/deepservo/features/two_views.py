@@ -140,10 +140,15 @@ def plane_or_solid(
     camera: Camera,
     max_error: float = MAX_ERROR,
     min_inliers: int = MIN_INLIERS,
+    *,
+    always: bool = True,
 ) -> Matched | None:
-    """`homography`, or `rigid` where the matches are exact and not those of a plane."""
+    """`homography`, or `rigid` where the matches are exact and not those of a plane.
+
+    always: look for what is rigid where no plane is, too, which takes longest where nothing is.
+    """
     plane = homography(candidates, max_error, min_inliers)
-    if max_error > MAX_TELLING_ERROR:
+    if max_error > MAX_TELLING_ERROR or (plane is None and not always):
         return plane
     if plane is not None and not near_plane(candidates, plane, camera, max_error):
         return plane
@@ -355,3 +360,21 @@ def pose_of_matches(found: Matched, camera: Camera, depth: float) -> Float[Tenso
     )
     T_plane_cam[0, 2, 3] += depth
     return T_plane_cam[0]
+
+
+def rotation(
+    goal: Float[np.ndarray, "n 2"], seen: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "3 3"]:
+    """R of `T_goal_cam` that explains matches at normalised x, y best without a translation.
+
+    It is that of Kabsch (1976), with weights by which large errors count in proportion only.
+    """
+    a, b = (np.column_stack([xy, np.ones(len(xy))]) for xy in (goal, seen))
+    a, b = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (a, b))
+    weight = np.ones(len(a))
+    for _ in range(3):
+        U, _, Vt = np.linalg.svd((weight[:, None] * a).T @ b)
+        R = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
+        error = np.linalg.norm(a - b @ R.T, axis=1)
+        weight = 1 / np.maximum(error, max(np.median(error), 1e-9))
+    return R

@@ -60,15 +60,16 @@ class Controller:
     max_steps: int = 300
     """Steps a run may take by the published rules (benchmarks)."""
     uses_motion: bool = False
-    """Whether the method needs `T_start_cam`."""
+    """Whether the method needs `motion` and `T_start_cam`."""
 
     def __init__(self, camera: Camera, depth: Known = None) -> None:
         self.camera, self.goal_depth = camera, GoalDepth.of(depth, camera)
         self.state: dict[str, Tensor] = {}
         self.goal_count = 0  # one for all runs, or one each; none before set_goal
         self.gain_dt = 1.0  # seconds from one picture to the next that the gain is scaled for
-        # (B, 4, 4): the motion of each camera since its first picture, where `uses_motion`; and the
-        # twists answered for the last picture.
+        # (B, 4, 4): the motion of each camera since its last picture and since its first one, where
+        # `uses_motion`; and the twists answered for the last picture.
+        self.motion = torch.eye(4, dtype=torch.float64)[None]
         self.T_start_cam: Tensor | None = None
         self.v_last: Tensor | None = None
 
@@ -111,12 +112,15 @@ class Controller:
         return self.v_last
 
     def _follow(self, n: int, v_done: Float[Tensor, "b 6"] | None) -> None:
-        """Add what the cameras have done since the last picture to `T_start_cam`."""
+        """Keep what the cameras have done since their last and since their first picture."""
+        if not self.uses_motion:
+            return
         v_done = self.v_last if v_done is None else v_done
-        if self.uses_motion and v_done is not None and self.T_start_cam is not None:
-            self.T_start_cam = self.T_start_cam @ se3.exp(v_done.double() * self.dt)
-        elif self.uses_motion:
-            self.T_start_cam = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
+        if v_done is None or self.T_start_cam is None:
+            self.motion = self.T_start_cam = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
+        else:
+            self.motion = se3.exp(v_done.double() * self.dt)
+            self.T_start_cam = self.T_start_cam @ self.motion
 
     def _answer(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 6"]:
         try:
@@ -291,6 +295,8 @@ class Refinement(Controller):
     where it is the coarse method's.
     """
 
+    uses_motion = True
+
     def __init__(self, coarse: Controller, depth: Known, gain: float) -> None:
         self.coarse, self.own_gain = coarse, gain
         super().__init__(coarse.camera, coarse.goal_depth if depth is None else depth)
@@ -303,11 +309,6 @@ class Refinement(Controller):
     @goal_depth.setter
     def goal_depth(self, value: GoalDepth) -> None:
         self.coarse.goal_depth = value
-
-    @property
-    def uses_motion(self) -> bool:  # type: ignore[override]
-        """Whether the coarse method needs it."""
-        return self.coarse.uses_motion
 
     def _follow(self, n: int, v_done: Float[Tensor, "b 6"] | None) -> None:
         super()._follow(n, v_done)

@@ -19,7 +19,6 @@ from deepservo.features.registration import (
     Schedule,
     Views,
 )
-from deepservo.geometry import se3
 from deepservo.images.depth import Depth
 from deepservo.images.pictures import grey
 from deepservo.methods.base import (
@@ -43,6 +42,7 @@ FULL_SIZE_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
 # camera's motion leads it, the scene is another than is assumed, or the motion than is known: so
 # many times in a run the coarse method is asked which.
 SURPRISE, MAX_SURPRISES = 0.01, 3
+SURELY = 4  # by so much the way of a point may be longer than that of one on the axis
 DEPTH_DISTANCE = 0.02  # share of the depth: nearer to the goal no depth is looked for
 FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is registered at full size
 
@@ -107,7 +107,7 @@ class CoarseToFine(Refinement):
         if not self.state:
             self._start(len(image))
         state, views = self.state, self.registration.views(grey(image))
-        predicted = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
+        predicted = state["T_goal_cam"] @ self.motion
         before = state["surprises"].clone()
         if state["tracking"].any():
             self._track(views, predicted, state["tracking"].nonzero().flatten())
@@ -160,14 +160,31 @@ class CoarseToFine(Refinement):
             state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
         )
         agreement, agree = self._agree(views, T, runs, least)
-        if self.uses_motion and self.goal_depth.Z is None:
-            surprised = self.registration.apart(T, predicted[runs], runs) > SURPRISE
-            surprises = state["surprises"][runs] + surprised
+        if self.coarse.uses_motion and self.goal_depth.Z is None:
+            surprises = state["surprises"][runs] + self._surprised(T, predicted[runs], runs)
             state["surprises"][runs] = surprises.clamp(max=MAX_SURPRISES)
         state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, predicted[runs])
         state["agreement"][runs] = agreement
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["tracking"][runs] = state["misses"][runs] < MAX_MISSES
+
+    def _surprised(
+        self,
+        T_goal_cam: Float[Tensor, "r 4 4"],
+        predicted: Float[Tensor, "r 4 4"],
+        runs: Int64[Tensor, " r"],
+    ) -> Bool[Tensor, " r"]:
+        """Which poses see the goal farther from where the motion leads than SURPRISE."""
+        # Most are so near to it that no point need be looked at.
+        apart = (T_goal_cam - predicted)[:, :3]
+        depth, camera = self.registration.plane[:, 3].expand(len(self.state["v_cam"])), self.camera
+        way = apart[:, :, 3].norm(dim=1) / depth[runs] + apart[:, :, :3].flatten(1).norm(dim=1)
+        far = camera.fx / camera.width * way > SURPRISE / SURELY
+        if far.any():
+            index = far.nonzero().flatten()
+            pairs = T_goal_cam[index], predicted[index], runs[index]
+            far[index] = self.registration.apart(*pairs) > SURPRISE
+        return far
 
     def _acquire(
         self, views: Views, guess: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]

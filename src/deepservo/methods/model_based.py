@@ -16,7 +16,6 @@ from deepservo.errors import InputError
 from deepservo.features.drawn import Drawing, Shape
 from deepservo.features.drawn_edges import NEAR, TRACKING, View, register_drawn, search_drawn
 from deepservo.features.edges import FIRST_GUESS_REACHES, TRACKING_REACHES, Edges, Fit
-from deepservo.geometry import se3
 from deepservo.images.depth import Depth
 from deepservo.methods.base import (
     MAX_MISSES,
@@ -103,7 +102,7 @@ class EdgeServo(Refinement):
         }
         state = self.state
         views = list(_pool().map(View.of, image[:, 0].numpy()))
-        predicted = state["T_goal_cam"] @ se3.exp(state["v_cam"] * self.dt)
+        predicted = state["T_goal_cam"] @ self.motion
         tracked = state["tracking"].nonzero().flatten().tolist()
         for i, fit in self._fits(tracked, views, predicted, TRACKING_REACHES):
             self._judge(i, fit, AGREEMENT_TO_KEEP_TRACKING, predicted[i])
