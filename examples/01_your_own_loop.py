@@ -1,47 +1,59 @@
-"""The loop by hand, as on a robot: NumPy uint8 pictures in, a velocity out. Replace `grab` and
-`move` by your own.
+"""A whole loop to copy: put your camera and your arm in the place of `Bench`. It ends when the
+camera has arrived, is lost, or takes too long, and in any case stops the arm.
 """
+
+import time
 
 import numpy as np
 import torch
 
 import deepservo
+from deepservo import control
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.scene.sampling import fronto_parallel
 
-DT = 1.0  # seconds between two pictures
-
-camera = deepservo.Camera(width=224, height=224, fx=300, fy=300, cx=119, cy=109)
-scene = deepservo.PlanarScene(bundled("astronaut"), width=0.8)
-T_world_goal = fronto_parallel(0.6)
-T_world_cam = T_world_goal @ se3.exp(
-    torch.tensor([[0.03, -0.02, 0.04, 0.02, 0.05, 0.10]], dtype=torch.float64)
-)
+RATE, TIME_OUT = 30.0, 30.0  # pictures a second; s
+FASTEST = (0.1, 0.5)  # m/s, rad/s of the tool
+T_TOOL_CAM = se3.exp(torch.tensor([0.0, -0.05, 0.08, 0.0, 0.0, 1.57], dtype=torch.float64))
+CAMERA = deepservo.Camera(width=224, height=224, fx=300, fy=300, cx=119, cy=109)
+SCENE = deepservo.PlanarScene(bundled("astronaut"), width=0.8)
 
 
-def grab(T: torch.Tensor) -> np.ndarray:
-    """What a real camera's driver gives: (H, W) uint8."""
-    return (scene.render(camera, T)[0, 0] * 255).round().byte().numpy()
+class Bench:  # a simulated camera on the tool of an arm
+    def __init__(self, T_world_cam: torch.Tensor) -> None:
+        self.T_world_cam = T_world_cam
+
+    def grab(self) -> np.ndarray:  # (h, w) uint8, as a camera's driver gives it
+        return (SCENE.render(CAMERA, self.T_world_cam)[0, 0] * 255).round().byte().numpy()
+
+    def send(self, v_tool: np.ndarray) -> None:  # m/s, rad/s: held until the next one comes
+        v_cam = se3.adjoint(se3.inverse(T_TOOL_CAM)) @ torch.from_numpy(v_tool)
+        self.T_world_cam = self.T_world_cam @ se3.exp(v_cam[None] / RATE)
 
 
-def move(T: torch.Tensor, v_cam: torch.Tensor) -> torch.Tensor:
-    """What a robot does with a velocity in the camera's frame held for DT seconds."""
-    return T @ se3.exp(v_cam * DT)
+def go_home(bench: Bench, goal: np.ndarray) -> deepservo.Status:
+    """Bring the camera to where the goal picture was taken, and say how that ended."""
+    controller = deepservo.build("auto", CAMERA, depth=0.6)  # m to the scene, at the goal
+    controller.scale_gain(1 / RATE)
+    controller.dt, controller.tolerance = 1 / RATE, deepservo.Tolerance(mm=0.5, deg=0.05)
+    controller.set_goal(goal)
+    begin = due = time.monotonic()
+    try:
+        while True:
+            v_cam, (status,) = controller.velocity(bench.grab())[0], controller.status
+            over = status.phase in (deepservo.Phase.ARRIVED, deepservo.Phase.LOST)
+            if over or time.monotonic() > begin + TIME_OUT:
+                return status
+            bench.send(control.saturate(se3.adjoint(T_TOOL_CAM) @ v_cam, *FASTEST).numpy())
+            due += 1 / RATE
+            time.sleep(max(0.0, due - time.monotonic()))
+    finally:
+        bench.send(np.zeros(6))
 
 
-controller = deepservo.build("photometric", camera, depth=0.6)
-controller.dt = DT
-controller.set_goal(grab(T_world_goal))
-steps = 0
-for _ in range(300):
-    v_cam = controller.velocity(grab(T_world_cam))  # (1, 6) [m/s, rad/s]
-    T_world_cam = move(T_world_cam, v_cam)
-    steps += 1
-    if v_cam[:, :3].norm() < 1e-5 and v_cam[:, 3:].norm() < 1e-5:
-        break
-metres, radians = se3.distance(T_world_goal, T_world_cam)
-print(
-    f"stopped after {steps} steps, {1e3 * metres.item():.3f} mm and "
-    f"{radians.rad2deg().item():.4f} deg from the goal"
-)
+if __name__ == "__main__":
+    T_goal = fronto_parallel(0.6)
+    offset = torch.tensor([[0.03, -0.02, 0.04, 0.02, 0.05, 0.10]], dtype=torch.float64)
+    bench = Bench(T_goal @ se3.exp(offset))
+    print(go_home(bench, Bench(T_goal).grab()).sentence)

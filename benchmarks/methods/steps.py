@@ -47,7 +47,7 @@ def steps(
         for look in ("first look", "after that"):
             took = milliseconds(partial(servo.velocity, seen))
             if look == "first look" or not servo.is_refining(1)[0]:
-                status = servo.status(1)[0]
+                status = servo.words(1)[0]
                 by = next(each for each in MEASUREMENTS if each in status).rstrip(":")
                 found.setdefault(f"coarse, {by}, {look}", []).append(took)
         for part, what in LEFT if scene == other else ():

@@ -12,16 +12,17 @@ from deepservo.version import __version__
 
 if TYPE_CHECKING:
     from deepservo.camera import Camera
-    from deepservo.loop import Trajectory, World, servo
+    from deepservo.loop import End, Ending, Trajectory, World, servo
     from deepservo.methods import METHODS, Controller, SingleController, build
+    from deepservo.methods.status import Phase, Reason, Status, Tolerance
     from deepservo.models.scene_model import Model, load_model
     from deepservo.scene import PlanarScene
     from deepservo.worlds.simulator import Simulator
 
 __all__ = [
-    "METHODS", "Camera", "Controller", "InputError", "Model", "PlanarScene", "Simulator",
-    "SingleController", "Trajectory", "World", "__version__", "build", "load", "load_model",
-    "servo",
+    "METHODS", "Camera", "Controller", "End", "Ending", "InputError", "Model", "Phase",
+    "PlanarScene", "Reason", "Simulator", "SingleController", "Status", "Tolerance", "Trajectory",
+    "World", "__version__", "build", "load", "load_model", "servo",
 ]  # fmt: skip
 
 moved.install()
@@ -30,8 +31,9 @@ moved.install()
 # --help` answers at once.
 _ROOMS = {
     "camera": ("Camera",),
-    "loop": ("Trajectory", "World", "servo"),
+    "loop": ("End", "Ending", "Trajectory", "World", "servo"),
     "methods": ("METHODS", "Controller", "SingleController", "build"),
+    "methods.status": ("Phase", "Reason", "Status", "Tolerance"),
     "models.scene_model": ("Model", "load_model"),
     "scene": ("PlanarScene",),
     "worlds.simulator": ("Simulator",),

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,34 @@ from deepservo import moved
 from deepservo.errors import check_positive
 from deepservo.images.pictures import as_images
 from deepservo.methods.base import Controller
+from deepservo.methods.status import Phase, Status
+
+
+class Ending(Enum):
+    """How a run ended."""
+
+    ARRIVED = "arrived"
+    """At the goal, within the tolerance."""
+    LOST = "lost"
+    """The goal was not found again, or the camera came no nearer."""
+    OUT_OF_TIME = "out of time"
+    """Still moving after the last step."""
+    STOPPED = "stopped"
+    """At rest, and the method does not know that it has arrived."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run ended, and why, in words.
+
+    status: after its last picture. arrived_at: the first step whose picture showed that the camera
+    had arrived; None where none did.
+    """
+
+    ending: Ending
+    reason: str
+    status: Status
+    arrived_at: int | None = None
 
 
 class World(Protocol):
@@ -57,12 +86,16 @@ class Trajectory:
     refining: Int[Tensor, "s b"]
     """1 where the refinement steered, 0 where the coarse method did."""
     steps: Int[Tensor, " b"]
-    reason: list[str]
-    """Why each run stopped, in words."""
+    ends: list[End]
     step_ms: Float[Tensor, " s"]
     """Time of one call to `velocity` for the whole batch [ms]."""
     dt: float
     max_steps: int
+
+    @property
+    def reason(self) -> list[str]:
+        """Why each run ended, in words."""
+        return [end.reason for end in self.ends]
 
     def cpu(self) -> "Trajectory":
         """With all tensors on the processor."""
@@ -97,11 +130,12 @@ def servo(
     dt: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trajectory:
-    """Steer every camera of `world` until it has settled, oscillates, or has taken `max_steps`
+    """Steer every camera of `world` until it has arrived, is lost, rests, or has taken `max_steps`
     (None: the controller's own); `controller.set_goal` was called before.
 
     goal: 1 or B pictures, for the reported image error alone. dt: seconds from one picture to the
-    next. progress(step, runs still moving) is called after each step.
+    next. progress(step, runs still moving) is called after each step. Where no tolerance was asked
+    for (`controller.tolerance`), runs that have arrived go on until they rest.
     """
     check_positive("the time from one picture to the next", dt, "of seconds")
     max_steps, controller.dt = max_steps or controller.max_steps, dt
@@ -146,7 +180,8 @@ class _Log:
         self.image_error = torch.full((max_steps, B), torch.nan)
         self.refining = torch.zeros(max_steps, B, dtype=torch.int8)
         self.steps = torch.zeros(B, dtype=torch.int64)
-        self.reason = [""] * B
+        self.arrived_at = list[int | None]([None] * B)
+        self.ends = list[End | None]([None] * B)
         self.step_ms: list[float] = []
 
     def of_active(self, goal: Float[Tensor, "g c h w"]) -> Float[Tensor, "#b c h w"]:
@@ -168,17 +203,32 @@ class _Log:
         motion = (self.v_cam[max(0, n - self.patience) : n, self.active_runs] != 0).any(2)
         gave_up = ~motion.any(0) & (len(motion) == self.patience)
         settled &= motion[-SETTLED_STEPS:].any(0) | gave_up
-        ended = torch.ones_like(settled) if last else settled | oscillating
-        status = controller.status(len(self.active_runs)) if ended.any() else []
+        arrived = torch.tensor(controller.verdict.arrived, device=settled.device)
+        for i in arrived.nonzero().flatten().tolist():
+            run = int(self.active_runs[i])
+            if self.arrived_at[run] is None:
+                self.arrived_at[run] = n - 1
+        rests = settled | oscillating
+        ended = rests | (arrived & (controller.tolerance is not None))
+        ended = torch.ones_like(ended) if last else ended
+        status = controller.status if ended.any() else []
         for i in ended.nonzero().flatten().tolist():
-            why = f"still moving after {self.max_steps} steps"
-            if settled[i]:
-                held_still = f"held still for {self.patience * self.dt:g} s"
-                why = "settled" if motion[:, i].any() else held_still
-            elif oscillating[i]:
-                why = "settled but for noise"
-            self.reason[int(self.active_runs[i])] = f"{why}; {status[i]}" if status[i] else why
+            words = f"still moving after {n} steps"
+            if rests[i]:
+                words = "settled" if settled[i] else "settled but for noise"
+                words = f"held still for {self.patience * self.dt:g} s" if gave_up[i] else words
+            self._end(i, status[i], words, Ending.STOPPED if rests[i] else Ending.OUT_OF_TIME)
         return ended
+
+    def _end(self, i: int, status: Status, words: str, otherwise: Ending) -> None:
+        """The active run of this number ends; words: how it moved. otherwise: the ending where the
+        method knows none.
+        """
+        run = int(self.active_runs[i])
+        known = {Phase.ARRIVED: Ending.ARRIVED, Phase.LOST: Ending.LOST}
+        parts = [status.sentence] if status.phase in known else [words, status.sentence]
+        ending = known.get(status.phase, otherwise)
+        self.ends[run] = End(ending, "; ".join(parts), status, self.arrived_at[run])
 
     def trajectory(self) -> Trajectory:
         """All that was recorded, as long as the longest run."""
@@ -189,7 +239,7 @@ class _Log:
             self.image_error[:n].clone(),
             self.refining[:n].clone(),
             self.steps,
-            self.reason,
+            [end for end in self.ends if end is not None],
             torch.tensor(self.step_ms),
             self.dt,
             self.max_steps,

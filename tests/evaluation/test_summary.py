@@ -18,8 +18,10 @@ from deepservo.evaluation import summary
 from deepservo.geometry import se3
 from deepservo.images.camera_file import CalibratedCamera, write_camera
 from deepservo.images.pictures import read_picture
+from deepservo.loop import Ending
 from deepservo.scene import PlanarScene, perturb, sampling
 from deepservo.scene.build import make_scene
+from ended_runs import rested
 from report_pages import data, page, runs
 
 GOAL_POSE = sampling.fronto_parallel(0.6)
@@ -134,10 +136,11 @@ def test_which_runs_are_at_the_goal() -> None:
         "a blank goal shows nothing that could be recognised"
     )
     arrived = summary.as_arrived(
-        replace(trajectory, reason=["held still for 10 s; 9 matches agree"] * 4),
+        replace(trajectory, ends=[rested("held still for 10 s; 9 matches agree")] * 4),
         torch.tensor([True] + [False] * 3),
     )
     assert arrived.steps.tolist() == [0, 12, 12, 12]
+    assert arrived.ends[0].ending is Ending.ARRIVED
     assert arrived.reason[
         0
     ] == "arrived: the start is at the goal; 9 matches agree" and arrived.reason[1].startswith(

@@ -75,14 +75,14 @@ def test_each_run_has_its_own_goal_or_one_goal_serves_all(net, scene):
     trajectory = servo(Simulator(scene, SQUARE, Ts), pair, goals[:1], max_steps=20)
     _, radians = se3.distance(Ts[:1], trajectory.Ts_world_cam[-1])
     assert radians.amax() < math.radians(9), "the direction is right to 9 deg"
-    assert all(words.endswith("matches agree") for words in pair.status(2))
+    assert all(words.endswith("matches agree") for words in pair.words(2))
 
 
 def test_the_velocity_is_zero_before_a_blank_wall(net, scene):
     pair = PairServo(SQUARE, net)
     pair.set_goal(scene.render(SQUARE, sampling.fronto_parallel(0.6)))
     v_cam = pair.velocity(torch.full((1, 1, 128, 128), 0.5))
-    assert torch.equal(v_cam, torch.zeros(1, 6, dtype=torch.float64)) and pair.status(1) == [
+    assert torch.equal(v_cam, torch.zeros(1, 6, dtype=torch.float64)) and pair.words(1) == [
         "too few matches agree"
     ]
 
@@ -132,7 +132,7 @@ def test_auto_takes_sift_where_it_can(paper_camera, coffee):
         torch.tensor([[0.05, 0.05, 0.02, 0.05, -0.05, 0.5]], dtype=torch.float64)
     )
     v_cam = auto.velocity(coffee.render(paper_camera, T_start))
-    assert auto.status(1)[0].startswith("by SIFT") and (v_cam != 0).all()
+    assert auto.words(1)[0].startswith("by SIFT") and (v_cam != 0).all()
 
 
 @pytest.mark.parametrize("guess", [0.4, 0.6, 0.9])
@@ -148,7 +148,7 @@ def test_auto_takes_the_network_where_sift_finds_little(paper_camera, coffee, gu
     auto.set_goal(goal)
     world = Blurred(coffee, paper_camera, T_start)
     auto.velocity(world.observe())
-    assert "by the network" in auto.status(1)[0]
+    assert "by the network" in auto.words(1)[0]
     trajectory = servo(world, auto, goal, max_steps=60)
     metres, radians = se3.distance(T_goal, trajectory.Ts_world_cam[-1])
     assert metres < 0.04 and radians < math.radians(4), trajectory.reason
@@ -164,7 +164,7 @@ def test_autos_velocity_is_zero_before_another_scene(paper_camera, coffee):
         [other.render(paper_camera, sampling.fronto_parallel(0.6)) for other in others]
     )
     assert torch.equal(method.velocity(views), torch.zeros(4, 6, dtype=torch.float64))
-    assert all("nothing in common with the goal" in words for words in method.status(4))
+    assert all("nothing in common with the goal" in words for words in method.words(4))
 
 
 def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(
@@ -198,7 +198,7 @@ def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(
     tried.clear()
     auto.velocity(images)
     assert tried == [("fine", 1), ("sift", 1), ("fine", 1)]
-    assert auto.status(2)[1] == "by SIFT at twice the size: 16 matches agree"
+    assert auto.words(2)[1] == "by SIFT at twice the size: 16 matches agree"
 
 
 def test_auto_refuses_a_goal_without_texture(paper_camera):

@@ -1,5 +1,8 @@
 """Coarse methods and registrations whose estimates are set by hand."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from closed_loop import (
 )
 from deepservo import control
 from deepservo.camera import Camera
+from deepservo.features.evidence import Evidence
 from deepservo.features.registration import Comparison, Registration
 from deepservo.geometry import se3
 from deepservo.methods import Controller
@@ -57,6 +61,18 @@ class Interrupted(Simulator):
         return seen.render(self.camera, self.T_world_cam)
 
 
+def register(monkeypatch: pytest.MonkeyPatch, refine: Callable[..., torch.Tensor]) -> None:
+    """Let all registrations answer so, and know nothing of how sure they are."""
+
+    def estimate(*args: Any) -> tuple[torch.Tensor, Evidence]:
+        T = refine(*args)
+        unknown = torch.full((len(T),), torch.nan)
+        return T, Evidence(torch.full((len(T), 6, 6), torch.nan).double(), unknown, unknown)
+
+    monkeypatch.setattr(Registration, "refine", refine)
+    monkeypatch.setattr(Registration, "estimate", estimate)
+
+
 def agreeing(
     agreements: list[float], monkeypatch: pytest.MonkeyPatch, consistency: int = 0
 ) -> list[bool]:
@@ -69,7 +85,8 @@ def agreeing(
     controller.coarse.consistency = consistency
     goal = torch.zeros(1, 1, 128, 128)
     controller.set_goal(goal)
-    monkeypatch.setattr(Registration, "refine", lambda self, views, T, *rest: T.clone())
+    controller.looks = False  # the pictures stand for others
+    register(monkeypatch, lambda self, views, T, *rest: T.clone())
     steers = []
     for agreement in agreements:
         found = Comparison(*torch.tensor([[agreement], [1.0], [1.0], [1.0]]))

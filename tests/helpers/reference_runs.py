@@ -13,6 +13,7 @@ from deepservo.geometry import se3
 from deepservo.loop import Trajectory
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import Setup
+from ended_runs import rested
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 
@@ -31,7 +32,7 @@ def trajectory_to(T_goal: torch.Tensor, end: torch.Tensor, steps: int = 40) -> T
     counts = torch.full((B,), steps)
     return Trajectory(
         Ts, v, torch.linspace(0.2, 0.01, steps)[:, None].expand(steps, B),
-        torch.zeros(steps, B, dtype=torch.int8), counts, ["max_steps"] * B,
+        torch.zeros(steps, B, dtype=torch.int8), counts, [rested("max_steps")] * B,
         torch.linspace(1, 2, steps), 1.0, steps,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from deepservo.loop import Trajectory
 from deepservo.report.run_data import RunSet
 from deepservo.report.run_page import Report, write_report
 from deepservo.scene import PlanarScene, sampling
+from ended_runs import rested
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 
@@ -76,7 +77,7 @@ def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> R
         torch.stack(errors),
         refining,
         spent,
-        ["settled"] * n,
+        [rested("settled")] * n,
         torch.ones(steps),
         1.0,
         steps,

@@ -46,7 +46,7 @@ def test_it_converges(detector, end_m):
     ).Ts_world_cam[-1]
     metres, radians = se3.distance(end, GOAL_POSE)
     assert metres.max() < end_m and radians.max() < end_m / 0.3
-    assert controller.status(2)[0].endswith("px off")
+    assert controller.words(2)[0].endswith("px off")
 
 
 def exact_matches(T: torch.Tensor, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,7 +130,7 @@ def test_without_matches_the_velocity_is_zero_and_the_reason_is_given():
     controller = KeypointServo(CAMERA, detectors.sift, 0.6)
     controller.set_goal(seen(GOAL_POSE))
     v = controller.velocity(PlanarScene(noise_texture(11)).render(CAMERA, GOAL_POSE))
-    assert not v.any() and f"of the {MIN_MATCHES} needed" in controller.status(1)[0]
+    assert not v.any() and f"of the {MIN_MATCHES} needed" in controller.words(1)[0]
 
 
 def test_a_target_without_points_or_depth_is_refused():

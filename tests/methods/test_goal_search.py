@@ -105,7 +105,7 @@ def test_a_goal_of_another_scene_is_not_replaced(controller, paper_camera, other
     reference = controller.reference_goal(goal)
     picture, plane = reference.picture, reference.planes
     assert torch.equal(picture, goal) and torch.equal(plane, fronto(0.6))
-    assert "not found" in controller.status(1)[0]
+    assert "not found" in controller.words(1)[0]
 
 
 def test_the_goal_of_mlvs_is_embedded_as_the_learned_scene_shows_it(
@@ -188,7 +188,7 @@ def test_a_goal_like_nothing_that_was_learned_gives_a_warning(
             coarse.features.s = lambda images, far=far: (z + far).expand(len(images), -1)
         controller.set_goal(scene.render(paper_camera, T))
         controller.velocity(learned.render(paper_camera, T @ se3.exp(ASTRAY)))
-        words = controller.status(1)[0]
+        words = controller.words(1)[0]
         assert (" not found in the learned picture" in words) == warns
         assert ("like nothing that was learned" in words) == warns or name.startswith("aevs"), (
             "principal components distinguish little"

@@ -74,7 +74,7 @@ def test_it_goes_straight_home_where_the_coarse_method_finds_nothing():
     length = trajectory.Ts_world_cam[:, 1, :3, 3].diff(dim=0).norm(dim=1).sum()
     assert length < 1.15 * start[1, :3, 3].norm()
     assert trajectory.refining[0].tolist() == [1, 1]
-    assert "edge refinement" in controller.status(len(controller.state["tracking"]))[0]
+    assert "edge refinement" in controller.words(len(controller.state["tracking"]))[0]
 
 
 def test_build_makes_it_of_a_name():

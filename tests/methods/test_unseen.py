@@ -98,7 +98,7 @@ def test_without_a_model_it_servoes_and_names_the_network(image, tmp_path, capsy
         main(["servo", "--image", str(image), "--starts", "3", "--out", str(tmp_path / "out")]) == 0
     )
     said = capsys.readouterr().out
-    assert "3 of 3 runs: settled; photometric refinement" in said and "by SIFT" in said
+    assert "3 of 3 runs: arrived: within the tolerance" in said and "by SIFT" in said
     assert (tmp_path / "out" / "report.html").is_file()
 
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import deepservo
+from deepservo import Phase
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import bundled
 from deepservo.scene.build import Setup, make_scene
@@ -45,23 +47,20 @@ def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_the_snippets_of_the_docs_run(page: str, monkeypatch: pytest.MonkeyPatch):
     (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     size = (480, 640) if "height=480" in snippet else (224, 224)
-    seen, sent, left = (
-        np.random.default_rng(0).integers(0, 256, size, np.uint8),
-        [],
-        iter([False] * 3 + [True]),
-    )
+    cells = np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8)
+    seen, sent = cv2.resize(cells, size[::-1], interpolation=cv2.INTER_CUBIC), []
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     names = {
         "goal_image": seen,
         "image": seen,
         "grab": lambda: seen,
         "send": sent.append,
-        "done": lambda: next(left),
     }
     exec(snippet, names)
     assert names["v_cam"].abs().max() < 1e-6, "at the goal the velocity is zero"
     if sent:
-        assert len(sent) == 4 and sent[-1] == [0.0] * 6 and sent[0].shape == (6,)
+        assert len(sent) == 5 and sent[-1] == [0.0] * 6 and sent[0].shape == (6,)
+        assert names["phase"] is Phase.ARRIVED
 
 
 def test_tables_are_those_of_the_results():

@@ -229,6 +229,7 @@ def row(job: Job, chunks: list[Chunk], bench: Bench) -> dict[str, Any]:
         "scene": job.scene,
         "n": job.n,
         **metrics.figures(runs),
+        **metrics.endings(runs.ending),
         "sharing": sharing(runs),
         "ape_at": metrics.ape_at(facts["gain"], facts["dt"]),
         "time_s": seconds,

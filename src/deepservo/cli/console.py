@@ -60,6 +60,7 @@ def print_lines(*lines: Table | str) -> None:
 
 NAMES = ("method", "set", "scene")
 FIGURES = {
+    "arrived": ("arrived", ".1%"),
     "end mm": ("end_mm_median", ".4f"),
     "end deg": ("end_deg_median", ".5f"),
     "length": ("length_ratio", ".2f"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deepservo.evaluation.starts import Starts
     from deepservo.evaluation.trial import Trial
     from deepservo.methods import Controller
+    from deepservo.methods.status import Tolerance
     from deepservo.models.scene_model import Model, Unlearned
     from deepservo.scene.build import Setup
 
@@ -74,6 +75,11 @@ class Servo:
     depth: OptionalDepth = None
     #: What the method knows of the depth: all, number (of a map the median), or nothing.
     knows: str = "all"
+    #: How near to the goal a run has to come [mm]: it ends there, or says what keeps it from it.
+    #: When not given, runs go on until they rest, and 1 mm counts as arrived.
+    tolerance_mm: OptionalNumber = None
+    #: The same of the angle [deg]; 0.1 when not given.
+    tolerance_deg: OptionalNumber = None
     #: simulator: free-flying cameras; gantry: cameras on a gantry with joints in MuJoCo;
     #: gantry-lights: the same under wandering lamps.
     world: str = "simulator"
@@ -105,6 +111,7 @@ class Servo:
         method = plug_in(self.method or (f"{learned.method}+dvs" if learned else "auto"))
         starts = self._starts(setup, method)
         controller = build(method, known.camera, self._told(known), known)
+        controller.tolerance = self._tolerance()
         own = learned is not None and method.startswith(learned.method)
         trial = placed(method, setup, starts, self.world)
         carry_out(controller, trial, self.out, learned.training if own and learned else None)
@@ -186,6 +193,14 @@ class Servo:
         )
         return maps[0]
 
+    def _tolerance(self) -> "Tolerance | None":
+        """What was asked for, if anything was."""
+        from deepservo.methods.status import Tolerance
+
+        given = {"mm": self.tolerance_mm, "deg": self.tolerance_deg}
+        asked = {name: value for name, value in given.items() if value is not None}
+        return Tolerance(**asked) if asked else None
+
     def _told(self, known: "Setup") -> float | None:
         """The number of metres that the method is built with; maps are told with the goals."""
         from deepservo.images.depth import as_depth
@@ -255,7 +270,9 @@ class Servo:
         check_starts(self.starts)
         table = on_table(goal, self.mesh, self.unit, self.image)
         trial = table.trial(method, self.starts, self.seed, self.world)
-        return build(method, table.setup.camera, table.target.depth, shape=table.shape), trial
+        controller = build(method, table.setup.camera, table.target.depth, shape=table.shape)
+        controller.tolerance = self._tolerance()
+        return controller, trial
 
 
 def carry_out(

@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deepservo.geometry import se3
-from deepservo.loop import Trajectory
+from deepservo.loop import Ending, Trajectory
+from deepservo.methods.status import Tolerance
 from deepservo.system.files import replacing
 from deepservo.version import __version__
 
@@ -28,6 +29,8 @@ REFERENCE_STEPS = 300  # after them 0.9^300 of the way is left
 SHARES = 101  # of a path: 0, 1, .. 100 %
 TURNS_ONLY = 1e-3  # m; a reference path shorter than this only turns
 BOOTSTRAP = 1000
+TOLERANCE = Tolerance()
+FAR_OFF = 3  # tolerances from the goal: an arrival there is a false one
 
 
 def errors(
@@ -193,6 +196,35 @@ class Judged:
     ape_cm: np.ndarray
     ape_deg: np.ndarray
     length_ratio: np.ndarray
+    ending: np.ndarray
+    """`loop.Ending`, in words."""
+    seen_mm: np.ndarray
+    seen_deg: np.ndarray
+    """Errors when the last picture was taken."""
+    most_mm: np.ndarray
+    most_deg: np.ndarray
+    """What the last status has as the most that they are, with 95 %; NaN where it has none."""
+    said_mm: np.ndarray
+    said_deg: np.ndarray
+    """Errors when the picture was taken that first showed an arrival; NaN where none did."""
+
+    @property
+    def arrived(self) -> np.ndarray:
+        """Which runs ended with an arrival."""
+        return self.ending == Ending.ARRIVED.value
+
+    @property
+    def within(self) -> np.ndarray:
+        """Which runs are within the tolerance at their ends, if nobody asked for another."""
+        return (self.seen_mm <= TOLERANCE.mm) & (self.seen_deg <= TOLERANCE.deg)
+
+    @property
+    def falsely_arrived(self) -> np.ndarray:
+        """Which runs were said to have arrived, and were over FAR_OFF times the tolerance off."""
+        most_mm, most_deg = FAR_OFF * TOLERANCE.mm, FAR_OFF * TOLERANCE.deg
+        at_first = (self.said_mm > most_mm) | (self.said_deg > most_deg)
+        at_end = (self.seen_mm > most_mm) | (self.seen_deg > most_deg)
+        return at_first | (self.arrived & at_end)
 
 
 def ape_at(gain: float, dt: float) -> str:
@@ -218,7 +250,35 @@ def judge(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"], gain: fl
         ape_cm=(100 * metres).numpy(),
         ape_deg=radians.rad2deg().numpy(),
         length_ratio=ratio.numpy(),
+        **_told(trajectory, T_world_goal),
     )
+
+
+def _told(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"]) -> dict[str, np.ndarray]:
+    """What the runs' statuses say, and the errors that are true then."""
+    Ts, runs = trajectory.Ts_world_cam, torch.arange(len(trajectory.steps))
+    first = torch.tensor(
+        [-1 if end.arrived_at is None else end.arrived_at for end in trajectory.ends]
+    )
+    said, seen = (
+        errors(Ts[steps.clamp(min=0), runs], T_world_goal)
+        for steps in (first, trajectory.steps - 1)
+    )
+    most = [(end.status.most_mm, end.status.most_deg) for end in trajectory.ends]
+    most_mm, most_deg = np.array(most, dtype=float).reshape(-1, 2).T
+    said_mm, said_deg = (
+        torch.where(first >= 0, each, torch.nan).numpy()
+        for each in (1e3 * said[0], said[1].rad2deg())
+    )
+    return {
+        "ending": np.array([end.ending.value for end in trajectory.ends]),
+        "seen_mm": (1e3 * seen[0]).numpy(),
+        "seen_deg": seen[1].rad2deg().numpy(),
+        "most_mm": most_mm,
+        "most_deg": most_deg,
+        "said_mm": said_mm,
+        "said_deg": said_deg,
+    }
 
 
 def _settled(trajectory: Trajectory) -> Bool[Tensor, " b"]:
@@ -254,7 +314,23 @@ POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
         np.mean, runs.length_ratio[runs.converged & np.isfinite(runs.length_ratio)]
     ),
     "steps_median": lambda runs: _of(np.median, runs.steps[runs.converged]),
+    "false_arrivals": lambda runs: int(runs.falsely_arrived.sum()),
+    "missed_arrivals": lambda runs: [
+        int((runs.within & ~runs.arrived).sum()),
+        int(runs.within.sum()),
+    ],
+    "bounds_hold": lambda runs: [
+        _of(np.mean, (seen <= most)[runs.arrived])
+        for seen, most in ((runs.seen_mm, runs.most_mm), (runs.seen_deg, runs.most_deg))
+    ],
 }
+
+
+def endings(ending: np.ndarray) -> dict[str, float]:
+    """The shares of the runs that arrived, and that were lost, as they themselves believe."""
+    return {
+        each.value: float((ending == each.value).mean()) for each in (Ending.ARRIVED, Ending.LOST)
+    }
 
 
 def figures(runs: Judged | None) -> dict[str, Any]:

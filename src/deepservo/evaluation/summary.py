@@ -15,7 +15,7 @@ from deepservo.camera import Camera
 from deepservo.features.registration import MIN_OVERLAP, SAME_PLACE_AGREEMENT
 from deepservo.geometry import se3
 from deepservo.images.pictures import grey
-from deepservo.loop import Trajectory
+from deepservo.loop import Ending, Trajectory
 from deepservo.methods import METHODS
 from deepservo.methods.coarse_to_fine import AGREEMENT_IF_CONFIRMED, CoarseToFine
 from deepservo.scene import Scene
@@ -51,12 +51,15 @@ def started_at_goal(
 
 def as_arrived(trajectory: Trajectory, runs: Bool[Tensor, " b"]) -> Trajectory:
     """The same, with `runs` marked as arrived in no step."""
-    reason = [
-        f"{ARRIVED}{';' * bool(more)}{more}" if there else why
-        for there, why in zip(runs.tolist(), trajectory.reason, strict=True)
-        for more in [why.partition(";")[2]]
+    ends = [
+        replace(
+            end, ending=Ending.ARRIVED, reason="; ".join([ARRIVED, *end.reason.split("; ")[1:]])
+        )
+        if there
+        else end
+        for there, end in zip(runs.tolist(), trajectory.ends, strict=True)
     ]
-    return replace(trajectory, reason=reason, steps=torch.where(runs, 0, trajectory.steps))
+    return replace(trajectory, ends=ends, steps=torch.where(runs, 0, trajectory.steps))
 
 
 def commonest_reasons(why: list[str], most: int) -> list[str]:

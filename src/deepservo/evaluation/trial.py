@@ -110,6 +110,7 @@ def row(
         "scene": trial.setup.picture,
         "n": n,
         **metrics.figures(runs),
+        **metrics.endings(np.array([end.ending.value for end in trajectory.ends])),
         "ape_at": None if runs is None else metrics.ape_at(gain, trajectory.dt),
         "time_s": seconds,
         "ms_per_step_p50": float(np.median(ms)),

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from deepservo import native
 from deepservo.features.pairs import Pairs, projections
-from deepservo.features.registration_step import Places, StepArguments, step, step_arguments
+from deepservo.features.registration_step import (
+    Places,
+    Step,
+    StepArguments,
+    step,
+    step_arguments,
+)
 from deepservo.geometry import se3
 
 # A step is kept while it raises the cost by no more than this factor: warping blurs a little, more
@@ -36,28 +42,31 @@ def align(
     iterations: int,
     damping: float,
     gain_bias: Float[Tensor, "b 3"] | None,
-) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, "b 3"]]:
-    """Refined `T_goal_cam` (float64), and gain, bias and first gain there.
+    *,
+    blocks: bool = False,
+) -> tuple[Float[Tensor, "b 4 4"], Step]:
+    """Refined `T_goal_cam` (float64), and what the last step found.
 
     A step that raises the cost is taken back, and the next one is damped more. damping: the least.
-    gain_bias: gain, bias and first gain so far; None where there are none yet.
+    gain_bias: gain, bias and first gain so far; None where there are none yet. blocks: whether the
+    last step sums them.
     """
     lib = native.library() if T_goal_cam.device.type == "cpu" else None
     if lib is None:
-        return align_reference(pairs, T_goal_cam, iterations, damping, gain_bias)
+        return align_reference(pairs, T_goal_cam, iterations, damping, gain_bias, blocks=blocks)
     B, plane = len(T_goal_cam), pairs.goals.plane
     poses = T_goal_cam.double().clone(memory_format=torch.contiguous_format)
     normals = (plane[:, :3] / plane[:, 3:]).double().expand(B, 3).contiguous()
     K, K_inv = pairs.camera.K, pairs.goals.camera.K_inv
     places = Places(*(torch.empty(B, k) for k in (9, 1, 3, 3)))
-    arguments, found = step_arguments(pairs, places, 2 * pairs.floor, gain_bias)
+    arguments, found = step_arguments(pairs, places, 2 * pairs.floor, gain_bias, blocks=blocks)
     alignment = AlignmentArguments(
         step=arguments, normals=normals.data_ptr(), camera=K.data_ptr(),
         goal_camera_inv=K_inv.data_ptr(), poses=poses.data_ptr(), damping=damping,
         iterations=iterations,
     )  # fmt: skip
     native.run(lib.alignment_runs, alignment, B)
-    return poses, found.gain_bias
+    return poses, found
 
 
 def align_reference(
@@ -66,7 +75,9 @@ def align_reference(
     iterations: int,
     damping: float,
     gain_bias: Float[Tensor, "b 3"] | None,
-) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, "b 3"]]:
+    *,
+    blocks: bool = False,
+) -> tuple[Float[Tensor, "b 4 4"], Step]:
     """`align` in plain torch."""
     goals, T, B = pairs.goals, T_goal_cam.double(), len(T_goal_cam)
     mu = torch.full((B,), max(FIRST_DAMPING, damping), dtype=torch.float64)
@@ -75,7 +86,7 @@ def align_reference(
     H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
     for i in range(iterations + 1):
         seen = projections(T, goals, pairs.camera)
-        found = step(pairs, seen, T[:, :3, 3], scale, gain_bias)
+        found = step(pairs, seen, T[:, :3, 3], scale, gain_bias, blocks=blocks)
         better, gain_bias = found.cost <= COST_TOLERANCE * cost, found.gain_bias
         T_best = torch.where(better[:, None, None], T, T_best)
         if i == iterations:
@@ -86,8 +97,7 @@ def align_reference(
         H = torch.where(better[:, None, None], found.H, H)
         g = torch.where(better[:, None], found.g, g)
         T = se3.exp(_twist(H, g, mu)) @ T_best
-    assert gain_bias is not None
-    return T_best, gain_bias
+    return T_best, found
 
 
 def _twist(

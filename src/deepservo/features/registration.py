@@ -25,7 +25,9 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.features.alignment import align
+from deepservo.features.evidence import Evidence, evidence
 from deepservo.features.pairs import Goals, Pairs, marked, projections, rows, warp
+from deepservo.features.registration_step import Step
 from deepservo.features.robust import MEDIAN_SAMPLES
 from deepservo.features.unseen_pixels import has_unseen
 from deepservo.geometry import se3
@@ -158,14 +160,36 @@ class Registration:
         runs: the number of each pose's view, and of its goal. Gain and bias are first estimated at
         the first level: where there is noise, let (2, 0) come before finer levels.
         """
+        return self._refined(views, T_goal_cam, schedule, runs, blocks=False)[0]
+
+    def estimate(
+        self,
+        views: Views,
+        T_goal_cam: Float[Tensor, "r 4 4"],
+        schedule: Schedule,
+        runs: Int64[Tensor, " r"],
+    ) -> tuple[Float[Tensor, "r 4 4"], Evidence]:
+        """`refine`, and what the pictures of the last level say of the poses."""
+        T, found, pairs = self._refined(views, T_goal_cam, schedule, runs, blocks=True)
+        return T, evidence(T, found, pairs)
+
+    def _refined(
+        self,
+        views: Views,
+        T_goal_cam: Float[Tensor, "r 4 4"],
+        schedule: Schedule,
+        runs: Int64[Tensor, " r"],
+        *,
+        blocks: bool,
+    ) -> tuple[Float[Tensor, "r 4 4"], Step, Pairs]:
         T, gain_bias = T_goal_cam.double(), None
-        for level, iterations in schedule:
-            pairs = self._pairs(views, level, runs)
-            T, gain_bias = align(pairs, T, iterations, MIN_DAMPING[level], gain_bias)
+        for i, (level, iterations) in enumerate(schedule, 1):
+            pairs, last = self._pairs(views, level, runs), blocks and i == len(schedule)
+            T, found = align(pairs, T, iterations, MIN_DAMPING[level], gain_bias, blocks=last)
             # The gain found here takes the place of the first one: by now the pictures are better
             # aligned.
-            gain_bias = gain_bias[:, [0, 1, 0]]
-        return T
+            gain_bias = found.gain_bias[:, [0, 1, 0]]
+        return T, found, pairs
 
     def compare(
         self,

@@ -30,6 +30,7 @@ from deepservo.features.pairs import Goals, Pairs, Projection, warp
 
 # The view's centre counts as no nearer to the plane than this share of the goal's distance to it.
 MIN_DISTANCE_RATIO = 0.05
+BLOCKS = 16  # along each side of a picture
 
 
 class StepArguments(Structure):
@@ -38,7 +39,7 @@ class StepArguments(Structure):
     _fields_ = native.fields(
         "* views homographies dets goal_image goal_gx goal_gy", "i64 goal_step",
         "* planes inverse_depths shifts", "i64 depth_step",
-        "* centres camera goal_noises noises floors", "* scales fits costs H g",
+        "* centres camera goal_noises noises floors", "* scales fits costs H g scatters moments",
         "i32 view_w view_h w h first",
     )  # fmt: skip
 
@@ -58,7 +59,7 @@ class Step:
 
     gain_bias: gain, bias and the first gain. cost: by the scale given; next_cost: by the new
     `scale`, the robust deviation of the residuals. H, g: float64, of the twist [m, rad], then of
-    what is left of gain and bias.
+    what is left of gain and bias. blocks: where they were asked for.
     """
 
     gain_bias: Float[Tensor, "b 3"]
@@ -67,6 +68,19 @@ class Step:
     next_cost: Float[Tensor, " b"]
     H: Float[Tensor, "b 8 8"]
     g: Float[Tensor, "b 8"]
+    blocks: "Blocks | None" = None
+
+
+class Blocks(NamedTuple):
+    """What the blocks of the goals' pictures say, BLOCKS along each side.
+
+    scatter: the sum of `g g^T` over the blocks, float64: how much of g is chance, where what
+    disturbs one block does not disturb another. moments: in each block, the number of pixels
+    compared, and their sums of a, b, aa, bb and ab, of the goal's grey levels a and the view's b.
+    """
+
+    scatter: Float[Tensor, "b 8 8"]
+    moments: Float[Tensor, "b k k 6"]
 
 
 def step(
@@ -75,22 +89,24 @@ def step(
     centre: Float[Tensor, "b 3"],
     scale: Float[Tensor, "b 1"],
     gain_bias: Float[Tensor, "b 3"] | None,
+    *,
+    blocks: bool = False,
 ) -> Step:
     """One step for each run.
 
     seen: where the views see the goals' pixels. centre: the view's, in the goal's frame [m]. scale:
     robust deviation of the residuals so far. gain_bias: gain, bias and first gain so far; None at
-    the first step.
+    the first step. blocks: whether they are summed too.
     """
     lib = native.library() if seen.matrix.device.type == "cpu" else None
     if lib is None:
-        return step_reference(pairs, seen, centre, scale, gain_bias)
+        return step_reference(pairs, seen, centre, scale, gain_bias, blocks=blocks)
     B, determinant = len(seen.matrix), torch.linalg.det(seen.matrix).abs()
     shift = torch.zeros(B, 3) if seen.shift is None else seen.shift
     centres = _scaled(centre, pairs.goals).expand(B, 3)
     values = (seen.matrix, determinant, shift, centres)
     places = Places(*(each.float().contiguous() for each in values))
-    arguments, found = step_arguments(pairs, places, scale, gain_bias)
+    arguments, found = step_arguments(pairs, places, scale, gain_bias, blocks=blocks)
     native.run(lib.registration_runs, arguments, B)
     return found
 
@@ -100,6 +116,8 @@ def step_arguments(
     places: Places,
     scale: Float[Tensor, "b 1"],
     gain_bias: Float[Tensor, "b 3"] | None,
+    *,
+    blocks: bool,
 ) -> tuple[StepArguments, Step]:
     """What the C code reads, and the Step that it will write.
 
@@ -111,6 +129,7 @@ def step_arguments(
     fits = torch.zeros(B, 3) if gain_bias is None else gain_bias.clone()
     costs = torch.zeros(B, 2)
     H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
+    sums = Blocks(torch.empty_like(H), torch.empty(B, BLOCKS, BLOCKS, 6)) if blocks else None
     arguments = StepArguments(
         views=views.data_ptr(), homographies=places.matrices.data_ptr(),
         dets=places.determinants.data_ptr(), goal_image=goals.image.data_ptr(),
@@ -122,10 +141,12 @@ def step_arguments(
         centres=places.centres.data_ptr(), camera=pairs.intrinsics.data_ptr(),
         goal_noises=pairs.goal_noise.data_ptr(), noises=pairs.noise.data_ptr(),
         floors=pairs.floor.data_ptr(), scales=scales.data_ptr(), fits=fits.data_ptr(),
-        costs=costs.data_ptr(), H=H.data_ptr(), g=g.data_ptr(), view_w=view_w, view_h=view_h, w=w,
-        h=h, first=gain_bias is None,
+        costs=costs.data_ptr(), H=H.data_ptr(), g=g.data_ptr(),
+        scatters=None if sums is None else sums.scatter.data_ptr(),
+        moments=None if sums is None else sums.moments.data_ptr(),
+        view_w=view_w, view_h=view_h, w=w, h=h, first=gain_bias is None,
     )  # fmt: skip
-    return arguments, Step(fits, costs[:, 0], scales, costs[:, 1], H, g)
+    return arguments, Step(fits, costs[:, 0], scales, costs[:, 1], H, g, sums)
 
 
 def step_reference(
@@ -134,6 +155,8 @@ def step_reference(
     centre: Float[Tensor, "b 3"],
     scale: Float[Tensor, "b 1"],
     gain_bias: Float[Tensor, "b 3"] | None,
+    *,
+    blocks: bool = False,
 ) -> Step:
     """`step` in plain torch."""
     goals, noise = pairs.goals, pairs.noise
@@ -153,13 +176,13 @@ def step_reference(
     new_scale = torch.maximum(robust.residual_scale(residual, informative), pairs.floor)
     # The goal's share in the gradient: the view's noise is ratio / gain^2 of the goal's.
     share = ratio / (ratio + gain_bias[:, :1].square())
-    H, g = _normal_equations(
-        _jacobian(goals, warped, centre, gain_bias, share),
-        residual,
-        informative * robust.weight(residual, new_scale),
-    )
+    J = _jacobian(goals, warped, centre, gain_bias, share)
+    weights = informative * robust.weight(residual, new_scale)
+    H, g = _normal_equations(J, residual, weights)
+    slopes = J * (weights * residual)[..., None]
+    sums = _block_sums(goals, warped, valid_map, slopes) if blocks else None
     cost, next_cost = (robust.cost(residual, valid, each) for each in (scale, new_scale))
-    return Step(gain_bias, cost, new_scale, next_cost, H, g)
+    return Step(gain_bias, cost, new_scale, next_cost, H, g, sums)
 
 
 def _jacobian(
@@ -198,6 +221,27 @@ def _normal_equations(
     """`J^T W J` and `J^T W r`, float64."""
     weighted = (J * weights[..., None]).mT
     return weighted @ J, (weighted @ residual[..., None].double())[..., 0]
+
+
+def _block_sums(
+    goals: Goals,
+    warped: Float[Tensor, "b h w"],
+    valid: Float[Tensor, "b h w"],
+    slopes: Float[Tensor, "b n 8"],
+) -> Blocks:
+    """The blocks' sums; slopes: what each pixel adds to g."""
+    b, h, w = warped.shape
+    rows, columns = (torch.arange(n) * BLOCKS // n for n in (h, w))
+    block = (rows[:, None] * BLOCKS + columns).flatten().expand(b, -1)
+    image, view = (each.expand(b, -1, -1) * valid for each in (goals.image, warped))
+    moments = torch.stack([valid, image, view, image**2, view**2, image * view], -1)
+    g, sums = (
+        torch.zeros(b, BLOCKS**2, each.shape[-1], dtype=each.dtype).scatter_add_(
+            1, block[..., None].expand_as(each), each
+        )
+        for each in (slopes, moments.flatten(1, 2))
+    )
+    return Blocks(g.mT @ g, sums.view(b, BLOCKS, BLOCKS, -1))
 
 
 def _scaled(centre: Float[Tensor, "b 3"], goals: Goals) -> Float[Tensor, "b 3"]:

@@ -161,9 +161,9 @@ class AutoEncoderServo(Located):
         self.law.goal_count = self.goal_count
         if not self.recognise:
             self.law.gain = self.gain
-            return self.law.velocity(image)
+            return self.law._velocity(image)
         T, agreement = self.registered(image, self.predict(image))
         v_pose = control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T, self.gain)
-        v_law = self.gain / self.law.gain * self.law.velocity(image)
+        v_law = self.gain / self.law.gain * self.law._velocity(image)
         recognised = (agreement > SAME_PLACE_AGREEMENT) & self.state["found"]
         return torch.where(recognised[:, None], v_pose, v_law)

@@ -29,11 +29,16 @@ class AutoServo(PairServo):
     picture has nearly no texture.
     """
 
-    def status(self, n: int) -> list[str]:
+    def words(self, n: int) -> list[str]:
         """By what each run's last picture was matched, and how many matches agreed."""
         chosen = self.state["chosen"].expand(n).tolist()
         agree = self.state["agree"].expand(n, -1).tolist()
         return [_words(*each) for each in zip(chosen, agree, strict=True)]
+
+    def _agreeing_matches(self, n: int) -> Tensor:
+        chosen, agree = self.state["chosen"].expand(n), self.state["agree"].expand(n, -1)
+        exact = agree.gather(1, chosen[:, None])[:, 0]
+        return torch.where(chosen == CELLS, 1, exact * (chosen != NOTHING))
 
     def _set_goal(self, goal: Tensor) -> None:
         check_texture(goal)

@@ -18,6 +18,8 @@ from deepservo.errors import InputError, check_positive
 from deepservo.features.goal_depth import GoalDepth, Known
 from deepservo.geometry import se3
 from deepservo.images.pictures import as_images
+from deepservo.methods.status import Status, Tolerance
+from deepservo.methods.verdict import Belief, Verdict
 
 # Of both refinements, photometric and by edges:
 MAX_MISSES = 3  # pictures in a row without agreement, after which the coarse method steers again
@@ -59,12 +61,15 @@ class Controller:
     """Whether the method takes pictures in colour, and not grey levels."""
     max_steps: int = 300
     """Steps a run may take by the published rules (benchmarks)."""
+    looks: bool = True
+    """Whether it steers by what pictures show: then it commands zero where they show nothing."""
     uses_motion: bool = False
     """Whether the method needs `motion` and `T_start_cam`."""
 
     def __init__(self, camera: Camera, depth: Known = None) -> None:
         self.camera, self.goal_depth = camera, GoalDepth.of(depth, camera)
         self.state: dict[str, Tensor] = {}
+        self.verdict = Verdict()
         self.goal_count = 0  # one for all runs, or one each; none before set_goal
         self.gain_dt = 1.0  # seconds from one picture to the next that the gain is scaled for
         # (B, 4, 4): the motion of each camera since its last picture and since its first one, where
@@ -83,6 +88,7 @@ class Controller:
         """
         self.state, goal = {}, as_images(image, self.camera, "the goal picture", self.colour)
         self.T_start_cam = self.v_last = None
+        self.verdict.start()
         if depth is not None:
             self.goal_depth = GoalDepth.of(depth, self.camera, "the goal's depth")
         self.goal_depth.check_goals(len(goal))
@@ -108,8 +114,28 @@ class Controller:
             )
         check_positive("the gain", self.gain, "per second")
         self._follow(len(images), v_done)
-        self.v_last = self._answer(images)
+        v_cam, times = self._answer(images), (self.dt, 1 / self.gain)
+        if self.looks:
+            self.verdict.look(images, self.v_last, self.dt)
+        self.v_last = self.verdict.judge(self.belief(len(images)), v_cam, times)
         return self.v_last
+
+    @property
+    def status(self) -> list[Status]:
+        """What is believed of each run after its last picture."""
+        belief = self.verdict.belief
+        return self.verdict.statuses([] if belief is None else self.words(len(belief.recognised)))
+
+    @property
+    def tolerance(self) -> Tolerance | None:
+        """How near to the goal a run has to come, where somebody asked for it: `loop.servo` then
+        ends runs there. Where nobody did, a run has arrived within `Tolerance()`.
+        """
+        return self.verdict.asked
+
+    @tolerance.setter
+    def tolerance(self, value: Tolerance | None) -> None:
+        self.verdict.asked = value
 
     def _follow(self, n: int, v_done: Float[Tensor, "b 6"] | None) -> None:
         """Keep what the cameras have done since their last and since their first picture."""
@@ -151,6 +177,7 @@ class Controller:
             self.T_start_cam = self.T_start_cam[index]
         if self.v_last is not None:
             self.v_last = self.v_last[index]
+        self.verdict.select_runs(index)
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
 
     def velocity_of(self, image: Tensor, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
@@ -197,7 +224,11 @@ class Controller:
         """(n,) int8: 1 for runs that a refinement steers, 0 for the others."""
         return torch.zeros(n, dtype=torch.int8)
 
-    def status(self, n: int) -> list[str]:
+    def belief(self, n: int) -> Belief:
+        """What the method has measured in the last picture of each of n runs."""
+        return Belief.nothing(n)
+
+    def words(self, n: int) -> list[str]:
         """A few words on each of n runs, such as how many matches agree, or ""."""
         return [""] * n
 

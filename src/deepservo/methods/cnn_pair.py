@@ -35,6 +35,9 @@ class PairServo(HomographyServo):
         self.cell_goals = [self.cells.goal(picture) for picture in goal]
         self.state, self.pictures, self.poses = self._first_state(len(goal)), goal, []
 
+    def _agreeing_matches(self, n: int) -> Tensor:
+        return self.state["inliers"].expand(n).clamp(max=1)
+
     def _points_of_goal(self, goal: int) -> int:
         return self.cells.count
 

@@ -29,6 +29,7 @@ from deepservo.methods.base import (
     Reference,
     Refinement,
 )
+from deepservo.methods.verdict import Belief
 
 AGREEMENT_TO_KEEP_TRACKING = 0.45  # a tracked pose goes on steering above this agreement
 AGREEMENT_IF_CONFIRMED = 0.3  # in the place of both where the keypoints confirm the pose
@@ -78,6 +79,11 @@ class CoarseToFine(Refinement):
             "tracking": torch.zeros(n, dtype=torch.bool),
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
+            "recognised": torch.zeros(n, dtype=torch.bool),
+            "was_tracked": torch.zeros(n, dtype=torch.bool),
+            "covariance": torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
+            "agree": torch.full((n,), torch.nan),
+            "blocks": torch.full((n,), torch.nan),
             "depth_found": torch.zeros(n, dtype=torch.bool),
             "surprises": torch.zeros(n, dtype=torch.int64),
             "keypoints_confirm": torch.zeros(n, dtype=torch.bool),
@@ -89,12 +95,33 @@ class CoarseToFine(Refinement):
         super().select_runs(index)
         self.registration.select_runs(index)
 
-    def status(self, n: int) -> list[str]:
+    def belief(self, n: int) -> Belief:
+        """The registered pose where it steers; before that the coarse method's."""
+        state = self.state
+        tracking = state["tracking"]
+        T, C, agree = state["T_goal_cam"], state["covariance"], state["agree"]
+        if not tracking.all():
+            coarse, tracked = self.coarse.belief(n), tracking[:, None, None]
+            T, C = T.where(tracked, coarse.T_goal_cam), C.where(tracked, coarse.covariance)
+            agree = agree.where(tracking, coarse.agree)
+        return Belief(
+            recognised=state["recognised"],
+            sure=tracking,
+            refining=tracking,
+            T_goal_cam=T,
+            covariance=C,
+            agreement=state["agreement"],
+            agree=agree,
+            blocks=state["blocks"],
+            misses=state["misses"],
+        )
+
+    def words(self, n: int) -> list[str]:
         """Which of the two methods steers, the agreement, and the coarse method's status."""
         state = zip(
             self.state["tracking"].tolist(),
             self.state["agreement"].tolist(),
-            self.coarse.status(n),
+            self.coarse.words(n),
             strict=True,
         )
         names = ("coarse method", "photometric refinement")
@@ -122,11 +149,26 @@ class CoarseToFine(Refinement):
             v_coarse[runs] = self.coarse.velocity_of(image[runs], runs, len(image))
             self._take_depths(runs, len(image))
             self._acquire(views, control.pose_of_pbvs(v_coarse[runs], self.coarse.gain), runs)
+        self._recognise(reviewed)
         v_cam = torch.where(
             state["tracking"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse
         )
         state["v_cam"] = v_cam
         return v_cam
+
+    def _recognise(self, reviewed: Bool[Tensor, " b"]) -> None:
+        """Which runs' pictures show the goal: those that are tracked, and the others by the coarse
+        method.
+
+        Of pictures that were tracked once, few matches say nothing where the pictures do not agree.
+        """
+        state, recognised = self.state, self.state["recognised"]
+        if reviewed.any():
+            coarse, alike = self.coarse.belief(len(reviewed)), state["agreement"]
+            doubtful = state["was_tracked"] & (alike <= AGREEMENT_IF_CONFIRMED) & ~coarse.sure
+            recognised = torch.where(reviewed, coarse.recognised & ~doubtful, recognised)
+        state["recognised"] = recognised | state["tracking"]
+        state["was_tracked"] = state["was_tracked"] | state["tracking"]
 
     def _learns_depth(self) -> Bool[Tensor, " b"]:
         """Which runs are far from the goal, before a scene whose depths are found on the way."""
@@ -152,10 +194,15 @@ class CoarseToFine(Refinement):
         """
         state, T = self.state, predicted[runs]
         depth = self.registration.plane[:, 3].expand(len(predicted))[runs]
-        near = T[:, :3, 3].norm(dim=1) < FULL_SIZE_DISTANCE * depth
+        most = (FULL_SIZE_DISTANCE * depth).clamp(min=self.verdict.tolerance.metres)
+        near = T[:, :3, 3].norm(dim=1) < most
         for part, schedule in ((near, FULL_SIZE_SCHEDULE), (~near, TRACKING_SCHEDULE)):
             if part.any():
-                T[part] = self.registration.refine(views, T[part], schedule, runs[part])
+                of = runs[part]
+                T[part], found = self.registration.estimate(views, T[part], schedule, of)
+                state["covariance"][of], state["blocks"][of] = found.covariance, found.blocks
+                whole = found.agree if schedule is FULL_SIZE_SCHEDULE else torch.nan
+                state["agree"][of] = whole
         least = torch.where(
             state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
         )

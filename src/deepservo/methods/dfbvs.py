@@ -84,7 +84,7 @@ class KeypointServo(MatchServo):
         super().__init__(camera, depth, gain)
         self.detector, self.robust, self.track = detector, robust, track
 
-    def status(self, n: int) -> list[str]:
+    def words(self, n: int) -> list[str]:
         """How many matches agreed in the last picture, and their mean error."""
         counts = self.state["agree"].expand(n).tolist()
         errors = self.state["error_px"].expand(n).tolist()
@@ -94,6 +94,10 @@ class KeypointServo(MatchServo):
             else f"{k} matches agree of the {MIN_MATCHES} needed; the camera holds still"
             for k, error in zip(counts, errors, strict=True)
         ]
+
+    def _agreeing_matches(self, n: int) -> Tensor:
+        agree = self.state["agree"].expand(n)
+        return torch.where(agree >= MIN_MATCHES, agree, 0)
 
     def _set_goal(self, goal: Tensor) -> None:
         maps = self.goal_depth.maps(len(goal)).numpy()

@@ -3,9 +3,11 @@
 SIFT and pose-based servoing; ORB and image-based servoing.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deepservo import control
@@ -17,6 +19,7 @@ from deepservo.features.registration import fronto
 from deepservo.features.two_views import Explain, Matched
 from deepservo.geometry import interaction, se3
 from deepservo.methods.base import Controller
+from deepservo.methods.verdict import Belief
 
 RELIABLE_MATCHES = 25  # that agree: wrong homographies had fewer
 CONSISTENT_ERROR = 1.0  # px: median error of matches under which a pose is consistent with them
@@ -41,7 +44,16 @@ class MatchServo(Controller):
         self.gain = gain
         self.poses: list[MatchPose] = []
 
-    def status(self, n: int) -> list[str]:
+    def belief(self, n: int) -> Belief:
+        """Whether enough matches agree."""
+        agree = self._agreeing_matches(n)
+        return replace(Belief.nothing(n), recognised=agree > 0, sure=agree >= RELIABLE_MATCHES)
+
+    def _agreeing_matches(self, n: int) -> Int[Tensor, " n"]:
+        """How many exact matches agreed in each run's last picture; 1 where others did."""
+        return self.state["inliers"].expand(n)
+
+    def words(self, n: int) -> list[str]:
         """How many matches agreed in the last picture."""
         return [
             f"{k} matches agree" if k else "too few matches agree"

@@ -154,7 +154,7 @@ class Located(Controller):
             found & (unlike | goal.isnan()) & (coverage > 0.999)[:, None], learned, goal
         )
 
-    def status(self, n: int) -> list[str]:
+    def words(self, n: int) -> list[str]:
         """Whether the goal was found in the learned picture, and what is unusual about it."""
         if self.map is None:
             return [""] * n

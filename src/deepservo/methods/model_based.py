@@ -5,6 +5,7 @@ A coarse method brings the camera near first.
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from deepservo.methods.base import (
     Controller,
     Refinement,
 )
+from deepservo.methods.verdict import Belief
 
 # Agreement is the share of the goal's edges that are seen in their places.
 AGREEMENT_TO_TRACK = 0.6  # above this agreement a pose is tracked,
@@ -81,12 +83,25 @@ class EdgeServo(Refinement):
             "agreement": torch.zeros(len(goal)),
         }
 
-    def status(self, n: int) -> list[str]:
+    def belief(self, n: int) -> Belief:
+        """The pose that the edges give where it steers; before that the coarse method's."""
+        tracking, coarse = self.state["tracking"].expand(n), self.coarse.belief(n)
+        T = self.state["T_goal_cam"].expand(n, 4, 4)
+        return replace(
+            coarse,
+            recognised=coarse.recognised | tracking,
+            refining=tracking,
+            T_goal_cam=T.where(tracking[:, None, None], coarse.T_goal_cam),
+            agreement=self.state["agreement"].expand(n),
+            misses=self.state["misses"].expand(n),
+        )
+
+    def words(self, n: int) -> list[str]:
         """Which of the two methods steers, how many edges agree, and the coarse method's status."""
         state = zip(
             self.state["tracking"].expand(n).tolist(),
             self.state["agreement"].expand(n).tolist(),
-            self.coarse.status(n),
+            self.coarse.words(n),
             strict=True,
         )
         names = ("coarse method", "edge refinement")

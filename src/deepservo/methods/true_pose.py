@@ -1,5 +1,8 @@
 """PBVS on the true poses, which only a simulator has: the reference of all trajectories."""
 
+from dataclasses import replace
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -8,6 +11,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller
+from deepservo.methods.verdict import Belief
 
 
 class TruePose(Controller):
@@ -16,6 +20,8 @@ class TruePose(Controller):
     `velocity` raises InputError before that.
     """
 
+    looks = False
+
     def __init__(self, camera: Camera, gain: float = 0.1) -> None:
         super().__init__(camera)
         self.gain = gain
@@ -23,6 +29,16 @@ class TruePose(Controller):
     def follow(self, world: object, T_world_goal: Float[Tensor, "b 4 4"]) -> None:
         """Read the true poses from this simulator (`T_world_cam`); call it after `set_goal`."""
         self.world, self.state = world, {"T_world_goal": T_world_goal.double()}
+
+    def belief(self, n: int) -> Belief:
+        """The true pose, which is certain."""
+        return replace(
+            Belief.nothing(n),
+            T_goal_cam=self.T_goal_cam,
+            covariance=torch.zeros(n, 6, 6, dtype=torch.float64),
+            agree=torch.ones(n),
+            blocks=torch.full((n,), torch.inf),
+        )
 
     def _set_goal(self, goal: Tensor) -> None:
         self.state = {}
@@ -34,4 +50,5 @@ class TruePose(Controller):
                 "set_goal, with a simulator"
             )
         T_world_cam = self.world.T_world_cam  # type: ignore[attr-defined]
-        return control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T_world_cam, self.gain)
+        self.T_goal_cam = se3.inverse(self.state["T_world_goal"]) @ T_world_cam
+        return control.pbvs(self.T_goal_cam, self.gain)

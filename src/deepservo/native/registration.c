@@ -7,6 +7,7 @@
  */
 #include "lighting.h"
 
+#include "blocks.h"
 #include "depth_warp.h"
 #include "gradient.h"
 #include "rigid.h"
@@ -48,6 +49,8 @@ typedef struct {                              /* `StepArguments` of features/reg
     float *scales, *fits;                       /* (R, 3; gain, bias, first gain): in and out */
     float *costs;  /* (R, 2), under the scale given and under the new one */
     double *H, *g; /* (R, 8, 8), (R, 8), of J = [L, I, 1] */
+    double *scatters; /* (R, 8, 8) and (R, GRID, GRID, MOMENTS): see blocks.h; or both NULL */
+    float *moments;
     int32_t view_w, view_h, w, h, first;
 } Registering;
 
@@ -200,6 +203,11 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
     double *H = a->H + 64 * run, *g = a->g + 8 * run, sums[44] = {0};
     float J[9][w]; /* six columns of L; then I, 1 and the residual */
     float weight[w], inverse_depth[w];
+    float columns[a->scatters ? (8 + MOMENTS) * w : 1];
+    Blocks blocks;
+    if (a->scatters)
+        blocks = begin_blocks(a->scatters + 64 * run, a->moments + GRID * GRID * MOMENTS * run,
+                              columns, w, h);
     for (int32_t y = GRADIENT_MARGIN; y < h - GRADIENT_MARGIN; y++) {
         const float yn = (y - cy) / fy;
         const int32_t at = y * w;
@@ -228,7 +236,12 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
                     sum += weight[x] * J[i][x] * J[j][x];
                 sums[m] += sum;
             }
+        if (a->scatters)
+            add_row(&blocks, y, GRADIENT_MARGIN, J[0], weight, goal + at, s->warped + at,
+                    s->valid + at);
     }
+    if (a->scatters)
+        end_block_row(&blocks);
     for (int i = 0, m = 0; i < 8; i++)
         for (int j = i; j < 9; j++, m++) {
             if (j == 8)
@@ -335,6 +348,7 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
             const float before = *scale;
             set_pose(a, run, T);
             step.first = a->step.first && i == 0;
+            step.scatters = i == a->iterations ? a->step.scatters : NULL;
             step_of_run(&step, run, &s);
             const int better = i == 0 || costs[0] <= COST_TOLERANCE * cost;
             if (better)

@@ -12,7 +12,8 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import se3
-from deepservo.loop import Trajectory
+from deepservo.loop import Ending, Trajectory
+from deepservo.methods.status import Status
 from deepservo.report.thumbnails import Look, difference, sheet, small, webp
 
 CURVE_POINTS = 200  # of a curve at most
@@ -77,15 +78,30 @@ def sentence(run: RunSet) -> str:
             if math.isfinite(error)
             else "at an unknown distance from the goal"
         )
+    arrived = [each.status for each in run.trajectory.ends if each.ending is Ending.ARRIVED]
     if B == 1:
-        outcome = ""
+        outcome = f" ended as {run.trajectory.ends[0].ending.value}: it" if not errors else ""
         if converged is not None:
             outcome = " converged: it" if converged[0] else " did not converge: it"
         return f"The camera{outcome} stopped {end} after {int(run.trajectory.steps[0])} steps."
     if converged is None:
-        return f"{B} cameras were steered; the median one stopped {end}."
+        return f"{_believed(arrived, B)}; the median one stopped {end}."
     whose = "the median one" if among.all() else "the median one of those"
     return f"{int(converged.sum())} of {B} cameras converged; {whose} stopped {end}."
+
+
+def _believed(arrived: list[Status], B: int) -> str:
+    """How many of B runs believe that they have arrived, and how near."""
+    if not arrived:
+        return f"{B} cameras were steered, and none knows that it has arrived"
+    mm, deg = (
+        _number(float(np.median(np.array(most, dtype=float))))
+        for most in zip(*((each.most_mm, each.most_deg) for each in arrived), strict=True)
+    )
+    return (
+        f"{len(arrived)} of {B} cameras have arrived by their own estimates, within {mm} mm and "
+        f"{deg} deg (95 %, the median one)"
+    )
 
 
 def _number(x: float) -> str:
@@ -173,6 +189,7 @@ def pack(run: RunSet, look: Look, camera: Camera, lines: int, movies: int) -> di
         "y": offset[:, 1],
         "steps": steps,
         "converged": run.converged,
+        "ending": [end.ending.value for end in t.ends],
         "reason": t.reason,
         "reasons": Counter(reason.split(";")[0] for reason in t.reason).most_common(8),
         "handover": handover,

@@ -9,7 +9,15 @@ function outcome(set, i) {
   if (!set.converged) return "unknown";
   return set.converged[i] ? "converged" : "not converged";
 }
-const TONES = { converged: "good", "not converged": "bad", unknown: "mute" };
+const TONES = {
+  converged: "good",
+  "not converged": "bad",
+  unknown: "mute",
+  arrived: "good",
+  lost: "bad",
+  "out of time": "mute",
+  stopped: "mute",
+};
 
 // --- one run as an animation ---
 const player = { timer: 0, movie: null, sheets: [] };
@@ -106,11 +114,12 @@ function watch(set) {
 
 // --- a few runs in four pictures each ---
 function strip(set, f) {
-  const result = outcome(set, f.run);
+  // Where the goal's pose is not known, the method's own verdict stands.
+  const result = set.converged ? outcome(set, f.run) : set.ending[f.run];
   const title = [
     make("span", null, f.role[0].toUpperCase() + f.role.slice(1)),
     make("small", { class: "mute" }, `run ${f.run}`),
-    set.converged && make("span", { class: "badge " + TONES[result] }, result),
+    make("span", { class: "badge " + TONES[result] }, result),
   ];
   const pictures = [
     picture(f.start, `Start of run ${f.run}`, "Start"),
@@ -121,7 +130,7 @@ function strip(set, f) {
   const text = [
     `From ${errorText(set, f.run, "start")} to `,
     make("b", null, errorText(set, f.run, "end")),
-    ` in ${set.steps[f.run]} steps; stopped: ${set.reason[f.run]}.`,
+    ` in ${set.steps[f.run]} steps; ${set.reason[f.run]}.`,
   ];
   return make(
     "article",

@@ -24,6 +24,14 @@ const COLUMNS = [
   ],
   ["Runs", "", shows("n", String)],
   ["Converged", "Share of the runs, with its 95 % interval", convergedCell],
+  [
+    "Arrived",
+    "Share of the runs that say so, within 1 mm and 0.1 deg or what was asked for",
+    shows("arrived", (v, r) => [
+      percent(v),
+      small(r.false_arrivals ? `${r.false_arrivals} falsely` : null),
+    ]),
+  ],
   ["Strictly", "Share of the runs that ended under 1 mm and 0.1 deg", shows("strict", percent)],
   [
     "Settled",

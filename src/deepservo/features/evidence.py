@@ -1,0 +1,167 @@
+"""What two registered pictures say of the pose between them: how sure it is, and where they agree.
+
+The covariance of the twist xi, with `T_true = exp(xi) T_goal_cam`, is that of a weighted least
+squares estimate whose residuals are alike inside a block of the picture and not beyond (the
+"sandwich" of clustered residuals, Liang & Zeger 1986):
+
+    C = H^-1 S H^-1 + INTERPOLATION^2 (xi^T H xi) H^-1,    S = sum over the blocks of g g^T
+
+H and g are those of `registration_step`, whatever gain and bias are. What noise, light, covers and
+a wrong model of the scene leave in the residuals is in S, as it is in the pictures, and nothing of
+it is assumed. Of a sampled picture, grey levels between pixels are guesses: their error grows with
+the way that pixels moved, which `xi^T H xi` measures, xi here being the twist from the goal's own
+pose to the estimate. From H what the noise of the gradients puts into it is taken away: along a
+stripe there is nothing else, and it tells nothing.
+"""
+
+from ctypes import Structure
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepservo import native
+from deepservo.features.luminance import SMOOTH_DERIVATIVE
+from deepservo.features.pairs import Pairs
+from deepservo.features.registration_step import Blocks, Step
+from deepservo.geometry import interaction, se3
+
+INTERPOLATION = 0.01  # error of a grey level between pixels, over the way that the pixels moved
+# Of H, the share that is left at least where noise explains all of it.
+LEAST_INFORMATION = 0.02
+RUNS_A_THREAD = 64  # at least: one takes microseconds
+POINTS = 12  # along each side of a picture, at which the noise's part of H is summed
+MIN_BLOCK_SHARE = 0.5  # of a block's pixels that must be compared
+MIN_TEXTURE = 4.0  # a textured block's variance over that of the noise and of TEXTURE_FLOOR
+TEXTURE_FLOOR = 1e-3  # grey levels
+# Of the correlation that noise would leave of two equal blocks: above it they agree. Noise may be
+# estimated too high, so no less than the second number is expected.
+MIN_CORRELATION_SHARE, MIN_EXPECTED = 0.7, 0.3
+
+
+class EvidenceArguments(Structure):
+    """What `evidence_runs` of evidence.c reads and writes."""
+
+    _fields_ = native.fields(
+        "* H scatters poses moments fits goal_noises noises planes inverse_depths",
+        "i64 depth_step", "* camera covariances agree blocks", "i32 w h",
+    )  # fmt: skip
+
+
+class Evidence(NamedTuple):
+    """Of R registered pairs of pictures.
+
+    covariance: of the twist to the true pose, translation [m] before rotation [rad], in the goal's
+    frame; not finite where the pictures leave a direction free. agree: the share of the textured
+    blocks that agree. blocks: how many textured blocks both pictures show.
+    """
+
+    covariance: Float[Tensor, "r 6 6"]
+    agree: Float[Tensor, " r"]
+    blocks: Float[Tensor, " r"]
+
+
+def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> Evidence:
+    """From the last step of a registration, with its blocks; pairs: of the runs."""
+    lib = native.library() if T_goal_cam.device.type == "cpu" else None
+    if lib is None:
+        return evidence_reference(T_goal_cam, found, pairs)
+    assert found.blocks is not None
+    goals, n = pairs.goals, len(T_goal_cam)
+    (h, w), depths = goals.image.shape[-2:], goals.map
+    T, fits = T_goal_cam.double().contiguous(), found.gain_bias.contiguous()
+    out = Evidence(torch.empty(n, 6, 6, dtype=torch.float64), torch.empty(n), torch.empty(n))
+    arguments = EvidenceArguments(
+        H=found.H.data_ptr(), scatters=found.blocks.scatter.data_ptr(), poses=T.data_ptr(),
+        moments=found.blocks.moments.data_ptr(), fits=fits.data_ptr(),
+        goal_noises=pairs.goal_noise.data_ptr(), noises=pairs.noise.data_ptr(),
+        planes=pairs.depth.data_ptr(),
+        inverse_depths=None if depths is None else depths.data_ptr(),
+        depth_step=h * w if depths is not None and len(depths) > 1 else 0,
+        camera=pairs.intrinsics.data_ptr(), covariances=out.covariance.data_ptr(),
+        agree=out.agree.data_ptr(), blocks=out.blocks.data_ptr(), w=w, h=h,
+    )  # fmt: skip
+    native.run(lib.evidence_runs, arguments, n, RUNS_A_THREAD)
+    return out
+
+
+def evidence_reference(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> Evidence:
+    """`evidence` in plain torch."""
+    assert found.blocks is not None
+    C = _covariance(T_goal_cam, found, _of_noise(found, pairs))
+    return Evidence(C, *_agreement(found.blocks, (pairs.goal_noise, pairs.noise)))
+
+
+def _covariance(
+    T_goal_cam: Float[Tensor, "r 4 4"], found: Step, of_noise: Float[Tensor, "r 6 6"]
+) -> Float[Tensor, "r 6 6"]:
+    """of_noise: the part of H that the noise of the gradients makes."""
+    assert found.blocks is not None
+    light = found.H[:, 6:, 6:] + 1e-12 * torch.eye(2, dtype=torch.float64)
+    along = torch.linalg.solve(light, found.H[:, 6:, :6]).mT
+    H = found.H[:, :6, :6] - along @ found.H[:, 6:, :6]
+    alone = torch.cat([torch.eye(6, dtype=torch.float64).expand_as(H), -along], 2)
+    S = alone @ found.blocks.scatter @ alone.mT
+    root, info = torch.linalg.cholesky_ex(H)
+    known = info == 0
+    root = torch.where(known[:, None, None], root, torch.eye(6, dtype=torch.float64))
+    to_unit = torch.linalg.solve_triangular(
+        root, torch.eye(6, dtype=torch.float64).expand_as(H), upper=False
+    )
+    share, axes = torch.linalg.eigh(to_unit @ of_noise @ to_unit.mT)
+    weight = 1 / (1 - share).clamp(min=LEAST_INFORMATION)
+    inverse = to_unit.mT @ (axes * weight[:, None]) @ axes.mT @ to_unit
+    xi = se3.log(T_goal_cam)[..., None]
+    C = inverse @ S @ inverse + INTERPOLATION**2 * (xi.mT @ H @ xi).clamp(min=0) * inverse
+    return torch.where(known[:, None, None], C, torch.inf)
+
+
+def _of_noise(found: Step, pairs: Pairs) -> Float[Tensor, "r 6 6"]:
+    """What the noise of the gradients adds to H of the twist."""
+    goals, goal_noise, view_noise = pairs.goals, pairs.goal_noise, pairs.noise
+    camera, (h, w) = goals.camera, goals.image.shape[-2:]
+    some = (
+        ...,
+        slice(h // POINTS // 2, None, h // POINTS),
+        slice(w // POINTS // 2, None, w // POINTS),
+    )
+    x, y = (each[some].flatten() for each in camera.xy(torch.float64))
+    if goals.map is None:
+        a, b, c = goals.depth.double()[..., None].unbind(1)
+        rho = a * x + b * y + c
+    else:
+        rho = goals.map[some].double().flatten(1)
+    L = interaction.point(x, y, 1 / rho.clamp(min=1e-6))
+    L = L * torch.tensor([[camera.fx], [camera.fy]], dtype=torch.float64)
+    shown = (rho > 0)[..., None, None]
+    mean = ((L.mT @ L) * shown).sum(1) / shown.sum(1).clamp(min=1)
+    ratio = (view_noise / goal_noise).square().clamp(1e-4, 1e4)
+    gain = found.gain_bias[:, :1]
+    share = ratio / (ratio + gain.square())
+    variance = (share * goal_noise).square() + ((1 - share) / gain * view_noise).square()
+    variance = variance * SMOOTH_DERIVATIVE.square().sum()
+    return (variance * found.H[:, 7, 7:])[..., None].double() * mean
+
+
+def _agreement(
+    blocks: Blocks, noises: tuple[Float[Tensor, "#r 1"], Float[Tensor, "r 1"]]
+) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+    """The share of textured blocks that agree, and how many there are."""
+    n, a, b, aa, bb, ab = blocks.moments.flatten(1, 2).unbind(-1)
+    whole = n.amax(1, keepdim=True).clamp(min=1)
+    seen, n = n > MIN_BLOCK_SHARE * whole, n.clamp(min=1)
+    aa, bb, ab = (
+        each / n - one * other / n**2 for each, one, other in ((aa, a, a), (bb, b, b), (ab, a, b))
+    )
+    noise_a, noise_b = (each.square() for each in noises)
+    least = TEXTURE_FLOOR**2
+    pure_a, pure_b = (aa - noise_a).clamp(min=0), (bb - noise_b).clamp(min=0)
+    textured = seen & (
+        torch.maximum(pure_a / (noise_a + least), pure_b / (noise_b + least)) > MIN_TEXTURE
+    )
+    aa, bb = aa.clamp(min=least), bb.clamp(min=least)
+    expected = (pure_a / aa * pure_b / bb).sqrt().clamp(min=MIN_EXPECTED)
+    agrees = textured & (ab / (aa * bb).sqrt() > MIN_CORRELATION_SHARE * expected)
+    count = textured.float().sum(1)
+    return agrees.float().sum(1) / count.clamp(min=1), count

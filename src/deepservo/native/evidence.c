@@ -1,0 +1,223 @@
+/* What two registered pictures say of the pose between them, for one run after another: the twin of
+ * features/evidence.py, where the formulas are. */
+#include "blocks.h"
+#include "rigid.h"
+
+/* Of the gradient's seven taps: what they make of the variance of noise. */
+#define GRADIENT_NOISE (2.0 * (2047.0 * 2047 + 913.0 * 913 + 112.0 * 112) / (8418.0 * 8418))
+#define INTERPOLATION 0.01
+#define LEAST_INFORMATION 0.02
+#define POINTS 12
+#define MIN_BLOCK_SHARE 0.5
+#define MIN_TEXTURE 4.0
+#define TEXTURE_FLOOR 1e-3
+#define MIN_CORRELATION_SHARE 0.7
+#define MIN_EXPECTED 0.3
+#define SWEEPS 12 /* of Jacobi's rotations: six rows need fewer */
+
+typedef struct {                        /* `EvidenceArguments` of features/evidence.py */
+    const double *H, *scatters, *poses; /* (R, 8, 8), (R, 8, 8), (R, 4, 4) */
+    const float *moments, *fits;        /* (R, GRID, GRID, MOMENTS), (R, 3; gain first) */
+    const float *goal_noises, *noises;  /* deviations */
+    const float *planes, *inverse_depths; /* as in registration.c */
+    int64_t depth_step;
+    const float *camera; /* fx, fy, cx, cy of the goal's pixels */
+    double *covariances; /* (R, 6, 6) */
+    float *agree, *blocks;
+    int32_t w, h;
+} Evidence;
+
+typedef double Six[6][6];
+
+/* out = a b, or a b^T. */
+static void product(Six a, Six b, int transposed, Six out) {
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++) {
+            double sum = 0;
+            for (int k = 0; k < 6; k++)
+                sum += a[i][k] * (transposed ? b[j][k] : b[k][j]);
+            out[i][j] = sum;
+        }
+}
+
+/* out = L^-1 of H = L L^T; 0 where H is not positive definite. */
+static int inverse_root(Six H, Six out) {
+    Six L = {{0}};
+    memset(out, 0, sizeof(Six));
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j <= i; j++) {
+            double s = H[i][j];
+            for (int k = 0; k < j; k++)
+                s -= L[i][k] * L[j][k];
+            if (i == j && !(s > 0))
+                return 0;
+            L[i][j] = i == j ? sqrt(s) : s / L[j][j];
+        }
+    for (int j = 0; j < 6; j++)
+        for (int i = j; i < 6; i++) {
+            double s = i == j;
+            for (int k = j; k < i; k++)
+                s -= L[i][k] * out[k][j];
+            out[i][j] = s / L[i][i];
+        }
+    return 1;
+}
+
+/* Eigenvalues on the diagonal of A, and eigenvectors in the columns of V, by Jacobi's rotations. */
+static void eigen(Six A, Six V) {
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            V[i][j] = i == j;
+    for (int sweep = 0; sweep < SWEEPS; sweep++)
+        for (int p = 0; p < 5; p++)
+            for (int q = p + 1; q < 6; q++) {
+                if (fabs(A[p][q]) < 1e-300)
+                    continue;
+                const double theta = (A[q][q] - A[p][p]) / (2 * A[p][q]),
+                             t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1)),
+                             c = 1 / sqrt(t * t + 1), s = t * c;
+                for (int k = 0; k < 6; k++) {
+                    const double x = A[k][p], y = A[k][q];
+                    A[k][p] = c * x - s * y, A[k][q] = s * x + c * y;
+                }
+                for (int k = 0; k < 6; k++) {
+                    const double x = A[p][k], y = A[q][k];
+                    A[p][k] = c * x - s * y, A[q][k] = s * x + c * y;
+                }
+                for (int k = 0; k < 6; k++) {
+                    const double x = V[k][p], y = V[k][q];
+                    V[k][p] = c * x - s * y, V[k][q] = s * x + c * y;
+                }
+            }
+}
+
+/* What the noise of the gradients adds to H of the twist. */
+static void of_noise(const Evidence *a, int64_t run, Six out) {
+    const float *plane = a->planes + 3 * run, *k = a->camera,
+                *map = a->inverse_depths ? a->inverse_depths + run * a->depth_step : NULL;
+    double count = 0;
+    memset(out, 0, sizeof(Six));
+    for (int32_t v = a->h / POINTS / 2; v < a->h; v += a->h / POINTS)
+        for (int32_t u = a->w / POINTS / 2; u < a->w; u += a->w / POINTS) {
+            const double x = (u - k[2]) / k[0], y = (v - k[3]) / k[1];
+            double iz = map ? map[(int64_t)v * a->w + u] : plane[0] * x + plane[1] * y + plane[2];
+            if (!(iz > 0))
+                continue;
+            iz = fmax(iz, 1e-6);
+            const double rows[2][6] = {{-iz, 0, x * iz, x * y, -(1 + x * x), y},
+                                       {0, -iz, y * iz, 1 + y * y, -x * y, -x}};
+            for (int row = 0; row < 2; row++)
+                for (int i = 0; i < 6; i++)
+                    for (int j = 0; j < 6; j++)
+                        out[i][j] += k[row] * k[row] * rows[row][i] * rows[row][j];
+            count += 1;
+        }
+    const double goal = a->goal_noises[run], view = a->noises[run], gain = a->fits[3 * run],
+                 ratio = fmin(fmax(view * view / (goal * goal), 1e-4), 1e4),
+                 share = ratio / (ratio + gain * gain), rest = (1 - share) / gain,
+                 variance = (share * share * goal * goal + rest * rest * view * view) *
+                            GRADIENT_NOISE * a->H[64 * run + 63];
+    for (int i = 0; i < 36; i++)
+        out[0][i] *= variance / fmax(count, 1);
+}
+
+/* xi of the pose: `se3.log`, for turns of less than half a turn. */
+static void twist_of(const double *T, double *xi) {
+    const double w[3] = {T[9] - T[6], T[2] - T[8], T[4] - T[1]},
+                 c = fmin(1, fmax(-1, (T[0] + T[5] + T[10] - 1) / 2)), angle = acos(c),
+                 a = angle < 1e-4 ? 0.5 + angle * angle / 12 : angle / (2 * sin(angle)),
+                 b = angle < 1e-3 ? 1.0 / 12
+                                  : (1 - angle * sin(angle) / (2 * (1 - c))) / (angle * angle);
+    double t[3] = {T[3], T[7], T[11]}, wt[3], wwt[3];
+    for (int i = 0; i < 3; i++)
+        xi[3 + i] = a * w[i];
+    const double *o = xi + 3;
+    for (int i = 0; i < 3; i++)
+        wt[i] = o[(i + 1) % 3] * t[(i + 2) % 3] - o[(i + 2) % 3] * t[(i + 1) % 3];
+    for (int i = 0; i < 3; i++)
+        wwt[i] = o[(i + 1) % 3] * wt[(i + 2) % 3] - o[(i + 2) % 3] * wt[(i + 1) % 3];
+    for (int i = 0; i < 3; i++)
+        xi[i] = t[i] - 0.5 * wt[i] + b * wwt[i];
+}
+
+static void covariance(const Evidence *a, int64_t run) {
+    const double *all = a->H + 64 * run, *scatter = a->scatters + 64 * run,
+                 e = all[54] + 1e-12, f = all[55], g = all[63] + 1e-12, det = e * g - f * f;
+    double alone[6][8], xi[6], moved = 0, *out = a->covariances + 36 * run;
+    Six H, S, noise, unit, V, weighted, scaled, inverse;
+    /* Whatever gain and bias are. */
+    for (int i = 0; i < 6; i++) {
+        const double x = all[8 * i + 6], y = all[8 * i + 7], l0 = (g * x - f * y) / det,
+                     l1 = (e * y - f * x) / det;
+        for (int j = 0; j < 6; j++)
+            alone[i][j] = i == j, H[i][j] = all[8 * i + j] - l0 * all[48 + j] - l1 * all[56 + j];
+        alone[i][6] = -l0, alone[i][7] = -l1;
+    }
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++) {
+            S[i][j] = 0;
+            for (int k = 0; k < 8; k++)
+                for (int l = 0; l < 8; l++)
+                    S[i][j] += alone[i][k] * scatter[8 * k + l] * alone[j][l];
+        }
+    if (!(det > 0) || !inverse_root(H, unit)) {
+        for (int i = 0; i < 36; i++)
+            out[i] = INFINITY;
+        return;
+    }
+    of_noise(a, run, noise);
+    product(unit, noise, 0, scaled);
+    product(scaled, unit, 1, noise);
+    eigen(noise, V);
+    for (int i = 0; i < 6; i++) /* columns of unit^T V, each by the root of its weight */
+        for (int j = 0; j < 6; j++) {
+            weighted[i][j] = 0;
+            for (int k = 0; k < 6; k++)
+                weighted[i][j] += unit[k][i] * V[k][j];
+            weighted[i][j] /= sqrt(fmax(1 - noise[j][j], LEAST_INFORMATION));
+        }
+    product(weighted, weighted, 1, inverse);
+    product(inverse, S, 0, scaled);
+    product(scaled, inverse, 1, S);
+    twist_of(a->poses + 16 * run, xi);
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            moved += xi[i] * H[i][j] * xi[j];
+    for (int i = 0; i < 36; i++)
+        out[i] = S[0][i] + INTERPOLATION * INTERPOLATION * fmax(moved, 0) * inverse[0][i];
+}
+
+static void agreement(const Evidence *a, int64_t run) {
+    const float *moments = a->moments + (int64_t)GRID * GRID * MOMENTS * run;
+    const double noise_a = (double)a->goal_noises[run] * a->goal_noises[run],
+                 noise_b = (double)a->noises[run] * a->noises[run],
+                 least = TEXTURE_FLOOR * TEXTURE_FLOOR;
+    double whole = 1;
+    int agree = 0, textured = 0;
+    for (int block = 0; block < GRID * GRID; block++)
+        whole = fmax(whole, moments[MOMENTS * block]);
+    for (int block = 0; block < GRID * GRID; block++) {
+        const float *m = moments + MOMENTS * block;
+        const double n = fmax(m[0], 1), ma = m[1] / n, mb = m[2] / n, aa = m[3] / n - ma * ma,
+                     bb = m[4] / n - mb * mb, ab = m[5] / n - ma * mb,
+                     pure_a = fmax(aa - noise_a, 0), pure_b = fmax(bb - noise_b, 0);
+        if (m[0] <= MIN_BLOCK_SHARE * whole ||
+            fmax(pure_a / (noise_a + least), pure_b / (noise_b + least)) <= MIN_TEXTURE)
+            continue;
+        const double va = fmax(aa, least), vb = fmax(bb, least),
+                     expected = fmax(sqrt(pure_a / va * pure_b / vb), MIN_EXPECTED);
+        textured++;
+        agree += ab / sqrt(va * vb) > MIN_CORRELATION_SHARE * expected;
+    }
+    a->agree[run] = (float)agree / (float)(textured > 1 ? textured : 1);
+    a->blocks[run] = (float)textured;
+}
+
+/* Runs [begin, end). arguments: an Evidence. */
+void evidence_runs(const void *arguments, int64_t begin, int64_t end) {
+    const Evidence *const a = arguments;
+    for (int64_t run = begin; run < end; run++) {
+        covariance(a, run);
+        agreement(a, run);
+    }
+}
