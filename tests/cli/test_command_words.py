@@ -54,6 +54,10 @@ def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "servo --startz 3",
             "servo has no option --startz; did you mean --starts? see deepservo servo --help",
         ),
+        (
+            "servo --tolerance-m 3",
+            "servo has no option --tolerance-m; did you mean --tolerance-mm?",
+        ),
         ("learn a.png --ouput m", "learn has no option --ouput; did you mean --out?"),
         ("info m --zzzzzz", "info has no option --zzzzzz; see deepservo info --help"),
         ("servo --starts=x", "--starts: 'x' is not a whole number; see deepservo servo --help"),

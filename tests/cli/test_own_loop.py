@@ -93,7 +93,7 @@ def test_a_camera_that_gives_no_picture_stops_the_arm(loop):
 
 
 def test_it_ends_when_it_takes_too_long(loop, monkeypatch):
-    monkeypatch.setattr(loop, "TIME_OUT", 0.5)
+    monkeypatch.setattr(loop, "TIME_OUT", 0.0)
     bench, sent = faulty(loop, "none")
     status = loop.go_home(bench, loop.Bench(T_GOAL).grab())
     assert status.phase not in (Phase.ARRIVED, Phase.LOST)

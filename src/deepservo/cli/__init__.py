@@ -149,7 +149,7 @@ def _check_words(command: str, *words: str) -> None:
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
     names = [field.name for field in fields(COMMANDS[command])]
-    options = {f"--{no}{name}" for name in names for no in ("", "no-")}
+    options = {f"--{no}{name.replace('_', '-')}" for name in names for no in ("", "no-")}
     options |= {"--help", "-h", "--runs"}
     for word in words:
         name = word.split("=")[0].replace("_", "-")

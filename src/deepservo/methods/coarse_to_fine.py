@@ -75,7 +75,6 @@ class CoarseToFine(Refinement):
         self.step = 0
         self.state = {
             "T_goal_cam": torch.eye(4, dtype=torch.float64).repeat(n, 1, 1),
-            "v_cam": torch.zeros(n, 6, dtype=torch.float64),
             "tracking": torch.zeros(n, dtype=torch.bool),
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
@@ -143,18 +142,16 @@ class CoarseToFine(Refinement):
         reviewed |= state["surprises"] > before
         if self.step % REVIEW_INTERVAL == 0:
             reviewed |= (state["agreement"] < AGREEMENT_NOT_REVIEWED) | self._learns_depth()
-        v_coarse = state["v_cam"].clone()
+        v_coarse = torch.zeros(len(image), 6, dtype=torch.float64)
         if reviewed.any():
             runs = reviewed.nonzero().flatten()
             v_coarse[runs] = self.coarse.velocity_of(image[runs], runs, len(image))
             self._take_depths(runs, len(image))
             self._acquire(views, control.pose_of_pbvs(v_coarse[runs], self.coarse.gain), runs)
         self._recognise(reviewed)
-        v_cam = torch.where(
+        return torch.where(
             state["tracking"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse
         )
-        state["v_cam"] = v_cam
-        return v_cam
 
     def _recognise(self, reviewed: Bool[Tensor, " b"]) -> None:
         """Which runs' pictures show the goal: those that are tracked, and the others by the coarse
@@ -224,7 +221,8 @@ class CoarseToFine(Refinement):
         """Which poses see the goal farther from where the motion leads than SURPRISE."""
         # Most are so near to it that no point need be looked at.
         apart = (T_goal_cam - predicted)[:, :3]
-        depth, camera = self.registration.plane[:, 3].expand(len(self.state["v_cam"])), self.camera
+        camera, n = self.camera, len(self.state["tracking"])
+        depth = self.registration.plane[:, 3].expand(n)
         way = apart[:, :, 3].norm(dim=1) / depth[runs] + apart[:, :, :3].flatten(1).norm(dim=1)
         far = camera.fx / camera.width * way > SURPRISE / SURELY
         if far.any():

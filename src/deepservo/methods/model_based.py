@@ -77,7 +77,6 @@ class EdgeServo(Refinement):
         self.state = {
             "goal": torch.arange(len(goal)),
             "T_goal_cam": torch.eye(4, dtype=torch.float64).repeat(len(goal), 1, 1),
-            "v_cam": torch.zeros(len(goal), 6, dtype=torch.float64),
             "tracking": torch.zeros(len(goal), dtype=torch.bool),
             "misses": torch.zeros(len(goal), dtype=torch.int64),
             "agreement": torch.zeros(len(goal)),
@@ -125,7 +124,8 @@ class EdgeServo(Refinement):
         reviewed = ~state["tracking"]
         if self.step % REVIEW_INTERVAL == 0:
             reviewed |= state["agreement"] < AGREEMENT_NOT_REVIEWED
-        v_coarse, runs = state["v_cam"].clone(), reviewed.nonzero().flatten()
+        v_coarse = torch.zeros(n, 6, dtype=torch.float64)
+        runs = reviewed.nonzero().flatten()
         if len(runs):
             v_coarse[runs] = self.coarse.velocity_of(image[runs], runs, n)
             guess = control.pose_of_pbvs(v_coarse, self.coarse.gain)
@@ -138,10 +138,9 @@ class EdgeServo(Refinement):
             rejected = self.coarse.pose_consistency(state["T_goal_cam"][runs], runs) < 0
             state["tracking"][runs] &= ~rejected
         self._search(views)
-        state["v_cam"] = torch.where(
+        return torch.where(
             state["tracking"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse
         )
-        return state["v_cam"]
 
     def _search(self, views: list[View]) -> None:
         """Look for a known shape in the views of runs that are not tracked, now and then."""

@@ -108,15 +108,14 @@ class Status:
     @property
     def most_mm(self) -> float | None:
         """The distance from the goal is this or less [mm], with a probability of 95 %."""
-        bounds = self._bounds()
-        return None if bounds is None else 1e3 * bounds[0]
+        return None if self._bounds is None else 1e3 * self._bounds[0]
 
     @property
     def most_deg(self) -> float | None:
         """The angle from the goal is this or less [deg], with a probability of 95 %."""
-        bounds = self._bounds()
-        return None if bounds is None else math.degrees(bounds[1])
+        return None if self._bounds is None else math.degrees(self._bounds[1])
 
+    @functools.cached_property
     def _bounds(self) -> tuple[float, float] | None:
         if self.T_goal_cam is None or self.covariance is None:
             return None

@@ -1,10 +1,9 @@
 /* What two registered pictures say of the pose between them, for one run after another: the twin of
  * features/evidence.py, where the formulas are. */
 #include "blocks.h"
+#include "gradient.h"
 #include "rigid.h"
 
-/* Of the gradient's seven taps: what they make of the variance of noise. */
-#define GRADIENT_NOISE (2.0 * (2047.0 * 2047 + 913.0 * 913 + 112.0 * 112) / (8418.0 * 8418))
 #define INTERPOLATION 0.01
 #define LEAST_INFORMATION 0.02
 #define POINTS 12
@@ -95,7 +94,9 @@ static void eigen(Six A, Six V) {
 static void of_noise(const Evidence *a, int64_t run, Six out) {
     const float *plane = a->planes + 3 * run, *k = a->camera,
                 *map = a->inverse_depths ? a->inverse_depths + run * a->depth_step : NULL;
-    double count = 0;
+    double count = 0, taps = 0; /* what the gradient's taps make of the variance of noise */
+    for (int i = 0; i < 3; i++)
+        taps += 2.0 * derivative[i] * derivative[i];
     memset(out, 0, sizeof(Six));
     for (int32_t v = a->h / POINTS / 2; v < a->h; v += a->h / POINTS)
         for (int32_t u = a->w / POINTS / 2; u < a->w; u += a->w / POINTS) {
@@ -115,8 +116,8 @@ static void of_noise(const Evidence *a, int64_t run, Six out) {
     const double goal = a->goal_noises[run], view = a->noises[run], gain = a->fits[3 * run],
                  ratio = fmin(fmax(view * view / (goal * goal), 1e-4), 1e4),
                  share = ratio / (ratio + gain * gain), rest = (1 - share) / gain,
-                 variance = (share * share * goal * goal + rest * rest * view * view) *
-                            GRADIENT_NOISE * a->H[64 * run + 63];
+                 variance = (share * share * goal * goal + rest * rest * view * view) * taps *
+                            a->H[64 * run + 63];
     for (int i = 0; i < 36; i++)
         out[0][i] *= variance / fmax(count, 1);
 }
