@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from deepservo.features.registration import SAME_PLACE_AGREEMENT, Registration, fronto
+from deepservo.camera import Camera
+from deepservo.features.pairs import UNSEEN
+from deepservo.features.registration import SAME_PLACE_AGREEMENT, Registration, fronto, resize
 from deepservo.geometry import se3
 from deepservo.scene import sampling
 from tilted_planes import N, lamp, plane_of, tilted_goals
@@ -164,3 +166,22 @@ def test_a_batch_is_its_runs(scene, paper_camera, T_goal_cam):
             Registration(paper_camera, pictures[one], plane_of(goals[one])), images[one]
         )
         assert_found(alone, together[one], 0.05, 0.005)
+
+
+@pytest.mark.parametrize(("width", "height"), [(224, 168), (226, 170), (90, 45)])
+@pytest.mark.parametrize("hole", [False, True])
+def test_every_level_is_the_picture_resized(width, height, hole):
+    """Halving the level before is a fast path; odd sizes and unseen pixels do not take it."""
+    generator = torch.Generator().manual_seed(0)
+    camera = Camera(width, height, 200.0, 200.0, width / 2, height / 2)
+    images = torch.rand(2, 1, height, width, generator=generator)
+    if hole:
+        images[1, 0, 10:21, 5:16] = torch.nan
+    views = Registration(camera, torch.rand(1, 1, height, width), fronto(0.6)).views(images)
+    assert [tuple(level.shape[-2:]) for level in views.levels] == [
+        (height >> i, width >> i) for i in range(4)
+    ]
+    for i, level in enumerate(views.levels):
+        small = camera.resize(width >> i, height >> i)
+        wanted = resize(images, small).nan_to_num(UNSEEN)
+        torch.testing.assert_close(level, wanted, atol=1e-6, rtol=0)

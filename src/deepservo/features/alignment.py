@@ -49,7 +49,7 @@ def align(
 
     A step that raises the cost is taken back, and the next one is damped more. damping: the least.
     gain_bias: gain, bias and first gain so far; None where there are none yet. blocks: whether the
-    last step sums them.
+    last step sums them; its H and g are summed only then.
     """
     lib = native.library() if T_goal_cam.device.type == "cpu" else None
     if lib is None:

@@ -56,31 +56,30 @@ static inline int32_t median_stride(int32_t pixels) {
     return pixels / MEDIAN_SAMPLES > 1 ? pixels / MEDIAN_SAMPLES : 1;
 }
 
-/* The lower median of n > 0 values; reorders them. */
-static float median(float *v, int32_t n) {
-    int32_t lo = 0, hi = n - 1, k = (n - 1) / 2;
-    while (lo < hi) {
-        float pivot = v[lo + (hi - lo) / 2];
-        int32_t i = lo, j = hi;
-        while (i <= j) {
-            while (v[i] < pivot)
-                i++;
-            while (v[j] > pivot)
-                j--;
-            if (i <= j) {
-                float t = v[i];
-                v[i++] = v[j];
-                v[j--] = t;
-            }
+/* The lower median of n > 0 values. It bisects their bits, which have the order of the values once
+ * the lower 31 of a negative one are flipped: counting needs no branches, so it is many times as
+ * fast as to sort them in part. */
+static float median(const float *v, int32_t n) {
+    const int32_t most_below = (n - 1) / 2;
+    int64_t lo = INT32_MIN, hi = INT32_MAX;
+    while (lo < hi) { /* the median lies in [lo, hi] */
+        const int32_t middle = (int32_t)(lo + (hi - lo) / 2);
+        int32_t count = 0;
+#pragma omp simd reduction(+ : count)
+        for (int32_t i = 0; i < n; i++) {
+            int32_t bits;
+            memcpy(&bits, v + i, sizeof bits);
+            count += (bits ^ (bits >> 31 & INT32_MAX)) <= middle;
         }
-        if (k <= j)
-            hi = j;
-        else if (k >= i)
-            lo = i;
+        if (count > most_below)
+            hi = middle;
         else
-            break;
+            lo = (int64_t)middle + 1;
     }
-    return v[k];
+    const int32_t bits = (int32_t)lo ^ ((int32_t)lo >> 31 & INT32_MAX);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 /* Of the windows of which enough is compared: the goal's variance without that of its noise, and

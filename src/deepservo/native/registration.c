@@ -251,14 +251,16 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
         }
 }
 
-static void step_of_run(const Registering *a, int64_t run, const Scratch *s) {
+/* equations: whether they are wanted. */
+static void step_of_run(const Registering *a, int64_t run, const Scratch *s, int equations) {
     const float *goal = a->goal_image + run * a->goal_step,
                 noises = a->noises[run] / a->goal_noises[run],
                 ratio = fminf(fmaxf(noises * noises, 1e-4f), 1e4f);
     const Pictures pictures = {goal, s->warped, s->valid, a->w, a->h};
     warp(a, run, goal, s);
     compare(a, run, &pictures, ratio, s);
-    normal_equations(a, run, &pictures, ratio, s);
+    if (equations)
+        normal_equations(a, run, &pictures, ratio, s);
 }
 
 /* Runs [begin, end). arguments: a Registering. */
@@ -266,7 +268,7 @@ void registration_runs(const void *arguments, int64_t begin, int64_t end) {
     const Registering *const a = arguments;
     const Scratch s = scratch_of(a);
     for (int64_t run = begin; run < end; run++)
-        step_of_run(a, run, &s);
+        step_of_run(a, run, &s, 1);
     free(s.memory);
 }
 
@@ -349,7 +351,7 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
             set_pose(a, run, T);
             step.first = a->step.first && i == 0;
             step.scatters = i == a->iterations ? a->step.scatters : NULL;
-            step_of_run(&step, run, &s);
+            step_of_run(&step, run, &s, i < a->iterations || a->step.scatters);
             const int better = i == 0 || costs[0] <= COST_TOLERANCE * cost;
             if (better)
                 memcpy(best, T, sizeof T);
