@@ -162,6 +162,8 @@ def test_a_method_with_zero_velocity_is_stopped_after_a_stated_time(scene):
     """At 30 pictures a second: one method sees something once, after 50 pictures, and one never."""
 
     class Blinded(Controller):
+        looks = False  # what it sees is the goal
+
         def _set_goal(self, goal):
             self.pictures, self.state = 0, {"sees": torch.tensor([51, 0])}
 

@@ -26,6 +26,7 @@ def belief(mm: float, deviation_mm: float, **other: object) -> Belief:
         covariance=torch.diag(deviation**2)[None],
         agree=torch.tensor([1.0]),
         blocks=torch.tensor([100.0]),
+        compared=torch.tensor([True]),
     )
     return replace(believed, **other)
 
@@ -64,11 +65,7 @@ def test_three_pictures_within_the_tolerance_are_an_arrival():
         (belief(0.2, 0.1, agree=torch.tensor([0.4])), Reason.DISAGREES),
         (belief(0.2, 0.1, blocks=torch.tensor([10.0])), Reason.DISAGREES),
         (belief(0.2, 0.1, agree=torch.tensor([torch.nan])), Reason.DISAGREES),
-        (belief(0.2, 0.1, misses=torch.tensor([1])), Reason.MOVING),
-        (
-            belief(0.2, 0.1, refining=torch.tensor([False]), agree=torch.tensor([torch.nan])),
-            Reason.COARSE,
-        ),
+        (belief(0.2, 0.1, compared=torch.tensor([False])), Reason.MOVING),
         (Belief.nothing(1), Reason.NO_POSE),
     ],
 )

@@ -64,7 +64,8 @@ def register_drawn(
         except InputError:  # too little of it would be seen from there
             return Fit(found.T_goal_cam, 0.0)
         fit = edges.register(view.slopes, np.eye(4), reaches)
-        found = Fit(found.T_goal_cam @ fit.T_goal_cam, fit.agreement)
+        T = found.T_goal_cam @ fit.T_goal_cam
+        found = Fit(T, fit.agreement, fit.covariance)
     return found
 
 

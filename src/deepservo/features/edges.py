@@ -9,7 +9,7 @@ the place of an edge counts, and robust weights leave out edges that something e
 edges: Bouthemy 1989; Comport et al. 2006).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.features import clustered
 from deepservo.features.luminance import SHARP_DERIVATIVE, gradient
 from deepservo.features.unseen_pixels import continued, reached
 from deepservo.geometry import interaction, se3
@@ -48,11 +49,13 @@ BACKGROUND_DEPTH = 1e6  # m: stands for the depth beside the object
 class Fit:
     """A registered pose, and the share of the goal's edges in view that are in their places there.
 
-    The agreement is 0 where too few edges are in view.
+    The agreement is 0 where too few edges are in view. covariance: of the twist xi to the true
+    pose in the camera's frame, `T_true = T_goal_cam exp(xi)`; not finite where it is not known.
     """
 
     T_goal_cam: Float[np.ndarray, "4 4"]
     agreement: float
+    covariance: Float[np.ndarray, "6 6"] = field(default_factory=lambda: np.full((6, 6), np.inf))
 
 
 @dataclass(frozen=True)
@@ -149,20 +152,21 @@ class Edges:
         T_goal_cam: a guess that is a few pixels off. reaches: how far along the normals edges are
         searched for [px], one number an iteration.
         """
-        T = np.array(T_goal_cam, float)
+        T, size = np.array(T_goal_cam, float), (self.camera.width, self.camera.height)
         for reach in reaches:
             px, Z, n = self.seen_from(T)
             d, _, found = nearest_edges(view, px, n, reach)
             if found.sum() < MIN_POINTS:
                 return Fit(T, 0.0)
-            J = self.jacobian(px, Z, n)
-            weighted = J * (found * _robust(d, found))[:, None]
+            J, weights = self.jacobian(px, Z, n), found * _robust(d, found)
+            weighted = J * weights[:, None]
             H = weighted.T @ J
             twist = np.linalg.solve(H + 1e-9 * np.trace(H) * np.eye(6), weighted.T @ d)
             T = T @ se3.exp(torch.from_numpy(twist)).numpy()
             if np.abs(twist).max() < LAST_STEP:
                 break
-        return Fit(T, self.agreement(view, T))
+        C = clustered.covariance(J, d, weights, clustered.cells(px, *size))
+        return Fit(T, self.agreement(view, T), C)
 
     def agreement(self, view: Slopes, T_goal_cam: Float[np.ndarray, "4 4"]) -> float:
         """Share of the edges in view that are in their places at this pose; see `Fit`."""

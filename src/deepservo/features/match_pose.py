@@ -1,13 +1,14 @@
 """The pose of one run's camera from its matches, by whatever is known of the goal's depth."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
 from deepservo.camera import Camera
-from deepservo.features import two_views
+from deepservo.features import clustered, two_views
 from deepservo.features.goal_depth import GoalDepth
 from deepservo.features.structure import SURE_VIEWS, Structure, View, projected, resection
 from deepservo.features.two_views import Candidates, Matched
@@ -33,6 +34,34 @@ FAR_MOVE = 0.5  # of the assumed distance
 MIN_PLANE_MOVE, MAX_SCALE = 0.02, 100.0
 MAX_WAIT = 16  # pictures in which no solid is looked for, where none was found so far
 EXPECTED_ERROR = 3.0  # px, from a match's place by the structure, for it to agree
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The pose of a picture, and the matches that it is from; rho: of their points [1/m]."""
+
+    T_goal_cam: Float[np.ndarray, "4 4"]
+    rho: Float[np.ndarray, " n"]
+    view: View
+
+    def covariance(self, camera: Camera) -> Float[np.ndarray, "6 6"]:
+        """Of the twist xi to the true pose, `T_true = exp(xi) T_goal_cam`, translation [m] before
+        rotation [rad]; not finite where the matches leave a direction free.
+        """
+        R, t = self.T_goal_cam[:3, :3], self.T_goal_cam[:3, 3]
+        rays = np.column_stack([self.view.goal, np.ones(len(self.rho))])
+        # Moved by xi the camera sees a point X of the goal at `R^T (X - t - v - w x X)`.
+        X = rays / np.maximum(self.rho, 1e-6)[:, None]
+        x, y, z = ((X - t) @ R).T
+        z = np.maximum(z, 1e-6)
+        down = np.stack([np.stack([1 / z, 0 * z, -x / z**2]), np.stack([0 * z, 1 / z, -y / z**2])])
+        by_place = -np.einsum("kan,ba->nkb", down, R)
+        J = np.concatenate([by_place, np.cross(X[:, None], by_place)], 2)
+        r = self.view.seen - np.column_stack([x / z, y / z])
+        px = self.view.goal * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+        cell = clustered.cells(px, camera.width, camera.height)
+        return clustered.covariance(J, r, np.ones(len(r)), cell)
+
 
 PlanePose = Callable[[Matched], Float[torch.Tensor, "4 4"]]
 """`T_goal_cam` of matches of a plane that faces the goal's camera at the known distance."""
@@ -62,10 +91,11 @@ class MatchPose:
         self.scale, self.seen_seen, self.done_seen = 1.0, 0.0, 0.0
         self.first: tuple[np.ndarray, np.ndarray] | None = None
         self.last: tuple[Matched, View] | None = None  # view of a plane
+        self.measured: Measured | None = None  # of the last picture; None where nothing matched
 
     def move_to(self, T_start_cam: Float[np.ndarray, "4 4"]) -> None:
         """The camera has moved so far since its start, and sees the next picture."""
-        self.T_start_cam = T_start_cam
+        self.T_start_cam, self.measured = T_start_cam, None
 
     def explain(self, candidates: Candidates, max_error: float, min_inliers: int) -> Matched | None:
         """The matches that agree; see `two_views.Explain`."""
@@ -83,6 +113,14 @@ class MatchPose:
     def pose(self, found: Matched) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
         """`T_goal_cam`, and the inverse depths of the matches' points in the goal [1/m]."""
         view = self._view(found)
+        T, rho = self._pose(found, view)
+        self.measured = Measured(T, rho, view)
+        return T, rho
+
+    def _pose(
+        self, found: Matched, view: View
+    ) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
+        """`pose` of matches that are seen so."""
         if self.Z is not None:
             rho, T = 1 / two_views.depth_at(self.Z, found.goal_px), found.T_goal_cam
             assert T is not None
@@ -305,10 +343,12 @@ class PointPose(MatchPose):
         H = None if found is None else found.H
         return Matched(agree.goal_px, agree.cam_px, agree.index, H, T_goal_cam=posed[0])
 
-    def pose(self, found: Matched) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
-        """`T_goal_cam`, and the inverse depths of the matches' points in the goal [1/m]."""
+    def _pose(
+        self, found: Matched, view: View
+    ) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
+        """`pose` of matches that are seen so."""
         if self.Z is not None or len(found.index) >= SURE_MATCHES:
-            T, rho = super().pose(found)
+            T, rho = super()._pose(found, view)
             if self.structure is None or len(self.structure.views) > 1:
                 return T, rho
             # Of one view the matches' errors alone decide how the scene is tilted.

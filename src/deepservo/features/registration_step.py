@@ -39,7 +39,8 @@ class StepArguments(Structure):
     _fields_ = native.fields(
         "* views homographies dets goal_image goal_gx goal_gy", "i64 goal_step",
         "* planes inverse_depths shifts", "i64 depth_step",
-        "* centres camera goal_noises noises floors", "* scales fits costs H g scatters moments",
+        "* centres camera goal_noises noises floors", "* scales fits costs H g",
+        "* scatters moments totals",
         "i32 view_w view_h w h first",
     )  # fmt: skip
 
@@ -77,10 +78,14 @@ class Blocks(NamedTuple):
     scatter: the sum of `g g^T` over the blocks, float64: how much of g is chance, where what
     disturbs one block does not disturb another. moments: in each block, the number of pixels
     compared, and their sums of a, b, aa, bb and ab, of the goal's grey levels a and the view's b.
+    totals: over the picture, float64: the sum of the derivatives of weighted residuals `w r` by r,
+    which is that of the weights where all residuals are small, and less where many are so large
+    that their weights fall; and the sum of `w r^2`.
     """
 
     scatter: Float[Tensor, "b 8 8"]
     moments: Float[Tensor, "b k k 6"]
+    totals: Float[Tensor, "b 2"]
 
 
 def step(
@@ -129,7 +134,10 @@ def step_arguments(
     fits = torch.zeros(B, 3) if gain_bias is None else gain_bias.clone()
     costs = torch.zeros(B, 2)
     H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
-    sums = Blocks(torch.empty_like(H), torch.empty(B, BLOCKS, BLOCKS, 6)) if blocks else None
+    sums = None
+    if blocks:
+        totals = torch.empty(B, 2, dtype=torch.float64)
+        sums = Blocks(torch.empty_like(H), torch.empty(B, BLOCKS, BLOCKS, 6), totals)
     arguments = StepArguments(
         views=views.data_ptr(), homographies=places.matrices.data_ptr(),
         dets=places.determinants.data_ptr(), goal_image=goals.image.data_ptr(),
@@ -144,6 +152,7 @@ def step_arguments(
         costs=costs.data_ptr(), H=H.data_ptr(), g=g.data_ptr(),
         scatters=None if sums is None else sums.scatter.data_ptr(),
         moments=None if sums is None else sums.moments.data_ptr(),
+        totals=None if sums is None else sums.totals.data_ptr(),
         view_w=view_w, view_h=view_h, w=w, h=h, first=gain_bias is None,
     )  # fmt: skip
     return arguments, Step(fits, costs[:, 0], scales, costs[:, 1], H, g, sums)
@@ -180,7 +189,11 @@ def step_reference(
     weights = informative * robust.weight(residual, new_scale)
     H, g = _normal_equations(J, residual, weights)
     slopes = J * (weights * residual)[..., None]
-    sums = _block_sums(goals, warped, valid_map, slopes) if blocks else None
+    sums = None
+    if blocks:
+        root = robust.weight(residual, new_scale).sqrt()
+        totals = torch.stack([weights * (4 * root - 3), weights * residual.square()], 2)
+        sums = Blocks(*_block_sums(goals, warped, valid_map, slopes), totals.double().sum(1))
     cost, next_cost = (robust.cost(residual, valid, each) for each in (scale, new_scale))
     return Step(gain_bias, cost, new_scale, next_cost, H, g, sums)
 
@@ -228,8 +241,8 @@ def _block_sums(
     warped: Float[Tensor, "b h w"],
     valid: Float[Tensor, "b h w"],
     slopes: Float[Tensor, "b n 8"],
-) -> Blocks:
-    """The blocks' sums; slopes: what each pixel adds to g."""
+) -> tuple[Float[Tensor, "b 8 8"], Float[Tensor, "b k k 6"]]:
+    """The blocks' scatter and moments; slopes: what each pixel adds to g."""
     b, h, w = warped.shape
     rows, columns = (torch.arange(n) * BLOCKS // n for n in (h, w))
     block = (rows[:, None] * BLOCKS + columns).flatten().expand(b, -1)
@@ -241,7 +254,7 @@ def _block_sums(
         )
         for each in (slopes, moments.flatten(1, 2))
     )
-    return Blocks(g.mT @ g, sums.view(b, BLOCKS, BLOCKS, -1))
+    return g.mT @ g, sums.view(b, BLOCKS, BLOCKS, -1)
 
 
 def _scaled(centre: Float[Tensor, "b 3"], goals: Goals) -> Float[Tensor, "b 3"]:

@@ -18,6 +18,7 @@ from deepservo.errors import InputError, check_positive
 from deepservo.features.goal_depth import GoalDepth, Known
 from deepservo.geometry import se3
 from deepservo.images.pictures import as_images
+from deepservo.methods.inspection import Inspection
 from deepservo.methods.status import Status, Tolerance
 from deepservo.methods.verdict import Belief, Verdict
 
@@ -69,7 +70,7 @@ class Controller:
     def __init__(self, camera: Camera, depth: Known = None) -> None:
         self.camera, self.goal_depth = camera, GoalDepth.of(depth, camera)
         self.state: dict[str, Tensor] = {}
-        self.verdict = Verdict()
+        self.verdict, self.inspection = Verdict(), Inspection()
         self.goal_count = 0  # one for all runs, or one each; none before set_goal
         self.gain_dt = 1.0  # seconds from one picture to the next that the gain is scaled for
         # (B, 4, 4): the motion of each camera since its last picture and since its first one, where
@@ -92,6 +93,7 @@ class Controller:
         if depth is not None:
             self.goal_depth = GoalDepth.of(depth, self.camera, "the goal's depth")
         self.goal_depth.check_goals(len(goal))
+        self.inspection.start(goal, self.goal_depth)
         self._set_goal(goal)
         self.goal_count = len(goal)
 
@@ -115,9 +117,18 @@ class Controller:
         check_positive("the gain", self.gain, "per second")
         self._follow(len(images), v_done)
         v_cam, times = self._answer(images), (self.dt, 1 / self.gain)
+        belief = self.belief(len(images))
         if self.looks:
             self.verdict.look(images, self.v_last, self.dt)
-        self.v_last = self.verdict.judge(self.belief(len(images)), v_cam, times)
+            v_done = self.v_last if v_done is None else v_done
+            belief = self.inspection.completed(
+                belief,
+                images,
+                v_cam / self.gain,
+                None if v_done is None else v_done * self.dt,
+                self.verdict.tolerance,
+            )
+        self.v_last = self.verdict.judge(belief, v_cam, times)
         return self.v_last
 
     @property
@@ -178,6 +189,7 @@ class Controller:
         if self.v_last is not None:
             self.v_last = self.v_last[index]
         self.verdict.select_runs(index)
+        self.inspection.select_runs(index)
         self.state = {k: v if len(v) == 1 else v[index] for k, v in self.state.items()}
 
     def velocity_of(self, image: Tensor, index: Tensor, n: int) -> Float[Tensor, "k 6"]:
@@ -186,6 +198,7 @@ class Controller:
         The other runs' state is not touched. `T_start_cam` of all was set by the caller.
         """
         part = copy.copy(self)
+        part.verdict, part.inspection = Verdict(), Inspection()
         part.select_runs(index)
         v_cam = part._answer(image)
         for name, values in part.state.items():
@@ -274,6 +287,7 @@ class SingleController(Controller):
         """`velocity` of the runs `index` among n; the other runs' copies are not touched."""
         self._begin(n)
         some = copy.copy(self)
+        some.verdict, some.inspection = Verdict(), Inspection()
         some._runs = self._runs
         some.select_runs(index)
         return some._answer(image)
@@ -302,7 +316,7 @@ class SingleController(Controller):
         shared = {
             id(value): value
             for value in vars(self).values()
-            if isinstance(value, torch.nn.Module | Tensor)
+            if isinstance(value, torch.nn.Module | Tensor | Verdict | Inspection)
         }
         runs = [copy.deepcopy(self, dict(shared)) for _ in range(n)]
         for run, goal in zip(runs, self._goals.expand(n, -1, -1, -1), strict=True):

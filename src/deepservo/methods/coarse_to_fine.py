@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo import control
+from deepservo.features.fusion import fuse
 from deepservo.features.registration import (
     FIRST_GUESS_SCHEDULE,
     MIN_OVERLAP,
@@ -70,6 +71,7 @@ class CoarseToFine(Refinement):
         self.registration = Registration(self.camera, reference.picture, reference.planes)
         if reference.inverse_depth is not None:
             self.registration.set_depth(reference.inverse_depth)
+        self.inspection.registration = self.registration
 
     def _start(self, n: int) -> None:
         self.step = 0
@@ -81,6 +83,7 @@ class CoarseToFine(Refinement):
             "recognised": torch.zeros(n, dtype=torch.bool),
             "was_tracked": torch.zeros(n, dtype=torch.bool),
             "covariance": torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
+            "own_covariance": torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
             "agree": torch.full((n,), torch.nan),
             "blocks": torch.full((n,), torch.nan),
             "depth_found": torch.zeros(n, dtype=torch.bool),
@@ -88,11 +91,6 @@ class CoarseToFine(Refinement):
             "keypoints_confirm": torch.zeros(n, dtype=torch.bool),
             "keypoints_reject": torch.zeros(n, dtype=torch.bool),
         }
-
-    def select_runs(self, index: Tensor) -> None:
-        """Keep these runs alone, here, in the coarse method and in the registration."""
-        super().select_runs(index)
-        self.registration.select_runs(index)
 
     def belief(self, n: int) -> Belief:
         """The registered pose where it steers; before that the coarse method's."""
@@ -112,6 +110,7 @@ class CoarseToFine(Refinement):
             agreement=state["agreement"],
             agree=agree,
             blocks=state["blocks"],
+            compared=tracking & (state["misses"] == 0),
             misses=state["misses"],
         )
 
@@ -193,13 +192,16 @@ class CoarseToFine(Refinement):
         depth = self.registration.plane[:, 3].expand(len(predicted))[runs]
         most = (FULL_SIZE_DISTANCE * depth).clamp(min=self.verdict.tolerance.metres)
         near = T[:, :3, 3].norm(dim=1) < most
+        motion = self.motion.expand(len(predicted), 4, 4)
         for part, schedule in ((near, FULL_SIZE_SCHEDULE), (~near, TRACKING_SCHEDULE)):
             if part.any():
-                of = runs[part]
-                T[part], found = self.registration.estimate(views, T[part], schedule, of)
-                state["covariance"][of], state["blocks"][of] = found.covariance, found.blocks
-                whole = found.agree if schedule is FULL_SIZE_SCHEDULE else torch.nan
-                state["agree"][of] = whole
+                of, full = runs[part], schedule is FULL_SIZE_SCHEDULE
+                seen, found = self.registration.estimate(views, T[part], schedule, of)
+                before = state["own_covariance"][of].where(torch.tensor(full), torch.nan)
+                fused = fuse(predicted[of], before, motion[of], seen, found.covariance)
+                T[part], state["covariance"][of], state["own_covariance"][of] = fused
+                state["agree"][of] = found.agree if full else torch.nan
+                state["blocks"][of] = found.blocks
         least = torch.where(
             state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
         )

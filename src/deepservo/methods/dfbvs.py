@@ -191,8 +191,10 @@ class KeypointServo(MatchServo):
 
     def _depths(self, i: int, found: Matched) -> Float[np.ndarray, " n"]:
         """Z [m] of the matches' points in the goal of run i."""
-        if self.goal_depth.Z is None and self.robust:
-            return 1 / self.poses[i].pose(found)[1]
+        if self.robust:
+            rho = self.poses[i].pose(found)[1]
+            if self.goal_depth.Z is None:
+                return 1 / rho
         return self.targets[int(self.state["goal"][i])].Z[found.index]
 
     def pose_consistency(self, T_goal_cam: Tensor, runs: Tensor) -> Tensor:

@@ -45,9 +45,13 @@ class MatchServo(Controller):
         self.poses: list[MatchPose] = []
 
     def belief(self, n: int) -> Belief:
-        """Whether enough matches agree."""
-        agree = self._agreeing_matches(n)
-        return replace(Belief.nothing(n), recognised=agree > 0, sure=agree >= RELIABLE_MATCHES)
+        """Whether enough matches agree, and their pose."""
+        agree, belief = self._agreeing_matches(n), Belief.nothing(n)
+        for i, measured in enumerate(pose.measured for pose in self.poses):
+            if measured is not None:
+                belief.T_goal_cam[i] = torch.from_numpy(measured.T_goal_cam)
+                belief.covariance[i] = torch.from_numpy(measured.covariance(self.camera))
+        return replace(belief, recognised=agree > 0, sure=agree >= RELIABLE_MATCHES)
 
     def _agreeing_matches(self, n: int) -> Int[Tensor, " n"]:
         """How many exact matches agreed in each run's last picture; 1 where others did."""

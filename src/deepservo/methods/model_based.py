@@ -16,7 +16,14 @@ from deepservo import control, native
 from deepservo.errors import InputError
 from deepservo.features.drawn import Drawing, Shape
 from deepservo.features.drawn_edges import NEAR, TRACKING, View, register_drawn, search_drawn
-from deepservo.features.edges import FIRST_GUESS_REACHES, TRACKING_REACHES, Edges, Fit
+from deepservo.features.edges import (
+    FIRST_GUESS_REACHES,
+    MIN_POINTS,
+    TRACKING_REACHES,
+    Edges,
+    Fit,
+)
+from deepservo.geometry import se3
 from deepservo.images.depth import Depth
 from deepservo.methods.base import (
     MAX_MISSES,
@@ -80,19 +87,26 @@ class EdgeServo(Refinement):
             "tracking": torch.zeros(len(goal), dtype=torch.bool),
             "misses": torch.zeros(len(goal), dtype=torch.int64),
             "agreement": torch.zeros(len(goal)),
+            "covariance": torch.full((len(goal), 6, 6), torch.nan, dtype=torch.float64),
         }
 
     def belief(self, n: int) -> Belief:
         """The pose that the edges give where it steers; before that the coarse method's."""
         tracking, coarse = self.state["tracking"].expand(n), self.coarse.belief(n)
-        T = self.state["T_goal_cam"].expand(n, 4, 4)
+        T, C = (self.state[name].expand(n, -1, -1) for name in ("T_goal_cam", "covariance"))
+        agreement, misses = (self.state[name].expand(n) for name in ("agreement", "misses"))
+        measured = tracking & (misses == 0)
         return replace(
             coarse,
             recognised=coarse.recognised | tracking,
             refining=tracking,
             T_goal_cam=T.where(tracking[:, None, None], coarse.T_goal_cam),
-            agreement=self.state["agreement"].expand(n),
-            misses=self.state["misses"].expand(n),
+            covariance=C.where(tracking[:, None, None], coarse.covariance),
+            agreement=agreement,
+            agree=agreement.where(measured, torch.nan),
+            blocks=torch.full((n,), MIN_POINTS).where(measured, torch.nan),
+            compared=measured,
+            misses=misses,
         )
 
     def words(self, n: int) -> list[str]:
@@ -182,7 +196,10 @@ class EdgeServo(Refinement):
         state["tracking"][i] = agrees or (
             bool(state["tracking"][i]) and int(state["misses"][i]) < MAX_MISSES
         )
-        state["T_goal_cam"][i] = torch.from_numpy(fit.T_goal_cam) if agrees else guess
+        T, C = torch.from_numpy(fit.T_goal_cam), torch.from_numpy(fit.covariance)
+        to_goal = se3.adjoint(T)
+        state["T_goal_cam"][i] = T if agrees else guess
+        state["covariance"][i] = to_goal @ C @ to_goal.mT
 
 
 def _pool() -> ThreadPoolExecutor:

@@ -40,7 +40,6 @@ class Reason(Enum):
     BLANK = "the picture shows nothing"
     FROZEN = "the picture does not change while the camera moves"
     NOT_RECOGNISED = "nothing in common with the goal"
-    COARSE = "the pictures do not agree yet"
     FAR = "farther from the goal than the tolerance"
     UNCERTAIN = "the pose is not known to the tolerance"
     DISAGREES = "too much of the picture looks different"

@@ -2,9 +2,9 @@
 
 A run has *arrived* where the pictures agree at full size, the estimated pose with its deviation
 lies within the tolerance, and the camera moves by less than the tolerance from one picture to the
-next, in ARRIVED_PICTURES pictures in a row. It is *lost* where nothing of the goal was recognised
-for LOST_AFTER seconds, or the estimated distance has found no new least in PATIENCE time constants
-of the law.
+next, in ARRIVED_PICTURES pictures in a row of those that were compared. It is *lost* where nothing
+of the goal was recognised for LOST_AFTER seconds, or the estimated distance has found no new least
+in PATIENCE time constants of the law.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
-ARRIVED_PICTURES = 3  # in a row
+ARRIVED_PICTURES = 3  # in a row, of those that were compared
 MIN_AGREEING, MIN_BLOCKS = 0.5, 20  # share of the textured blocks that agree, and how many they are
 # Seconds without anything recognised, and pictures at least: a single bad one says nothing.
 LOST_AFTER, LOST_PICTURES = 0.8, 5
@@ -37,7 +37,8 @@ class Belief:
     refining: whether a refinement steers. T_goal_cam and covariance as in `Status`, NaN where the
     method tells none, and not finite where a direction is not known at all. agreement: of the
     pictures, NaN where they were not compared. agree, blocks: as in `Evidence`, at full size; NaN
-    elsewhere. misses: pictures since the one that the pose is from.
+    elsewhere. compared: whether they are of the last picture itself, and not of one a few pictures
+    before. misses: pictures since the one that the pose is from.
     """
 
     recognised: Bool[Tensor, " b"]
@@ -48,6 +49,7 @@ class Belief:
     agreement: Float[Tensor, " b"]
     agree: Float[Tensor, " b"]
     blocks: Float[Tensor, " b"]
+    compared: Bool[Tensor, " b"]
     misses: Int[Tensor, " b"]
 
     @classmethod
@@ -63,6 +65,7 @@ class Belief:
             agreement=unknown,
             agree=unknown,
             blocks=unknown,
+            compared=torch.zeros(n, dtype=torch.bool),
             misses=torch.zeros(n, dtype=torch.int64),
         )
 
@@ -157,7 +160,7 @@ class Verdict:
             torch.diagonal(belief.covariance, 0, 1, 2).tolist(),
             belief.agree.tolist(),
             belief.blocks.tolist(),
-            belief.misses.tolist(),
+            belief.compared.tolist(),
             v_cam.tolist(),
             strict=True,
         )
@@ -174,7 +177,7 @@ class Verdict:
             self.runs = [_Run() for _ in range(n)]
 
     def _judge(self, run: _Run, measured: tuple[Any, ...], times: tuple[float, float]) -> None:
-        recognised, T, variances, agree, blocks, misses, v_cam = measured
+        recognised, T, variances, agree, blocks, compared, v_cam = measured
         dt, constant = times
         run.recognised = recognised and not run.useless
         run.unseen = 0 if run.recognised else run.unseen + 1
@@ -188,8 +191,8 @@ class Verdict:
         )
         run.agrees = agree > MIN_AGREEING and blocks >= MIN_BLOCKS
         slow = math.hypot(*v_cam[:3]) * dt <= most and math.hypot(*v_cam[3:]) * dt <= widest
-        arrives = run.sure and run.agrees and slow and run.recognised and not misses
-        run.within = run.within + 1 if arrives else 0
+        arrives = run.sure and run.agrees and slow and run.recognised
+        run.within = run.within + compared if arrives else 0
         nearer = run.near or not metres >= NEARER * run.least
         run.least = metres if nearer and metres < run.least else run.least
         run.no_nearer = 0 if nearer else run.no_nearer + 1
@@ -249,7 +252,6 @@ def phase_of(run: _Run, refining: bool, has_pose: bool) -> tuple[Phase, Reason]:
         Reason.FROZEN: run.useless,
         Reason.NOT_RECOGNISED: not run.recognised,
         Reason.NO_POSE: not has_pose,
-        Reason.COARSE: not refining,
         Reason.FAR: not run.near,
         Reason.UNCERTAIN: not run.sure,
         Reason.DISAGREES: not run.agrees,

@@ -14,6 +14,7 @@
 typedef struct {
     double *scatter; /* (8, 8), the sum over the blocks of g g^T */
     float *moments;  /* (GRID, GRID, MOMENTS) */
+    double totals[2]; /* sums of the derivatives of `weight r` by r, and of weight r^2 */
     float *columns;  /* (8 + MOMENTS, w), sums over the rows of the row of blocks so far */
     int32_t w, h, row;
 } Blocks;
@@ -24,7 +25,7 @@ static inline Blocks begin_blocks(double *scatter, float *moments, float *column
     memset(scatter, 0, 64 * sizeof *scatter);
     memset(moments, 0, GRID * GRID * MOMENTS * sizeof *moments);
     memset(columns, 0, (8 + MOMENTS) * w * sizeof *columns);
-    return (Blocks){scatter, moments, columns, w, h, 0};
+    return (Blocks){scatter, moments, {0}, columns, w, h, 0};
 }
 
 /* The row of blocks is done. */
@@ -47,16 +48,21 @@ static inline void end_block_row(Blocks *b) {
     memset(b->columns, 0, (8 + MOMENTS) * b->w * sizeof *b->columns);
 }
 
-/* Adds row y, from `margin` pixels inside. J: nine rows of columns, the last of them the
- * residual. */
+/* Adds row y, from `margin` pixels inside. J: nine rows of columns, the last of them the residual.
+ * root: of the weights, for pixels that have any. */
 static inline void add_row(Blocks *b, int32_t y, int32_t margin, const float *J,
-                           const float *weight, const float *goal, const float *view,
-                           const float *valid) {
+                           const float *weight, const float *root, const float *goal,
+                           const float *view, const float *valid) {
     const int32_t w = b->w, row = y * GRID / b->h, end = w - margin;
     const float *r = J + 8 * w;
     float *const sums = b->columns;
+    float steep = 0, energy = 0;
     if (row != b->row)
         end_block_row(b), b->row = row;
+#pragma omp simd reduction(+ : steep, energy)
+    for (int32_t x = margin; x < end; x++)
+        steep += weight[x] * (4 * root[x] - 3), energy += weight[x] * r[x] * r[x];
+    b->totals[0] += steep, b->totals[1] += energy;
     for (int i = 0; i < 8; i++) {
         const float *column = J + i * w;
         float *sum = sums + i * w;

@@ -4,8 +4,10 @@
 #include "gradient.h"
 #include "rigid.h"
 
-#define INTERPOLATION 0.01
+#define INTERPOLATION 0.0125
+#define MODEL 0.04
 #define LEAST_INFORMATION 0.02
+#define LEAST_STEEPNESS 0.2
 #define POINTS 12
 #define MIN_BLOCK_SHARE 0.5
 #define MIN_TEXTURE 4.0
@@ -16,7 +18,9 @@
 
 typedef struct {                        /* `EvidenceArguments` of features/evidence.py */
     const double *H, *scatters, *poses; /* (R, 8, 8), (R, 8, 8), (R, 4, 4) */
-    const float *moments, *fits;        /* (R, GRID, GRID, MOMENTS), (R, 3; gain first) */
+    const float *moments;               /* (R, GRID, GRID, MOMENTS) */
+    const double *totals;               /* (R, 2), see blocks.h */
+    const float *fits;                  /* (R, 3), gain first */
     const float *goal_noises, *noises;  /* deviations */
     const float *planes, *inverse_depths; /* as in registration.c */
     int64_t depth_step;
@@ -180,12 +184,19 @@ static void covariance(const Evidence *a, int64_t run) {
     product(weighted, weighted, 1, inverse);
     product(inverse, S, 0, scaled);
     product(scaled, inverse, 1, S);
+    const double steep = fmax(a->totals[2 * run] / fmax(all[63], 1e-12), LEAST_STEEPNESS);
     twist_of(a->poses + 16 * run, xi);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++)
             moved += xi[i] * H[i][j] * xi[j];
+    const double gain = a->fits[3 * run], goal_noise = a->goal_noises[run],
+                 view_noise = a->noises[run] / gain,
+                 energy = a->totals[2 * run + 1] -
+                          all[63] * (goal_noise * goal_noise + view_noise * view_noise),
+                 everywhere = INTERPOLATION * INTERPOLATION * fmax(moved, 0) +
+                              MODEL * MODEL * fmax(energy, 0);
     for (int i = 0; i < 36; i++)
-        out[i] = S[0][i] + INTERPOLATION * INTERPOLATION * fmax(moved, 0) * inverse[0][i];
+        out[i] = S[0][i] / (steep * steep) + everywhere * inverse[0][i];
 }
 
 static void agreement(const Evidence *a, int64_t run) {

@@ -49,8 +49,10 @@ typedef struct {                              /* `StepArguments` of features/reg
     float *scales, *fits;                       /* (R, 3; gain, bias, first gain): in and out */
     float *costs;  /* (R, 2), under the scale given and under the new one */
     double *H, *g; /* (R, 8, 8), (R, 8), of J = [L, I, 1] */
-    double *scatters; /* (R, 8, 8) and (R, GRID, GRID, MOMENTS): see blocks.h; or both NULL */
+    /* (R, 8, 8), (R, GRID, GRID, MOMENTS) and (R, 2): see blocks.h; or all NULL */
+    double *scatters;
     float *moments;
+    double *totals;
     int32_t view_w, view_h, w, h, first;
 } Registering;
 
@@ -202,7 +204,7 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
                 share = ratio / (ratio + fit[0] * fit[0]), rest = (1 - share) * inv_gain;
     double *H = a->H + 64 * run, *g = a->g + 8 * run, sums[44] = {0};
     float J[9][w]; /* six columns of L; then I, 1 and the residual */
-    float weight[w], inverse_depth[w];
+    float weight[w], root[w], inverse_depth[w];
     float columns[a->scatters ? (8 + MOMENTS) * w : 1];
     Blocks blocks;
     if (a->scatters)
@@ -222,7 +224,7 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
             const float along = q0 * c[0] + q1 * c[1] + q2 * c[2];
             q0 += along * plane[0], q1 += along * plane[1], q2 += along * plane[2];
             const float q = 1 / (1 + r * r * k * k);
-            weight[x] = s->informative[at + x] * q * q;
+            root[x] = q, weight[x] = s->informative[at + x] * q * q;
             J[0][x] = q0, J[1][x] = q1, J[2][x] = q2;
             J[3][x] = (yn * q2 - q1) * Z, J[4][x] = (q0 - xn * q2) * Z,
             J[5][x] = (xn * q1 - yn * q0) * Z;
@@ -237,11 +239,13 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
                 sums[m] += sum;
             }
         if (a->scatters)
-            add_row(&blocks, y, GRADIENT_MARGIN, J[0], weight, goal + at, s->warped + at,
+            add_row(&blocks, y, GRADIENT_MARGIN, J[0], weight, root, goal + at, s->warped + at,
                     s->valid + at);
     }
-    if (a->scatters)
+    if (a->scatters) {
         end_block_row(&blocks);
+        memcpy(a->totals + 2 * run, blocks.totals, sizeof blocks.totals);
+    }
     for (int i = 0, m = 0; i < 8; i++)
         for (int j = i; j < 9; j++, m++) {
             if (j == 8)

@@ -1,0 +1,55 @@
+"""The covariance of a least squares estimate whose errors are alike where they are near each other.
+
+With residuals r, their derivatives J by the twist that is estimated, and weights w:
+
+    H = sum w J^T J,    S = sum over the cells of g g^T + g_all g_all^T,    g = w J^T r
+    C = H^-1 S H^-1 / steepness^2
+
+It is the "sandwich" of clustered residuals (Liang & Zeger 1986). g_all is the sum over all cells:
+not zero where the estimate is not that of least squares, and C then has the way to that one too.
+steepness: how fast `w r` grows with r, over w, in the mean: less than 1 where the weights of large
+residuals are low (Geman-McClure's: `4 sqrt(w) - 3`).
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+CELLS = 12  # along each side of a picture
+LEAST_STEEPNESS = 0.2
+MIN_CELLS = 7  # with residuals: of fewer, as many numbers explain nearly all
+
+
+def cells(px: Float[np.ndarray, "n 2"], width: int, height: int) -> Int[np.ndarray, " n"]:
+    """The number of the cell of a picture that each pixel is in."""
+    column, row = (px * CELLS / [width, height]).astype(int).clip(0, CELLS - 1).T
+    return row * CELLS + column
+
+
+def covariance(
+    J: Float[np.ndarray, "n *k 6"],
+    r: Float[np.ndarray, "n *k"],
+    w: Float[np.ndarray, " n"],
+    cell: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, "6 6"]:
+    """C; not finite where there are too few cells, or they leave a direction free.
+
+    w: Geman-McClure's weights, up to 1.
+    """
+    unknown, total = np.full((6, 6), np.inf), max(float(w.sum()), 1e-12)
+    steepness = max(float((w * (4 * np.sqrt(w) - 3)).sum()) / total, LEAST_STEEPNESS)
+    J, r = J.reshape(len(w), -1, 6), r.reshape(len(w), -1)
+    weighted = J * w[:, None, None]
+    g = np.zeros((CELLS * CELLS, 6))
+    np.add.at(g, cell, np.einsum("nki,nk->ni", weighted, r))
+    used = len(np.unique(cell[w > 0]))
+    if used < MIN_CELLS:
+        return unknown
+    H, whole = np.einsum("nki,nkj->ij", weighted, J), g.sum(0)
+    try:
+        inverse = np.linalg.inv(H)
+    except np.linalg.LinAlgError:
+        return unknown
+    # Six numbers were fitted to the residuals, which are that much smaller than the errors.
+    S = g.T @ g * (used / (used - 6)) + np.outer(whole, whole)
+    C = inverse @ S @ inverse / steepness**2
+    return C if np.isfinite(C).all() else unknown

@@ -1,0 +1,146 @@
+"""Whether pictures agree with the goal's at full size, for methods that do not look themselves.
+
+It takes time, so it is done near the goal alone, and in one picture of several.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from deepservo import control
+from deepservo.features.goal_depth import GoalDepth
+from deepservo.features.registration import Registration, Schedule
+from deepservo.geometry import se3
+from deepservo.images.pictures import grey
+from deepservo.methods.status import Tolerance
+from deepservo.methods.verdict import MIN_AGREEING, Belief
+
+INTERVAL = 5  # pictures from one that is looked at to the next
+NEAR = 4.0  # tolerances from the goal, within which they are looked at
+# At the pose that a method tells the pictures are compared; else it is found, at first from where
+# the method's velocity has the camera be.
+TOLD_SCHEDULE: Schedule = ((2, 0), (0, 0))
+FIRST_SCHEDULE: Schedule = ((2, 8), (1, 3), (0, 2))
+NEXT_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
+
+
+class Inspection:
+    """Of the runs to one goal, or to one goal each.
+
+    registration: to the goals; where the method has none, it is made when it is needed.
+    """
+
+    def __init__(self) -> None:
+        self.goal: tuple[Tensor, GoalDepth] | None = None
+        self.registration: Registration | None = None
+        self.seen: Belief | None = None  # its misses: pictures since one was looked at
+
+    def start(self, goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> None:
+        """Begin with these goals, NaN where nothing is seen."""
+        self.goal, self.registration, self.seen = (goal, depth), None, None
+
+    def select_runs(self, index: Tensor) -> None:
+        """Keep these runs alone."""
+        self.seen = self.seen and self.seen.pick(index)
+        if self.registration is not None or (self.goal is not None and len(self.goal[0]) > 1):
+            self._register().select_runs(index)
+
+    def completed(
+        self,
+        belief: Belief,
+        images: Float[Tensor, "b c h w"],
+        way: Float[Tensor, "b 6"],
+        motion: Float[Tensor, "b 6"] | None,
+        tolerance: Tolerance,
+    ) -> Belief:
+        """The belief, with what was seen where the method has not compared the pictures.
+
+        way: the method's velocity over its gain. motion: of the cameras since their pictures
+        before, velocities times seconds; None where these are the first ones.
+        """
+        if self.goal is None:  # of a method that needs none
+            return belief
+        told, T = belief.T_goal_cam.isfinite().all((1, 2)), belief.T_goal_cam
+        if not told.all():
+            T = T.where(told[:, None, None], control.pose_of_pbvs(way.double().cpu(), 1.0))
+        near = belief.recognised & belief.agree.isnan() & _near(T, tolerance)
+        if not near.any():
+            self.seen = None
+            return belief
+        if self.seen is None:
+            never = torch.full_like(belief.misses, INTERVAL)
+            self.seen = replace(Belief.nothing(len(near)), misses=never)
+        elif motion is not None:
+            moved = self.seen.T_goal_cam @ se3.exp(motion.double().cpu())
+            misses = torch.where(near, self.seen.misses + 1, INTERVAL)
+            self.seen = replace(self.seen, T_goal_cam=moved, misses=misses)
+        due = near & (self.seen.misses >= INTERVAL)
+        if due.any():
+            self._look(images, T, due, told)
+        return _joined(belief, self.seen, near, told)
+
+    def _look(
+        self,
+        images: Float[Tensor, "b c h w"],
+        T_goal_cam: Float[Tensor, "b 4 4"],
+        due: Bool[Tensor, " b"],
+        told: Bool[Tensor, " b"],
+    ) -> None:
+        """Compare the pictures of the runs that are due with their goals'."""
+        seen, registration = self.seen, self._register()
+        assert seen is not None
+        views = registration.views(grey(images).float().cpu())
+        known = seen.T_goal_cam.isfinite().all((1, 2)) & (seen.agree > MIN_AGREEING)
+        ways = (
+            (told, TOLD_SCHEDULE, T_goal_cam),
+            (~told & known, NEXT_SCHEDULE, seen.T_goal_cam),
+            (~told & ~known, FIRST_SCHEDULE, T_goal_cam),
+        )
+        for which, schedule, start in ways:
+            runs = (due & which).nonzero().flatten()
+            if len(runs):
+                T, found = registration.estimate(views, start[runs], schedule, runs)
+                seen.T_goal_cam[runs], seen.covariance[runs] = T, found.covariance
+                seen.agree[runs], seen.blocks[runs] = found.agree, found.blocks
+                seen.misses[runs] = 0
+
+    def _register(self) -> Registration:
+        if self.registration is None:
+            assert self.goal is not None
+            goal, depth = self.goal
+            self.registration = Registration(
+                depth.camera, grey(goal).float().cpu(), depth.planes(len(goal))
+            )
+            if (inverse := depth.inverse()) is not None:
+                self.registration.set_depth(inverse)
+        return self.registration
+
+
+def _joined(
+    belief: Belief, seen: Belief, near: Bool[Tensor, " b"], told: Bool[Tensor, " b"]
+) -> Belief:
+    """The belief with what was seen of runs near the goal; their poses only where pictures agree
+    and the method tells none.
+    """
+    found = near & ~told & (seen.agree > MIN_AGREEING)
+    return replace(
+        belief,
+        T_goal_cam=seen.T_goal_cam.where(found[:, None, None], belief.T_goal_cam),
+        covariance=seen.covariance.where(found[:, None, None], belief.covariance),
+        agree=seen.agree.where(near, belief.agree),
+        blocks=seen.blocks.where(near, belief.blocks),
+        compared=torch.where(near, seen.misses == 0, belief.compared),
+        misses=seen.misses.where(found, belief.misses),
+    )
+
+
+def _near(T_goal_cam: Float[Tensor, "b 4 4"], tolerance: Tolerance) -> Bool[Tensor, " b"]:
+    """Which poses are within NEAR tolerances of the goal; not one that is NaN."""
+    # |R - 1| = 2 sqrt(2) sin(angle / 2)
+    turn = (T_goal_cam[:, :3, :3] - torch.eye(3, dtype=T_goal_cam.dtype)).flatten(1).norm(dim=1)
+    return (T_goal_cam[:, :3, 3].norm(dim=1) <= NEAR * tolerance.metres) & (
+        turn <= math.sqrt(2) * NEAR * tolerance.radians
+    )
