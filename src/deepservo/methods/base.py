@@ -18,6 +18,7 @@ from deepservo.errors import InputError, check_positive
 from deepservo.features.goal_depth import GoalDepth, Known
 from deepservo.geometry import se3
 from deepservo.images.pictures import as_images
+from deepservo.methods.search import Law, Searching
 from deepservo.methods.status import Status, Tolerance
 from deepservo.methods.verdict import Belief, Verdict
 
@@ -41,7 +42,7 @@ class Reference:
     inverse_depth: Float[Tensor, "g h w"] | None = None
 
 
-class Controller:
+class Controller(Searching):
     """Steers one camera, or B at once, to where a goal picture was taken.
 
     A method overrides `_set_goal` and `_velocity`; both get float32 images (B, 1, H, W) of
@@ -117,7 +118,10 @@ class Controller:
         v_cam, times = self._answer(images), (self.dt, 1 / self.gain)
         if self.looks:
             self.verdict.look(images, self.v_last, self.dt)
-        self.v_last = self.verdict.judge(self.belief(len(images)), v_cam, times)
+        v_cam = self.verdict.judge(self.belief(len(images)), v_cam, times)
+        law = Law(self.search, self.camera, self.goal_depth.metres)
+        v_done = self.v_last if v_done is None else v_done
+        self.v_last = law.steer(self.verdict.runs, v_cam, v_done, self.dt)
         return self.v_last
 
     @property
@@ -186,6 +190,7 @@ class Controller:
         The other runs' state is not touched. `T_start_cam` of all was set by the caller.
         """
         part = copy.copy(self)
+        part.verdict = copy.copy(self.verdict)
         part.select_runs(index)
         v_cam = part._answer(image)
         for name, values in part.state.items():
@@ -274,7 +279,7 @@ class SingleController(Controller):
         """`velocity` of the runs `index` among n; the other runs' copies are not touched."""
         self._begin(n)
         some = copy.copy(self)
-        some._runs = self._runs
+        some.verdict, some._runs = copy.copy(self.verdict), self._runs
         some.select_runs(index)
         return some._answer(image)
 
