@@ -158,6 +158,9 @@ def test_nobody_asks_and_nothing_moves(law):
     assert not steered(controller, 60).any()
     (status,) = controller.status
     assert status.phase is Phase.LOST and "search" not in status.sentence
+    controller.recognises = [True]
+    assert torch.equal(steered(controller, 1, first=70)[0], PUSH)
+    assert "found again after 6 s" in controller.status[0].sentence
 
 
 def test_another_word_is_refused():
