@@ -131,7 +131,8 @@ def servo(
     progress: Callable[[int, int], None] | None = None,
 ) -> Trajectory:
     """Steer every camera of `world` until it has arrived, is lost, rests, or has taken `max_steps`
-    (None: the controller's own); `controller.set_goal` was called before.
+    (None: the controller's own); `controller.set_goal` was called before. A lost run that searches
+    (`controller.search`) goes on.
 
     goal: 1 or B pictures, for the reported image error alone. dt: seconds from one picture to the
     next. progress(step, runs still moving) is called after each step. Where no tolerance was asked

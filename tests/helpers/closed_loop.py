@@ -127,7 +127,7 @@ def controller_of(
     if isinstance(coarse, MetricServo):
         where = NearTruth(world, T_world_goal)
         coarse.predict = lambda images: T_world_goal  # of the goal alone
-        coarse.search = lambda z: z.view(-1, 4, 4)
+        coarse.pose_search = lambda z: z.view(-1, 4, 4)
         coarse.features.s = lambda images: to_reference(where(images), 0.6).flatten(1)
         coarse.phi.measure = lambda T: (None, straight(T))
     if isinstance(coarse, SiameseServo):

@@ -80,6 +80,8 @@ class Servo:
     tolerance_mm: OptionalNumber = None
     #: The same of the angle [deg]; 0.1 when not given.
     tolerance_deg: OptionalNumber = None
+    #: What a lost run does: hold (zero, as when not given), back-off, or spiral (it turns about).
+    search: OptionalText = None
     #: simulator: free-flying cameras; gantry: cameras on a gantry with joints in MuJoCo;
     #: gantry-lights: the same under wandering lamps.
     world: str = "simulator"
@@ -111,7 +113,7 @@ class Servo:
         method = plug_in(self.method or (f"{learned.method}+dvs" if learned else "auto"))
         starts = self._starts(setup, method)
         controller = build(method, known.camera, self._told(known), known)
-        controller.tolerance = self._tolerance()
+        controller.tolerance, controller.search = self._tolerance(), self.search
         own = learned is not None and method.startswith(learned.method)
         trial = placed(method, setup, starts, self.world)
         carry_out(controller, trial, self.out, learned.training if own and learned else None)
@@ -271,7 +273,7 @@ class Servo:
         table = on_table(goal, self.mesh, self.unit, self.image)
         trial = table.trial(method, self.starts, self.seed, self.world)
         controller = build(method, table.setup.camera, table.target.depth, shape=table.shape)
-        controller.tolerance = self._tolerance()
+        controller.tolerance, controller.search = self._tolerance(), self.search
         return controller, trial
 
 

@@ -19,6 +19,7 @@ from deepservo.features.goal_depth import GoalDepth, Known
 from deepservo.geometry import se3
 from deepservo.images.pictures import as_images
 from deepservo.methods.inspection import Inspection
+from deepservo.methods.search import Law, Searching
 from deepservo.methods.status import Status, Tolerance
 from deepservo.methods.verdict import Belief, Verdict
 
@@ -42,7 +43,7 @@ class Reference:
     inverse_depth: Float[Tensor, "g h w"] | None = None
 
 
-class Controller:
+class Controller(Searching):
     """Steers one camera, or B at once, to where a goal picture was taken.
 
     A method overrides `_set_goal` and `_velocity`; both get float32 images (B, 1, H, W) of
@@ -116,19 +117,16 @@ class Controller:
             )
         check_positive("the gain", self.gain, "per second")
         self._follow(len(images), v_done)
-        v_cam, times = self._answer(images), (self.dt, 1 / self.gain)
-        belief = self.belief(len(images))
+        v_cam, belief = self._answer(images), self.belief(len(images))
+        v_done = self.v_last if v_done is None else v_done
         if self.looks:
-            self.verdict.look(images, self.v_last, self.dt)
-            v_done = self.v_last if v_done is None else v_done
-            belief = self.inspection.completed(
-                belief,
-                images,
-                v_cam / self.gain,
-                None if v_done is None else v_done * self.dt,
-                self.verdict.tolerance,
-            )
-        self.v_last = self.verdict.judge(belief, v_cam, times)
+            self.verdict.look(images, v_done, self.dt)
+            motion = None if v_done is None else v_done * self.dt
+            way, tolerance = v_cam / self.gain, self.verdict.tolerance
+            belief = self.inspection.completed(belief, images, way, motion, tolerance)
+        v_cam = self.verdict.judge(belief, v_cam, (self.dt, 1 / self.gain))
+        law = Law(self.search, self.camera, self.goal_depth.metres)
+        self.v_last = law.steer(self.verdict.runs, v_cam, v_done, self.dt)
         return self.v_last
 
     @property
@@ -287,8 +285,7 @@ class SingleController(Controller):
         """`velocity` of the runs `index` among n; the other runs' copies are not touched."""
         self._begin(n)
         some = copy.copy(self)
-        some.verdict, some.inspection = Verdict(), Inspection()
-        some._runs = self._runs
+        some.verdict, some.inspection, some._runs = Verdict(), Inspection(), self._runs
         some.select_runs(index)
         return some._answer(image)
 

@@ -96,12 +96,12 @@ class MetricServo(Located):
         self.gain, self.neighbours = gain, neighbours
         self.features = Latent(camera, folded(net.images), windows=9)
         self.phi = copy.deepcopy(net.poses).eval().requires_grad_(False)
-        self.search = PoseSearch(self.phi)
+        self.pose_search = PoseSearch(self.phi)
         self.usual = None if scene is None else self._apart(self._own_pictures(scene))
 
     def predict(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 4 4"]:
         """`T_world_cam` whose embedding is nearest to that of each picture."""
-        return to_world(self.search(self.features.s(continued(images))), self.distance)
+        return to_world(self.pose_search(self.features.s(continued(images))), self.distance)
 
     def unusual(self, n: int) -> list[str]:
         """Words on each goal whose embedding is far from that of any pose; else ""."""
@@ -121,7 +121,7 @@ class MetricServo(Located):
 
     def _apart(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         """How far each embedding is from the nearest embedding of a pose."""
-        return (self.phi(self.search(z)) - z).norm(dim=1)
+        return (self.phi(self.pose_search(z)) - z).norm(dim=1)
 
     def _set_goal(self, goal: Tensor) -> None:
         super()._set_goal(goal)
@@ -146,7 +146,7 @@ class MetricServo(Located):
     def _L(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k 6"]:
         """L of each embedding, for lengths in units of the distance."""
         if self.neighbours is None:
-            return self.phi.measure(self.search(z))[1]
+            return self.phi.measure(self.pose_search(z))[1]
         index, apart = self.bank.nearest(z, self.neighbours.count)
         weights = apart if self.neighbours.weights == "printed" else 1 / apart.clamp(min=1e-9)
         _, L = self.phi.measure(self.bank.poses(self.bank.r[index]))

@@ -20,7 +20,7 @@ class Phase(Enum):
     """How far a run is."""
 
     SEARCHING = "searching"
-    """The goal has not been recognised yet."""
+    """The goal has not been recognised yet, or a lost run moves to find it."""
     APPROACHING = "approaching"
     """A coarse method steers."""
     REFINING = "refining"
@@ -47,6 +47,7 @@ class Reason(Enum):
     WITHIN_TOLERANCE = "within the tolerance"
     NO_POSE = "the method does not tell the pose"
     DIVERGED = "the camera gets no nearer to the goal"
+    SEARCHES = "looks for the goal"
 
 
 @dataclass(frozen=True)

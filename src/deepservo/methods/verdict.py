@@ -8,13 +8,14 @@ in PATIENCE time constants of the law.
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from deepservo.methods.search import Search
 from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
 ARRIVED_PICTURES = 3  # in a row, of those that were compared
@@ -93,12 +94,23 @@ class _Run:
     least: float = math.inf  # distance so far [m]
     no_nearer: int = 0  # pictures since it was found
     diverged: bool = False
+    late: bool = False  # lost, since the goal was not recognised for so long
     lost: bool = False
+    search: Search = field(default_factory=Search)
 
     @property
     def useless(self) -> bool:
         """Whether the last picture says nothing."""
         return self.blank or self.same >= FROZEN_PICTURES
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the camera gives one picture though it moves. A blank one may stay as it is."""
+        return self.same >= FROZEN_PICTURES and not self.blank
+
+    def start_over(self) -> None:
+        """Forget how near to the goal it has been: a search has led the camera elsewhere."""
+        self.least, self.no_nearer, self.diverged = math.inf, 0, False
 
 
 class Verdict:
@@ -197,8 +209,8 @@ class Verdict:
         run.least = metres if nearer and metres < run.least else run.least
         run.no_nearer = 0 if nearer else run.no_nearer + 1
         run.diverged |= run.no_nearer * dt > PATIENCE * constant
-        late = run.unseen * dt >= LOST_AFTER and run.unseen >= LOST_PICTURES
-        run.lost = run.diverged or late
+        run.late = run.unseen * dt >= LOST_AFTER and run.unseen >= LOST_PICTURES
+        run.lost = run.diverged or run.late
 
     @property
     def arrived(self) -> list[bool]:
@@ -231,11 +243,14 @@ class Verdict:
             agreement=None if math.isnan(agreement) else agreement,
             age=float(belief.misses[i]) * self.dt if has_pose else None,
         )
+        words = self.runs[i].search.sentence(words)
         return replace(status, sentence=sentence(status, self.tolerance, words))
 
 
 def phase_of(run: _Run, refining: bool, has_pose: bool) -> tuple[Phase, Reason]:
     """How far a run is, and why it is no farther."""
+    if run.search.active:
+        return Phase.SEARCHING, Reason.SEARCHES
     if run.lost:
         causes = {
             Reason.BLANK: run.blank,
