@@ -9,7 +9,6 @@ killed, it goes on.
 """
 
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -44,7 +43,7 @@ class Options:
     workers: int = 2
     """processes, each with one thread."""
     image: Path | None = None
-    """a picture, or a folder of them, instead of the bundled ones."""
+    """a picture, or a folder of them, instead of the bundled ones; hard-texture keeps its own."""
     seed: int = 0
     """of the starts and of what changes the pictures."""
     out: Path = Path("results/verdict.json")
@@ -136,8 +135,8 @@ def measured(work: list[Cell], options: Options) -> Iterator[tuple[Cell, Row]]:
 
 
 def _begin() -> None:
-    """Of a process that measures: Ctrl-C ends it without a word, as the first process says one."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
+    """Of a process that measures: at Ctrl-C the first process ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     verdict_runs.one_thread()
 
 

@@ -85,7 +85,7 @@ def steered(ready: Ready, group: str) -> dict[str, list[Any]]:
         for run, k in enumerate(columns["lost_at"])
     ]
     columns["sentence"] = [
-        _wrong(of_run, end.arrived_at, {name: values[run] for name, values in columns.items()})
+        _wrong(of_run, end.arrived_at, {key: values[run] for key, values in columns.items()}, group)
         for run, (of_run, end) in enumerate(zip(said, trajectory.ends, strict=True))
     ]
     return columns
@@ -119,7 +119,7 @@ def _of_judged(judged: Judged, group: str) -> dict[str, list[Any]]:
     }
 
 
-def _wrong(said: list[Status], arrived_at: int | None, run: Row) -> str | None:
+def _wrong(said: list[Status], arrived_at: int | None, run: Row, group: str) -> str | None:
     """What the run's status said that it should not have; None where it was right.
 
     It is the last sentence of a run that was within the tolerance, or had to be lost, and did not
@@ -127,6 +127,8 @@ def _wrong(said: list[Status], arrived_at: int | None, run: Row) -> str | None:
     """
     if run["false"]:
         return said[-1 if arrived_at is None else arrived_at].sentence
+    if group == "wrong":
+        return None
     if run["lost_at"] is not None and (run["converged"] or run["in_view"] >= IN_VIEW):
         return said[run["lost_at"]].sentence
     missed = run["within"] and run["ending"] != Ending.ARRIVED.value
