@@ -26,11 +26,12 @@ def by_set(rows: list[Row]) -> str:
         bounds = [_percent(share) for share in (of.held_mm, of.held_deg)]
         shares = [_share(share) if share[1] else "-" for share in (of.missed, of.lost, of.covered)]
         numbers = [str(of.runs), str(of.arrived), str(of.false)]
-        lines.append([f"`{method}`", group, name, *numbers, *shares[:1], *bounds, *shares[1:]])
+        told = [*shares[:1], *bounds, *shares[1:], str(of.in_view)]
+        lines.append([f"`{method}`", group, name, *numbers, *told])
     head = ["method", "group", "set", "runs", "arrived", "false", "missed, of those within"]
     bounds = ["bound holds mm, %", "bound holds deg, %"]
     lost = ["lost, of those that converge", "lost in 1 s, of those covered"]
-    return table([*head, *bounds, *lost], lines, 3)
+    return table([*head, *bounds, *lost, "lost in sight of the goal"], lines, 3)
 
 
 def false_arrivals(rows: list[Row]) -> str:
