@@ -12,7 +12,15 @@ from collections.abc import Callable
 
 from benchmarks.architecture.plan import rooms
 from benchmarks.common.rows import RESULTS, ROOT, Row, read
-from benchmarks.tables import bench, measurements, methods, objects, performance, published
+from benchmarks.tables import (
+    bench,
+    measurements,
+    methods,
+    objects,
+    performance,
+    published,
+    verdict,
+)
 from benchmarks.tables.mutants import mutants
 
 # By name: the file in results/ and the table made of its rows; of many files, or of none, where
@@ -61,6 +69,9 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "relief": ("relief", objects.relief),
     "steps": ("steps", methods.steps),
     "scenes": ("scenes", methods.scenes),
+    "verdict": ("verdict", verdict.verdict),
+    "verdict-sets": ("verdict", verdict.by_set),
+    "verdict-false": ("verdict", verdict.false_arrivals),
     "visp": ("visp", performance.visp),
     "mutants": ("mutants", mutants),
     "speed": ("speed", performance.speed),

@@ -130,6 +130,13 @@ def servo_bar(what: str, max_steps: int) -> Iterator[Any]:
 
 
 @contextmanager
+def work_bar(what: str, total: int) -> Iterator[Any]:
+    """A bar for work that is counted: call it with how much is done, and a note."""
+    with _bar(what, total) as bar:
+        yield lambda done, note: bar(done, total, note)
+
+
+@contextmanager
 def bench_bar(rows: int) -> Iterator[Any]:
     """A bar for a benchmark: call it with each `bench.Standing`."""
     with _bar(f"{rows} rows", None, "") as bar:
