@@ -26,7 +26,6 @@ def belief(mm: float, deviation_mm: float, **other: object) -> Belief:
         covariance=torch.diag(deviation**2)[None],
         agree=torch.tensor([1.0]),
         blocks=torch.tensor([100.0]),
-        compared=torch.tensor([True]),
     )
     return replace(believed, **other)
 

@@ -5,55 +5,113 @@ last picture's own is another guess. Weighted by their covariances (Kalman 1960)
 
     d = log(T predicted^-1),   K = P (P + R)^-1,   T' = exp(K d) predicted,   P' = (1 - K) P
 
-R and P are of what pictures do not have in common. They share the goal's picture, and the model's
-errors: COMMON of each covariance does not shrink with more pictures.
+R and P are of what pictures do not have in common. They share the goal's picture, and the errors of
+the model: how much of a picture's covariance C is its own is seen in how much the pictures differ,
+
+    share' = share + RATE (d^T C^-1 d / 6 - share),   R = share C
+
+and the rest of C does not shrink with more pictures.
 """
 
+from ctypes import Structure
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deepservo import native
 from deepservo.geometry import se3
 
-COMMON = 0.5
+FIRST_SHARE, LEAST_SHARE, MOST_SHARE = 0.5, 0.02, 4.0
+RATE = 0.1
+LEAST_COMMON = 0.25  # of C, that pictures have in common at least
 FORGOTTEN = 0.02  # of R that P grows by from picture to picture: what was seen long ago has no say
 MOTION_ERROR = 0.1  # share of the camera's motion that may not have been done
 # Where the last picture is as many deviations from the belief, squared, it alone is believed.
 SURPRISE = 40.0
+RUNS_A_THREAD = 64  # at least: one takes microseconds
 
 
 class Fused(NamedTuple):
-    """Of R runs: the pose, the covariance of its error, and P, NaN where no picture was used."""
+    """Of R runs, float64: the pose, the covariance of its error, P (NaN where none is known yet),
+    and share.
+    """
 
     T_goal_cam: Float[Tensor, "r 4 4"]
     covariance: Float[Tensor, "r 6 6"]
     own: Float[Tensor, "r 6 6"]
+    share: Float[Tensor, " r"]
+
+
+class FusionArguments(Structure):
+    """What `fusion_runs` of fusion.c reads and writes."""
+
+    _fields_ = native.fields("* motions seen poses covariances own shares used")
 
 
 def fuse(
-    predicted: Float[Tensor, "r 4 4"],
-    own: Float[Tensor, "r 6 6"],
+    before: Fused,
     motion: Float[Tensor, "r 4 4"],
     T_goal_cam: Float[Tensor, "r 4 4"],
     covariance: Float[Tensor, "r 6 6"],
 ) -> Fused:
-    """The pose of the last picture, `T_goal_cam` with its covariance, and the one `predicted`.
+    """The poses after pictures in which they are `T_goal_cam`, with that covariance.
 
-    own: P of the pictures before. motion: of the cameras since the last of them.
+    motion: of the cameras since the pictures before. A covariance that is not finite, or not
+    positive definite, is left as it is, and the picture's pose too.
     """
+    known = covariance.isfinite().all(2).all(1)
+    used = known & before.own.isfinite().all(2).all(1)
+    lib = native.library()
+    if lib is None:
+        return fuse_reference(before, motion, T_goal_cam, covariance)
+    C = torch.where(known[:, None, None], covariance, 0.0)
+    own = torch.where(used[:, None, None], before.own, 0.0)
+    found = Fused(before.T_goal_cam.contiguous().clone(), C, own, before.share.clone())
+    motion, seen, flags = motion.contiguous(), T_goal_cam.contiguous(), used.to(torch.int8)
+    arguments = FusionArguments(
+        motions=motion.data_ptr(), seen=seen.data_ptr(), poses=found.T_goal_cam.data_ptr(),
+        covariances=C.data_ptr(), own=own.data_ptr(), shares=found.share.data_ptr(),
+        used=flags.data_ptr(),
+    )  # fmt: skip
+    native.run(lib.fusion_runs, arguments, len(known), RUNS_A_THREAD)
+    if known.all():
+        return found
+    unknown = ~known[:, None, None]
+    return found._replace(
+        covariance=covariance.where(unknown, C), own=own.masked_fill(unknown, torch.nan)
+    )
+
+
+def fuse_reference(
+    before: Fused,
+    motion: Float[Tensor, "r 4 4"],
+    T_goal_cam: Float[Tensor, "r 4 4"],
+    covariance: Float[Tensor, "r 6 6"],
+) -> Fused:
+    """`fuse` in plain torch."""
     known = covariance.isfinite().all((1, 2))
-    both = (known & own.isfinite().all((1, 2)))[:, None, None]
-    one = torch.eye(6, dtype=torch.float64).expand_as(own)
-    R = ((1 - COMMON) * covariance).where(known[:, None, None], torch.nan)
-    done = MOTION_ERROR * se3.log(motion)
-    P = own + FORGOTTEN * R + torch.diag_embed(done.square())
-    P, noise = P.where(both, one), R.where(both, one)
+    one = torch.eye(6, dtype=torch.float64).expand_as(covariance)
+    C = covariance.where(known[:, None, None], 0.0)
+    regular = torch.linalg.cholesky_ex(C).info == 0
+    used = known & regular & before.own.isfinite().all((1, 2))
+    predicted = before.T_goal_cam @ motion
     d = se3.log(T_goal_cam @ se3.inverse(predicted))
-    whitened = torch.linalg.solve(P + noise, torch.cat([P, d[..., None]], 2))
-    K, way = whitened[..., :6].mT, whitened[..., 6]
-    both &= ((d * way).sum(1) < SURPRISE)[:, None, None]
-    T = se3.exp((K @ d[..., None])[..., 0]) @ predicted
-    own = ((one - K) @ P).where(both, R)
-    return Fused(T.where(both, T_goal_cam), own + COMMON * covariance, own)
+    apart = (d * torch.linalg.solve(C.where(regular[:, None, None], one), d)).sum(1) / 6
+    share = before.share + RATE * (apart.clamp(max=2 * MOST_SHARE) - before.share)
+    share = share.where(used, FIRST_SHARE).clamp(LEAST_SHARE, MOST_SHARE)
+    R = share[:, None, None] * C
+    done = MOTION_ERROR * se3.log(motion)
+    P = before.own + FORGOTTEN * R + torch.diag_embed(done.square())
+    whole = (P + R).where(used[:, None, None], one)
+    K = torch.linalg.solve(whole, P.where(used[:, None, None], one)).mT
+    far = (d * torch.linalg.solve(whole, d)).sum(1) >= SURPRISE
+    fused = (used & ~far)[:, None, None]
+    T = (se3.exp((K @ d[..., None])[..., 0]) @ predicted).where(fused, T_goal_cam)
+    own = ((one - K) @ P).where(fused, R)
+    common = (1 - share).clamp(min=LEAST_COMMON)[:, None, None]
+    unknown = ~known[:, None, None]
+    return Fused(
+        T, covariance.where(unknown, own + common * C), own.masked_fill(unknown, torch.nan), share
+    )

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo import control
-from deepservo.features.fusion import fuse
+from deepservo.features.fusion import Fused, fuse
 from deepservo.features.registration import (
     FIRST_GUESS_SCHEDULE,
     MIN_OVERLAP,
@@ -83,7 +83,8 @@ class CoarseToFine(Refinement):
             "recognised": torch.zeros(n, dtype=torch.bool),
             "was_tracked": torch.zeros(n, dtype=torch.bool),
             "covariance": torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
-            "own_covariance": torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
+            "own": torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
+            "share": torch.zeros(n, dtype=torch.float64),
             "agree": torch.full((n,), torch.nan),
             "blocks": torch.full((n,), torch.nan),
             "depth_found": torch.zeros(n, dtype=torch.bool),
@@ -108,9 +109,9 @@ class CoarseToFine(Refinement):
             T_goal_cam=T,
             covariance=C,
             agreement=state["agreement"],
-            agree=agree,
+            agree=agree.where(state["misses"] == 0, 0.0),
             blocks=state["blocks"],
-            compared=tracking & (state["misses"] == 0),
+            compared=torch.ones_like(tracking),
             misses=state["misses"],
         )
 
@@ -197,9 +198,10 @@ class CoarseToFine(Refinement):
             if part.any():
                 of, full = runs[part], schedule is FULL_SIZE_SCHEDULE
                 seen, found = self.registration.estimate(views, T[part], schedule, of)
-                before = state["own_covariance"][of].where(torch.tensor(full), torch.nan)
-                fused = fuse(predicted[of], before, motion[of], seen, found.covariance)
-                T[part], state["covariance"][of], state["own_covariance"][of] = fused
+                own = state["own"][of].where(torch.tensor(full), torch.nan)
+                before = Fused(state["T_goal_cam"][of], found.covariance, own, state["share"][of])
+                fused = fuse(before, motion[of], seen, found.covariance)
+                T[part], state["covariance"][of], state["own"][of], state["share"][of] = fused
                 state["agree"][of] = found.agree if full else torch.nan
                 state["blocks"][of] = found.blocks
         least = torch.where(

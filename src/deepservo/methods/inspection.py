@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deepservo import control
+from deepservo.features.fusion import Fused, fuse
 from deepservo.features.goal_depth import GoalDepth
 from deepservo.features.registration import Registration, Schedule
 from deepservo.geometry import se3
@@ -37,14 +38,16 @@ class Inspection:
         self.goal: tuple[Tensor, GoalDepth] | None = None
         self.registration: Registration | None = None
         self.seen: Belief | None = None  # its misses: pictures since one was looked at
+        self.fused: Fused | None = None  # of methods that tell their pose
 
     def start(self, goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> None:
         """Begin with these goals, NaN where nothing is seen."""
-        self.goal, self.registration, self.seen = (goal, depth), None, None
+        self.goal, self.registration, self.seen, self.fused = (goal, depth), None, None, None
 
     def select_runs(self, index: Tensor) -> None:
         """Keep these runs alone."""
         self.seen = self.seen and self.seen.pick(index)
+        self.fused = self.fused and Fused(*(each[index] for each in self.fused))
         if self.registration is not None or (self.goal is not None and len(self.goal[0]) > 1):
             self._register().select_runs(index)
 
@@ -68,19 +71,41 @@ class Inspection:
             T = T.where(told[:, None, None], control.pose_of_pbvs(way.double().cpu(), 1.0))
         near = belief.recognised & belief.agree.isnan() & _near(T, tolerance)
         if not near.any():
-            self.seen = None
+            self.seen = self.fused = None
             return belief
+        moved = torch.eye(4, dtype=torch.float64).expand(len(near), 4, 4)
+        if motion is not None:
+            moved = se3.exp(motion.double().cpu())
         if self.seen is None:
             never = torch.full_like(belief.misses, INTERVAL)
             self.seen = replace(Belief.nothing(len(near)), misses=never)
-        elif motion is not None:
-            moved = self.seen.T_goal_cam @ se3.exp(motion.double().cpu())
+        else:
             misses = torch.where(near, self.seen.misses + 1, INTERVAL)
-            self.seen = replace(self.seen, T_goal_cam=moved, misses=misses)
+            T_seen = self.seen.T_goal_cam @ moved
+            self.seen = replace(self.seen, T_goal_cam=T_seen, misses=misses)
         due = near & (self.seen.misses >= INTERVAL)
         if due.any():
             self._look(images, T, due, told)
+        belief = self._fuse(belief, moved, near & told)
         return _joined(belief, self.seen, near, told)
+
+    def _fuse(
+        self, belief: Belief, motion: Float[Tensor, "b 4 4"], near: Bool[Tensor, " b"]
+    ) -> Belief:
+        """The belief with poses from all pictures near the goal, of methods that tell them."""
+        if not near.any():
+            self.fused = None
+            return belief
+        T, C = belief.T_goal_cam, belief.covariance
+        before = self.fused or Fused(T, C, torch.full_like(C, torch.nan), C[:, 0, 0])
+        found = fuse(before, motion, T, C)
+        within = near[:, None, None]
+        self.fused = found._replace(own=found.own.where(within, torch.nan))
+        return replace(
+            belief,
+            T_goal_cam=found.T_goal_cam.where(within, T),
+            covariance=found.covariance.where(within, C),
+        )
 
     def _look(
         self,

@@ -105,7 +105,6 @@ class EdgeServo(Refinement):
             agreement=agreement,
             agree=agreement.where(measured, torch.nan),
             blocks=torch.full((n,), MIN_POINTS).where(measured, torch.nan),
-            compared=measured,
             misses=misses,
         )
 

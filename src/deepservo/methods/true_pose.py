@@ -38,7 +38,6 @@ class TruePose(Controller):
             covariance=torch.zeros(n, 6, 6, dtype=torch.float64),
             agree=torch.ones(n),
             blocks=torch.full((n,), torch.inf),
-            compared=torch.ones(n, dtype=torch.bool),
         )
 
     def _set_goal(self, goal: Tensor) -> None:

@@ -2,9 +2,10 @@
 
 A run has *arrived* where the pictures agree at full size, the estimated pose with its deviation
 lies within the tolerance, and the camera moves by less than the tolerance from one picture to the
-next, in ARRIVED_PICTURES pictures in a row of those that were compared. It is *lost* where nothing
-of the goal was recognised for LOST_AFTER seconds, or the estimated distance has found no new least
-in PATIENCE time constants of the law.
+next, in ARRIVED_PICTURES pictures in a row of those that were compared; then for as long as the
+estimate, and its deviation, are within LEAVES tolerances. It is *lost* where nothing of the goal
+was recognised for LOST_AFTER seconds, or the estimated distance has found no new least in PATIENCE
+time constants of the law.
 """
 
 import math
@@ -19,6 +20,7 @@ from deepservo.methods.search import Search
 from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
 ARRIVED_PICTURES = 3  # in a row, of those that were compared
+LEAVES = 1.5  # tolerances, up to which a run that has arrived has done so: estimates fluctuate
 MIN_AGREEING, MIN_BLOCKS = 0.5, 20  # share of the textured blocks that agree, and how many they are
 # Seconds without anything recognised, and pictures at least: a single bad one says nothing.
 LOST_AFTER, LOST_PICTURES = 0.8, 5
@@ -66,7 +68,7 @@ class Belief:
             agreement=unknown,
             agree=unknown,
             blocks=unknown,
-            compared=torch.zeros(n, dtype=torch.bool),
+            compared=torch.ones(n, dtype=torch.bool),
             misses=torch.zeros(n, dtype=torch.int64),
         )
 
@@ -197,13 +199,16 @@ class Verdict:
         metres, radians = errors(T)
         most, widest = self.tolerance.metres, self.tolerance.radians
         run.near = metres <= most and radians <= widest
-        run.sure = run.near and (
-            metres + math.sqrt(sum(variances[:3])) <= most
-            and radians + math.sqrt(sum(variances[3:])) <= widest
-        )
+        deviations = math.sqrt(sum(variances[:3])), math.sqrt(sum(variances[3:]))
+        run.sure = run.near and metres + deviations[0] <= most and radians + deviations[1] <= widest
         run.agrees = agree > MIN_AGREEING and blocks >= MIN_BLOCKS
         slow = math.hypot(*v_cam[:3]) * dt <= most and math.hypot(*v_cam[3:]) * dt <= widest
-        arrives = run.sure and run.agrees and slow and run.recognised
+        arrives = run.agrees and slow and run.recognised
+        if run.within >= ARRIVED_PICTURES:
+            arrives &= max(metres, deviations[0]) <= LEAVES * most
+            arrives &= max(radians, deviations[1]) <= LEAVES * widest
+        else:
+            arrives &= run.sure
         run.within = run.within + compared if arrives else 0
         nearer = run.near or not metres >= NEARER * run.least
         run.least = metres if nearer and metres < run.least else run.least

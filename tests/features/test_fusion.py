@@ -1,0 +1,93 @@
+"""Poses of several pictures along a known motion."""
+
+import math
+
+import pytest
+import torch
+
+from deepservo.features.fusion import Fused, fuse, fuse_reference
+from deepservo.geometry import se3
+
+DEVIATION = torch.tensor([1e-3, 1e-3, 4e-4, 2e-3, 2e-3, 1e-3], dtype=torch.float64)
+STILL = torch.eye(4, dtype=torch.float64)[None]
+
+
+def random_covariances(n: int, generator: torch.Generator) -> torch.Tensor:
+    A = torch.randn(n, 6, 9, generator=generator, dtype=torch.float64) * DEVIATION[:, None]
+    return A @ A.mT
+
+
+def unknown(n: int) -> Fused:
+    nothing = torch.full((n, 6, 6), torch.nan, dtype=torch.float64)
+    T = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
+    return Fused(T, nothing, nothing, torch.zeros(n, dtype=torch.float64))
+
+
+def after(pictures: list[torch.Tensor], C: torch.Tensor) -> Fused:
+    """A camera that stands still, and the poses of its pictures, each (n, 4, 4)."""
+    n = len(pictures[0])
+    found = unknown(n)
+    for T in pictures:
+        found = fuse(found, STILL.expand(n, 4, 4), T, C.expand(n, 6, 6))
+    return found
+
+
+def test_in_c_is_in_torch():
+    generator = torch.Generator().manual_seed(0)
+    n = 40
+    found = reference = unknown(n)
+    for step in range(12):
+        C = random_covariances(n, generator)
+        C[3] = torch.inf if step % 4 == 0 else C[3]
+        C[4] = 0.0
+        size = 0.5 * torch.ones(n, 1, dtype=torch.float64)
+        size[5] = 40.0  # a surprise
+        xi = size * torch.randn(n, 6, generator=generator, dtype=torch.float64) * DEVIATION
+        motion = se3.exp(torch.randn(n, 6, generator=generator, dtype=torch.float64) * 1e-2)
+        T = se3.exp(xi) @ reference.T_goal_cam @ motion
+        found = fuse(found, motion, T, C)
+        reference = fuse_reference(reference, motion, T, C)
+        for one, other in zip(found, reference, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-13, equal_nan=True)
+        assert not found.covariance[3].isfinite().any() if step % 4 == 0 else True
+
+
+def test_errors_that_differ_from_picture_to_picture_average_out_and_are_told_so():
+    generator = torch.Generator().manual_seed(1)
+    n, C = 200, torch.diag(DEVIATION.square())
+    pictures = [
+        se3.exp(torch.randn(n, 6, generator=generator, dtype=torch.float64) * DEVIATION)
+        for _ in range(60)
+    ]
+    found = after(pictures, C)
+    error = se3.log(found.T_goal_cam).square().mean(0).sqrt()
+    assert (error < 0.45 * DEVIATION).all()
+    told = torch.diagonal(found.covariance, 0, 1, 2).mean(0).sqrt()
+    assert (told < 0.75 * DEVIATION).all() and (told > error).all()
+    assert found.share.median() == pytest.approx(1, abs=0.3)
+
+
+def test_errors_that_pictures_have_in_common_stay():
+    generator = torch.Generator().manual_seed(2)
+    n, C = 200, torch.diag(DEVIATION.square())
+    same = se3.exp(torch.randn(n, 6, generator=generator, dtype=torch.float64) * DEVIATION)
+    found = after([same] * 60, C)
+    told = torch.diagonal(found.covariance, 0, 1, 2).mean(0).sqrt()
+    assert (told > 0.95 * DEVIATION).all() and (told < 1.1 * DEVIATION).all()
+
+
+def test_a_camera_that_does_not_do_what_is_known_of_it_is_believed_by_its_pictures():
+    """An arm that stands still while it is said to come nearer by a tenth in each picture."""
+    C = torch.diag((0.02 * DEVIATION).square())[None]
+    there = se3.exp(torch.tensor([[2e-3, 0, 0, 0, 0, 0]], dtype=torch.float64))
+    found = unknown(1)
+    for _ in range(40):
+        step = -0.1 * se3.log(found.T_goal_cam)
+        found = fuse(found, se3.exp(step), there, C)
+    assert float(se3.distance(found.T_goal_cam, there)[0]) < 0.25e-3
+
+
+def test_a_jump_is_believed_at_once():
+    C = torch.diag(DEVIATION.square())[None]
+    jump = se3.exp(torch.tensor([[0.02, 0, 0, 0, 0, math.radians(3)]], dtype=torch.float64))
+    assert torch.equal(after([STILL] * 20 + [jump], C).T_goal_cam, jump)
