@@ -6,6 +6,7 @@ import torch
 from deepservo.features.evidence import (
     AGREES,
     DIFFERS,
+    FLAT,
     UNKNOWN,
     evidence,
     evidence_reference,
@@ -84,7 +85,19 @@ def test_a_cover_takes_its_blocks_and_another_place_takes_all(paper_camera):
     columns = seen[2].alike.view(16, 16).T
     assert not (columns[:5] == AGREES).any() and not (columns[6:] == DIFFERS).any()
     for each in seen:
-        assert (each.alike != UNKNOWN).sum() == each.blocks
+        assert ((each.alike == AGREES) | (each.alike == DIFFERS)).sum() == each.blocks
+
+
+def test_blocks_are_flat_where_both_are_and_unknown_where_either_sees_nothing(paper_camera):
+    goal = PlanarScene(bundled("coffee"), 0.8).render(paper_camera, sampling.fronto_parallel(0.6))
+    goal[..., :112] = 0.5
+    view = goal.clone()
+    view[..., 112:, :] = torch.nan
+    found, start = Registration(paper_camera, goal, fronto(0.6)), torch.eye(4).double()[None]
+    _, sure = found.estimate(found.views(view), start, ((0, 0),), RUNS[:1])
+    alike = sure.alike.view(16, 16)
+    assert (alike[:7, :7] == FLAT).all() and (alike[:7, 9:] == AGREES).all()
+    assert (alike[8:] == UNKNOWN).all()
 
 
 def test_without_texture_no_pose_is_known(paper_camera):

@@ -38,7 +38,7 @@ TEXTURE_FLOOR = 1e-3  # grey levels
 # Of the correlation that noise would leave of two equal blocks: above it they agree. Noise may be
 # estimated too high, so no less than the second number is expected.
 MIN_CORRELATION_SHARE, MIN_EXPECTED = 0.7, 0.3
-UNKNOWN, DIFFERS, AGREES = 0, 1, 2  # what is known of a block
+UNKNOWN, DIFFERS, AGREES, FLAT = 0, 1, 2, 3  # what is known of a block
 
 
 class EvidenceArguments(Structure):
@@ -56,7 +56,8 @@ class Evidence(NamedTuple):
     covariance: of the twist to the true pose, translation [m] before rotation [rad], in the goal's
     frame; not finite where the pictures leave a direction free. agree: the share of the textured
     blocks that agree. blocks: how many textured blocks both pictures show. alike: of each block,
-    row by row, UNKNOWN where it has no texture or is not shown by both, DIFFERS or AGREES.
+    row by row, UNKNOWN where it is not shown by both, FLAT where neither has texture there, DIFFERS
+    or AGREES.
     """
 
     covariance: Float[Tensor, "r 6 6"]
@@ -173,6 +174,7 @@ def _agreement(
     expected = (pure_a / aa * pure_b / bb).sqrt().clamp(min=MIN_EXPECTED)
     agrees = textured & (ab / (aa * bb).sqrt() > MIN_CORRELATION_SHARE * expected)
     count = textured.float().sum(1)
-    # DIFFERS and AGREES are 1 and 2.
-    alike = textured.to(torch.int8) + agrees.to(torch.int8)
+    alike = torch.full(n.shape, UNKNOWN, dtype=torch.int8)
+    for kind, where in ((FLAT, seen), (DIFFERS, textured), (AGREES, agrees)):
+        alike = alike.masked_fill(where, kind)
     return agrees.float().sum(1) / count.clamp(min=1), count, alike

@@ -17,6 +17,7 @@ what covers a part of either picture has hardly any weight.
 
 import itertools
 import math
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -148,6 +149,18 @@ class Registration:
     def views(self, images: Float[Tensor, "b 1 h w"]) -> Views:
         """Pictures of the camera made ready for `refine` and `compare`."""
         return Views([marked(level) for level in _pyramid(images, self.cameras)], _noise(images))
+
+    def of_goals(self, least_noise: float) -> tuple["Registration", Views]:
+        """A registration to the same goals of pictures of their own camera, and the goals' own
+        pictures as its views. least_noise: deviation that their noise is taken to have at least.
+        """
+        own = copy(self)
+        own.levels = [
+            replace(level, noise=level.noise.clamp(min=least_noise / 2**i))
+            for i, level in enumerate(self.levels)
+        ]
+        own.cameras = [level.camera for level in own.levels]
+        return own, Views([level.image[:, None] for level in own.levels], own.levels[0].noise)
 
     def refine(
         self,

@@ -12,7 +12,7 @@
 #define TEXTURE_FLOOR 1e-3
 #define MIN_CORRELATION_SHARE 0.7
 #define MIN_EXPECTED 0.3
-enum { UNKNOWN, DIFFERS, AGREES }; /* what is known of a block */
+enum { UNKNOWN, DIFFERS, AGREES, FLAT }; /* what is known of a block */
 #define SWEEPS 12 /* of Jacobi's rotations: six rows need fewer */
 
 typedef struct {                        /* `EvidenceArguments` of features/evidence.py */
@@ -205,8 +205,9 @@ static void agreement(const Evidence *a, int64_t run) {
         const double n = fmax(m[0], 1), ma = m[1] / n, mb = m[2] / n, aa = m[3] / n - ma * ma,
                      bb = m[4] / n - mb * mb, ab = m[5] / n - ma * mb,
                      pure_a = fmax(aa - noise_a, 0), pure_b = fmax(bb - noise_b, 0);
-        alike[block] = UNKNOWN;
-        if (m[0] <= MIN_BLOCK_SHARE * whole ||
+        const int seen = m[0] > MIN_BLOCK_SHARE * whole;
+        alike[block] = seen ? FLAT : UNKNOWN;
+        if (!seen ||
             fmax(pure_a / (noise_a + least), pure_b / (noise_b + least)) <= MIN_TEXTURE)
             continue;
         const double va = fmax(aa, least), vb = fmax(bb, least),
