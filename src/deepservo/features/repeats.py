@@ -16,7 +16,7 @@ from deepservo.features.evidence import AGREES, DIFFERS, FLAT, UNKNOWN, Evidence
 from deepservo.features.pairs import Goals
 from deepservo.features.registration import Registration, Schedule, Views
 from deepservo.features.registration_step import BLOCKS
-from deepservo.features.self_likeness import guesses
+from deepservo.features.self_likeness import guesses, likeliest_plane
 from deepservo.geometry import se3
 
 # The picture is laid out at the finest level whose larger side is no longer.
@@ -29,6 +29,8 @@ MIN_APART = 0.02  # of the depth, or rad: between two poses
 KEPT = 48  # of each goal: those that are hardest to tell from its own
 # Deviation of grey levels that are taken for noise: fainter texture tells nothing.
 LEAST_NOISE = 0.01
+# Blocks that differ tell something where so many are side by side. A lone one may be chance.
+MIN_GROUP = 2
 # Of the blocks that tell the goal's pose, how many must agree, and their share of those shown.
 MIN_TELLING, MIN_TELLING_SHARE = 6, 0.6
 NO_BLOCKS = torch.zeros(0, BLOCKS**2, dtype=torch.int8)
@@ -50,8 +52,8 @@ class Repeats:
     @classmethod
     def of(cls, registration: Registration) -> "Repeats":
         """From the goals of a registration, with their planes or depths."""
-        own, views = registration.of_goals(LEAST_NOISE)
-        found = [_of_goal(own, views, goal) for goal in range(len(views.noise))]
+        goals = max(len(registration.levels[0].image), len(registration.plane))
+        found = [_of_goal(*registration.of_goal(i, LEAST_NOISE)) for i in range(goals)]
         most = max(len(T) for T, _ in found)
         T = torch.eye(4, dtype=torch.float64).repeat(len(found), most, 1, 1)
         telling = torch.zeros(len(found), most, BLOCKS**2, dtype=torch.bool)
@@ -85,22 +87,36 @@ class Repeats:
 
 
 def _of_goal(
-    own: Registration, views: Views, goal: int
+    own: Registration, views: Views
 ) -> tuple[Float[Tensor, "k 4 4"], Bool[Tensor, "k n"]]:
-    """The other poses of one goal, and the blocks that tell the goal's from them."""
+    """The other poses of one goal, and the blocks that tell the goal's from them.
+
+    own: the registration of the goal's picture, the only one of `views`, to itself.
+    """
     small = next((each for each in own.levels if _side(each) <= GUESS_SIDE), own.levels[-1])
-    T = guesses(small.pick(torch.tensor([goal])))
-    T, _ = _estimated(own, views, T, goal, GUESS_SCHEDULE)
-    T = _distinct(torch.cat([T, se3.inverse(T)]), float(own.plane[goal % len(own.plane), 3]))
-    T, found = _estimated(own, views, T, goal, KEPT_SCHEDULE)
+    T, found = _estimated(own, views, guesses(small), GUESS_SCHEDULE)
+    if len(T) and small.map is None:
+        # The plane may be a guess, by which far tiles look smaller than near ones.
+        own.set_plane(likeliest_plane(small))
+        small = small.on(own.plane)
+        T, found = _estimated(own, views, guesses(small), GUESS_SCHEDULE)
+    T = _distinct(torch.cat([T, se3.inverse(T)]), float(own.plane[0, 3]))
+    T, found = _estimated(own, views, T, KEPT_SCHEDULE)
     agrees, differs = found.alike == AGREES, found.alike == DIFFERS
     # Blocks that are alike nowhere. Where a pose that is not like them does not show them, what it
     # shows in their place is not like them either.
     odd = differs.sum(0) > agrees.sum(0)
     unlike = (odd & differs).sum(1) >= (odd & agrees).sum(1)
-    telling = differs | (odd & (found.alike == UNKNOWN) & unlike[:, None])
+    telling = _grouped(differs) | (odd & (found.alike == UNKNOWN) & unlike[:, None])
     hardest = (telling.sum(1) - agrees.sum(1) / BLOCKS**2).argsort()[:KEPT]
     return T[hardest], telling[hardest]
+
+
+def _grouped(blocks: Bool[Tensor, "k n"]) -> Bool[Tensor, "k n"]:
+    """The blocks that have MIN_GROUP of their kind in the square of nine about them."""
+    maps = blocks.view(-1, 1, BLOCKS, BLOCKS).float()
+    around = 9 * torch.nn.functional.avg_pool2d(maps, 3, 1, 1).flatten(1)
+    return blocks & (around > MIN_GROUP - 0.5)
 
 
 def _side(goals: Goals) -> int:
@@ -109,13 +125,13 @@ def _side(goals: Goals) -> int:
 
 
 def _estimated(
-    own: Registration, views: Views, T: Float[Tensor, "k 4 4"], goal: int, schedule: Schedule
+    own: Registration, views: Views, T: Float[Tensor, "k 4 4"], schedule: Schedule
 ) -> tuple[Float[Tensor, "r 4 4"], Evidence]:
     """The poses refined, and what the pictures say, of those from which a large part is alike."""
     if not len(T):
         nothing = torch.empty(0)
         return T, Evidence(nothing.view(0, 6, 6), nothing, nothing, NO_BLOCKS)
-    T, found = own.estimate(views, T, schedule, torch.full((len(T),), goal))
+    T, found = own.estimate(views, T, schedule, torch.zeros(len(T), dtype=torch.int64))
     large = (found.agree >= MIN_ALIKE_SHARE) & (found.agree * found.blocks >= MIN_ALIKE)
     return T[large], Evidence(*(each[large] for each in found))
 

@@ -29,6 +29,8 @@ TRIED = 8  # peaks of each angle
 MIN_WHOLE = 0.99  # of a pixel of the grid that is seen
 # The plane is laid out up to so many times the least distance.
 FARTHEST = 4.0
+# Of the search for the plane: the steps of its slope to the picture, and the steepest.
+FIRST_SLOPE, LAST_SLOPE, STEEPEST = 0.3, 0.015, 1.0
 RAYS = 9  # along each side of a picture, that tell how far its plane reaches
 
 
@@ -53,11 +55,47 @@ def guesses(goal: Goals) -> Float[Tensor, "k 4 4"]:
     Of a pose and its inverse only one is told.
     """
     layout = _laid_out(goal)
-    if layout is None:
+    peaks = [] if layout is None else _peaks(*_correlations(layout))
+    if layout is None or not peaks:
         return torch.empty(0, 4, 4, dtype=torch.float64)
-    peaks = _peaks(*_correlations(layout))
-    poses = [_pose(layout, *peak) for peak in peaks]
-    return torch.stack(poses) if poses else torch.empty(0, 4, 4, dtype=torch.float64)
+    return torch.stack([_pose(layout, *peak) for peak in peaks])
+
+
+def likeliest_plane(goal: Goals) -> Float[Tensor, "1 4"]:
+    """The plane [normal, d] on which the goal's picture is most like itself, shifted.
+
+    Only there have tiles one size in all parts of the picture. It is looked for from the goal's own
+    plane on, by steps that are halved, and meets the camera's axis where that one does.
+    """
+    normal, distance = goal.plane[0, :3], goal.plane[0, 3]
+    slopes, depth = normal[:2] / normal[2], distance / normal[2]
+    best, most = goal.plane, _likeness(goal)
+    step = FIRST_SLOPE
+    while step >= LAST_SLOPE:
+        centre = slopes
+        for x, y in ((step, 0), (-step, 0), (0, step), (0, -step)):
+            tried = centre + torch.tensor([x, y])
+            if tried.norm() > STEEPEST:
+                continue
+            normal = torch.nn.functional.normalize(torch.cat([tried, torch.ones(1)]), dim=0)
+            plane = torch.cat([normal, depth[None] * normal[2]])[None]
+            alike = _likeness(goal.on(plane))
+            if alike > most:
+                best, most, slopes = plane, alike, tried
+        if slopes is centre:
+            step /= 2
+    return best
+
+
+def _likeness(goal: Goals) -> float:
+    """How much of the goal's picture is seen again at a shift, on its plane."""
+    layout = _laid_out(goal)
+    if layout is None:
+        return 0.0
+    correlation, overlap = (each[0] for each in _correlations(layout, (0,)))
+    shift = torch.fft.fftfreq(len(correlation), 1 / len(correlation))
+    counts = (overlap > MIN_OVERLAP) & (shift[:, None] ** 2 + shift**2 > NEAREST**2)
+    return float((correlation.clamp(min=0).square() * overlap)[counts].sum())
 
 
 def _laid_out(goal: Goals) -> Layout | None:
@@ -94,7 +132,9 @@ def _laid_out(goal: Goals) -> Layout | None:
     return Layout(frame, step, image * mask, mask)
 
 
-def _correlations(layout: Layout) -> tuple[Float[Tensor, "a m m"], Float[Tensor, "a m m"]]:
+def _correlations(
+    layout: Layout, angles: tuple[int, ...] = ANGLES
+) -> tuple[Float[Tensor, "a m m"], Float[Tensor, "a m m"]]:
     """Correlation of the picture, turned by each angle and shifted, with itself; and the overlap.
 
     The overlap is the least share of either's texture that lies on the other. The shift is (row,
@@ -111,7 +151,7 @@ def _correlations(layout: Layout) -> tuple[Float[Tensor, "a m m"], Float[Tensor,
     variance = (square - mean * mean).clamp(min=0)
     level = seen * (image - mean) / (variance + FLAT_SHARE * spread + 1e-8).sqrt()
     stack = torch.stack([level, seen, level * level])
-    turned = torch.stack([stack if a == 0 else _turned(stack, a) for a in ANGLES])
+    turned = torch.stack([stack if a == 0 else _turned(stack, a) for a in angles])
     size = 2 * len(image)
     still = torch.fft.rfft2(stack, s=(size, size))
     level, seen, power = torch.fft.rfft2(turned, s=(size, size)).conj().unbind(1)
