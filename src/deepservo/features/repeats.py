@@ -88,6 +88,8 @@ class Repeats:
         alike: of the blocks, as in `Evidence`, of pictures registered near the goal's own pose, at
         full size. runs: their numbers.
         """
+        if not self.kept.shape[1]:
+            return torch.ones(len(runs), dtype=torch.bool)
         goals = runs if len(self.kept) > 1 else torch.zeros_like(runs)
         telling, kept = self.telling[goals], self.kept[goals]
         compared = (telling & (alike != UNKNOWN)[:, None]).sum(2)

@@ -141,9 +141,8 @@ def _correlations(
     column), negative ones counted from the end.
     """
     image, seen = layout.image, layout.seen
-    pool = {"kernel_size": WINDOW, "stride": 1, "padding": WINDOW // 2}
     part, *means = torch.nn.functional.avg_pool2d(
-        torch.stack([seen, image, image * image])[None], **pool
+        torch.stack([seen, image, image * image])[None], WINDOW, 1, WINDOW // 2
     )[0]
     mean, square = (each / part.clamp(min=1e-6) for each in means)
     count = seen.sum().clamp(min=1)
