@@ -8,6 +8,7 @@ hardly any other pose, as the border of a board is. A goal of which some other p
 blocks, as before a board that fills the view, can never be told from it.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,7 @@ KEPT_SCHEDULE: Schedule = ((2, 0), (1, 0))
 # Of the textured blocks that both poses show, the share that is alike, and how many.
 MIN_ALIKE_SHARE, MIN_ALIKE = 1 / 3, 20
 SOME_ALIKE_SHARE = 0.2  # the same where the plane may be another
+SHIFT_ANGLE = math.radians(20)  # below it a pose is a shift, above it a turn
 MIN_APART = 0.02  # of the depth, or rad: between two poses
 KEPT = 48  # of each goal: those that are hardest to tell from its own
 # Deviation of grey levels that are taken for noise: fainter texture tells nothing.
@@ -106,7 +108,9 @@ def _of_goal(own: Registration, views: Views) -> tuple[Float[Tensor, "k 4 4"], B
     """
     small = next((each for each in own.levels if _side(each) <= GUESS_SIDE), own.levels[-1])
     T, _ = _estimated(own, views, guesses(small), GUESS_SCHEDULE, SOME_ALIKE_SHARE)
-    if len(T) and small.map is None:
+    # A turn alone says little of the plane, and the search takes longer than all else.
+    shifted = torch.diagonal(T[:, :3, :3], 0, 1, 2).sum(1) > 1 + 2 * math.cos(SHIFT_ANGLE)
+    if shifted.any() and small.map is None:
         own.set_plane(likeliest_plane(small))
         small = small.on(own.plane)
         T, _ = _estimated(own, views, guesses(small), GUESS_SCHEDULE)
