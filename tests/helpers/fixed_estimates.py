@@ -67,7 +67,9 @@ def register(monkeypatch: pytest.MonkeyPatch, refine: Callable[..., torch.Tensor
     def estimate(*args: Any) -> tuple[torch.Tensor, Evidence]:
         T = refine(*args)
         unknown = torch.full((len(T),), torch.nan)
-        return T, Evidence(torch.full((len(T), 6, 6), torch.nan).double(), unknown, unknown)
+        covariance = torch.full((len(T), 6, 6), torch.nan).double()
+        alike = torch.zeros(len(T), 256, dtype=torch.int8)
+        return T, Evidence(covariance, unknown, unknown, alike)
 
     monkeypatch.setattr(Registration, "refine", refine)
     monkeypatch.setattr(Registration, "estimate", estimate)

@@ -26,13 +26,13 @@ from ctypes import Structure
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 from deepservo import native
 from deepservo.features.luminance import SMOOTH_DERIVATIVE
 from deepservo.features.pairs import Pairs
-from deepservo.features.registration_step import Blocks, Step
+from deepservo.features.registration_step import BLOCKS, Blocks, Step
 from deepservo.geometry import interaction, se3
 
 # Shares that were found on pictures of 20 scenes under every condition of the sets.
@@ -49,6 +49,7 @@ TEXTURE_FLOOR = 1e-3  # grey levels
 # Of the correlation that noise would leave of two equal blocks: above it they agree. Noise may be
 # estimated too high, so no less than the second number is expected.
 MIN_CORRELATION_SHARE, MIN_EXPECTED = 0.7, 0.3
+UNKNOWN, DIFFERS, AGREES, FLAT = 0, 1, 2, 3  # what is known of a block
 
 
 class EvidenceArguments(Structure):
@@ -56,7 +57,7 @@ class EvidenceArguments(Structure):
 
     _fields_ = native.fields(
         "* H scatters poses moments totals fits goal_noises noises planes inverse_depths",
-        "i64 depth_step", "* camera covariances agree blocks", "i32 w h",
+        "i64 depth_step", "* camera covariances agree blocks alike", "i32 w h",
     )  # fmt: skip
 
 
@@ -65,12 +66,15 @@ class Evidence(NamedTuple):
 
     covariance: of the twist to the true pose, translation [m] before rotation [rad], in the goal's
     frame; not finite where the pictures leave a direction free. agree: the share of the textured
-    blocks that agree. blocks: how many textured blocks both pictures show.
+    blocks that agree. blocks: how many textured blocks both pictures show. alike: of each block,
+    row by row, UNKNOWN where it is not shown by both, FLAT where neither has texture there, DIFFERS
+    or AGREES.
     """
 
     covariance: Float[Tensor, "r 6 6"]
     agree: Float[Tensor, " r"]
     blocks: Float[Tensor, " r"]
+    alike: Int8[Tensor, "r k"]
 
 
 def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> Evidence:
@@ -82,7 +86,12 @@ def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> E
     goals, n = pairs.goals, len(T_goal_cam)
     (h, w), depths = goals.image.shape[-2:], goals.map
     T, fits = T_goal_cam.double().contiguous(), found.gain_bias.contiguous()
-    out = Evidence(torch.empty(n, 6, 6, dtype=torch.float64), torch.empty(n), torch.empty(n))
+    out = Evidence(
+        torch.empty(n, 6, 6, dtype=torch.float64),
+        torch.empty(n),
+        torch.empty(n),
+        torch.empty(n, BLOCKS**2, dtype=torch.int8),
+    )
     arguments = EvidenceArguments(
         H=found.H.data_ptr(), scatters=found.blocks.scatter.data_ptr(), poses=T.data_ptr(),
         moments=found.blocks.moments.data_ptr(), totals=found.blocks.totals.data_ptr(),
@@ -92,7 +101,8 @@ def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> E
         inverse_depths=None if depths is None else depths.data_ptr(),
         depth_step=h * w if depths is not None and len(depths) > 1 else 0,
         camera=pairs.intrinsics.data_ptr(), covariances=out.covariance.data_ptr(),
-        agree=out.agree.data_ptr(), blocks=out.blocks.data_ptr(), w=w, h=h,
+        agree=out.agree.data_ptr(), blocks=out.blocks.data_ptr(),
+        alike=out.alike.data_ptr(), w=w, h=h,
     )  # fmt: skip
     native.run(lib.evidence_runs, arguments, n, RUNS_A_THREAD)
     return out
@@ -164,8 +174,8 @@ def _of_noise(found: Step, pairs: Pairs) -> Float[Tensor, "r 6 6"]:
 
 def _agreement(
     blocks: Blocks, noises: tuple[Float[Tensor, "#r 1"], Float[Tensor, "r 1"]]
-) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """The share of textured blocks that agree, and how many there are."""
+) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"], Int8[Tensor, "r k"]]:
+    """The share of textured blocks that agree, how many there are, and what is known of each."""
     n, a, b, aa, bb, ab = blocks.moments.flatten(1, 2).unbind(-1)
     whole = n.amax(1, keepdim=True).clamp(min=1)
     seen, n = n > MIN_BLOCK_SHARE * whole, n.clamp(min=1)
@@ -182,4 +192,7 @@ def _agreement(
     expected = (pure_a / aa * pure_b / bb).sqrt().clamp(min=MIN_EXPECTED)
     agrees = textured & (ab / (aa * bb).sqrt() > MIN_CORRELATION_SHARE * expected)
     count = textured.float().sum(1)
-    return agrees.float().sum(1) / count.clamp(min=1), count
+    alike = torch.full(n.shape, UNKNOWN, dtype=torch.int8)
+    for kind, where in ((FLAT, seen), (DIFFERS, textured), (AGREES, agrees)):
+        alike = alike.masked_fill(where, kind)
+    return agrees.float().sum(1) / count.clamp(min=1), count, alike

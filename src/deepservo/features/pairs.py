@@ -85,6 +85,10 @@ class Goals:
         }
         return replace(self, **parts) if parts else self
 
+    def on(self, plane: Float[Tensor, "g 4"]) -> "Goals":
+        """The same pictures of these planes."""
+        return replace(self, plane=plane, depth=(plane[:, :3] / plane[:, 3:]).float())
+
     def shown(self) -> Bool[Tensor, "g h w"]:
         """Which pixels show something, in front of the camera."""
         return (self.inverse_depth() > 0) & (self.image >= MIN_SHOWN)

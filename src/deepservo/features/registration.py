@@ -17,6 +17,7 @@ what covers a part of either picture has hardly any weight.
 
 import itertools
 import math
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -148,6 +149,23 @@ class Registration:
     def views(self, images: Float[Tensor, "b 1 h w"]) -> Views:
         """Pictures of the camera made ready for `refine` and `compare`."""
         return Views([marked(level) for level in _pyramid(images, self.cameras)], _noise(images))
+
+    def of_goal(self, goal: int, least_noise: float) -> tuple["Registration", Views]:
+        """A registration to one of the goals, of pictures of its own camera, and the goal's own
+        picture as its view. least_noise: deviation that its noise is taken to have at least.
+        """
+        own, number = copy(self), torch.tensor([goal])
+        picked = [level.pick(number) for level in self.levels]
+        own.levels = [
+            replace(level, noise=level.noise.clamp(min=least_noise / 2**i))
+            for i, level in enumerate(picked)
+        ]
+        own.cameras = [level.camera for level in own.levels]
+        return own, Views([level.image[:, None] for level in own.levels], own.levels[0].noise)
+
+    def set_plane(self, plane: Float[Tensor, "g 4"]) -> None:
+        """Put the goals on these planes, as those that they were made with."""
+        self.levels = [level.on(plane) for level in self.levels]
 
     def refine(
         self,

@@ -71,7 +71,7 @@ class CoarseToFine(Refinement):
         self.registration = Registration(self.camera, reference.picture, reference.planes)
         if reference.inverse_depth is not None:
             self.registration.set_depth(reference.inverse_depth)
-        self.inspection.registration = self.registration
+        self.inspection.use(self.registration)
 
     def _start(self, n: int) -> None:
         self.step = 0
@@ -87,6 +87,7 @@ class CoarseToFine(Refinement):
             "share": torch.zeros(n, dtype=torch.float64),
             "agree": torch.full((n,), torch.nan),
             "blocks": torch.full((n,), torch.nan),
+            "told_apart": torch.ones(n, dtype=torch.bool),
             "depth_found": torch.zeros(n, dtype=torch.bool),
             "surprises": torch.zeros(n, dtype=torch.int64),
             "keypoints_confirm": torch.zeros(n, dtype=torch.bool),
@@ -111,6 +112,7 @@ class CoarseToFine(Refinement):
             agreement=state["agreement"],
             agree=agree.where(state["misses"] == 0, 0.0),
             blocks=state["blocks"],
+            told_apart=state["told_apart"],
             compared=torch.ones_like(tracking),
             misses=state["misses"],
         )
@@ -204,6 +206,10 @@ class CoarseToFine(Refinement):
                 T[part], state["covariance"][of], state["own"][of], state["share"][of] = fused
                 state["agree"][of] = found.agree if full else torch.nan
                 state["blocks"][of] = found.blocks
+                if full:
+                    repeats = self.inspection.repeats
+                    assert repeats is not None
+                    state["told_apart"][of] = repeats.told_apart(found.alike, of)
         least = torch.where(
             state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
         )

@@ -14,6 +14,7 @@ from deepservo import control
 from deepservo.features.fusion import Fused, fuse
 from deepservo.features.goal_depth import GoalDepth
 from deepservo.features.registration import Registration, Schedule
+from deepservo.features.repeats import Repeats
 from deepservo.geometry import se3
 from deepservo.images.pictures import grey
 from deepservo.methods.status import Tolerance
@@ -31,25 +32,33 @@ NEXT_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
 class Inspection:
     """Of the runs to one goal, or to one goal each.
 
-    registration: to the goals; where the method has none, it is made when it is needed.
+    registration: to the goals; where the method has none, it is made at the first picture. repeats:
+    the other poses from which the goals look alike.
     """
 
     def __init__(self) -> None:
         self.goal: tuple[Tensor, GoalDepth] | None = None
         self.registration: Registration | None = None
+        self.repeats: Repeats | None = None
         self.seen: Belief | None = None  # its misses: pictures since one was looked at
         self.fused: Fused | None = None  # of methods that tell their pose
 
     def start(self, goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> None:
         """Begin with these goals, NaN where nothing is seen."""
-        self.goal, self.registration, self.seen, self.fused = (goal, depth), None, None, None
+        self.goal, self.registration, self.repeats = (goal, depth), None, None
+        self.seen = self.fused = None
+
+    def use(self, registration: Registration) -> None:
+        """Compare pictures by this registration to the goals."""
+        self.registration, self.repeats = registration, Repeats.of(registration)
 
     def select_runs(self, index: Tensor) -> None:
         """Keep these runs alone."""
         self.seen = self.seen and self.seen.pick(index)
         self.fused = self.fused and Fused(*(each[index] for each in self.fused))
-        if self.registration is not None or (self.goal is not None and len(self.goal[0]) > 1):
-            self._register().select_runs(index)
+        if self.registration is not None and self.repeats is not None:
+            self.registration.select_runs(index)
+            self.repeats.select_runs(index)
 
     def completed(
         self,
@@ -66,6 +75,8 @@ class Inspection:
         """
         if self.goal is None:  # of a method that needs none
             return belief
+        if self.registration is None:  # the camera stands still yet, and this takes time
+            self.use(_registration(*self.goal))
         told, T = belief.T_goal_cam.isfinite().all((1, 2)), belief.T_goal_cam
         if not told.all():
             T = T.where(told[:, None, None], control.pose_of_pbvs(way.double().cpu(), 1.0))
@@ -115,8 +126,8 @@ class Inspection:
         told: Bool[Tensor, " b"],
     ) -> None:
         """Compare the pictures of the runs that are due with their goals'."""
-        seen, registration = self.seen, self._register()
-        assert seen is not None
+        seen, registration, repeats = self.seen, self.registration, self.repeats
+        assert seen is not None and registration is not None and repeats is not None
         views = registration.views(grey(images).float().cpu())
         known = seen.T_goal_cam.isfinite().all((1, 2)) & (seen.agree > MIN_AGREEING)
         ways = (
@@ -130,18 +141,16 @@ class Inspection:
                 T, found = registration.estimate(views, start[runs], schedule, runs)
                 seen.T_goal_cam[runs], seen.covariance[runs] = T, found.covariance
                 seen.agree[runs], seen.blocks[runs] = found.agree, found.blocks
+                seen.told_apart[runs] = repeats.told_apart(found.alike, runs)
                 seen.misses[runs] = 0
 
-    def _register(self) -> Registration:
-        if self.registration is None:
-            assert self.goal is not None
-            goal, depth = self.goal
-            self.registration = Registration(
-                depth.camera, grey(goal).float().cpu(), depth.planes(len(goal))
-            )
-            if (inverse := depth.inverse()) is not None:
-                self.registration.set_depth(inverse)
-        return self.registration
+
+def _registration(goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> Registration:
+    """To the goals, by what is known of their depth."""
+    made = Registration(depth.camera, grey(goal).float().cpu(), depth.planes(len(goal)))
+    if (inverse := depth.inverse()) is not None:
+        made.set_depth(inverse)
+    return made
 
 
 def _joined(
@@ -157,6 +166,7 @@ def _joined(
         covariance=seen.covariance.where(found[:, None, None], belief.covariance),
         agree=seen.agree.where(near, belief.agree),
         blocks=seen.blocks.where(near, belief.blocks),
+        told_apart=torch.where(near, seen.told_apart, belief.told_apart),
         compared=torch.where(near, seen.misses == 0, belief.compared),
         misses=seen.misses.where(found, belief.misses),
     )

@@ -42,6 +42,7 @@ class Reason(Enum):
     NOT_RECOGNISED = "nothing in common with the goal"
     FAR = "farther from the goal than the tolerance"
     UNCERTAIN = "the pose is not known to the tolerance"
+    REPEATS = "another place of the pattern would look the same"
     DISAGREES = "too much of the picture looks different"
     MOVING = "within the tolerance, for too few pictures"
     WITHIN_TOLERANCE = "within the tolerance"

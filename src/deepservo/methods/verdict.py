@@ -40,8 +40,9 @@ class Belief:
     refining: whether a refinement steers. T_goal_cam and covariance as in `Status`, NaN where the
     method tells none, and not finite where a direction is not known at all. agreement: of the
     pictures, NaN where they were not compared. agree, blocks: as in `Evidence`, at full size; NaN
-    elsewhere. compared: whether they are of the last picture itself, and not of one a few pictures
-    before. misses: pictures since the one that the pose is from.
+    elsewhere. told_apart: whether they can be of no other place of a pattern that repeats.
+    compared: whether they are of the last picture, and not of one a few pictures before. misses:
+    pictures since the one that the pose is from.
     """
 
     recognised: Bool[Tensor, " b"]
@@ -52,6 +53,7 @@ class Belief:
     agreement: Float[Tensor, " b"]
     agree: Float[Tensor, " b"]
     blocks: Float[Tensor, " b"]
+    told_apart: Bool[Tensor, " b"]
     compared: Bool[Tensor, " b"]
     misses: Int[Tensor, " b"]
 
@@ -68,6 +70,7 @@ class Belief:
             agreement=unknown,
             agree=unknown,
             blocks=unknown,
+            told_apart=torch.ones(n, dtype=torch.bool),
             compared=torch.ones(n, dtype=torch.bool),
             misses=torch.zeros(n, dtype=torch.int64),
         )
@@ -92,6 +95,7 @@ class _Run:
     near: bool = False
     sure: bool = False
     agrees: bool = False
+    told_apart: bool = False
     within: int = 0  # pictures in a row that show an arrival
     least: float = math.inf  # distance so far [m]
     no_nearer: int = 0  # pictures since it was found
@@ -174,6 +178,7 @@ class Verdict:
             torch.diagonal(belief.covariance, 0, 1, 2).tolist(),
             belief.agree.tolist(),
             belief.blocks.tolist(),
+            belief.told_apart.tolist(),
             belief.compared.tolist(),
             v_cam.tolist(),
             strict=True,
@@ -191,7 +196,7 @@ class Verdict:
             self.runs = [_Run() for _ in range(n)]
 
     def _judge(self, run: _Run, measured: tuple[Any, ...], times: tuple[float, float]) -> None:
-        recognised, T, variances, agree, blocks, compared, v_cam = measured
+        recognised, T, variances, agree, blocks, run.told_apart, compared, v_cam = measured
         dt, constant = times
         run.recognised = recognised and not run.useless
         run.unseen = 0 if run.recognised else run.unseen + 1
@@ -203,7 +208,7 @@ class Verdict:
         run.sure = run.near and metres + deviations[0] <= most and radians + deviations[1] <= widest
         run.agrees = agree > MIN_AGREEING and blocks >= MIN_BLOCKS
         slow = math.hypot(*v_cam[:3]) * dt <= most and math.hypot(*v_cam[3:]) * dt <= widest
-        arrives = run.agrees and slow and run.recognised
+        arrives = run.agrees and run.told_apart and slow and run.recognised
         if run.within >= ARRIVED_PICTURES:
             arrives &= max(metres, deviations[0]) <= LEAVES * most
             arrives &= max(radians, deviations[1]) <= LEAVES * widest
@@ -275,6 +280,7 @@ def phase_of(run: _Run, refining: bool, has_pose: bool) -> tuple[Phase, Reason]:
         Reason.FAR: not run.near,
         Reason.UNCERTAIN: not run.sure,
         Reason.DISAGREES: not run.agrees,
+        Reason.REPEATS: not run.told_apart,
         Reason.MOVING: True,
     }
     reason = next(reason for reason, holds in doubts.items() if holds)

@@ -14,6 +14,7 @@
 #define TEXTURE_FLOOR 1e-3
 #define MIN_CORRELATION_SHARE 0.7
 #define MIN_EXPECTED 0.3
+enum { UNKNOWN, DIFFERS, AGREES, FLAT }; /* what is known of a block */
 #define SWEEPS 12 /* of Jacobi's rotations: six rows need fewer */
 
 typedef struct {                        /* `EvidenceArguments` of features/evidence.py */
@@ -27,6 +28,7 @@ typedef struct {                        /* `EvidenceArguments` of features/evide
     const float *camera; /* fx, fy, cx, cy of the goal's pixels */
     double *covariances; /* (R, 6, 6) */
     float *agree, *blocks;
+    int8_t *alike; /* (R, GRID * GRID) */
     int32_t w, h;
 } Evidence;
 
@@ -149,6 +151,7 @@ static void agreement(const Evidence *a, int64_t run) {
     const double noise_a = (double)a->goal_noises[run] * a->goal_noises[run],
                  noise_b = (double)a->noises[run] * a->noises[run],
                  least = TEXTURE_FLOOR * TEXTURE_FLOOR;
+    int8_t *alike = a->alike + (int64_t)GRID * GRID * run;
     double whole = 1;
     int agree = 0, textured = 0;
     for (int block = 0; block < GRID * GRID; block++)
@@ -158,13 +161,16 @@ static void agreement(const Evidence *a, int64_t run) {
         const double n = fmax(m[0], 1), ma = m[1] / n, mb = m[2] / n, aa = m[3] / n - ma * ma,
                      bb = m[4] / n - mb * mb, ab = m[5] / n - ma * mb,
                      pure_a = fmax(aa - noise_a, 0), pure_b = fmax(bb - noise_b, 0);
-        if (m[0] <= MIN_BLOCK_SHARE * whole ||
+        const int seen = m[0] > MIN_BLOCK_SHARE * whole;
+        alike[block] = seen ? FLAT : UNKNOWN;
+        if (!seen ||
             fmax(pure_a / (noise_a + least), pure_b / (noise_b + least)) <= MIN_TEXTURE)
             continue;
         const double va = fmax(aa, least), vb = fmax(bb, least),
                      expected = fmax(sqrt(pure_a / va * pure_b / vb), MIN_EXPECTED);
-        textured++;
-        agree += ab / sqrt(va * vb) > MIN_CORRELATION_SHARE * expected;
+        const int agrees = ab / sqrt(va * vb) > MIN_CORRELATION_SHARE * expected;
+        textured++, agree += agrees;
+        alike[block] = agrees ? AGREES : DIFFERS;
     }
     a->agree[run] = (float)agree / (float)(textured > 1 ? textured : 1);
     a->blocks[run] = (float)textured;
