@@ -12,6 +12,7 @@ from deepservo.version import __version__
 
 if TYPE_CHECKING:
     from deepservo.camera import Camera
+    from deepservo.features.causes import Cause
     from deepservo.loop import End, Ending, Trajectory, World, servo
     from deepservo.methods import METHODS, Controller, SingleController, build
     from deepservo.methods.status import Phase, Reason, Status, Tolerance
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from deepservo.worlds.simulator import Simulator
 
 __all__ = [
-    "METHODS", "Camera", "Controller", "End", "Ending", "InputError", "Model", "Phase",
+    "METHODS", "Camera", "Cause", "Controller", "End", "Ending", "InputError", "Model", "Phase",
     "PlanarScene", "Reason", "Simulator", "SingleController", "Status", "Tolerance", "Trajectory",
     "World", "__version__", "build", "load", "load_model", "servo",
 ]  # fmt: skip
@@ -31,6 +32,7 @@ moved.install()
 # --help` answers at once.
 _ROOMS = {
     "camera": ("Camera",),
+    "features.causes": ("Cause",),
     "loop": ("End", "Ending", "Trajectory", "World", "servo"),
     "methods": ("METHODS", "Controller", "SingleController", "build"),
     "methods.status": ("Phase", "Reason", "Status", "Tolerance"),

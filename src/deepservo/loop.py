@@ -19,9 +19,10 @@ from torch import Tensor
 
 from deepservo import moved
 from deepservo.errors import check_positive
+from deepservo.features.causes import Cause
 from deepservo.images.pictures import as_images
 from deepservo.methods.base import Controller
-from deepservo.methods.status import Phase, Status
+from deepservo.methods.status import Phase, Reason, Status
 
 
 class Ending(Enum):
@@ -42,13 +43,15 @@ class End:
     """How a run ended, and why, in words.
 
     status: after its last picture. arrived_at: the first step whose picture showed that the camera
-    had arrived; None where none did.
+    had arrived; None where none did. held_by: what kept its pose from being known better, where it
+    ended beside its tolerance, or unsure of it.
     """
 
     ending: Ending
     reason: str
     status: Status
     arrived_at: int | None = None
+    held_by: Cause | None = None
 
 
 class World(Protocol):
@@ -218,18 +221,24 @@ class _Log:
             if rests[i]:
                 words = "settled" if settled[i] else "settled but for noise"
                 words = f"held still for {self.patience * self.dt:g} s" if gave_up[i] else words
-            self._end(i, status[i], words, Ending.STOPPED if rests[i] else Ending.OUT_OF_TIME)
+            beside = status[i].reason in {Reason.FAR, Reason.UNCERTAIN, Reason.DISAGREES}
+            cause = controller.held_by(i) if beside else None
+            otherwise = Ending.STOPPED if rests[i] else Ending.OUT_OF_TIME
+            self._end(i, status[i], words, otherwise, cause)
         return ended
 
-    def _end(self, i: int, status: Status, words: str, otherwise: Ending) -> None:
+    def _end(
+        self, i: int, status: Status, words: str, otherwise: Ending, cause: Cause | None
+    ) -> None:
         """The active run of this number ends; words: how it moved. otherwise: the ending where the
-        method knows none.
+        method knows none. cause: of what it is beside its tolerance.
         """
         run = int(self.active_runs[i])
         known = {Phase.ARRIVED: Ending.ARRIVED, Phase.LOST: Ending.LOST}
         parts = [status.sentence] if status.phase in known else [words, status.sentence]
+        parts += [f"held there by {cause.value}"] if cause else []
         ending = known.get(status.phase, otherwise)
-        self.ends[run] = End(ending, "; ".join(parts), status, self.arrived_at[run])
+        self.ends[run] = End(ending, "; ".join(parts), status, self.arrived_at[run], cause)
 
     def trajectory(self) -> Trajectory:
         """All that was recorded, as long as the longest run."""

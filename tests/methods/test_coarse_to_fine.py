@@ -15,8 +15,8 @@ from deepservo import control
 from deepservo.features.registration import Comparison, Registration
 from deepservo.geometry import se3
 from deepservo.loop import servo
-from deepservo.methods.base import MAX_MISSES
 from deepservo.methods.coarse_to_fine import CoarseToFine
+from deepservo.methods.refinement import MAX_MISSES
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
 from fixed_estimates import Fixed, Guide, Interrupted, agreeing, register

@@ -192,6 +192,12 @@ class Registration:
         T, found, pairs = self._refined(views, T_goal_cam, schedule, runs, blocks=True)
         return T, evidence(T, found, pairs)
 
+    def compared(
+        self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]
+    ) -> tuple[Float[Tensor, "r 4 4"], Step, Pairs]:
+        """The poses as they are, and how the pictures differ there at full size."""
+        return self._refined(views, T_goal_cam, ((2, 0), (0, 0)), runs, blocks=True)
+
     def _refined(
         self,
         views: Views,

@@ -22,12 +22,11 @@ from deepservo.features.registration import (
 )
 from deepservo.images.depth import Depth
 from deepservo.images.pictures import grey
-from deepservo.methods.base import (
+from deepservo.methods.base import Controller, Reference
+from deepservo.methods.refinement import (
     MAX_MISSES,
     MIN_AGREEMENT_GAIN,
     REVIEW_INTERVAL,
-    Controller,
-    Reference,
     Refinement,
 )
 from deepservo.methods.verdict import Belief
@@ -135,6 +134,7 @@ class CoarseToFine(Refinement):
         if not self.state:
             self._start(len(image))
         state, views = self.state, self.registration.views(grey(image))
+        self.inspection.views = views
         predicted = state["T_goal_cam"] @ self.motion
         before = state["surprises"].clone()
         if state["tracking"].any():

@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deepservo import control
+from deepservo.features.causes import Cause, cause
 from deepservo.features.fusion import Fused, fuse
 from deepservo.features.goal_depth import GoalDepth
-from deepservo.features.registration import Registration, Schedule
+from deepservo.features.registration import Registration, Schedule, Views
 from deepservo.features.repeats import Repeats
 from deepservo.geometry import se3
 from deepservo.images.pictures import grey
@@ -42,11 +43,20 @@ class Inspection:
         self.repeats: Repeats | None = None
         self.seen: Belief | None = None  # its misses: pictures since one was looked at
         self.fused: Fused | None = None  # of methods that tell their pose
+        self.views: Views | None = None  # that were compared last
 
     def start(self, goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> None:
         """Begin with these goals, NaN where nothing is seen."""
         self.goal, self.registration, self.repeats = (goal, depth), None, None
-        self.seen = self.fused = None
+        self.seen = self.fused = self.views = None
+
+    def held_by(self, run: int, T_goal_cam: Float[Tensor, "4 4"]) -> Cause | None:
+        """What keeps the pose of this run from being known better, by the pictures that were
+        compared last; None where none were.
+        """
+        if self.views is None or self.registration is None:
+            return None
+        return cause(self.registration, self.views, T_goal_cam, run)
 
     def use(self, registration: Registration) -> None:
         """Compare pictures by this registration to the goals."""
@@ -54,7 +64,7 @@ class Inspection:
 
     def select_runs(self, index: Tensor) -> None:
         """Keep these runs alone."""
-        self.seen = self.seen and self.seen.pick(index)
+        self.seen, self.views = self.seen and self.seen.pick(index), None
         self.fused = self.fused and Fused(*(each[index] for each in self.fused))
         if self.registration is not None and self.repeats is not None:
             self.registration.select_runs(index)
@@ -128,7 +138,7 @@ class Inspection:
         """Compare the pictures of the runs that are due with their goals'."""
         seen, registration, repeats = self.seen, self.registration, self.repeats
         assert seen is not None and registration is not None and repeats is not None
-        views = registration.views(grey(images).float().cpu())
+        views = self.views = registration.views(grey(images).float().cpu())
         known = seen.T_goal_cam.isfinite().all((1, 2)) & (seen.agree > MIN_AGREEING)
         ways = (
             (told, TOLD_SCHEDULE, T_goal_cam),

@@ -25,11 +25,11 @@ from deepservo.features.edges import (
 )
 from deepservo.geometry import se3
 from deepservo.images.depth import Depth
-from deepservo.methods.base import (
+from deepservo.methods.base import Controller
+from deepservo.methods.refinement import (
     MAX_MISSES,
     MIN_AGREEMENT_GAIN,
     REVIEW_INTERVAL,
-    Controller,
     Refinement,
 )
 from deepservo.methods.verdict import Belief

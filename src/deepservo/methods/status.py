@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +15,7 @@ from deepservo.geometry import se3
 
 CONFIDENCE = 0.95  # of the bounds that are told
 SAMPLES = 512  # of the estimate's distribution, by which bounds are found
+PASSED = round(CONFIDENCE * SAMPLES)  # the number of the sample at the bound, by size
 
 
 class Phase(Enum):
@@ -82,8 +84,8 @@ class Status:
 
     T_goal_cam: the estimated pose, (4, 4) float64. covariance: (6, 6), of the twist xi to the true
     pose, `T_true = exp(xi) T_goal_cam`, translation [m] before rotation [rad], in the goal's frame.
-    agreement: of the two pictures, up to 1. age: of the picture that the pose is from [s]. What the
-    method cannot tell is None.
+    agreement: of the two pictures, up to 1. age: of the picture that the pose is from [s]. What is
+    not known is None.
     """
 
     phase: Phase
@@ -134,18 +136,19 @@ def bounds(
     known = covariance.isfinite().all((1, 2)) & T_goal_cam.isfinite().all((1, 2))
     C = torch.where(known[:, None, None], covariance, 0.0)
     T = torch.where(known[:, None, None], T_goal_cam, torch.eye(4, dtype=torch.float64))
-    values, vectors = torch.linalg.eigh(C)
-    errors = _draws() @ (vectors * values.clamp(min=0).sqrt()[:, None]).mT
-    middles = (T[:, None, :3, 3], se3.so3_log(T[:, :3, :3])[:, None])
+    # Of one run, as it is called for most, numpy takes a fifth of torch's time.
+    values, vectors = np.linalg.eigh(C.numpy())
+    errors = _draws() @ (vectors * np.sqrt(np.maximum(values, 0))[:, None]).swapaxes(1, 2)
+    middles = torch.cat([T[:, :3, 3], se3.so3_log(T[:, :3, :3])], 1).numpy()
+    squares = np.square(errors + middles[:, None])
     metres, radians = (
-        (middle + error).norm(dim=2).quantile(CONFIDENCE, 1).where(known, torch.nan)
-        for middle, error in zip(middles, errors.split([3, 3], -1), strict=True)
+        torch.from_numpy(np.sqrt(np.partition(part.sum(2), PASSED, 1)[:, PASSED]))
+        for part in (squares[..., :3], squares[..., 3:])
     )
-    return metres, radians
+    return metres.where(known, torch.nan), radians.where(known, torch.nan)
 
 
 @functools.cache
-def _draws() -> Float[Tensor, "k 6"]:
+def _draws() -> Float[np.ndarray, "k 6"]:
     """Of the standard normal distribution, the same ones always."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(SAMPLES, 6, generator=generator, dtype=torch.float64)
+    return np.random.default_rng(0).standard_normal((SAMPLES, 6))
