@@ -30,7 +30,7 @@ def test_the_covariance_of_matches_is_that_of_their_errors():
     every = [measured(seed, twist) for seed in range(200)]
     T = torch.from_numpy(np.stack([each.T_goal_cam for each in every]))
     errors = se3.log(truth @ se3.inverse(T)).numpy()
-    told = np.mean([each.covariance(PAPER_CAMERA) for each in every], 0)
+    told = np.mean([each.covariance(PAPER_CAMERA, 0.0) for each in every], 0)
     ratio = np.sqrt(np.diag(told) / (errors**2).mean(0))
     assert (ratio > 0.8).all() and (ratio < 1.5).all(), ratio
     # Along every direction, those too that are hard to tell apart.
@@ -66,4 +66,4 @@ def test_a_pose_that_is_not_of_least_error_is_told_as_far_off_as_it_is(noise):
     found = measured(0, np.zeros(6), noise=noise)
     off = se3.exp(torch.tensor([5e-3, 0, 0, 0, 0, 0], dtype=torch.float64)).numpy()
     wrong = Measured(off @ found.T_goal_cam, found.rho, found.view)
-    assert np.sqrt(wrong.covariance(PAPER_CAMERA)[0, 0]) > 4e-3
+    assert np.sqrt(wrong.covariance(PAPER_CAMERA, 0.0)[0, 0]) > 4e-3

@@ -44,9 +44,11 @@ class Measured:
     rho: Float[np.ndarray, " n"]
     view: View
 
-    def covariance(self, camera: Camera) -> Float[np.ndarray, "6 6"]:
+    def covariance(self, camera: Camera, alike_px: float) -> Float[np.ndarray, "6 6"]:
         """Of the twist xi to the true pose, `T_true = exp(xi) T_goal_cam`, translation [m] before
         rotation [rad]; not finite where the matches leave a direction free.
+
+        alike_px: the error that all matches may have alike [px].
         """
         R, t = self.T_goal_cam[:3, :3], self.T_goal_cam[:3, 3]
         rays = np.column_stack([self.view.goal, np.ones(len(self.rho))])
@@ -60,7 +62,10 @@ class Measured:
         r = self.view.seen - np.column_stack([x / z, y / z])
         px = self.view.goal * [camera.fx, camera.fy] + [camera.cx, camera.cy]
         cell = clustered.cells(px, camera.width, camera.height)
-        return clustered.covariance(J, r, np.ones(len(r)), cell)
+        C = clustered.covariance(J, r, np.ones(len(r)), cell)
+        if not np.isfinite(C).all():
+            return C
+        return C + (alike_px / camera.fx) ** 2 * len(r) * np.linalg.inv(np.einsum("nki,nkj", J, J))
 
 
 PlanePose = Callable[[Matched], Float[torch.Tensor, "4 4"]]

@@ -4,7 +4,9 @@ It takes time, so it is done near the goal alone, and in one picture of several.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,9 +25,8 @@ from deepservo.methods.verdict import MIN_AGREEING, Belief
 
 INTERVAL = 5  # pictures from one that is looked at to the next
 NEAR = 4.0  # tolerances from the goal, within which they are looked at
-# At the pose that a method tells the pictures are compared; else it is found, at first from where
-# the method's velocity has the camera be.
-TOLD_SCHEDULE: Schedule = ((2, 0), (0, 0))
+# The pose is found from the one that the method tells, or from the last one that was found, or at
+# first from where the method's velocity has the camera be.
 FIRST_SCHEDULE: Schedule = ((2, 8), (1, 3), (0, 2))
 NEXT_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
 
@@ -56,7 +57,8 @@ class Inspection:
         """
         if self.views is None or self.registration is None:
             return None
-        return cause(self.registration, self.views, T_goal_cam, run)
+        with _on_processor():
+            return cause(self.registration, self.views, T_goal_cam.cpu(), run)
 
     def use(self, registration: Registration) -> None:
         """Compare pictures by this registration to the goals."""
@@ -64,6 +66,7 @@ class Inspection:
 
     def select_runs(self, index: Tensor) -> None:
         """Keep these runs alone."""
+        index = index.cpu()
         self.seen, self.views = self.seen and self.seen.pick(index), None
         self.fused = self.fused and Fused(*(each[index] for each in self.fused))
         if self.registration is not None and self.repeats is not None:
@@ -85,18 +88,32 @@ class Inspection:
         """
         if self.goal is None:  # of a method that needs none
             return belief
+        with _on_processor():
+            moved = None if motion is None else motion.double().cpu()
+            return self._completed(belief.cpu(), images, way.double().cpu(), moved, tolerance)
+
+    def _completed(
+        self,
+        belief: Belief,
+        images: Float[Tensor, "b c h w"],
+        way: Float[Tensor, "b 6"],
+        motion: Float[Tensor, "b 6"] | None,
+        tolerance: Tolerance,
+    ) -> Belief:
+        """`completed`, on the processor."""
         if self.registration is None:  # the camera stands still yet, and this takes time
+            assert self.goal is not None
             self.use(_registration(*self.goal))
         told, T = belief.T_goal_cam.isfinite().all((1, 2)), belief.T_goal_cam
         if not told.all():
-            T = T.where(told[:, None, None], control.pose_of_pbvs(way.double().cpu(), 1.0))
+            T = T.where(told[:, None, None], control.pose_of_pbvs(way, 1.0))
         near = belief.recognised & belief.agree.isnan() & _near(T, tolerance)
         if not near.any():
             self.seen = self.fused = None
             return belief
         moved = torch.eye(4, dtype=torch.float64).expand(len(near), 4, 4)
         if motion is not None:
-            moved = se3.exp(motion.double().cpu())
+            moved = se3.exp(motion)
         if self.seen is None:
             never = torch.full_like(belief.misses, INTERVAL)
             self.seen = replace(Belief.nothing(len(near)), misses=never)
@@ -108,7 +125,7 @@ class Inspection:
         if due.any():
             self._look(images, T, due, told)
         belief = self._fuse(belief, moved, near & told)
-        return _joined(belief, self.seen, near, told)
+        return _joined(belief, self.seen, near)
 
     def _fuse(
         self, belief: Belief, motion: Float[Tensor, "b 4 4"], near: Bool[Tensor, " b"]
@@ -139,13 +156,9 @@ class Inspection:
         seen, registration, repeats = self.seen, self.registration, self.repeats
         assert seen is not None and registration is not None and repeats is not None
         views = self.views = registration.views(grey(images).float().cpu())
-        known = seen.T_goal_cam.isfinite().all((1, 2)) & (seen.agree > MIN_AGREEING)
-        ways = (
-            (told, TOLD_SCHEDULE, T_goal_cam),
-            (~told & known, NEXT_SCHEDULE, seen.T_goal_cam),
-            (~told & ~known, FIRST_SCHEDULE, T_goal_cam),
-        )
-        for which, schedule, start in ways:
+        known = ~told & seen.T_goal_cam.isfinite().all((1, 2)) & (seen.agree > MIN_AGREEING)
+        start = seen.T_goal_cam.where(known[:, None, None], T_goal_cam)
+        for which, schedule in ((told | known, NEXT_SCHEDULE), (~told & ~known, FIRST_SCHEDULE)):
             runs = (due & which).nonzero().flatten()
             if len(runs):
                 T, found = registration.estimate(views, start[runs], schedule, runs)
@@ -153,6 +166,12 @@ class Inspection:
                 seen.agree[runs], seen.blocks[runs] = found.agree, found.blocks
                 seen.told_apart[runs] = repeats.told_apart(found.alike, runs)
                 seen.misses[runs] = 0
+
+
+def _on_processor() -> AbstractContextManager[Any]:
+    """Whatever device the method is on. A torch.device takes time, and so is entered at need."""
+    elsewhere = torch.get_default_device().type != "cpu"
+    return torch.device("cpu") if elsewhere else nullcontext()
 
 
 def _registration(goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> Registration:
@@ -163,13 +182,14 @@ def _registration(goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> Registrat
     return made
 
 
-def _joined(
-    belief: Belief, seen: Belief, near: Bool[Tensor, " b"], told: Bool[Tensor, " b"]
-) -> Belief:
-    """The belief with what was seen of runs near the goal; their poses only where pictures agree
-    and the method tells none.
+def _joined(belief: Belief, seen: Belief, near: Bool[Tensor, " b"]) -> Belief:
+    """The belief with what was seen of runs near the goal; their poses only where pictures agree,
+    and where the method's own is not surer.
     """
-    found = near & ~told & (seen.agree > MIN_AGREEING)
+    sure, own = (
+        torch.diagonal(C, 0, 1, 2)[:, :3].sum(1) for C in (seen.covariance, belief.covariance)
+    )
+    found = near & (seen.agree > MIN_AGREEING) & ~(sure >= own)
     return replace(
         belief,
         T_goal_cam=seen.T_goal_cam.where(found[:, None, None], belief.T_goal_cam),

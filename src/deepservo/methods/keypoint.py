@@ -23,6 +23,7 @@ from deepservo.methods.verdict import Belief
 
 RELIABLE_MATCHES = 25  # that agree: wrong homographies had fewer
 CONSISTENT_ERROR = 1.0  # px: median error of matches under which a pose is consistent with them
+CELLS_ALIKE_PX = 0.3
 KEPT_MATCHES = 32  # matches of each run that poses are checked with
 
 
@@ -36,6 +37,7 @@ class MatchServo(Controller):
     """
 
     detector_name = "sift"
+    alike_px = 0.02  # the error that all matches may have alike
     pose_type = MatchPose
     uses_motion = True
 
@@ -50,7 +52,9 @@ class MatchServo(Controller):
         for i, measured in enumerate(pose.measured for pose in self.poses):
             if measured is not None:
                 belief.T_goal_cam[i] = torch.from_numpy(measured.T_goal_cam)
-                belief.covariance[i] = torch.from_numpy(measured.covariance(self.camera))
+                alike_px = self.alike_px if self.poses[i].exact else CELLS_ALIKE_PX
+                C = measured.covariance(self.camera, alike_px)
+                belief.covariance[i] = torch.from_numpy(C)
         return replace(belief, recognised=agree > 0, sure=agree >= RELIABLE_MATCHES)
 
     def _agreeing_matches(self, n: int) -> Int[Tensor, " n"]:
@@ -195,6 +199,9 @@ class PointServo(MatchServo):
     """
 
     detector_name = "orb"
+    alike_px = (
+        0.7  # its keypoints lie on whole pixels: a view that is nearer to the goal looks like it
+    )
 
     def _velocity(self, image: Tensor) -> Tensor:
         self._begin(len(image))

@@ -135,7 +135,8 @@ def bounds(
     """
     known = covariance.isfinite().all((1, 2)) & T_goal_cam.isfinite().all((1, 2))
     C = torch.where(known[:, None, None], covariance, 0.0)
-    T = torch.where(known[:, None, None], T_goal_cam, torch.eye(4, dtype=torch.float64))
+    here = torch.eye(4, dtype=torch.float64, device=T_goal_cam.device)
+    T = torch.where(known[:, None, None], T_goal_cam, here)
     # Of one run, as it is called for most, numpy takes a fifth of torch's time.
     values, vectors = np.linalg.eigh(C.numpy())
     errors = _draws() @ (vectors * np.sqrt(np.maximum(values, 0))[:, None]).swapaxes(1, 2)

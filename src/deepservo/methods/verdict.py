@@ -3,9 +3,9 @@
 A run has *arrived* where the pictures agree at full size, the estimated pose with its deviation
 lies within the tolerance, and the camera moves by less than the tolerance from one picture to the
 next, in ARRIVED_PICTURES pictures in a row of those that were compared; then for as long as the
-estimate, and its deviation, are within LEAVES tolerances. It is *lost* where nothing of the goal
-was recognised for LOST_AFTER seconds, or the estimated distance has found no new least in PATIENCE
-time constants of the law.
+estimate is no more than its deviation beyond the tolerance, and both are within LEAVES tolerances.
+It is *lost* where nothing of the goal was recognised for LOST_AFTER seconds, or the estimated
+distance has found no new least in PATIENCE time constants of the law.
 """
 
 import math
@@ -26,6 +26,7 @@ MIN_AGREEING, MIN_BLOCKS = 0.5, 20  # share of the textured blocks that agree, a
 LOST_AFTER, LOST_PICTURES = 0.8, 5
 PATIENCE = 10.0  # time constants of the law, `1 / gain`
 NEARER = 0.99  # of the least distance so far: a new least
+UNSURE = 2.0  # deviations, by which the estimated distance may be too large
 # A camera is frozen that gives one picture so often in a row while it moves by more [m, rad].
 FROZEN_PICTURES, FROZEN_MOVE = 3, 1e-5
 STRIDE = 8  # px, from one pixel that is looked at to the next
@@ -74,6 +75,10 @@ class Belief:
             compared=torch.ones(n, dtype=torch.bool),
             misses=torch.zeros(n, dtype=torch.int64),
         )
+
+    def cpu(self) -> "Belief":
+        """In the processor's memory."""
+        return Belief(**{f.name: getattr(self, f.name).cpu() for f in fields(self)})
 
     def pick(self, index: Tensor) -> "Belief":
         """Of these runs."""
@@ -210,12 +215,17 @@ class Verdict:
         slow = math.hypot(*v_cam[:3]) * dt <= most and math.hypot(*v_cam[3:]) * dt <= widest
         arrives = run.agrees and run.told_apart and slow and run.recognised
         if run.within >= ARRIVED_PICTURES:
-            arrives &= max(metres, deviations[0]) <= LEAVES * most
-            arrives &= max(radians, deviations[1]) <= LEAVES * widest
+            for error, deviation, limit in zip(
+                (metres, radians), deviations, (most, widest), strict=True
+            ):
+                arrives &= error - deviation <= limit
+                arrives &= max(error, deviation) <= LEAVES * limit
         else:
             arrives &= run.sure
         run.within = run.within + compared if arrives else 0
-        nearer = run.near or not metres >= NEARER * run.least
+        # An estimate that fluctuates about the tolerance gets no nearer either.
+        unsure = metres - UNSURE * deviations[0] <= most
+        nearer = run.near or unsure or not metres >= NEARER * run.least
         run.least = metres if nearer and metres < run.least else run.least
         run.no_nearer = 0 if nearer else run.no_nearer + 1
         run.diverged |= run.no_nearer * dt > PATIENCE * constant
