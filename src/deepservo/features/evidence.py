@@ -5,6 +5,7 @@ squares estimate whose residuals are alike inside a block of the picture and not
 "sandwich" of clustered residuals, Liang & Zeger 1986):
 
     C = H^-1 S H^-1 / steepness^2 + (INTERPOLATION^2 (xi^T H xi) + MODEL^2 E) H^-1
+        + RELATIVE^2 xi xi^T + LEAST_PX^2 (mean of L^T L)^-1
     S = sum over the blocks of g g^T
 
 H and g are those of `registration_step`, whatever gain and bias are. What noise, light, covers and
@@ -17,6 +18,9 @@ pixels are guesses: their error grows with the way that pixels moved, which `xi^
 here being the twist from the goal's own pose to the estimate. Blur that one picture has more of
 than the other, and light, leave residuals larger than noise would: E is the sum of `w r^2` over
 what noise makes of it.
+
+The way to the goal itself is known to a share alone, and no better than LEAST_PX of motion of the
+whole picture, with L the interaction matrix of its points in pixels.
 
 From H what the noise of the gradients puts into it is taken away: along a stripe there is nothing
 else, and it tells nothing.
@@ -38,6 +42,8 @@ from deepservo.geometry import interaction, se3
 # Shares that were found on pictures of 8 scenes under all conditions of light, blur and covers.
 INTERPOLATION = 0.0125  # error of a grey level between pixels, over the way that the pixels moved
 MODEL = 0.04  # of the residuals that are not noise, as they move the pose
+RELATIVE = 0.15  # of the way to the goal
+LEAST_PX = 1.5e-4
 # Of H, the share that is left at least where noise explains all of it.
 LEAST_INFORMATION = 0.02
 LEAST_STEEPNESS = 0.2
@@ -130,7 +136,8 @@ def _covariance(
     to_unit = torch.linalg.solve_triangular(
         root, torch.eye(6, dtype=torch.float64).expand_as(H), upper=False
     )
-    share, axes = torch.linalg.eigh(to_unit @ _of_noise(found, pairs) @ to_unit.mT)
+    mean = _mean_information(pairs)
+    share, axes = torch.linalg.eigh(to_unit @ _of_noise(found, pairs, mean) @ to_unit.mT)
     weight = 1 / (1 - share).clamp(min=LEAST_INFORMATION)
     inverse = to_unit.mT @ (axes * weight[:, None]) @ axes.mT @ to_unit
     xi = se3.log(T_goal_cam)[..., None]
@@ -141,13 +148,14 @@ def _covariance(
     energy = (found.blocks.totals[:, 1] - weights * noise[:, 0].double()).clamp(min=0)
     moved = (xi.mT @ H @ xi).clamp(min=0)
     everywhere = INTERPOLATION**2 * moved + MODEL**2 * energy[:, None, None]
-    C = inverse @ S @ inverse + everywhere * inverse
+    C = inverse @ S @ inverse + everywhere * inverse + RELATIVE**2 * xi @ xi.mT
+    C = C + LEAST_PX**2 * torch.linalg.pinv(mean, hermitian=True)
     return torch.where(known[:, None, None], C, torch.inf)
 
 
-def _of_noise(found: Step, pairs: Pairs) -> Float[Tensor, "r 6 6"]:
-    """What the noise of the gradients adds to H of the twist."""
-    goals, goal_noise, view_noise = pairs.goals, pairs.goal_noise, pairs.noise
+def _mean_information(pairs: Pairs) -> Float[Tensor, "#r 6 6"]:
+    """The mean of L^T L over points of the goals, L in pixels."""
+    goals = pairs.goals
     camera, (h, w) = goals.camera, goals.image.shape[-2:]
     some = (
         ...,
@@ -163,7 +171,12 @@ def _of_noise(found: Step, pairs: Pairs) -> Float[Tensor, "r 6 6"]:
     L = interaction.point(x, y, 1 / rho.clamp(min=1e-6))
     L = L * torch.tensor([[camera.fx], [camera.fy]], dtype=torch.float64)
     shown = (rho > 0)[..., None, None]
-    mean = ((L.mT @ L) * shown).sum(1) / shown.sum(1).clamp(min=1)
+    return ((L.mT @ L) * shown).sum(1) / shown.sum(1).clamp(min=1)
+
+
+def _of_noise(found: Step, pairs: Pairs, mean: Float[Tensor, "#r 6 6"]) -> Float[Tensor, "r 6 6"]:
+    """What the noise of the gradients adds to H of the twist."""
+    goal_noise, view_noise = pairs.goal_noise, pairs.noise
     ratio = (view_noise / goal_noise).square().clamp(1e-4, 1e4)
     gain = found.gain_bias[:, :1]
     share = ratio / (ratio + gain.square())

@@ -25,7 +25,7 @@ from deepservo.geometry import se3
 
 FIRST_SHARE, LEAST_SHARE, MOST_SHARE = 0.5, 0.02, 4.0
 RATE = 0.1
-LEAST_COMMON = 0.25  # of C, that pictures have in common at least
+LEAST_COMMON = 0.05  # of C, that pictures have in common at least
 FORGOTTEN = 0.02  # of R that P grows by from picture to picture: what was seen long ago has no say
 MOTION_ERROR = 0.1  # share of the camera's motion that may not have been done
 # Where the last picture is as many deviations from the belief, squared, it alone is believed.

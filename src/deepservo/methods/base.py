@@ -121,6 +121,8 @@ class Controller(Searching):
             motion = None if v_done is None else v_done * self.dt
             way, tolerance = v_cam / self.gain, self.verdict.tolerance
             belief = self.inspection.completed(belief, images, way, motion, tolerance)
+        if self.goal_depth.metres is None:
+            belief = belief.of_unknown_scale()
         v_cam = self.verdict.judge(belief, v_cam, (self.dt, 1 / self.gain))
         law = Law(self.search, self.camera, self.goal_depth.metres)
         self.v_last = law.steer(self.verdict.runs, v_cam, v_done, self.dt)

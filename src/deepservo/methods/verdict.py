@@ -26,6 +26,7 @@ MIN_AGREEING, MIN_BLOCKS = 0.5, 20  # share of the textured blocks that agree, a
 LOST_AFTER, LOST_PICTURES = 0.8, 5
 PATIENCE = 10.0  # time constants of the law, `1 / gain`
 NEARER = 0.99  # of the least distance so far: a new least
+SCALE_DEVIATION = 0.5
 UNSURE = 2.0  # deviations, by which the estimated distance may be too large
 # A camera is frozen that gives one picture so often in a row while it moves by more [m, rad].
 FROZEN_PICTURES, FROZEN_MOVE = 3, 1e-5
@@ -75,6 +76,13 @@ class Belief:
             compared=torch.ones(n, dtype=torch.bool),
             misses=torch.zeros(n, dtype=torch.int64),
         )
+
+    def of_unknown_scale(self) -> "Belief":
+        """The same before a scene at a distance of which nothing was told: translations may be
+        longer or shorter by SCALE_DEVIATION of what they are believed to be.
+        """
+        t = torch.nn.functional.pad(SCALE_DEVIATION * self.T_goal_cam[:, :3, 3], (0, 3))
+        return replace(self, covariance=self.covariance + t[:, :, None] * t[:, None])
 
     def cpu(self) -> "Belief":
         """In the processor's memory."""

@@ -6,6 +6,8 @@
 
 #define INTERPOLATION 0.0125
 #define MODEL 0.04
+#define RELATIVE 0.15
+#define LEAST_PX 1.5e-4
 #define LEAST_INFORMATION 0.02
 #define LEAST_STEEPNESS 0.2
 #define POINTS 12
@@ -60,13 +62,11 @@ static void eigen(Six A, Six V) {
             }
 }
 
-/* What the noise of the gradients adds to H of the twist. */
-static void of_noise(const Evidence *a, int64_t run, Six out) {
+/* The mean of L^T L over points of the goal, L in pixels. */
+static void mean_information(const Evidence *a, int64_t run, Six out) {
     const float *plane = a->planes + 3 * run, *k = a->camera,
                 *map = a->inverse_depths ? a->inverse_depths + run * a->depth_step : NULL;
-    double count = 0, taps = 0; /* what the gradient's taps make of the variance of noise */
-    for (int i = 0; i < 3; i++)
-        taps += 2.0 * derivative[i] * derivative[i];
+    double count = 0;
     memset(out, 0, sizeof(Six));
     for (int32_t v = a->h / POINTS / 2; v < a->h; v += a->h / POINTS)
         for (int32_t u = a->w / POINTS / 2; u < a->w; u += a->w / POINTS) {
@@ -83,20 +83,29 @@ static void of_noise(const Evidence *a, int64_t run, Six out) {
                         out[i][j] += k[row] * k[row] * rows[row][i] * rows[row][j];
             count += 1;
         }
+    for (int i = 0; i < 36; i++)
+        out[0][i] /= fmax(count, 1);
+}
+
+/* What the noise of the gradients adds to H of the twist, from the mean of L^T L. */
+static void of_noise(const Evidence *a, int64_t run, Six mean, Six out) {
+    double taps = 0; /* what the gradient's taps make of the variance of noise */
+    for (int i = 0; i < 3; i++)
+        taps += 2.0 * derivative[i] * derivative[i];
     const double goal = a->goal_noises[run], view = a->noises[run], gain = a->fits[3 * run],
                  ratio = fmin(fmax(view * view / (goal * goal), 1e-4), 1e4),
                  share = ratio / (ratio + gain * gain), rest = (1 - share) / gain,
                  variance = (share * share * goal * goal + rest * rest * view * view) * taps *
                             a->H[64 * run + 63];
     for (int i = 0; i < 36; i++)
-        out[0][i] *= variance / fmax(count, 1);
+        out[0][i] = variance * mean[0][i];
 }
 
 static void covariance(const Evidence *a, int64_t run) {
     const double *all = a->H + 64 * run, *scatter = a->scatters + 64 * run,
                  e = all[54] + 1e-12, f = all[55], g = all[63] + 1e-12, det = e * g - f * f;
     double alone[6][8], xi[6], moved = 0, *out = a->covariances + 36 * run;
-    Six H, S, noise, unit, V, weighted, scaled, inverse;
+    Six H, S, mean, noise, unit, V, weighted, scaled, inverse, least;
     /* Whatever gain and bias are. */
     for (int i = 0; i < 6; i++) {
         const double x = all[8 * i + 6], y = all[8 * i + 7], l0 = (g * x - f * y) / det,
@@ -117,7 +126,8 @@ static void covariance(const Evidence *a, int64_t run) {
             out[i] = INFINITY;
         return;
     }
-    of_noise(a, run, noise);
+    mean_information(a, run, mean);
+    of_noise(a, run, mean, noise);
     product(unit, noise, 0, scaled);
     product(scaled, unit, 1, noise);
     eigen(noise, V);
@@ -142,8 +152,17 @@ static void covariance(const Evidence *a, int64_t run) {
                           all[63] * (goal_noise * goal_noise + view_noise * view_noise),
                  everywhere = INTERPOLATION * INTERPOLATION * fmax(moved, 0) +
                               MODEL * MODEL * fmax(energy, 0);
-    for (int i = 0; i < 36; i++)
-        out[i] = S[0][i] / (steep * steep) + everywhere * inverse[0][i];
+    memset(least, 0, sizeof least);
+    if (inverse_root(mean, unit))
+        for (int i = 0; i < 6; i++)
+            for (int j = 0; j < 6; j++)
+                for (int k = 0; k < 6; k++)
+                    least[i][j] += unit[k][i] * unit[k][j];
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            out[6 * i + j] = S[i][j] / (steep * steep) + everywhere * inverse[i][j] +
+                             RELATIVE * RELATIVE * xi[i] * xi[j] +
+                             LEAST_PX * LEAST_PX * least[i][j];
 }
 
 static void agreement(const Evidence *a, int64_t run) {

@@ -9,7 +9,7 @@
 #define LEAST_SHARE 0.02
 #define MOST_SHARE 4.0
 #define RATE 0.1
-#define LEAST_COMMON 0.25
+#define LEAST_COMMON 0.05
 #define FORGOTTEN 0.02
 #define MOTION_ERROR 0.1
 #define SURPRISE 40.0
