@@ -236,3 +236,18 @@ def test_keypoints_converge_coarsely_and_edges_exactly():
         not controller.velocity(seen(GOAL_POSE, 0, seed=5)).any()
         and "coarse method" in controller.words(1)[0]
     )
+
+
+@pytest.mark.parametrize("light", [0, 3])
+def test_the_covariance_is_that_of_the_errors(light):
+    """Under the goal's light with noise, and under other lights and paints, pose after pose."""
+    edges, rng = Edges(CAMERA, seen(GOAL_POSE)[0, 0].numpy(), DEPTH), np.random.default_rng(0)
+    twist, ratio = np.array([0.004, -0.003, 0.005, 0.01, -0.008, 0.02]), []
+    for k in range(24):
+        T = se3.exp(torch.from_numpy(twist * rng.uniform(-1, 1, 6)))
+        view = seen(GOAL_POSE @ T, light + k if light else 0)[0, 0].numpy()
+        view = view + rng.normal(0, 0.02, view.shape).astype(np.float32)
+        fit = edges.register(Slopes.of(view), T.numpy(), FIRST_GUESS_REACHES)
+        error = se3.log(se3.inverse(torch.from_numpy(fit.T_goal_cam)) @ T).numpy()
+        ratio.append(error @ np.linalg.solve(fit.covariance, error) / 6)
+    assert 0.3 < np.median(ratio) < 3.0, np.median(ratio)

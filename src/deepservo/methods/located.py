@@ -69,7 +69,7 @@ class Located(Controller):
     """
 
     def __init__(self, camera: Camera, distance: float, scene: Scene | None = None) -> None:
-        super().__init__(camera)
+        super().__init__(camera, distance)
         self.distance, self.scene, self.map = distance, scene, None
         if scene is not None:
             view, T = _map_camera(camera, scene, distance), fronto_parallel(distance)

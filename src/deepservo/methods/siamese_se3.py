@@ -32,7 +32,7 @@ class SiameseServo(Controller):
         pose: bool = False,
         gain: float = 0.1,
     ) -> None:
-        super().__init__(camera)
+        super().__init__(camera, distance)
         self.net, self.colour = folded(net), net.colour
         self.distance, self.pose, self.gain = distance, pose, gain
 
