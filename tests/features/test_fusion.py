@@ -18,9 +18,7 @@ def random_covariances(n: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def unknown(n: int) -> Fused:
-    nothing = torch.full((n, 6, 6), torch.nan, dtype=torch.float64)
-    T = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
-    return Fused(T, nothing, nothing, torch.zeros(n, dtype=torch.float64))
+    return Fused.nothing(torch.eye(4, dtype=torch.float64).repeat(n, 1, 1))
 
 
 def after(pictures: list[torch.Tensor], C: torch.Tensor) -> Fused:
@@ -61,9 +59,9 @@ def test_errors_that_differ_from_picture_to_picture_average_out_and_are_told_so(
     ]
     found = after(pictures, C)
     error = se3.log(found.T_goal_cam).square().mean(0).sqrt()
-    assert (error < 0.45 * DEVIATION).all()
+    assert (error < 0.7 * DEVIATION).all()
     told = torch.diagonal(found.covariance, 0, 1, 2).mean(0).sqrt()
-    assert (told < 0.75 * DEVIATION).all() and (told > error).all()
+    assert (told < 0.9 * DEVIATION).all() and (told > error).all()
     assert found.share.median() == pytest.approx(1, abs=0.3)
 
 
@@ -91,3 +89,14 @@ def test_a_jump_is_believed_at_once():
     C = torch.diag(DEVIATION.square())[None]
     jump = se3.exp(torch.tensor([[0.02, 0, 0, 0, 0, math.radians(3)]], dtype=torch.float64))
     assert torch.equal(after([STILL] * 20 + [jump], C).T_goal_cam, jump)
+
+
+def test_a_registration_that_comes_a_part_of_the_way_is_not_taken_for_sure():
+    """Each picture's pose is a quarter of the way from where it was looked for to the true one."""
+    C, far = torch.diag(DEVIATION.square())[None], 4 * DEVIATION[None]
+    found = fuse(unknown(1), STILL, STILL, C)
+    for _ in range(8):
+        way = se3.log(se3.exp(far) @ se3.inverse(found.T_goal_cam))
+        found = fuse(found, STILL, se3.exp(0.25 * way) @ found.T_goal_cam, C)
+        left = far - se3.log(found.T_goal_cam)
+        assert float((left @ torch.linalg.pinv(found.covariance[0]) @ left.mT) / 6) < 6

@@ -6,12 +6,14 @@ squares estimate whose residuals are alike inside a block of the picture and not
 
     C = H^-1 S H^-1 / steepness^2 + (INTERPOLATION^2 (xi^T H xi) + MODEL^2 E) H^-1
         + RELATIVE^2 xi xi^T + LEAST_PX^2 (mean of L^T L)^-1
-    S = sum over the blocks of g g^T
+    S = sum over the blocks of g g^T + g_all g_all^T
 
 H and g are those of `registration_step`, whatever gain and bias are. What noise, light, covers and
 a wrong model of the scene leave in the residuals is in S, as it is in the pictures, and nothing of
 it is assumed. steepness: how fast a weighted residual `w r` grows with r, over w, in the mean: less
 than 1, as the weights of large residuals are low, and so tell less than H has it.
+
+g_all is the sum over all blocks: not zero where the iterations have not come to their end.
 
 Some errors are alike all over the picture, and their blocks do not average out. Grey levels between
 pixels are guesses: their error grows with the way that pixels moved, which `xi^T H xi` measures, xi
@@ -62,7 +64,7 @@ class EvidenceArguments(Structure):
     """What `evidence_runs` of evidence.c reads and writes."""
 
     _fields_ = native.fields(
-        "* H scatters poses moments totals fits goal_noises noises planes inverse_depths",
+        "* H g scatters poses moments totals fits goal_noises noises planes inverse_depths",
         "i64 depth_step", "* camera covariances agree blocks alike", "i32 w h",
     )  # fmt: skip
 
@@ -99,7 +101,8 @@ def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> E
         torch.empty(n, BLOCKS**2, dtype=torch.int8),
     )
     arguments = EvidenceArguments(
-        H=found.H.data_ptr(), scatters=found.blocks.scatter.data_ptr(), poses=T.data_ptr(),
+        H=found.H.data_ptr(), g=found.g.data_ptr(),
+        scatters=found.blocks.scatter.data_ptr(), poses=T.data_ptr(),
         moments=found.blocks.moments.data_ptr(), totals=found.blocks.totals.data_ptr(),
         fits=fits.data_ptr(),
         goal_noises=pairs.goal_noise.data_ptr(), noises=pairs.noise.data_ptr(),
@@ -129,7 +132,8 @@ def _covariance(
     along = torch.linalg.solve(light, found.H[:, 6:, :6]).mT
     H = found.H[:, :6, :6] - along @ found.H[:, 6:, :6]
     alone = torch.cat([torch.eye(6, dtype=torch.float64).expand_as(H), -along], 2)
-    S = alone @ found.blocks.scatter @ alone.mT
+    left = alone @ found.g[..., None]
+    S = alone @ found.blocks.scatter @ alone.mT + left @ left.mT
     root, info = torch.linalg.cholesky_ex(H)
     known = info == 0
     root = torch.where(known[:, None, None], root, torch.eye(6, dtype=torch.float64))

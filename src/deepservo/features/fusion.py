@@ -8,9 +8,12 @@ last picture's own is another guess. Weighted by their covariances (Kalman 1960)
 R and P are of what pictures do not have in common. They share the goal's picture, and the errors of
 the model: how much of a picture's covariance C is its own is seen in how much the pictures differ,
 
-    share' = share + RATE (d^T C^-1 d / 6 - share),   R = share C
+    share' = share + rate (d^T C^-1 d / 6 - share),   R = share C,   rate = max(RATE, 1 / pictures)
 
-and the rest of C does not shrink with more pictures.
+and the rest of C does not shrink with more pictures. A registration that begins at the predicted
+pose may not come all the way to the picture's own. Then d has one sign picture after picture:
+
+    lag' = lag + rate (d - lag),   P + lag lag^T for P,   covariance + LAG lag lag^T
 """
 
 from ctypes import Structure
@@ -25,6 +28,7 @@ from deepservo.geometry import se3
 
 FIRST_SHARE, LEAST_SHARE, MOST_SHARE = 0.5, 0.02, 4.0
 RATE = 0.1
+LAG = 8.0
 LEAST_COMMON = 0.05  # of C, that pictures have in common at least
 FORGOTTEN = 0.02  # of R that P grows by from picture to picture: what was seen long ago has no say
 MOTION_ERROR = 0.1  # share of the camera's motion that may not have been done
@@ -35,19 +39,33 @@ RUNS_A_THREAD = 64  # at least: one takes microseconds
 
 class Fused(NamedTuple):
     """Of R runs, float64: the pose, the covariance of its error, P (NaN where none is known yet),
-    and share.
+    share, lag, and the number of pictures.
     """
 
     T_goal_cam: Float[Tensor, "r 4 4"]
     covariance: Float[Tensor, "r 6 6"]
     own: Float[Tensor, "r 6 6"]
     share: Float[Tensor, " r"]
+    lag: Float[Tensor, "r 6"]
+    pictures: Float[Tensor, " r"]
+
+    @classmethod
+    def nothing(cls, T_goal_cam: Float[Tensor, "r 4 4"]) -> "Fused":
+        """Before the first picture."""
+        n = len(T_goal_cam)
+        unknown = torch.full((n, 6, 6), torch.nan, dtype=torch.float64)
+        zero = torch.zeros(n, 8, dtype=torch.float64)
+        return cls(T_goal_cam, unknown, unknown, zero[:, 0], zero[:, 1:7], zero[:, 7])
+
+    def pick(self, index: Tensor) -> "Fused":
+        """Of these runs."""
+        return Fused(*(each[index] for each in self))
 
 
 class FusionArguments(Structure):
     """What `fusion_runs` of fusion.c reads and writes."""
 
-    _fields_ = native.fields("* motions seen poses covariances own shares used")
+    _fields_ = native.fields("* motions seen poses covariances own shares lags pictures used")
 
 
 def fuse(
@@ -68,12 +86,16 @@ def fuse(
         return fuse_reference(before, motion, T_goal_cam, covariance)
     C = torch.where(known[:, None, None], covariance, 0.0)
     own = torch.where(used[:, None, None], before.own, 0.0)
-    found = Fused(before.T_goal_cam.contiguous().clone(), C, own, before.share.clone())
+    T, share, lag, pictures = (
+        each.clone(memory_format=torch.contiguous_format)
+        for each in (before.T_goal_cam, before.share, before.lag, before.pictures)
+    )
+    found = Fused(T, C, own, share, lag, pictures)
     motion, seen, flags = motion.contiguous(), T_goal_cam.contiguous(), used.to(torch.int8)
     arguments = FusionArguments(
-        motions=motion.data_ptr(), seen=seen.data_ptr(), poses=found.T_goal_cam.data_ptr(),
-        covariances=C.data_ptr(), own=own.data_ptr(), shares=found.share.data_ptr(),
-        used=flags.data_ptr(),
+        motions=motion.data_ptr(), seen=seen.data_ptr(), poses=T.data_ptr(),
+        covariances=C.data_ptr(), own=own.data_ptr(), shares=share.data_ptr(),
+        lags=lag.data_ptr(), pictures=pictures.data_ptr(), used=flags.data_ptr(),
     )  # fmt: skip
     native.run(lib.fusion_runs, arguments, len(known), RUNS_A_THREAD)
     if known.all():
@@ -99,19 +121,23 @@ def fuse_reference(
     predicted = before.T_goal_cam @ motion
     d = se3.log(T_goal_cam @ se3.inverse(predicted))
     apart = (d * torch.linalg.solve(C.where(regular[:, None, None], one), d)).sum(1) / 6
-    share = before.share + RATE * (apart.clamp(max=2 * MOST_SHARE) - before.share)
+    pictures = torch.where(used, before.pictures + 1, 0.0)
+    rate = (1 / pictures.clamp(min=1)).clamp(min=RATE)
+    share = before.share + rate * (apart.clamp(max=2 * MOST_SHARE) - before.share)
     share = share.where(used, FIRST_SHARE).clamp(LEAST_SHARE, MOST_SHARE)
+    lag = before.lag + rate[:, None] * (d - before.lag)
+    lag = lag.where(used[:, None], 0.0)
+    late = lag[:, :, None] * lag[:, None]
     R = share[:, None, None] * C
     done = MOTION_ERROR * se3.log(motion)
-    P = before.own + FORGOTTEN * R + torch.diag_embed(done.square())
-    whole = (P + R).where(used[:, None, None], one)
-    K = torch.linalg.solve(whole, P.where(used[:, None, None], one)).mT
-    far = (d * torch.linalg.solve(whole, d)).sum(1) >= SURPRISE
+    P = before.own + FORGOTTEN * R + torch.diag_embed(done.square()) + late
+    both = (P + R).where(used[:, None, None], one)
+    K = torch.linalg.solve(both, P.where(used[:, None, None], one)).mT
+    far = (d * torch.linalg.solve(both, d)).sum(1) >= SURPRISE
     fused = (used & ~far)[:, None, None]
     T = (se3.exp((K @ d[..., None])[..., 0]) @ predicted).where(fused, T_goal_cam)
     own = ((one - K) @ P).where(fused, R)
     common = (1 - share).clamp(min=LEAST_COMMON)[:, None, None]
     unknown = ~known[:, None, None]
-    return Fused(
-        T, covariance.where(unknown, own + common * C), own.masked_fill(unknown, torch.nan), share
-    )
+    whole = covariance.where(unknown, own + common * C + LAG * late)
+    return Fused(T, whole, own.masked_fill(unknown, torch.nan), share, lag, pictures)

@@ -48,6 +48,9 @@ DEPTH_DISTANCE = 0.02  # share of the depth: nearer to the goal no depth is look
 FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is registered at full size
 
 
+FUSED = Fused._fields  # of the state
+
+
 class CoarseToFine(Refinement):
     """`coarse`, then photometric registration and PBVS on the registered pose.
 
@@ -74,16 +77,14 @@ class CoarseToFine(Refinement):
 
     def _start(self, n: int) -> None:
         self.step = 0
+        nothing = Fused.nothing(torch.eye(4, dtype=torch.float64).repeat(n, 1, 1))
         self.state = {
-            "T_goal_cam": torch.eye(4, dtype=torch.float64).repeat(n, 1, 1),
+            **{name: values.clone() for name, values in nothing._asdict().items()},
             "tracking": torch.zeros(n, dtype=torch.bool),
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
             "recognised": torch.zeros(n, dtype=torch.bool),
             "was_tracked": torch.zeros(n, dtype=torch.bool),
-            "covariance": torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
-            "own": torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
-            "share": torch.zeros(n, dtype=torch.float64),
             "agree": torch.full((n,), torch.nan),
             "blocks": torch.full((n,), torch.nan),
             "told_apart": torch.ones(n, dtype=torch.bool),
@@ -201,10 +202,13 @@ class CoarseToFine(Refinement):
                 of, full = runs[part], schedule is FULL_SIZE_SCHEDULE
                 seen, found = self.registration.estimate(views, T[part], schedule, of)
                 own = state["own"][of].where(torch.tensor(full), torch.nan)
-                before = Fused(state["T_goal_cam"][of], found.covariance, own, state["share"][of])
+                kept = (state[name][of] for name in FUSED[3:])
+                before = Fused(state["T_goal_cam"][of], found.covariance, own, *kept)
                 fused = fuse(before, motion[of], seen, found.covariance)
-                T[part], state["covariance"][of], state["own"][of], state["share"][of] = fused
-                state["agree"][of] = found.agree if full else torch.nan
+                T[part] = fused.T_goal_cam
+                for name, values in zip(FUSED[1:], fused[1:], strict=True):
+                    state[name][of] = values
+                state["agree"][of] = found.agree if full else 0.0
                 state["blocks"][of] = found.blocks
                 if full:
                     repeats = self.inspection.repeats

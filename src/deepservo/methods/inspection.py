@@ -68,7 +68,7 @@ class Inspection:
         """Keep these runs alone."""
         index = index.cpu()
         self.seen, self.views = self.seen and self.seen.pick(index), None
-        self.fused = self.fused and Fused(*(each[index] for each in self.fused))
+        self.fused = self.fused and self.fused.pick(index)
         if self.registration is not None and self.repeats is not None:
             self.registration.select_runs(index)
             self.repeats.select_runs(index)
@@ -135,8 +135,7 @@ class Inspection:
             self.fused = None
             return belief
         T, C = belief.T_goal_cam, belief.covariance
-        before = self.fused or Fused(T, C, torch.full_like(C, torch.nan), C[:, 0, 0])
-        found = fuse(before, motion, T, C)
+        found = fuse(self.fused or Fused.nothing(T), motion, T, C)
         within = near[:, None, None]
         self.fused = found._replace(own=found.own.where(within, torch.nan))
         return replace(

@@ -62,16 +62,15 @@ class Belief:
     @classmethod
     def nothing(cls, n: int) -> "Belief":
         """Of a method that tells nothing."""
-        unknown = torch.full((n,), torch.nan)
         return cls(
             recognised=torch.ones(n, dtype=torch.bool),
             sure=torch.ones(n, dtype=torch.bool),
             refining=torch.zeros(n, dtype=torch.bool),
             T_goal_cam=torch.full((n, 4, 4), torch.nan, dtype=torch.float64),
             covariance=torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
-            agreement=unknown,
-            agree=unknown,
-            blocks=unknown,
+            agreement=torch.full((n,), torch.nan),
+            agree=torch.full((n,), torch.nan),
+            blocks=torch.full((n,), torch.nan),
             told_apart=torch.ones(n, dtype=torch.bool),
             compared=torch.ones(n, dtype=torch.bool),
             misses=torch.zeros(n, dtype=torch.int64),

@@ -20,7 +20,8 @@ enum { UNKNOWN, DIFFERS, AGREES, FLAT }; /* what is known of a block */
 #define SWEEPS 12 /* of Jacobi's rotations: six rows need fewer */
 
 typedef struct {                        /* `EvidenceArguments` of features/evidence.py */
-    const double *H, *scatters, *poses; /* (R, 8, 8), (R, 8, 8), (R, 4, 4) */
+    const double *H, *g;                /* (R, 8, 8), (R, 8) */
+    const double *scatters, *poses;     /* (R, 8, 8), (R, 4, 4) */
     const float *moments;               /* (R, GRID, GRID, MOMENTS) */
     const double *totals;               /* (R, 2), see blocks.h */
     const float *fits;                  /* (R, 3), gain first */
@@ -83,8 +84,9 @@ static void mean_information(const Evidence *a, int64_t run, Six out) {
                         out[i][j] += k[row] * k[row] * rows[row][i] * rows[row][j];
             count += 1;
         }
-    for (int i = 0; i < 36; i++)
-        out[0][i] /= fmax(count, 1);
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            out[i][j] /= fmax(count, 1);
 }
 
 /* What the noise of the gradients adds to H of the twist, from the mean of L^T L. */
@@ -97,14 +99,15 @@ static void of_noise(const Evidence *a, int64_t run, Six mean, Six out) {
                  share = ratio / (ratio + gain * gain), rest = (1 - share) / gain,
                  variance = (share * share * goal * goal + rest * rest * view * view) * taps *
                             a->H[64 * run + 63];
-    for (int i = 0; i < 36; i++)
-        out[0][i] = variance * mean[0][i];
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            out[i][j] = variance * mean[i][j];
 }
 
 static void covariance(const Evidence *a, int64_t run) {
-    const double *all = a->H + 64 * run, *scatter = a->scatters + 64 * run,
+    const double *all = a->H + 64 * run, *g_all = a->g + 8 * run, *scatter = a->scatters + 64 * run,
                  e = all[54] + 1e-12, f = all[55], g = all[63] + 1e-12, det = e * g - f * f;
-    double alone[6][8], xi[6], moved = 0, *out = a->covariances + 36 * run;
+    double alone[6][8], left[6], xi[6], moved = 0, *out = a->covariances + 36 * run;
     Six H, S, mean, noise, unit, V, weighted, scaled, inverse, least;
     /* Whatever gain and bias are. */
     for (int i = 0; i < 6; i++) {
@@ -113,10 +116,11 @@ static void covariance(const Evidence *a, int64_t run) {
         for (int j = 0; j < 6; j++)
             alone[i][j] = i == j, H[i][j] = all[8 * i + j] - l0 * all[48 + j] - l1 * all[56 + j];
         alone[i][6] = -l0, alone[i][7] = -l1;
+        left[i] = g_all[i] - l0 * g_all[6] - l1 * g_all[7];
     }
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++) {
-            S[i][j] = 0;
+            S[i][j] = left[i] * left[j];
             for (int k = 0; k < 8; k++)
                 for (int l = 0; l < 8; l++)
                     S[i][j] += alone[i][k] * scatter[8 * k + l] * alone[j][l];

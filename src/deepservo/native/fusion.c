@@ -9,6 +9,7 @@
 #define LEAST_SHARE 0.02
 #define MOST_SHARE 4.0
 #define RATE 0.1
+#define LAG 8.0
 #define LEAST_COMMON 0.05
 #define FORGOTTEN 0.02
 #define MOTION_ERROR 0.1
@@ -19,7 +20,9 @@ typedef struct {           /* `FusionArguments` of features/fusion.py */
     const double *seen;    /* (R, 4, 4), of the last pictures, */
     double *poses;         /* and of those before; the fused ones, out */
     double *covariances;   /* (R, 6, 6), of the last pictures; of the fused poses, out */
-    double *own, *shares;  /* (R, 6, 6) and (R), in and out */
+    double *own, *shares;  /* (R, 6, 6) and (R), in and out, */
+    double *lags;          /* as are (R, 6) */
+    double *pictures;      /* and (R) */
     const int8_t *used;    /* (R), whether a picture was used before */
 } Fusing;
 
@@ -82,7 +85,8 @@ static void update(Six P, Six V, const double *d, const double *predicted, doubl
 static void fuse(const Fusing *a, int64_t run) {
     const double *seen = a->seen + 16 * run, *motion = a->motions + 16 * run;
     double *T = a->poses + 16 * run, *covariance = a->covariances + 36 * run,
-           *kept = a->own + 36 * run, *share = a->shares + run;
+           *kept = a->own + 36 * run, *share = a->shares + run, *lag = a->lags + 6 * run,
+           *pictures = a->pictures + run;
     double predicted[12], d[6], done[6];
     Six C, P, both, root, own;
     memcpy(C, covariance, sizeof C);
@@ -90,23 +94,28 @@ static void fuse(const Fusing *a, int64_t run) {
     between(seen, predicted, d);
     twist_of(motion, done);
     const int regular = inverse_root(C, root), used = a->used[run] && regular;
+    *pictures = used ? *pictures + 1 : 0;
     const double apart = fmin(squared(root, d) / 6, 2 * MOST_SHARE),
-                 next = used ? *share + RATE * (apart - *share) : FIRST_SHARE;
+                 rate = fmax(1 / fmax(*pictures, 1), RATE),
+                 next = used ? *share + rate * (apart - *share) : FIRST_SHARE;
+    for (int i = 0; i < 6; i++)
+        lag[i] = used ? lag[i] + rate * (d[i] - lag[i]) : 0;
     *share = fmin(fmax(next, LEAST_SHARE), MOST_SHARE);
-    for (int i = 0; i < 36; i++) {
-        const double R = *share * C[0][i], moved = MOTION_ERROR * done[i / 6];
-        P[0][i] = kept[i] + FORGOTTEN * R + (i % 7 == 0) * moved * moved;
-        both[0][i] = P[0][i] + R;
-        own[0][i] = R;
-    }
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++) {
+            const double R = *share * C[i][j], moved = MOTION_ERROR * done[i];
+            P[i][j] = kept[6 * i + j] + FORGOTTEN * R + (i == j) * moved * moved + lag[i] * lag[j];
+            both[i][j] = P[i][j] + R;
+            own[i][j] = R;
+        }
     memcpy(T, seen, 16 * sizeof *T);
     if (used && inverse_root(both, root) && squared(root, d) < SURPRISE)
         update(P, root, d, predicted, T, own);
     const double common = fmax(1 - *share, LEAST_COMMON);
-    for (int i = 0; i < 36; i++) {
-        kept[i] = own[0][i];
-        covariance[i] = own[0][i] + common * C[0][i];
-    }
+    memcpy(kept, own, sizeof own);
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            covariance[6 * i + j] = own[i][j] + common * C[i][j] + LAG * lag[i] * lag[j];
 }
 
 /* Runs [begin, end). arguments: a Fusing. */
