@@ -59,9 +59,9 @@ def test_errors_that_differ_from_picture_to_picture_average_out_and_are_told_so(
     ]
     found = after(pictures, C)
     error = se3.log(found.T_goal_cam).square().mean(0).sqrt()
-    assert (error < 0.7 * DEVIATION).all()
+    assert (error < 0.45 * DEVIATION).all()
     told = torch.diagonal(found.covariance, 0, 1, 2).mean(0).sqrt()
-    assert (told < 0.9 * DEVIATION).all() and (told > error).all()
+    assert (told < 0.75 * DEVIATION).all() and (told > error).all()
     assert found.share.median() == pytest.approx(1, abs=0.3)
 
 
@@ -95,8 +95,9 @@ def test_a_registration_that_comes_a_part_of_the_way_is_not_taken_for_sure():
     """Each picture's pose is a quarter of the way from where it was looked for to the true one."""
     C, far = torch.diag(DEVIATION.square())[None], 4 * DEVIATION[None]
     found = fuse(unknown(1), STILL, STILL, C)
-    for _ in range(8):
+    for picture in range(1, 10):
         way = se3.log(se3.exp(far) @ se3.inverse(found.T_goal_cam))
         found = fuse(found, STILL, se3.exp(0.25 * way) @ found.T_goal_cam, C)
         left = far - se3.log(found.T_goal_cam)
-        assert float((left @ torch.linalg.pinv(found.covariance[0]) @ left.mT) / 6) < 6
+        deviations = float((left @ torch.linalg.pinv(found.covariance[0]) @ left.mT) / 6) ** 0.5
+        assert picture < 3 or deviations < 2.5, f"{deviations} after {picture} pictures"

@@ -69,7 +69,7 @@ def test_a_method_of_ones_own_that_is_wrong_is_told_how_far_off_it_is(twist, pha
     T = goal @ se3.exp(torch.tensor([twist], dtype=torch.float64))
     controller = Blind(PAPER_CAMERA, 0.6)
     controller.set_goal(scene.render(PAPER_CAMERA, goal))
-    for _ in range(20):
+    for _ in range(30):
         controller.velocity(scene.render(PAPER_CAMERA, T))
     (status,) = controller.status
     assert status.phase is phase, status.sentence
@@ -82,7 +82,7 @@ def test_another_scene_at_the_goal_is_no_arrival(scene):
     other = PlanarScene(torch.rand(1, 64, 64, generator=generator), 0.8)
     controller = Blind(PAPER_CAMERA, 0.6)
     controller.set_goal(scene.render(PAPER_CAMERA, goal))
-    for _ in range(20):
+    for _ in range(30):
         controller.velocity(other.render(PAPER_CAMERA, goal))
     assert controller.status[0].phase is not Phase.ARRIVED
 
@@ -96,7 +96,7 @@ def test_the_place_beside_a_tile_is_no_arrival():
     controller.set_goal(scene.render(PAPER_CAMERA, goal))
     beside = goal @ se3.exp(torch.tensor([[0.1, 0, 0, 0, 0, 0]], dtype=torch.float64))
     for T in (beside, goal):
-        for _ in range(20):
+        for _ in range(30):
             controller.velocity(scene.render(PAPER_CAMERA, T))
         (status,) = controller.status
         assert status.phase is not Phase.ARRIVED
@@ -111,7 +111,7 @@ def test_runs_that_end_do_not_change_what_is_known_of_the_others(scene):
     controller: Controller = build("dvs", PAPER_CAMERA, 0.6)
     controller.set_goal(scene.render(PAPER_CAMERA, goals))
     runs = torch.arange(3)
-    for step in range(30):
+    for step in range(40):
         if step == 12:
             runs = torch.tensor([0, 2])
             controller.select_runs(runs)

@@ -42,7 +42,7 @@ def phase_of(verdict: Verdict) -> tuple[Phase, Reason]:
     return status.phase, status.reason
 
 
-def test_three_pictures_within_the_tolerance_are_an_arrival():
+def test_enough_pictures_within_the_tolerance_are_an_arrival():
     assert phase_of(after(ARRIVED_PICTURES - 1, belief(0.2, 0.3))) == (
         Phase.REFINING,
         Reason.MOVING,
@@ -150,7 +150,7 @@ def test_runs_are_kept_with_their_own_verdicts():
             vars(belief(0.2, 0.1)).items(), vars(belief(30, 1)).values(), strict=True
         )
     })  # fmt: skip
-    verdict = after(3, both, HERE.expand(2, 6))
+    verdict = after(ARRIVED_PICTURES, both, HERE.expand(2, 6))
     assert verdict.arrived == [True, False]
     verdict.select_runs(torch.tensor([1]))
     assert phase_of(verdict) == (Phase.REFINING, Reason.FAR)

@@ -14,6 +14,9 @@ and the rest of C does not shrink with more pictures. A registration that begins
 pose may not come all the way to the picture's own. Then d has one sign picture after picture:
 
     lag' = lag + rate (d - lag),   P + lag lag^T for P,   covariance + LAG lag lag^T
+
+where the lag is larger than chance would make it: `lag^T R^-1 lag / 6` is `rate / (2 - rate)` in
+the mean of errors that are independent, and here MIN_LAG times as much.
 """
 
 from ctypes import Structure
@@ -28,8 +31,8 @@ from deepservo.geometry import se3
 
 FIRST_SHARE, LEAST_SHARE, MOST_SHARE = 0.5, 0.02, 4.0
 RATE = 0.1
-LAG = 8.0
-LEAST_COMMON = 0.05  # of C, that pictures have in common at least
+LAG, MIN_LAG = 8.0, 2.5
+LEAST_COMMON = 0.05  # of C, or of R where it is more: what pictures have in common at least
 FORGOTTEN = 0.02  # of R that P grows by from picture to picture: what was seen long ago has no say
 MOTION_ERROR = 0.1  # share of the camera's motion that may not have been done
 # Where the last picture is as many deviations from the belief, squared, it alone is believed.
@@ -127,7 +130,9 @@ def fuse_reference(
     share = share.where(used, FIRST_SHARE).clamp(LEAST_SHARE, MOST_SHARE)
     lag = before.lag + rate[:, None] * (d - before.lag)
     lag = lag.where(used[:, None], 0.0)
-    late = lag[:, :, None] * lag[:, None]
+    size = (lag * torch.linalg.solve(C.where(regular[:, None, None], one), lag)).sum(1) / 6
+    lags = size > MIN_LAG * share * rate / (2 - rate)
+    late = lag[:, :, None] * lag[:, None] * lags[:, None, None]
     R = share[:, None, None] * C
     done = MOTION_ERROR * se3.log(motion)
     P = before.own + FORGOTTEN * R + torch.diag_embed(done.square()) + late
@@ -137,7 +142,8 @@ def fuse_reference(
     fused = (used & ~far)[:, None, None]
     T = (se3.exp((K @ d[..., None])[..., 0]) @ predicted).where(fused, T_goal_cam)
     own = ((one - K) @ P).where(fused, R)
-    common = (1 - share).clamp(min=LEAST_COMMON)[:, None, None]
+    least = LEAST_COMMON * share.clamp(min=1)
+    common = torch.maximum(1 - share, least)[:, None, None]
     unknown = ~known[:, None, None]
     whole = covariance.where(unknown, own + common * C + LAG * late)
     return Fused(T, whole, own.masked_fill(unknown, torch.nan), share, lag, pictures)

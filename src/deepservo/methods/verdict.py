@@ -19,7 +19,7 @@ from torch import Tensor
 from deepservo.methods.search import Search
 from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
-ARRIVED_PICTURES = 3  # in a row, of those that were compared
+ARRIVED_PICTURES = 5  # in a row, of those that were compared
 LEAVES = 1.5  # tolerances, up to which a run that has arrived has done so: estimates fluctuate
 MIN_AGREEING, MIN_BLOCKS = 0.5, 20  # share of the textured blocks that agree, and how many they are
 # Seconds without anything recognised, and pictures at least: a single bad one says nothing.

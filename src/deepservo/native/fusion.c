@@ -10,6 +10,7 @@
 #define MOST_SHARE 4.0
 #define RATE 0.1
 #define LAG 8.0
+#define MIN_LAG 2.5
 #define LEAST_COMMON 0.05
 #define FORGOTTEN 0.02
 #define MOTION_ERROR 0.1
@@ -101,21 +102,23 @@ static void fuse(const Fusing *a, int64_t run) {
     for (int i = 0; i < 6; i++)
         lag[i] = used ? lag[i] + rate * (d[i] - lag[i]) : 0;
     *share = fmin(fmax(next, LEAST_SHARE), MOST_SHARE);
+    const int lags = squared(root, lag) / 6 > MIN_LAG * *share * rate / (2 - rate);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++) {
             const double R = *share * C[i][j], moved = MOTION_ERROR * done[i];
-            P[i][j] = kept[6 * i + j] + FORGOTTEN * R + (i == j) * moved * moved + lag[i] * lag[j];
+            P[i][j] = kept[6 * i + j] + FORGOTTEN * R + (i == j) * moved * moved +
+                      lags * lag[i] * lag[j];
             both[i][j] = P[i][j] + R;
             own[i][j] = R;
         }
     memcpy(T, seen, 16 * sizeof *T);
     if (used && inverse_root(both, root) && squared(root, d) < SURPRISE)
         update(P, root, d, predicted, T, own);
-    const double common = fmax(1 - *share, LEAST_COMMON);
+    const double common = fmax(1 - *share, LEAST_COMMON * fmax(*share, 1));
     memcpy(kept, own, sizeof own);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++)
-            covariance[6 * i + j] = own[i][j] + common * C[i][j] + LAG * lag[i] * lag[j];
+            covariance[6 * i + j] = own[i][j] + common * C[i][j] + lags * LAG * lag[i] * lag[j];
 }
 
 /* Runs [begin, end). arguments: a Fusing. */
