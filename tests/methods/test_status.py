@@ -22,6 +22,7 @@ def belief(mm: float, deviation_mm: float, **other: object) -> Belief:
     believed = replace(
         Belief.nothing(1),
         refining=torch.tensor([True]),
+        by_pose=torch.tensor([True]),
         T_goal_cam=se3.exp(twist),
         covariance=torch.diag(deviation**2)[None],
         agree=torch.tensor([1.0]),

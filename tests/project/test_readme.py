@@ -15,6 +15,7 @@ import deepservo
 from deepservo import Phase
 from deepservo.images.camera_file import CalibratedCamera
 from deepservo.images.pictures import bundled
+from deepservo.methods.verdict import ARRIVED_PICTURES
 from deepservo.scene.build import Setup, make_scene
 from deepservo.training.learn import learn
 from deepservo.training.plan import Training
@@ -59,7 +60,8 @@ def test_the_snippets_of_the_docs_run(page: str, monkeypatch: pytest.MonkeyPatch
     exec(snippet, names)
     assert names["v_cam"].abs().max() < 1e-6, "at the goal the velocity is zero"
     if sent:
-        assert len(sent) == 5 and sent[-1] == [0.0] * 6 and sent[0].shape == (6,)
+        assert len(sent) == ARRIVED_PICTURES + 1
+        assert sent[-1] == [0.0] * 6 and sent[0].shape == (6,)
         assert names["phase"] is Phase.ARRIVED
 
 

@@ -99,14 +99,17 @@ class CoarseToFine(Refinement):
         state = self.state
         tracking = state["tracking"]
         T, C, agree = state["T_goal_cam"], state["covariance"], state["agree"]
+        by_pose = tracking
         if not tracking.all():
             coarse, tracked = self.coarse.belief(n), tracking[:, None, None]
             T, C = T.where(tracked, coarse.T_goal_cam), C.where(tracked, coarse.covariance)
             agree = agree.where(tracking, coarse.agree)
+            by_pose = tracking | coarse.by_pose
         return Belief(
             recognised=state["recognised"],
             sure=tracking,
             refining=tracking,
+            by_pose=by_pose,
             T_goal_cam=T,
             covariance=C,
             agreement=state["agreement"],

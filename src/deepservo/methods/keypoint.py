@@ -37,6 +37,7 @@ class MatchServo(Controller):
     """
 
     detector_name = "sift"
+    by_pose = False  # whether the law is that of the pose
     alike_px = 0.02  # the error that all matches may have alike
     pose_type = MatchPose
     uses_motion = True
@@ -55,7 +56,9 @@ class MatchServo(Controller):
                 alike_px = self.alike_px if self.poses[i].exact else CELLS_ALIKE_PX
                 C = measured.covariance(self.camera, alike_px)
                 belief.covariance[i] = torch.from_numpy(C)
-        return replace(belief, recognised=agree > 0, sure=agree >= RELIABLE_MATCHES)
+        by_pose = torch.full((n,), self.by_pose)
+        sure = agree >= RELIABLE_MATCHES
+        return replace(belief, recognised=agree > 0, sure=sure, by_pose=by_pose)
 
     def _agreeing_matches(self, n: int) -> Int[Tensor, " n"]:
         """How many exact matches agreed in each run's last picture; 1 where others did."""
@@ -154,6 +157,8 @@ class MatchServo(Controller):
 
 class HomographyServo(MatchServo):
     """SIFT matches, the pose that explains them, and PBVS."""
+
+    by_pose = True
 
     def _velocity(self, image: Tensor) -> Tensor:
         self._begin(len(image))

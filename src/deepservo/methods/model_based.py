@@ -100,6 +100,7 @@ class EdgeServo(Refinement):
             coarse,
             recognised=coarse.recognised | tracking,
             refining=tracking,
+            by_pose=coarse.by_pose | tracking,
             T_goal_cam=T.where(tracking[:, None, None], coarse.T_goal_cam),
             covariance=C.where(tracking[:, None, None], coarse.covariance),
             agreement=agreement,

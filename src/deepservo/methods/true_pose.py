@@ -34,6 +34,7 @@ class TruePose(Controller):
         """The true pose, which is certain."""
         return replace(
             Belief.nothing(n),
+            by_pose=torch.ones(n, dtype=torch.bool),
             T_goal_cam=self.T_goal_cam,
             covariance=torch.zeros(n, 6, 6, dtype=torch.float64),
             agree=torch.ones(n),

@@ -39,10 +39,11 @@ class Belief:
     """What a method has measured in the last picture of each of B runs.
 
     recognised: whether anything of the goal was, and sure: whether it can be nothing else.
-    refining: whether a refinement steers. T_goal_cam and covariance as in `Status`, NaN where the
-    method tells none, and not finite where a direction is not known at all. agreement: of the
-    pictures, NaN where they were not compared. agree, blocks: as in `Evidence`, at full size; NaN
-    elsewhere. told_apart: whether they can be of no other place of a pattern that repeats.
+    refining: whether a refinement steers. by_pose: whether the law takes the camera straight along
+    the pose, so that it comes nearer with each step. T_goal_cam and covariance as in `Status`, NaN
+    where the method tells none, and not finite where a direction is not known at all. agreement: of
+    the pictures, NaN where they were not compared. agree, blocks: as in `Evidence`, at full size;
+    NaN elsewhere. told_apart: whether they can be of no other place of a pattern that repeats.
     compared: whether they are of the last picture, and not of one a few pictures before. misses:
     pictures since the one that the pose is from.
     """
@@ -50,6 +51,7 @@ class Belief:
     recognised: Bool[Tensor, " b"]
     sure: Bool[Tensor, " b"]
     refining: Bool[Tensor, " b"]
+    by_pose: Bool[Tensor, " b"]
     T_goal_cam: Float[Tensor, "b 4 4"]
     covariance: Float[Tensor, "b 6 6"]
     agreement: Float[Tensor, " b"]
@@ -66,6 +68,7 @@ class Belief:
             recognised=torch.ones(n, dtype=torch.bool),
             sure=torch.ones(n, dtype=torch.bool),
             refining=torch.zeros(n, dtype=torch.bool),
+            by_pose=torch.zeros(n, dtype=torch.bool),
             T_goal_cam=torch.full((n, 4, 4), torch.nan, dtype=torch.float64),
             covariance=torch.full((n, 6, 6), torch.nan, dtype=torch.float64),
             agreement=torch.full((n,), torch.nan),
@@ -192,6 +195,7 @@ class Verdict:
             belief.blocks.tolist(),
             belief.told_apart.tolist(),
             belief.compared.tolist(),
+            belief.by_pose.tolist(),
             v_cam.tolist(),
             strict=True,
         )
@@ -208,7 +212,7 @@ class Verdict:
             self.runs = [_Run() for _ in range(n)]
 
     def _judge(self, run: _Run, measured: tuple[Any, ...], times: tuple[float, float]) -> None:
-        recognised, T, variances, agree, blocks, run.told_apart, compared, v_cam = measured
+        recognised, T, variances, agree, blocks, run.told_apart, compared, by_pose, v_cam = measured
         dt, constant = times
         run.recognised = recognised and not run.useless
         run.unseen = 0 if run.recognised else run.unseen + 1
@@ -232,7 +236,7 @@ class Verdict:
         run.within = run.within + compared if arrives else 0
         # An estimate that fluctuates about the tolerance gets no nearer either.
         unsure = metres - UNSURE * deviations[0] <= most
-        nearer = run.near or unsure or not metres >= NEARER * run.least
+        nearer = run.near or unsure or not by_pose or not metres >= NEARER * run.least
         run.least = metres if nearer and metres < run.least else run.least
         run.no_nearer = 0 if nearer else run.no_nearer + 1
         run.diverged |= run.no_nearer * dt > PATIENCE * constant
