@@ -39,12 +39,12 @@ def covariance(
     steepness = max(float((w * (4 * np.sqrt(w) - 3)).sum()) / total, LEAST_STEEPNESS)
     J, r = J.reshape(len(w), -1, 6), r.reshape(len(w), -1)
     weighted = J * w[:, None, None]
-    g = np.zeros((CELLS * CELLS, 6))
-    np.add.at(g, cell, np.einsum("nki,nk->ni", weighted, r))
-    used = len(np.unique(cell[w > 0]))
+    pulls = (weighted * r[:, :, None]).sum(1)
+    g = np.stack([np.bincount(cell, pull, CELLS * CELLS) for pull in pulls.T], 1)
+    used = int((np.bincount(cell, w, CELLS * CELLS) > 0).sum())
     if used < MIN_CELLS:
         return unknown
-    H, whole = np.einsum("nki,nkj->ij", weighted, J), g.sum(0)
+    H, whole = weighted.reshape(-1, 6).T @ J.reshape(-1, 6), g.sum(0)
     try:
         inverse = np.linalg.inv(H)
     except np.linalg.LinAlgError:

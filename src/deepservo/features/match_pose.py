@@ -57,7 +57,7 @@ class Measured:
         x, y, z = ((X - t) @ R).T
         z = np.maximum(z, 1e-6)
         down = np.stack([np.stack([1 / z, 0 * z, -x / z**2]), np.stack([0 * z, 1 / z, -y / z**2])])
-        by_place = -np.einsum("kan,ba->nkb", down, R)
+        by_place = -down.transpose(2, 0, 1) @ R.T
         J = np.concatenate([by_place, np.cross(X[:, None], by_place)], 2)
         r = self.view.seen - np.column_stack([x / z, y / z])
         px = self.view.goal * [camera.fx, camera.fy] + [camera.cx, camera.cy]
@@ -65,7 +65,9 @@ class Measured:
         C = clustered.covariance(J, r, np.ones(len(r)), cell)
         if not np.isfinite(C).all():
             return C
-        return C + (alike_px / camera.fx) ** 2 * len(r) * np.linalg.inv(np.einsum("nki,nkj", J, J))
+        return C + (alike_px / camera.fx) ** 2 * len(r) * np.linalg.inv(
+            J.reshape(-1, 6).T @ J.reshape(-1, 6)
+        )
 
 
 PlanePose = Callable[[Matched], Float[torch.Tensor, "4 4"]]
