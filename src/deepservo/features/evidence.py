@@ -36,6 +36,7 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 from deepservo import native
+from deepservo.features.clustered import LEAST_STEEPNESS
 from deepservo.features.luminance import SMOOTH_DERIVATIVE
 from deepservo.features.pairs import Pairs
 from deepservo.features.registration_step import BLOCKS, Blocks, Step
@@ -48,7 +49,6 @@ RELATIVE = 0.15  # of the way to the goal
 LEAST_PX = 1.5e-4
 # Of H, the share that is left at least where noise explains all of it.
 LEAST_INFORMATION = 0.02
-LEAST_STEEPNESS = 0.2
 RUNS_A_THREAD = 64  # at least: one takes microseconds
 POINTS = 12  # along each side of a picture, at which the noise's part of H is summed
 MIN_BLOCK_SHARE = 0.5  # of a block's pixels that must be compared

@@ -3,7 +3,6 @@
 It takes time, so it is done near the goal alone, and in one picture of several.
 """
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from deepservo.features.repeats import Repeats
 from deepservo.geometry import se3
 from deepservo.images.pictures import grey
 from deepservo.methods.status import Tolerance
-from deepservo.methods.verdict import MIN_AGREEING, Belief
+from deepservo.methods.verdict import MIN_AGREEING, Belief, errors
 
 INTERVAL = 5  # pictures from one that is looked at to the next
 NEAR = 4.0  # tolerances from the goal, within which they are looked at
@@ -89,43 +88,31 @@ class Inspection:
         if self.goal is None:  # of a method that needs none
             return belief
         with _on_processor():
-            moved = None if motion is None else motion.double().cpu()
-            return self._completed(belief.cpu(), images, way.double().cpu(), moved, tolerance)
-
-    def _completed(
-        self,
-        belief: Belief,
-        images: Float[Tensor, "b c h w"],
-        way: Float[Tensor, "b 6"],
-        motion: Float[Tensor, "b 6"] | None,
-        tolerance: Tolerance,
-    ) -> Belief:
-        """`completed`, on the processor."""
-        if self.registration is None:  # the camera stands still yet, and this takes time
-            assert self.goal is not None
-            self.use(_registration(*self.goal))
-        told, T = belief.T_goal_cam.isfinite().all((1, 2)), belief.T_goal_cam
-        if not told.all():
-            T = T.where(told[:, None, None], control.pose_of_pbvs(way, 1.0))
-        near = belief.recognised & belief.agree.isnan() & _near(T, tolerance)
-        if not near.any():
-            self.seen = self.fused = None
-            return belief
-        moved = torch.eye(4, dtype=torch.float64).expand(len(near), 4, 4)
-        if motion is not None:
-            moved = se3.exp(motion)
-        if self.seen is None:
-            never = torch.full_like(belief.misses, INTERVAL)
-            self.seen = replace(Belief.nothing(len(near)), misses=never)
-        else:
-            misses = torch.where(near, self.seen.misses + 1, INTERVAL)
-            T_seen = self.seen.T_goal_cam @ moved
-            self.seen = replace(self.seen, T_goal_cam=T_seen, misses=misses)
-        due = near & (self.seen.misses >= INTERVAL)
-        if due.any():
-            self._look(images, T, due, told)
-        belief = self._fuse(belief, moved, near & told)
-        return _joined(belief, self.seen, near)
+            belief = belief.cpu()
+            if self.registration is None:  # the camera stands still yet, and this takes time
+                self.use(_registration(*self.goal))
+            told, T = belief.T_goal_cam.isfinite().all((1, 2)), belief.T_goal_cam
+            if not told.all():
+                T = T.where(told[:, None, None], control.pose_of_pbvs(way.double().cpu(), 1.0))
+            near = belief.recognised & belief.agree.isnan() & _near(T, tolerance)
+            if not near.any():
+                self.seen = self.fused = None
+                return belief
+            moved = torch.eye(4, dtype=torch.float64).expand(len(near), 4, 4)
+            if motion is not None:
+                moved = se3.exp(motion.double().cpu())
+            if self.seen is None:
+                never = torch.full_like(belief.misses, INTERVAL)
+                self.seen = replace(Belief.nothing(len(near)), misses=never)
+            else:
+                misses = torch.where(near, self.seen.misses + 1, INTERVAL)
+                T_seen = self.seen.T_goal_cam @ moved
+                self.seen = replace(self.seen, T_goal_cam=T_seen, misses=misses)
+            due = near & (self.seen.misses >= INTERVAL)
+            if due.any():
+                self._look(images, T, due, told)
+            belief = self._fuse(belief, moved, near & told)
+            return _joined(belief, self.seen, near)
 
     def _fuse(
         self, belief: Belief, motion: Float[Tensor, "b 4 4"], near: Bool[Tensor, " b"]
@@ -203,8 +190,10 @@ def _joined(belief: Belief, seen: Belief, near: Bool[Tensor, " b"]) -> Belief:
 
 def _near(T_goal_cam: Float[Tensor, "b 4 4"], tolerance: Tolerance) -> Bool[Tensor, " b"]:
     """Which poses are within NEAR tolerances of the goal; not one that is NaN."""
-    # |R - 1| = 2 sqrt(2) sin(angle / 2)
-    turn = (T_goal_cam[:, :3, :3] - torch.eye(3, dtype=T_goal_cam.dtype)).flatten(1).norm(dim=1)
-    return (T_goal_cam[:, :3, 3].norm(dim=1) <= NEAR * tolerance.metres) & (
-        turn <= math.sqrt(2) * NEAR * tolerance.radians
+    measured = [errors(T) for T in T_goal_cam.tolist()]
+    return torch.tensor(
+        [
+            metres <= NEAR * tolerance.metres and radians <= NEAR * tolerance.radians
+            for metres, radians in measured
+        ]
     )

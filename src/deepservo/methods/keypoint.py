@@ -50,11 +50,11 @@ class MatchServo(Controller):
     def belief(self, n: int) -> Belief:
         """Whether enough matches agree, and their pose."""
         agree, belief = self._agreeing_matches(n), Belief.nothing(n)
-        for i, measured in enumerate(pose.measured for pose in self.poses):
-            if measured is not None:
-                belief.T_goal_cam[i] = torch.from_numpy(measured.T_goal_cam)
-                alike_px = self.alike_px if self.poses[i].exact else CELLS_ALIKE_PX
-                C = measured.covariance(self.camera, alike_px)
+        for i, pose in enumerate(self.poses):
+            if pose.measured is not None:
+                belief.T_goal_cam[i] = torch.from_numpy(pose.measured.T_goal_cam)
+                alike_px = self.alike_px if pose.exact else CELLS_ALIKE_PX
+                C = pose.measured.covariance(self.camera, alike_px)
                 belief.covariance[i] = torch.from_numpy(C)
         by_pose = torch.full((n,), self.by_pose)
         sure = agree >= RELIABLE_MATCHES
@@ -204,9 +204,8 @@ class PointServo(MatchServo):
     """
 
     detector_name = "orb"
-    alike_px = (
-        0.7  # its keypoints lie on whole pixels: a view that is nearer to the goal looks like it
-    )
+    # Its keypoints lie on whole pixels: a view that is nearer to the goal looks like it.
+    alike_px = 0.7
 
     def _velocity(self, image: Tensor) -> Tensor:
         self._begin(len(image))
