@@ -22,7 +22,7 @@ from benchmarks.objects import relief
 from benchmarks.objects.tabletop import CAMERA, finders, gantry, goal_of, servo_to
 from deepservo.cli.console import servo_bar
 from deepservo.evaluation.objects import starts_about
-from deepservo.features.keypoints import match
+from deepservo.features.neighbours import match
 from deepservo.features.two_views import Candidates
 from deepservo.loop import Trajectory, servo
 from deepservo.methods import build

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from benchmarks.common.rows import Row, fill
 from benchmarks.objects.tabletop import finders
 from deepservo.camera import Camera
-from deepservo.features import keypoints
+from deepservo.features import neighbours
 from deepservo.features.detectors import Detector
 from deepservo.features.two_views import Candidates, homography
 from deepservo.images import pictures
@@ -54,7 +54,7 @@ def scored(
         return dict.fromkeys(FIGURES, 0.0) | {"off_px": np.nan}
     apart = np.linalg.norm(there[:, None] - b[None], axis=2)
     near = np.concatenate([apart.min(0), apart.min(1)])
-    i, j = keypoints.match(of_a, of_b)
+    i, j = neighbours.match(of_a, of_b)
     right = apart[i, j] < SAME_POINT
     found = homography(Candidates.of(a[i], b[j]), min_inliers=4)
     corner = (

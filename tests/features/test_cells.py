@@ -119,7 +119,7 @@ def test_matches_on_a_plane_give_the_pose(paper_camera):
     there = (points - T_goal_cam[:3, 3]) @ T_goal_cam[:3, :3]
     px = paper_camera.project(points).numpy(), paper_camera.project(there).numpy()
     found = homography(Candidates.of(*px))
-    assert torch.allclose(pose_of_matches(found, paper_camera, 0.7), T_goal_cam, atol=1e-6)
+    assert np.allclose(pose_of_matches(found, paper_camera, 0.7), T_goal_cam, atol=1e-6)
 
 
 def test_auto_takes_sift_where_it_can(paper_camera, coffee):

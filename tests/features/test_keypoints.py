@@ -1,6 +1,5 @@
-"""Matches of keypoints against OpenCV's own, and enough keypoints in faint pictures."""
+"""Keypoints and their matches: enough in faint pictures and in small overlaps."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -37,20 +36,9 @@ def planes(
     return [job.result() for job in jobs]
 
 
-@pytest.mark.parametrize(("detector", "norm"), [("sift", cv2.NORM_L2), ("orb", cv2.NORM_HAMMING)])
-def test_matches_are_mutual_nearest_neighbours(detector, norm):
-    goal, images, _ = views("coffee", 2)
-    a, b = keypoints.detect(goal[0, 0], detector)[1], keypoints.detect(images[0, 0], detector)[1]
-    slow = {(m.queryIdx, m.trainIdx) for m in cv2.BFMatcher(norm, crossCheck=True).match(a, b)}
-    assert (
-        len(slow) > 30
-        and set(zip(*(found.tolist() for found in keypoints.match(a, b)), strict=True)) == slow
-    )
-
-
 def test_nothing_to_match():
     none = keypoints.detect(torch.full((64, 64), 0.5))
-    assert len(none[0]) == 0 and len(keypoints.match(none[1][:0], none[1][:0])[0]) == 0
+    assert len(none[0]) == 0 and none[1].shape == (0, 1)
     assert homography(Candidates.of(np.zeros((3, 2)), np.zeros((3, 2)))) is None
 
 
@@ -62,24 +50,11 @@ def test_a_faint_picture_has_enough_keypoints(detector):
     assert all(f is None or len(f.goal_px) == len(f.cam_px) >= MIN_INLIERS for f in found)
 
 
-def test_distinctive_matches_are_mutual_and_pass_the_ratio_test():
-    goal, images, _ = views("coffee", 1)
-    (p, a), (q, b) = keypoints.detect_fine(goal[0, 0]), keypoints.detect_fine(images[0, 0])
-    assert np.allclose((a**2).sum(1), 1, atol=1e-5), "square roots of shares"
-    slow = set()
-    apart = np.linalg.norm(a[:, None].astype(float) - b[None].astype(float), axis=2)
-    for j in range(len(b)):
-        near, next_near = np.argsort(apart[:, j])[:2]
-        if (
-            apart[near].argmin() == j
-            and apart[near, j] < keypoints.MAX_DISTANCE_RATIO * apart[next_near, j]
-        ):
-            slow.add((near, j))
-    found = set(zip(*(each.tolist() for each in keypoints.match_by_ratio(a, b)), strict=True))
-    assert len(slow) > 30 and len(found ^ slow) <= 0.02 * len(slow), "but for rounding"
-    assert all(each.min() >= 0 and each.max() < 224 for each in (p, q)), (
-        "pixels of the picture, not of the enlarged one"
-    )
+def test_fine_keypoints_lie_in_the_picture_and_have_square_roots_of_shares():
+    goal, _, _ = views("coffee", 1)
+    p, a = keypoints.detect_fine(goal[0, 0])
+    assert len(p) > 300 and np.allclose((a**2).sum(1), 1, atol=1e-5)
+    assert p.min() >= 0 and p.max() < 224, "pixels of the picture, not of the enlarged one"
 
 
 def test_matches_tell_a_right_pose_from_a_wrong_one():
@@ -112,15 +87,11 @@ def test_small_overlaps_are_matched_at_twice_the_size():
         ("fine", planes(images, keypoints.detect_fine(goal), "fine")),
     ):
         poses = [
-            None if each is None else pose_of_matches(each, PAPER_CAMERA, 0.6) for each in found
+            None if each is None else torch.from_numpy(pose_of_matches(each, PAPER_CAMERA, 0.6))
+            for each in found
         ]
         there = se3.inverse(T_goal[:1]) @ Ts
         right[detector] = sum(
             T is not None and float(se3.distance(T, there[i])[0]) < 0.1 for i, T in enumerate(poses)
         )
     assert right["sift"] + 2 <= right["fine"], right
-
-
-def test_no_distinctive_match():
-    none = keypoints.detect_fine(torch.full((64, 64), 0.5))
-    assert len(none[0]) == 0 and len(keypoints.match_by_ratio(none[1], none[1])[0]) == 0

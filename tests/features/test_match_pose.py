@@ -20,7 +20,7 @@ T_GOAL_START = se3.exp(torch.tensor([0.06, -0.04, -0.05, 0.05, 0.08, 0.4]).doubl
 RHO = (1 + 0.6 * GOAL[:, 0] - 0.3 * GOAL[:, 1]) / NUMBER
 
 
-def plane_pose(found: Matched) -> torch.Tensor:
+def plane_pose(found: Matched) -> np.ndarray:
     return two_views.pose_of_matches(found, CAMERA, NUMBER)
 
 

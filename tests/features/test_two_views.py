@@ -95,3 +95,14 @@ def test_a_pose_up_to_scale_gets_that_of_the_median_depth():
     ])  # fmt: skip
     T = two_views.scaled(unit, rays, seen, 1 / float(np.median(rho)))
     np.testing.assert_allclose(T[:3, 3], T_GOAL_CAM[:3, 3], rtol=1e-6)
+
+
+def test_the_pose_of_a_homography_is_exact_before_a_facing_plane():
+    depth, plane = 0.6, np.array([0.0, 0.0, 1.0])
+    for twist in ([0.1, -0.2, 0.1, 0.2, -0.1, 2.5], [0.0] * 6, [0.0, 0.0, -0.1, 0.0, 0.3, -3.0]):
+        T_goal_cam = se3.exp(torch.tensor(twist).double()).numpy()
+        T = np.linalg.inv(T_goal_cam)
+        H = CAMERA.K.numpy() @ (T[:3, :3] + np.outer(T[:3, 3], plane) / depth)
+        H = -3 * H @ CAMERA.K_inv.numpy()
+        found = two_views.pose_of_homography(H, CAMERA, depth)
+        assert np.allclose(found, T_goal_cam, atol=1e-9)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import native
+from deepservo.features.neighbours import match, match_by_ratio
 from deepservo.features.two_views import MAX_ERROR, MIN_INLIERS, Candidates, Explain, Matched
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
 
@@ -19,7 +20,6 @@ SIFT = {"nfeatures": 1000, "contrastThreshold": 0.01}
 ORB = {"nfeatures": 1000, "fastThreshold": 10, "edgeThreshold": 10}
 FINE_COUNT = 2000  # keypoints at twice the size
 UNSEEN_MARGIN = 4  # px: keypoints this near to an unseen pixel are left out
-MAX_DISTANCE_RATIO = 0.85  # of the nearest descriptor's distance to the next nearest's (Lowe 2004)
 
 Features = tuple[np.ndarray, np.ndarray]
 """Keypoints (n, 2) [px] and their descriptors (n, d)."""
@@ -59,48 +59,6 @@ def detect_fine(image: Float[Tensor, "h w"]) -> Features:
     points, descriptors = detect(doubled, nfeatures=FINE_COUNT)
     total = np.maximum(descriptors.sum(1, keepdims=True), 1e-9)
     return (points + 0.5) / 2 - 0.5, np.sqrt(descriptors / total)
-
-
-def match_by_ratio(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`match`, without matches whose distance is over MAX_DISTANCE_RATIO of the next nearest.
-
-    Where two pictures share little, most of the other matches are wrong.
-    """
-    if len(a) < 2 or len(b) == 0:
-        return np.zeros(0, int), np.zeros(0, int)
-    first, second = torch.from_numpy(a), torch.from_numpy(b)
-    # Squared distances of each of b to all of a.
-    apart = second.square().sum(1)[:, None] + first.square().sum(1) - 2 * (second @ first.mT)
-    near, nearest = apart.min(1)
-    back = apart.argmin(0)
-    next_near = apart.scatter_(1, nearest[:, None], torch.inf).amin(1)
-    mutual = back[nearest] == torch.arange(len(b))
-    index = (mutual & (near < MAX_DISTANCE_RATIO**2 * next_near)).nonzero().flatten()
-    return nearest[index].numpy(), index.numpy()
-
-
-def match(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the mutual nearest neighbours of two sets of descriptors.
-
-    Distances are Euclidean, or Hamming's between descriptors of bytes.
-    """
-    if len(a) == 0 or len(b) == 0:
-        return np.zeros(0, int), np.zeros(0, int)
-    first, second = _vectors(a), _vectors(b)
-    apart = first.square().sum(1)[:, None] + second.square().sum(1) - 2 * (first @ second.mT)
-    nearest, back = apart.argmin(1), apart.argmin(0)
-    mutual = (back[nearest] == torch.arange(len(a))).nonzero().flatten()
-    return mutual.numpy(), nearest[mutual].numpy()
-
-
-def _vectors(descriptors: np.ndarray) -> Float[Tensor, "n d"]:
-    """Descriptors as vectors; of bytes their bits, whose squared distance is Hamming's distance.
-
-    All numbers of SIFT and ORB are whole, so that float32 holds their sums exactly.
-    """
-    return torch.from_numpy(
-        np.unpackbits(descriptors, axis=1) if descriptors.dtype == np.uint8 else descriptors
-    ).float()
 
 
 def start_matches(

@@ -70,7 +70,7 @@ class Measured:
         )
 
 
-PlanePose = Callable[[Matched], Float[torch.Tensor, "4 4"]]
+PlanePose = Callable[[Matched], Float[np.ndarray, "4 4"]]
 """`T_goal_cam` of matches of a plane that faces the goal's camera at the known distance."""
 
 
@@ -98,6 +98,7 @@ class MatchPose:
         self.scale, self.seen_seen, self.done_seen = 1.0, 0.0, 0.0
         self.first: tuple[np.ndarray, np.ndarray] | None = None
         self.last: tuple[Matched, View] | None = None  # view of a plane
+        self.last_pose: np.ndarray | None = None  # the plane's there, where it was needed
         self.measured: Measured | None = None  # of the last picture; None where nothing matched
 
     def move_to(self, T_start_cam: Float[np.ndarray, "4 4"]) -> None:
@@ -180,7 +181,7 @@ class MatchPose:
         if found.H is None or found.T_goal_cam is not None:
             return None
         n, error = len(found.index), float(np.median(two_views.plane_error(found, found)))
-        T, rho = self.plane_pose(found).numpy(), np.full(n, 1 / self.number)
+        T, rho = self.plane_pose(found), np.full(n, 1 / self.number)
         most = max(FACING_ERROR, FACING_FACTOR * error)
         if not self.exact:
             return self._turned(T, rho, view)
@@ -213,27 +214,30 @@ class MatchPose:
         """
         if len(view.index) < MOTION_MATCHES or not self.exact:
             return True
-        before, last = self.last = self.last or (found, view)
+        _, last = self.last = self.last or (found, view)
         motion = np.linalg.inv(last.T_start_cam) @ view.T_start_cam
         if np.linalg.norm(motion[:3, 3]) < MIN_PLANE_MOVE * self.number:
             return True
         rho = np.full(len(view.index), 1 / self.number)
         most = max(MOTION_ERROR, MOTION_FACTOR * self._error(T_goal_cam, rho, view))
-        led = self._led(before, motion, T_goal_cam)
+        led = self._led(motion, T_goal_cam)
         agree = any(self._error(T, rho, view) < most for T in led)
         if agree:
-            self.last = found, view
+            self.last, self.last_pose = (found, view), None
         return agree
 
     def _led(
-        self, before: Matched, motion: Float[np.ndarray, "4 4"], T_goal_cam: np.ndarray
+        self, motion: Float[np.ndarray, "4 4"], T_goal_cam: np.ndarray
     ) -> Iterator[Float[np.ndarray, "4 4"]]:
-        """Poses that the motion may lead to from that of an earlier view of the plane.
+        """Poses that the motion may lead to from that of the last view of the plane.
 
         The motion may have been done in part, or have gone on, as arms do that lag. Its length is
         the one that leads nearest to the pose seen.
         """
-        twist, first = se3.log(torch.from_numpy(motion)), self.plane_pose(before).numpy()
+        if self.last_pose is None:
+            assert self.last is not None
+            self.last_pose = self.plane_pose(self.last[0])
+        twist, first = se3.log(torch.from_numpy(motion)), self.last_pose
         for part in PARTS_DONE:
             T, done = first.copy(), se3.exp(part * twist).numpy()
             way, seen = T[:3, :3] @ done[:3, 3], T_goal_cam[:3, 3] - T[:3, 3]
@@ -245,7 +249,7 @@ class MatchPose:
         """Poses that the matches may have: of the plane that faces the goal, of any, of a solid."""
         guesses, rays = [], np.column_stack([view.goal, np.ones(len(view.goal))])
         if found.H is not None:
-            guesses.append(self.plane_pose(found).numpy())
+            guesses.append(self.plane_pose(found))
             guesses += two_views.plane_poses(found.H, self.camera, rays, self.number)
         if found.T_goal_cam is not None:
             guesses.append(two_views.scaled(found.T_goal_cam, rays, view.seen, self.number))

@@ -18,10 +18,9 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.geometry import pnp, se3
+from deepservo.geometry import pnp
 
 MAX_ERROR = 1.5  # px, from a match's place, for it to agree
 MIN_INLIERS = 8  # matches that must agree with one model
@@ -320,32 +319,26 @@ def normalised(px: Float[np.ndarray, "n 2"], camera: Camera) -> Float[np.ndarray
 
 
 def pose_of_homography(
-    H: Float[Tensor, "*batch 3 3"], camera: Camera, plane: Float[Tensor, "*batch 4"]
-) -> Float[Tensor, "*batch 4 4"]:
-    """`T_goal_cam` from a homography of goal to current pixels and the goal's plane.
+    H: Float[np.ndarray, "3 3"], camera: Camera, depth: float
+) -> Float[np.ndarray, "4 4"]:
+    """`T_goal_cam` from a homography of goal to current pixels, of a plane that faces the goal at
+    `depth` [m].
 
-    plane: [n, d] in the goal's frame, `n . p = d` [m]. `K^-1 H K = s (R + t n^T / d)`: applied to
-    two directions in the plane it is `s R`, which fixes s and R (by SVD), then t.
+    `K^-1 H K = s (R + t n^T / depth)` with n along z: its first two columns are those of `s R`,
+    which fixes s and R (by SVD), then t.
     """
-    G = camera.K_inv @ H.double() @ camera.K
-    G = G * torch.sign(torch.linalg.det(G))[..., None, None]
-    n, d = plane[..., :3].double(), plane[..., 3].double()
-    helper = torch.zeros_like(n)
-    helper[..., 0] = 1
-    a = torch.nn.functional.normalize(helper - (helper * n).sum(-1, keepdim=True) * n, dim=-1)
-    b = torch.linalg.cross(n, a)
-    ga, gb = (G @ a[..., None])[..., 0], (G @ b[..., None])[..., 0]
-    scale = (torch.linalg.cross(ga, gb).norm(dim=-1)).sqrt()[..., None]
-    ga, gb = ga / scale, gb / scale
-    U, _, Vh = torch.linalg.svd(
-        torch.stack([ga, gb, torch.linalg.cross(ga, gb)], -1) @ torch.stack([a, b, n], -1).mT
-    )
-    R = U @ Vh
-    t = ((G @ n[..., None])[..., 0] / scale - (R @ n[..., None])[..., 0]) * d[..., None]
-    return se3.inverse(se3.transform(R, t))
+    G = camera.K_inv.numpy() @ H @ camera.K.numpy()
+    G = G * np.sign(np.linalg.det(G))
+    across = np.cross(G[:, 0], G[:, 1])
+    scale = math.sqrt(np.linalg.norm(across))
+    U, _, Vt = np.linalg.svd(np.column_stack([G[:, :2] / scale, across / scale**2]))
+    R = U @ Vt
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = R.T, R.T @ (R[:, 2] - G[:, 2] / scale) * depth
+    return T
 
 
-def pose_of_matches(found: Matched, camera: Camera, depth: float) -> Float[Tensor, "4 4"]:
+def pose_of_matches(found: Matched, camera: Camera, depth: float) -> Float[np.ndarray, "4 4"]:
     """`T_goal_cam` of matches on a plane that faces the goal at `depth` [m].
 
     It has the least sum of their distances. It is more exact than the pose of the matches'
@@ -359,7 +352,7 @@ def pose_of_matches(found: Matched, camera: Camera, depth: float) -> Float[Tenso
         rays, depth * points[None, :, :2], torch.ones(1, len(points), dtype=torch.float64)
     )
     T_plane_cam[0, 2, 3] += depth
-    return T_plane_cam[0]
+    return T_plane_cam[0].numpy()
 
 
 def rotation(

@@ -3,6 +3,7 @@
 The pose between two pictures is found, and PBVS steers.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -64,5 +65,5 @@ class PairServo(HomographyServo):
             for k, i, d, shown in zip(goals, runs, described, seen, strict=True)
         ]
 
-    def _plane_pose(self, found: Matched) -> Float[Tensor, "4 4"]:
+    def _plane_pose(self, found: Matched) -> Float[np.ndarray, "4 4"]:
         return two_views.pose_of_matches(found, self.camera, self.goal_depth.number)

@@ -16,8 +16,9 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features.detectors import Detector
 from deepservo.features.goal_depth import Known
-from deepservo.features.keypoints import Features, match
+from deepservo.features.keypoints import Features
 from deepservo.features.match_pose import PointPose
+from deepservo.features.neighbours import match
 from deepservo.features.two_views import Candidates, Matched
 from deepservo.features.unseen_pixels import continued, has_unseen, reached
 from deepservo.geometry import interaction

@@ -15,7 +15,6 @@ from deepservo.camera import Camera
 from deepservo.features import keypoints, two_views
 from deepservo.features.goal_depth import Known
 from deepservo.features.match_pose import MatchPose
-from deepservo.features.registration import fronto
 from deepservo.features.two_views import Explain, Matched
 from deepservo.geometry import interaction, se3
 from deepservo.methods.base import Controller
@@ -131,11 +130,10 @@ class MatchServo(Controller):
         T, rho = self.poses[i].pose(found)
         return torch.from_numpy(T), torch.from_numpy(rho)
 
-    def _plane_pose(self, found: Matched) -> Float[Tensor, "4 4"]:
+    def _plane_pose(self, found: Matched) -> Float[np.ndarray, "4 4"]:
         """`T_goal_cam` of matches of a plane that faces the goal."""
         assert found.H is not None
-        plane = fronto(self.goal_depth.number)[0]
-        return two_views.pose_of_homography(torch.from_numpy(found.H), self.camera, plane)
+        return two_views.pose_of_homography(found.H, self.camera, self.goal_depth.number)
 
     def _normalised(self, points: Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
         return torch.from_numpy(two_views.normalised(points, self.camera)).double()
@@ -162,13 +160,13 @@ class HomographyServo(MatchServo):
 
     def _velocity(self, image: Tensor) -> Tensor:
         self._begin(len(image))
-        v_cam = torch.zeros(len(image), 6, dtype=torch.float64)
+        T = torch.eye(4, dtype=torch.float64).repeat(len(image), 1, 1)
         kept = self._first_state(1)["kept"].repeat(len(image), 1, 1)
         for i, found in enumerate(self._match(image)):
             if found is None:
                 continue
             T_goal_cam, rho = self._pose(i, found)
-            v_cam[i] = control.pbvs(T_goal_cam, self.gain)
+            T[i] = T_goal_cam
             goal_px = torch.from_numpy(found.goal_px).double()
             cam_px = torch.from_numpy(found.cam_px).double()
             at = self._seen_at(T_goal_cam[None], goal_px[None], rho[None])[0]
@@ -177,7 +175,7 @@ class HomographyServo(MatchServo):
                 some = torch.linspace(0, len(at) - 1, KEPT_MATCHES).long()
                 kept[i] = torch.cat([goal_px[some], at[some], rho[some, None]], 1)
         self.state["kept"] = kept
-        return v_cam
+        return control.pbvs(T, self.gain)
 
     def _first_state(self, goals: int) -> dict[str, Tensor]:
         return super()._first_state(goals) | {
