@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deepservo.evaluation import metrics
+from deepservo.evaluation import metrics, results_file
 from deepservo.evaluation.metrics import Judged
 from deepservo.version import __version__
 
@@ -35,7 +35,7 @@ class ResultsFile:
     def add(self, row: Row, settings: Row) -> None:
         """Keep a row, and write the file beside and renamed."""
         self.rows.append({**row, **settings})
-        metrics.write_results(self.path, self.rows)
+        results_file.write_results(self.path, self.rows)
 
 
 def fill(
@@ -60,7 +60,7 @@ def fill(
 
 def write(out: Path, rows: list[Row]) -> None:
     """Write a results file all at once, and print its rows."""
-    metrics.write_results(out, rows)
+    results_file.write_results(out, rows)
     for row in rows:
         print(", ".join(f"{key} {value}" for key, value in row.items()))
 

@@ -22,7 +22,7 @@ from benchmarks.common.rows import Row, write
 from benchmarks.common.timing import paired, rate
 from benchmarks.visp import judge
 from deepservo.camera import PAPER_CAMERA, Camera
-from deepservo.evaluation import metrics
+from deepservo.evaluation import results_file
 from deepservo.images.pictures import bundled
 from deepservo.loop import servo
 from deepservo.methods.direct import PhotometricServo
@@ -159,11 +159,11 @@ def growth(
     """
     rows: list[Row] = []
     for value, (camera, batch) in sizes.items():
-        metrics.reset_peak()
+        results_file.reset_peak()
         found = [dvs_rate(camera, batch, max(3, 1000 // batch), True) for _ in range(repeats)]
         steps, law, drawing = (statistics.median(column) for column in zip(*found, strict=True))
         row: Row = {"what": f"DVS steps, {name}: {value}", "against": f"{name}: {reference}"}
-        row |= {"ours": steps, "law": law, "drawing": drawing, "peak_mb": metrics.peak_mb()}
+        row |= {"ours": steps, "law": law, "drawing": drawing, "peak_mb": results_file.peak_mb()}
         rows.append(row)
     base = rows[list(sizes).index(reference)]["ours"]
     return [{**row, "ratio": row["ours"] / base} for row in rows]

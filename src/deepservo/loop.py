@@ -22,7 +22,7 @@ from deepservo.errors import check_positive
 from deepservo.features.causes import Cause
 from deepservo.images.pictures import as_images
 from deepservo.methods.base import Controller
-from deepservo.methods.status import Phase, Reason, Status
+from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
 
 class Ending(Enum):
@@ -94,6 +94,8 @@ class Trajectory:
     """Time of one call to `velocity` for the whole batch [ms]."""
     dt: float
     max_steps: int
+    tolerance: Tolerance
+    """How near to the goal a run had to come."""
 
     @property
     def reason(self) -> list[str]:
@@ -144,7 +146,7 @@ def servo(
     check_positive("the time from one picture to the next", dt, "of seconds")
     max_steps, controller.dt = max_steps or controller.max_steps, dt
     image, v_done = _seen(world, controller), None
-    log = _Log(_poses(world, len(image)), max_steps, dt)
+    log = _Log(_poses(world, len(image)), max_steps, dt, controller.tolerance)
     for step in range(max_steps):
         start = time.perf_counter()
         v_cam = controller.velocity(image, v_done)
@@ -173,9 +175,15 @@ def servo(
 class _Log:
     """The record of B runs while they go on; `active_runs` are the numbers of those that do."""
 
-    def __init__(self, T_world_cam: Float[Tensor, "b 4 4"], max_steps: int, dt: float) -> None:
+    def __init__(
+        self,
+        T_world_cam: Float[Tensor, "b 4 4"],
+        max_steps: int,
+        dt: float,
+        tolerance: Tolerance | None,
+    ) -> None:
         B = len(T_world_cam)
-        self.dt, self.max_steps = dt, max_steps
+        self.dt, self.max_steps, self.tolerance = dt, max_steps, tolerance or Tolerance()
         self.patience = max(SETTLED_STEPS, round(PATIENCE_S / dt))
         self.active_runs = torch.arange(B)
         self.Ts_world_cam = torch.empty(max_steps + 1, B, 4, 4, dtype=torch.float64)
@@ -253,6 +261,7 @@ class _Log:
             torch.tensor(self.step_ms),
             self.dt,
             self.max_steps,
+            self.tolerance,
         )
 
 

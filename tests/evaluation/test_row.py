@@ -13,10 +13,12 @@ import torch
 from benchmarks.common import rows
 from benchmarks.tables import measurements
 from deepservo import METHODS
-from deepservo.evaluation import metrics
+from deepservo.evaluation import metrics, results_file
 from deepservo.evaluation.starts import sampled
 from deepservo.evaluation.trial import Trial, measure
 from deepservo.geometry import se3
+from deepservo.loop import Ending
+from deepservo.methods.status import Tolerance
 from deepservo.scene import PlanarScene, sampling
 from deepservo.scene.build import Setup
 from reference_runs import CAMERA, END, row, trajectory_to
@@ -139,12 +141,26 @@ def test_when_nothing_converged_means_are_none_and_rates_are_zero():
     assert figures["end_mm_median_all"] == pytest.approx(200, rel=0.05)
 
 
+def test_arrivals_are_judged_by_the_tolerance_that_was_asked_for():
+    """Runs that rest 5 mm off without a word are within 10 mm, and not within the usual 1 mm."""
+    T_goal = sampling.fronto_parallel(0.6)
+    usual = trajectory_to(T_goal, END)
+    figures = row(usual, T_goal)
+    assert figures["tolerance"] == pytest.approx([1, 0.1]) and figures["missed_arrivals"] == [0, 0]
+    wide = row(replace(usual, tolerance=Tolerance(mm=10, deg=5)), T_goal)
+    assert wide["tolerance"] == pytest.approx([10, 5]) and wide["missed_arrivals"] == [3, 3]
+    first = [replace(end, ending=Ending.ARRIVED, arrived_at=0) for end in usual.ends]
+    for mm, false in ((10, 3), (150, 0)):
+        asked = replace(usual, ends=first, tolerance=Tolerance(mm=mm, deg=15))
+        assert row(asked, T_goal)["false_arrivals"] == false, "30 cm and 30 deg off"
+
+
 def test_the_peak_of_a_row_is_its_own():
     """It is not the peak of an earlier row."""
-    metrics.reset_peak()
-    before = metrics.peak_mb()
+    results_file.reset_peak()
+    before = results_file.peak_mb()
     held = np.ones(40_000_000)  # 305 MB
-    assert before + 250 < metrics.peak_mb() < before + 400
+    assert before + 250 < results_file.peak_mb() < before + 400
     del held
     scene = PlanarScene(torch.rand(1, 30, 40, generator=torch.Generator().manual_seed(0)))
     setup = Setup(scene, CAMERA, 0.6, "noise")
@@ -156,7 +172,7 @@ def test_the_peak_of_a_row_is_its_own():
 
 
 def test_the_machine_is_named():
-    named = metrics.machine()
+    named = results_file.machine()
     assert named["cores"] >= 1 and named["threads"] >= 1
     if "model name" in (
         cpuinfo.read_text() if (cpuinfo := Path("/proc/cpuinfo")).is_file() else ""

@@ -11,6 +11,7 @@ from deepservo.evaluation.starts import Starts
 from deepservo.evaluation.trial import Trial
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
+from deepservo.methods.status import Tolerance
 from deepservo.scene import PlanarScene
 from deepservo.scene.build import Setup
 from ended_runs import rested
@@ -33,7 +34,7 @@ def trajectory_to(T_goal: torch.Tensor, end: torch.Tensor, steps: int = 40) -> T
     return Trajectory(
         Ts, v, torch.linspace(0.2, 0.01, steps)[:, None].expand(steps, B),
         torch.zeros(steps, B, dtype=torch.int8), counts, [rested("max_steps")] * B,
-        torch.linspace(1, 2, steps), 1.0, steps,
+        torch.linspace(1, 2, steps), 1.0, steps, Tolerance(),
     )  # fmt: skip
 
 

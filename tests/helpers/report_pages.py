@@ -10,6 +10,7 @@ from deepservo.camera import Camera
 from deepservo.control import pbvs
 from deepservo.geometry import se3
 from deepservo.loop import Trajectory
+from deepservo.methods.status import Tolerance
 from deepservo.report.run_data import RunSet
 from deepservo.report.run_page import Report, write_report
 from deepservo.scene import PlanarScene, sampling
@@ -81,6 +82,7 @@ def runs(n: int = 4, steps: int = 30, one_goal: bool = True, lost: int = 0) -> R
         torch.ones(steps),
         1.0,
         steps,
+        Tolerance(),
     )
     return RunSet(NASTY, trajectory, goal, goals, torch.arange(n) >= lost)
 

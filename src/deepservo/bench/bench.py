@@ -14,7 +14,7 @@ from deepservo.bench.page import Group, write_bench_page
 from deepservo.bench.runs import Bench, Chunk, Job, Prepared, Runs, row, sharing
 from deepservo.bench.tables import ALL, markdown
 from deepservo.errors import InputError
-from deepservo.evaluation import metrics
+from deepservo.evaluation import metrics, results_file
 from deepservo.models.any_scene_model import PAIR, SHIPPED
 from deepservo.system import distributed
 from deepservo.system.files import check_folder, replacing
@@ -178,7 +178,7 @@ def write_all(jobs: list[Job], bench: Bench, out: Path) -> list[dict[str, Any]]:
     whole = pooled(rows, joined)
     for each in whole:
         each["paired"] = paired(each, runs)
-    metrics.write_results(
+    results_file.write_results(
         out / "results.json", rows + [row for row in whole if row["scene"] == ALL]
     )
     with replacing(out / "runs.npz") as beside, beside.open("wb") as file:

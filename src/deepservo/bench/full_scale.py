@@ -17,7 +17,7 @@ from deepservo.bench.runs import Bench, Job, jobs, on_this_machine
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import PAPER_CAMERA
 from deepservo.errors import InputError, unknown
-from deepservo.evaluation import metrics
+from deepservo.evaluation import results_file
 from deepservo.models.any_scene_model import UnseenModel
 from deepservo.models.scene_model import Model, read_model
 from deepservo.scene import planar
@@ -193,7 +193,7 @@ def train(
     def attempt(training: Training) -> Model | UnseenModel:
         nonlocal watch
         watch = Watch()
-        metrics.reset_peak()
+        results_file.reset_peak()
 
         def watched(progress: Progress) -> None:
             if not progress.doing:  # pictures drawn beforehand and rehearsals are no steps
@@ -255,7 +255,9 @@ def facts_of(training: dict[str, Any], watch: Watch) -> dict[str, Any]:
         **{k: training[k] for k in ("steps", "batch", "seconds", "parameters", "seed")},
         "samples_per_s": round(samples / max(seconds, 1e-9), 1),
         "rendering_share": watch.share,
-        "peak_mb": round(torch.cuda.max_memory_allocated() / 2**20 if gpu else metrics.peak_mb()),
+        "peak_mb": round(
+            torch.cuda.max_memory_allocated() / 2**20 if gpu else results_file.peak_mb()
+        ),
         "loss": training["loss"][-1][1],
     }
 
@@ -291,7 +293,7 @@ def write(plan: Plan, folder: Path, rows: list[dict[str, Any]], path: Path) -> N
         "recipe": plan.name, "paper": plan.experiment.paper, "full": plan.full,
         "training": json.loads((folder / TRAINING).read_text()),
     }  # fmt: skip
-    metrics.write_results(path, rows, head)
+    results_file.write_results(path, rows, head)
 
 
 def hours(plan: Plan, show: Callable[[Progress], None]) -> float:

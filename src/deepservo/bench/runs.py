@@ -24,7 +24,7 @@ from torch import Tensor
 from deepservo.bench.scenes import scene_of
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.evaluation import metrics, sight
+from deepservo.evaluation import metrics, results_file, sight
 from deepservo.evaluation.conditions import Condition, Disturbance
 from deepservo.evaluation.known_depth import OfMedian
 from deepservo.evaluation.sets import SETS, Part, overlap
@@ -338,7 +338,7 @@ class Prepared:
                 )
 
     def _run(self, numbers: range, progress: Callable[[int, int], None] | None) -> Chunk:
-        metrics.reset_peak()
+        results_file.reset_peak()
         begin = time.perf_counter()
         runs, controller = torch.tensor(numbers), self.controller
         Ts_cam, Ts_goal = self.Ts_cam[runs], self.Ts_goal[runs]
@@ -373,7 +373,11 @@ class Prepared:
         )  # fmt: skip
         facts = {"gain": controller.gain, "dt": trajectory.dt, "max_steps": trajectory.max_steps}
         return Chunk(
-            done, trajectory.step_ms.numpy(), facts, time.perf_counter() - begin, metrics.peak_mb()
+            done,
+            trajectory.step_ms.numpy(),
+            facts,
+            time.perf_counter() - begin,
+            results_file.peak_mb(),
         )
 
     def _share(

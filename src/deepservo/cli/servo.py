@@ -288,7 +288,7 @@ def carry_out(
     training: that of the model, to be shown on the page. Raises InputError where no camera moved.
     """
     from deepservo.cli.console import console, print_lines, servo_bar, table
-    from deepservo.evaluation import metrics, summary
+    from deepservo.evaluation import metrics, results_file, summary
     from deepservo.evaluation.trial import measure
     from deepservo.report.run_data import RunSet
     from deepservo.report.run_page import Report, write_report
@@ -296,7 +296,7 @@ def carry_out(
     starts, max_steps = trial.starts, trial.max_steps or controller.max_steps
     with servo_bar(f"{trial.method} from {len(starts.Ts_world_cam)} starts", max_steps) as show:
         trajectory, row = measure(controller, trial, show)
-    metrics.write_results(out / "results.json", [row])
+    results_file.write_results(out / "results.json", [row])
     converged = metrics.converged_of(trajectory, starts.Ts_world_goal)
     arrived = summary.started_at_goal(trajectory, starts.goal, converged)
     trajectory = summary.as_arrived(trajectory, arrived)

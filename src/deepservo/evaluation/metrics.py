@@ -1,16 +1,8 @@
-"""The published rules that judge a run, its figures, and the file of results."""
+"""The published rules that judge a run, and its figures."""
 
-import contextlib
-import json
 import math
-import os
-import platform
-import resource
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,16 +12,12 @@ from torch import Tensor
 
 from deepservo.geometry import se3
 from deepservo.loop import Ending, Trajectory
-from deepservo.methods.status import Tolerance
-from deepservo.system.files import replacing
-from deepservo.version import __version__
 
 REFERENCE_GAIN = 0.1
 REFERENCE_STEPS = 300  # after them 0.9^300 of the way is left
 SHARES = 101  # of a path: 0, 1, .. 100 %
 TURNS_ONLY = 1e-3  # m; a reference path shorter than this only turns
 BOOTSTRAP = 1000
-TOLERANCE = Tolerance()
 FAR_OFF = 3  # tolerances from the goal: an arrival there is a false one
 
 
@@ -207,6 +195,9 @@ class Judged:
     said_mm: np.ndarray
     said_deg: np.ndarray
     """Errors when the picture was taken that first showed an arrival; NaN where none did."""
+    asked_mm: np.ndarray
+    asked_deg: np.ndarray
+    """How near to the goal it had to come."""
 
     @property
     def arrived(self) -> np.ndarray:
@@ -215,13 +206,13 @@ class Judged:
 
     @property
     def within(self) -> np.ndarray:
-        """Which runs are within the tolerance at their ends, if nobody asked for another."""
-        return (self.seen_mm <= TOLERANCE.mm) & (self.seen_deg <= TOLERANCE.deg)
+        """Which runs are within their tolerance at their ends."""
+        return (self.seen_mm <= self.asked_mm) & (self.seen_deg <= self.asked_deg)
 
     @property
     def falsely_arrived(self) -> np.ndarray:
         """Which runs were said to have arrived, and were over FAR_OFF times the tolerance off."""
-        most_mm, most_deg = FAR_OFF * TOLERANCE.mm, FAR_OFF * TOLERANCE.deg
+        most_mm, most_deg = FAR_OFF * self.asked_mm, FAR_OFF * self.asked_deg
         at_first = (self.said_mm > most_mm) | (self.said_deg > most_deg)
         at_end = (self.seen_mm > most_mm) | (self.seen_deg > most_deg)
         return at_first | (self.arrived & at_end)
@@ -278,6 +269,8 @@ def _told(trajectory: Trajectory, T_world_goal: Float[Tensor, "b 4 4"]) -> dict[
         "most_deg": most_deg,
         "said_mm": said_mm,
         "said_deg": said_deg,
+        "asked_mm": np.full(len(said_mm), trajectory.tolerance.mm),
+        "asked_deg": np.full(len(said_mm), trajectory.tolerance.deg),
     }
 
 
@@ -314,6 +307,7 @@ POSE_FIGURES: dict[str, Callable[[Judged], Any]] = {
         np.mean, runs.length_ratio[runs.converged & np.isfinite(runs.length_ratio)]
     ),
     "steps_median": lambda runs: _of(np.median, runs.steps[runs.converged]),
+    "tolerance": lambda runs: [float(runs.asked_mm[0]), float(runs.asked_deg[0])],
     "false_arrivals": lambda runs: int(runs.falsely_arrived.sum()),
     "missed_arrivals": lambda runs: [
         int((runs.within & ~runs.arrived).sum()),
@@ -336,59 +330,3 @@ def endings(ending: np.ndarray) -> dict[str, float]:
 def figures(runs: Judged | None) -> dict[str, Any]:
     """Each of POSE_FIGURES; None where no pose is known."""
     return {name: None if runs is None else figure(runs) for name, figure in POSE_FIGURES.items()}
-
-
-def write_results(
-    path: Path, rows: list[dict[str, Any]], head: Mapping[str, Any] = MappingProxyType({})
-) -> None:
-    """results.json, beside and renamed, a row a line: `head`, the machine, the version of
-    deepservo, and the rows.
-    """
-    first = json.dumps(
-        {**head, "machine": machine(), "version": __version__}, indent=1, allow_nan=False
-    ).removesuffix("\n}")
-    body = ",\n".join(f"  {json.dumps(row, allow_nan=False)}" for row in rows)
-    with replacing(path) as beside:
-        beside.write_text(f'{first},\n "rows": [\n{body}\n ]\n}}\n')
-
-
-def reset_peak() -> None:
-    """Let `peak_mb` count from now on. Only on Linux; elsewhere it counts from the start."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mb() -> float:
-    """The most memory the process has held since `reset_peak` [MB]."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-            1024**2 if sys.platform == "darwin" else 1024
-        )
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
-    }
-
-
-def _processor() -> str:
-    """The processor's model; on Linux, where `platform` knows only its kind, as /proc/cpuinfo has
-    it.
-    """
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return (
-            next(line for line in lines if line.startswith("model name")).split(":", 1)[1].strip()
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo.errors import InputError
-from deepservo.evaluation import metrics
+from deepservo.evaluation import metrics, results_file
 from deepservo.evaluation.conditions import PLAIN, Disturbance
 from deepservo.evaluation.sets import SETS
 from deepservo.evaluation.starts import Starts
@@ -76,7 +76,7 @@ def measure(
     Raises InputError for a method that needs the goal's true pose where that is unknown.
     """
     starts, dt = trial.starts, trial.dt
-    metrics.reset_peak()
+    results_file.reset_peak()
     begin = time.perf_counter()
     world = trial.world or Simulator(trial.setup.scene, controller.camera, starts.Ts_world_cam)
     controller.scale_gain(dt)
@@ -116,7 +116,7 @@ def row(
         "ms_per_step_p50": float(np.median(ms)),
         "ms_per_step_p99": float(np.quantile(ms, 0.99)),
         "steps_per_s": float(trajectory.steps.sum()) / max(seconds, 1e-9),
-        "peak_mb": metrics.peak_mb(),
+        "peak_mb": results_file.peak_mb(),
         "image_error_median": float(last.median()),
         "camera": asdict(controller.camera),
         "gain": gain,
