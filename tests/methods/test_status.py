@@ -6,12 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from deepservo.camera import PAPER_CAMERA
 from deepservo.errors import InputError
+from deepservo.features.goal_depth import GoalDepth
 from deepservo.geometry import se3
 from deepservo.methods.status import Phase, Reason, Tolerance, bounds
 from deepservo.methods.verdict import ARRIVED_PICTURES, Belief, Verdict, contrasts
 
 HERE = torch.zeros(1, 6, dtype=torch.float64)
+DEPTH = GoalDepth.of(0.6, PAPER_CAMERA)
 
 
 def belief(mm: float, deviation_mm: float, **other: object) -> Belief:
@@ -39,7 +42,7 @@ def after(pictures: int, believed: Belief, v_cam: torch.Tensor = HERE, dt: float
 
 
 def phase_of(verdict: Verdict) -> tuple[Phase, Reason]:
-    (status,) = verdict.statuses([""])
+    (status,) = verdict.statuses([""], DEPTH)
     return status.phase, status.reason
 
 
@@ -50,7 +53,7 @@ def test_enough_pictures_within_the_tolerance_are_an_arrival():
     )
     verdict = after(ARRIVED_PICTURES, belief(0.2, 0.3))
     assert phase_of(verdict) == (Phase.ARRIVED, Reason.WITHIN_TOLERANCE)
-    (status,) = verdict.statuses(["by SIFT"])
+    (status,) = verdict.statuses(["by SIFT"], DEPTH)
     assert status.mm == pytest.approx(0.2) and 0.5 < status.most_mm < 1.2 and status.age == 0
     assert status.sentence.startswith("arrived: within the tolerance; 0.2 mm")
     assert status.sentence.endswith("by SIFT")
@@ -98,6 +101,28 @@ def test_nothing_recognised_for_a_while_is_lost_and_commands_zero():
     assert phase_of(verdict) == (Phase.LOST, Reason.NOT_RECOGNISED)
     assert verdict.judge(Belief.nothing(1), push, (0.1, 1.0)).all(), "found again"
     assert not any(verdict.lost)
+
+
+@pytest.mark.parametrize(
+    ("twist", "reason"),
+    [
+        ([0.1, 0, 0, 0, 0, 2.0], Reason.CHANGED),
+        ([1.0, 0, 0, 0, 0, 0], Reason.LEFT),
+        ([0, 0, 0, 0, 1.5, 0], Reason.LEFT),
+        ([0, 0, 1.0, 0, 0, 0], Reason.LEFT),
+    ],
+)
+def test_a_lost_run_tells_whether_its_goal_is_still_in_view(twist, reason):
+    """By the last pose that was known: 60 cm from the goal's scene."""
+    nothing = replace(Belief.nothing(1), recognised=torch.tensor([False]))
+    seen = replace(belief(1, 1), T_goal_cam=se3.exp(torch.tensor([twist]).double()))
+    verdict = Verdict()
+    for believed in (seen, *[nothing] * 6):
+        verdict.judge(believed, HERE, (1.0, 10.0))
+    (status,) = verdict.statuses([""], DEPTH)
+    assert (status.phase, status.reason) == (Phase.LOST, reason)
+    verdict.judge(seen, HERE, (1.0, 10.0))
+    assert verdict.statuses([""], DEPTH)[0].phase is Phase.REFINING
 
 
 def test_slow_pictures_are_lost_after_five():
@@ -158,7 +183,7 @@ def test_runs_are_kept_with_their_own_verdicts():
 
 
 def test_before_the_first_picture_nothing_is_believed():
-    (status,) = Verdict().statuses([])
+    (status,) = Verdict().statuses([], DEPTH)
     assert (status.phase, status.reason) == (Phase.SEARCHING, Reason.NO_PICTURE)
     assert status.mm is status.deg is status.most_mm is status.most_deg is None
 

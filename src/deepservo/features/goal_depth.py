@@ -15,6 +15,7 @@ ASSUMED_METRES = 0.6  # where nothing is known: of the published experiments
 FITTED_PIXELS = 4096  # of a map, that a plane is fitted to
 FIT_ROUNDS = 3  # of the plane's fit, each with weights by the residuals of the one before
 FIT_SCALE = 0.1  # share of the inverse depth at which a pixel's weight has fallen to a half
+GRID = 16  # points along a side of the goal's picture, by which is counted what is seen of it
 MIN_KNOWN_SHARE = 0.3  # of a map's pixels; where fewer are known, the others are filled smoothly
 
 
@@ -79,6 +80,16 @@ class GoalDepth:
         if self.Z is None:
             return facing.expand(n, 4)
         return torch.stack([self._fitted(Z) for Z in self.Z]).expand(n, 4)
+
+    def share_seen(self, T_goal_cam: Float[Tensor, "4 4"]) -> float:
+        """Of the goal picture's pixels, how many a camera at this pose sees, all at `number`."""
+        camera, (x, y) = self.camera, self.camera.xy(torch.float64)
+        points = self.number * torch.stack([x, y, torch.ones_like(x)], -1)
+        points = points[:: camera.height // GRID, :: camera.width // GRID].reshape(-1, 3)
+        seen = (points - T_goal_cam[:3, 3]) @ T_goal_cam[:3, :3]
+        px = camera.project(seen)
+        inside = (px >= 0) & (px <= px.new_tensor([camera.width - 1, camera.height - 1]))
+        return float((inside.all(1) & (seen[:, 2] > 0)).double().mean())
 
     def _fitted(self, Z: Float[Tensor, "h w"]) -> Float[Tensor, "4"]:
         """The plane of a map, `1 / Z = a x + b y + c` by robust least squares."""

@@ -132,7 +132,8 @@ class Controller(Searching):
     def status(self) -> list[Status]:
         """What is believed of each run after its last picture."""
         belief = self.verdict.belief
-        return self.verdict.statuses([] if belief is None else self.words(len(belief.recognised)))
+        words = [] if belief is None else self.words(len(belief.recognised))
+        return self.verdict.statuses(words, self.goal_depth)
 
     def held_by(self, run: int) -> Cause | None:
         """What keeps the pose of this run from being known better, by its last picture: it takes as

@@ -42,6 +42,8 @@ class Reason(Enum):
     BLANK = "the picture shows nothing"
     FROZEN = "the picture does not change while the camera moves"
     NOT_RECOGNISED = "nothing in common with the goal"
+    LEFT = "the camera has turned or gone away from what the goal shows"
+    CHANGED = "the goal is covered, or the scene is another one now"
     FAR = "farther from the goal than the tolerance"
     UNCERTAIN = "the pose is not known to the tolerance"
     REPEATS = "another place of the pattern would look the same"

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from deepservo.features.goal_depth import GoalDepth
 from deepservo.methods.search import Search
 from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
@@ -24,6 +25,7 @@ LEAVES = 1.5  # tolerances, up to which a run that has arrived has done so: esti
 MIN_AGREEING, MIN_BLOCKS = 0.5, 20  # share of the textured blocks that agree, and how many they are
 # Seconds without anything recognised, and pictures at least: a single bad one says nothing.
 LOST_AFTER, LOST_PICTURES = 0.8, 5
+LEAST_SEEN = 0.15  # of the goal, that a camera has in view which has not left it
 PATIENCE = 10.0  # time constants of the law, `1 / gain`
 NEARER = 0.99  # of the least distance so far: a new least
 SCALE_DEVIATION = 0.5
@@ -106,6 +108,7 @@ class _Run:
     same: int = 0  # pictures in a row that are as the one before, though the camera moved
     recognised: bool = False
     seen: bool = False  # ever
+    T_last: Any = None  # the pose when the goal was recognised last, where one was told
     unseen: int = 0  # pictures in a row in which nothing was recognised
     near: bool = False
     sure: bool = False
@@ -218,6 +221,8 @@ class Verdict:
         run.unseen = 0 if run.recognised else run.unseen + 1
         run.seen |= run.recognised
         metres, radians = errors(T)
+        if run.recognised and metres >= 0:  # not NaN
+            run.T_last = T
         most, widest = self.tolerance.metres, self.tolerance.radians
         run.near = metres <= most and radians <= widest
         deviations = math.sqrt(sum(variances[:3])), math.sqrt(sum(variances[3:]))
@@ -253,18 +258,23 @@ class Verdict:
         """Which runs are lost."""
         return [run.lost for run in self.runs]
 
-    def statuses(self, words: list[str]) -> list[Status]:
-        """The status of each run; words: the method's own on each."""
+    def statuses(self, words: list[str], depth: GoalDepth) -> list[Status]:
+        """The status of each run; words: the method's own on each. depth: of the goals."""
         if self.belief is None:
             return [Status(Phase.SEARCHING, Reason.NO_PICTURE, Reason.NO_PICTURE.value)]
-        return [self._status(i, each) for i, each in enumerate(words)]
+        return [self._status(i, each, depth) for i, each in enumerate(words)]
 
-    def _status(self, i: int, words: str) -> Status:
+    def _status(self, i: int, words: str, depth: GoalDepth) -> Status:
         belief = self.belief
         assert belief is not None
         T, C, agreement = belief.T_goal_cam[i], belief.covariance[i], float(belief.agreement[i])
         has_pose = bool(T.isfinite().all())
-        phase, reason = phase_of(self.runs[i], bool(belief.refining[i]), has_pose)
+        run = self.runs[i]
+        phase, reason = phase_of(run, bool(belief.refining[i]), has_pose)
+        if (phase, reason) == (Phase.LOST, Reason.NOT_RECOGNISED) and run.T_last is not None:
+            T_last = torch.tensor(run.T_last, dtype=torch.float64)
+            leaves = depth.share_seen(T_last) < LEAST_SEEN
+            reason = Reason.LEFT if leaves else Reason.CHANGED
         status = Status(
             phase=phase,
             reason=reason,
@@ -274,7 +284,7 @@ class Verdict:
             agreement=None if math.isnan(agreement) else agreement,
             age=float(belief.misses[i]) * self.dt if has_pose else None,
         )
-        words = self.runs[i].search.sentence(words)
+        words = run.search.sentence(words)
         return replace(status, sentence=sentence(status, self.tolerance, words))
 
 
