@@ -84,6 +84,14 @@ class Evidence(NamedTuple):
     blocks: Float[Tensor, " r"]
     alike: Int8[Tensor, "r k"]
 
+    def pick(self, index: Tensor) -> "Evidence":
+        """Of these pairs."""
+        return Evidence(*(each[index] for each in self))
+
+    def put(self, index: Tensor, other: "Evidence") -> "Evidence":
+        """With these pairs' from another one."""
+        return Evidence(*(a.index_copy(0, index, b) for a, b in zip(self, other, strict=True)))
+
 
 def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> Evidence:
     """From the last step of a registration, with its blocks; pairs: of the runs."""

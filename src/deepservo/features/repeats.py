@@ -151,7 +151,7 @@ def _estimated(
         return T, Evidence(nothing.view(0, 6, 6), nothing, nothing, NO_BLOCKS)
     T, found = own.estimate(views, T, schedule, torch.zeros(len(T), dtype=torch.int64))
     large = (found.agree >= least) & (found.agree * found.blocks >= MIN_ALIKE)
-    return T[large], Evidence(*(each[large] for each in found))
+    return T[large], found.pick(large)
 
 
 def _distinct(T: Float[Tensor, "k 4 4"], distance: float) -> Float[Tensor, "r 4 4"]:

@@ -22,7 +22,7 @@ from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
 ARRIVED_PICTURES = 5  # in a row, of those that were compared
 LEAVES = 1.5  # tolerances, up to which a run that has arrived has done so: estimates fluctuate
-MIN_AGREEING, MIN_BLOCKS = 0.5, 20  # share of the textured blocks that agree, and how many they are
+MIN_AGREEING, MIN_BLOCKS = 0.35, 20  # share of the textured blocks that agree, and how many they are
 # Seconds without anything recognised, and pictures at least: a single bad one says nothing.
 LOST_AFTER, LOST_PICTURES = 0.8, 5
 LEAST_SEEN = 0.15  # of the goal, that a camera has in view which has not left it

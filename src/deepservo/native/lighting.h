@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "rank.h"
+
 /* A residual of this many standard deviations has a quarter of the full Geman-McClure weight. */
 #define ROBUST_SCALE 2.385f
 /* About this many pixels of a picture are sampled for a median. */
@@ -56,30 +58,9 @@ static inline int32_t median_stride(int32_t pixels) {
     return pixels / MEDIAN_SAMPLES > 1 ? pixels / MEDIAN_SAMPLES : 1;
 }
 
-/* The lower median of n > 0 values. It bisects their bits, which have the order of the values once
- * the lower 31 of a negative one are flipped: counting needs no branches, so it is many times as
- * fast as to sort them in part. */
+/* The lower median of n > 0 values. */
 static float median(const float *v, int32_t n) {
-    const int32_t most_below = (n - 1) / 2;
-    int64_t lo = INT32_MIN, hi = INT32_MAX;
-    while (lo < hi) { /* the median lies in [lo, hi] */
-        const int32_t middle = (int32_t)(lo + (hi - lo) / 2);
-        int32_t count = 0;
-#pragma omp simd reduction(+ : count)
-        for (int32_t i = 0; i < n; i++) {
-            int32_t bits;
-            memcpy(&bits, v + i, sizeof bits);
-            count += (bits ^ (bits >> 31 & INT32_MAX)) <= middle;
-        }
-        if (count > most_below)
-            hi = middle;
-        else
-            lo = (int64_t)middle + 1;
-    }
-    const int32_t bits = (int32_t)lo ^ ((int32_t)lo >> 31 & INT32_MAX);
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    return of_rank(v, n, (n - 1) / 2);
 }
 
 /* Of the windows of which enough is compared: the goal's variance without that of its noise, and
