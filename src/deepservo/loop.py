@@ -220,7 +220,9 @@ class _Log:
             run = int(self.active_runs[i])
             if self.arrived_at[run] is None:
                 self.arrived_at[run] = n - 1
-        rests = settled | oscillating
+        # A run that need only be seen for a few more pictures goes on.
+        arrives = torch.tensor(controller.verdict.arrives, device=settled.device)
+        rests = (settled | oscillating) & ~arrives
         ended = rests | (arrived & (controller.tolerance is not None))
         ended = torch.ones_like(ended) if last else ended
         status = controller.status if ended.any() else []

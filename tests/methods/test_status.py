@@ -65,7 +65,7 @@ def test_enough_pictures_within_the_tolerance_are_an_arrival():
         (belief(1.1, 0.1), Reason.FAR),
         (belief(0.5, 0.6), Reason.UNCERTAIN),
         (belief(0.5, math.inf), Reason.UNCERTAIN),
-        (belief(0.2, 0.1, agree=torch.tensor([0.4])), Reason.DISAGREES),
+        (belief(0.2, 0.1, agree=torch.tensor([0.3])), Reason.DISAGREES),
         (belief(0.2, 0.1, blocks=torch.tensor([10.0])), Reason.DISAGREES),
         (belief(0.2, 0.1, agree=torch.tensor([torch.nan])), Reason.DISAGREES),
         (belief(0.2, 0.1, compared=torch.tensor([False])), Reason.MOVING),

@@ -49,6 +49,7 @@ FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is regis
 
 
 FUSED = Fused._fields  # of the state
+SEEN = (*FUSED[1:], "agree", "blocks", "told_apart")  # in the last picture that agreed
 
 
 class CoarseToFine(Refinement):
@@ -113,10 +114,10 @@ class CoarseToFine(Refinement):
             T_goal_cam=T,
             covariance=C,
             agreement=state["agreement"],
-            agree=agree.where(state["misses"] == 0, 0.0),
+            agree=agree,
             blocks=state["blocks"],
             told_apart=state["told_apart"],
-            compared=torch.ones_like(tracking),
+            compared=state["misses"] == 0,
             misses=state["misses"],
         )
 
@@ -193,9 +194,11 @@ class CoarseToFine(Refinement):
     ) -> None:
         """Refine the tracked runs from their predicted poses.
 
-        Where the pictures do not agree, the predicted pose steers on, for MAX_MISSES steps at most.
+        Where the pictures do not agree, the predicted pose steers on, for MAX_MISSES steps at most,
+        and what the last picture that agreed has shown holds.
         """
         state, T = self.state, predicted[runs]
+        known = {name: state[name][runs] for name in SEEN}
         depth = self.registration.plane[:, 3].expand(len(predicted))[runs]
         most = (FULL_SIZE_DISTANCE * depth).clamp(min=self.verdict.tolerance.metres)
         near = T[:, :3, 3].norm(dim=1) < most
@@ -226,6 +229,8 @@ class CoarseToFine(Refinement):
             state["surprises"][runs] = surprises.clamp(max=MAX_SURPRISES)
         state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, predicted[runs])
         state["agreement"][runs] = agreement
+        for name, values in known.items():
+            state[name][runs[~agree]] = values[~agree]
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["tracking"][runs] = state["misses"][runs] < MAX_MISSES
 

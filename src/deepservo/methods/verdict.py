@@ -254,6 +254,11 @@ class Verdict:
         return [run.within >= ARRIVED_PICTURES for run in self.runs]
 
     @property
+    def arrives(self) -> list[bool]:
+        """Which runs will have arrived if a few more pictures show what the last one did."""
+        return [0 < run.within < ARRIVED_PICTURES for run in self.runs]
+
+    @property
     def lost(self) -> list[bool]:
         """Which runs are lost."""
         return [run.lost for run in self.runs]
