@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from deepservo.features.estimation import estimate
 from deepservo.features.evidence import (
     AGREES,
     DIFFERS,
@@ -34,7 +35,7 @@ def estimated(camera, scene, T, noise):
     views = perturb.noise(scene.render(camera, ref @ T), generator, noise)
     found = Registration(camera, goal, fronto(0.6))
     start = torch.eye(4, dtype=torch.float64).repeat(len(T), 1, 1)
-    return found.estimate(found.views(views), start, SCHEDULE, RUNS[: len(T)])
+    return estimate(found, found.views(views), start, SCHEDULE, RUNS[: len(T)])
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.04])
@@ -76,7 +77,7 @@ def test_a_cover_takes_its_blocks_and_another_place_takes_all(paper_camera):
     covered[..., :, :80] = torch.rand(80, generator=torch.Generator().manual_seed(3))
     other = PlanarScene(bundled("chelsea"), 0.8).render(paper_camera, ref)
     seen = [
-        found.estimate(found.views(view), start, ((0, 0),), RUNS[:1])[1]
+        estimate(found, found.views(view), start, ((0, 0),), RUNS[:1])[1]
         for view in (goal, 0.5 * goal + 0.2, covered, other)
     ]
     shares = [float(each.agree) for each in seen]
@@ -94,7 +95,7 @@ def test_blocks_are_flat_where_both_are_and_unknown_where_either_sees_nothing(pa
     view = goal.clone()
     view[..., 112:, :] = torch.nan
     found, start = Registration(paper_camera, goal, fronto(0.6)), torch.eye(4).double()[None]
-    _, sure = found.estimate(found.views(view), start, ((0, 0),), RUNS[:1])
+    _, sure = estimate(found, found.views(view), start, ((0, 0),), RUNS[:1])
     alike = sure.alike.view(16, 16)
     assert (alike[:7, :7] == FLAT).all() and (alike[:7, 9:] == AGREES).all()
     assert (alike[8:] == UNKNOWN).all()

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from deepservo.features.estimation import estimate
 from deepservo.features.registration import Registration, fronto
 from deepservo.features.repeats import Repeats
 from deepservo.features.self_likeness import likeliest_plane
@@ -86,7 +87,7 @@ class Scene:
         start = torch.eye(4, dtype=torch.float64)[None]
         register = self.registration
         return [
-            register.estimate(register.views(view[None]), start, FULL_SIZE, torch.tensor([0]))[1]
+            estimate(register, register.views(view[None]), start, FULL_SIZE, torch.tensor([0]))[1]
             for view in views
         ]
 

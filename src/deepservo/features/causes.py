@@ -9,6 +9,7 @@ from enum import Enum
 
 import torch
 
+from deepservo.features.estimation import AS_IT_IS
 from deepservo.features.evidence import AGREES, evidence
 from deepservo.features.registration import Registration, Views
 from deepservo.features.registration_step import Step
@@ -31,7 +32,7 @@ class Cause(Enum):
 def cause(registration: Registration, views: Views, T_goal_cam: torch.Tensor, run: int) -> Cause:
     """The main one for this run at its pose (4, 4)."""
     runs = torch.tensor([run])
-    T, found, pairs = registration.compared(views, T_goal_cam[None], runs)
+    T, found, pairs = registration.registered(views, T_goal_cam[None], AS_IT_IS, runs)
     seen = evidence(T, found, pairs)
     noise = (pairs.goal_noise.square() + (pairs.noise / found.gain_bias[:, :1]).square()).item()
     if seen.blocks < MIN_BLOCKS:

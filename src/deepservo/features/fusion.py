@@ -56,9 +56,9 @@ class Fused(NamedTuple):
     def nothing(cls, T_goal_cam: Float[Tensor, "r 4 4"]) -> "Fused":
         """Before the first picture."""
         n = len(T_goal_cam)
-        unknown = torch.full((n, 6, 6), torch.nan, dtype=torch.float64)
-        zero = torch.zeros(n, 8, dtype=torch.float64)
-        return cls(T_goal_cam, unknown, unknown, zero[:, 0], zero[:, 1:7], zero[:, 7])
+        C, own = torch.full((2, n, 6, 6), torch.nan, dtype=torch.float64)
+        share, pictures = torch.zeros(2, n, dtype=torch.float64)
+        return cls(T_goal_cam, C, own, share, torch.zeros(n, 6, dtype=torch.float64), pictures)
 
     def pick(self, index: Tensor) -> "Fused":
         """Of these runs."""

@@ -27,10 +27,8 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.features.alignment import align
-from deepservo.features.evidence import Evidence, evidence
 from deepservo.features.pairs import Goals, Pairs, marked, projections, rows, warp
 from deepservo.features.registration_step import Step
-from deepservo.features.relighting import light, relit
 from deepservo.features.robust import MEDIAN_SAMPLES
 from deepservo.features.unseen_pixels import has_unseen
 from deepservo.geometry import se3
@@ -52,8 +50,6 @@ MIN_SEEN_PART = 0.5  # of a pixel of a smaller picture, for it to count as seen
 LEVELS = 4  # of the pyramid: full size, then halved each time
 Schedule = tuple[tuple[int, int], ...]
 """Pairs of a pyramid level (0: full size) and how many iterations are done there, in order."""
-# Share of the picture's width: the views of nearer poses are lit as their goals are.
-RELIT_WITHIN = 0.03
 FIRST_GUESS_SCHEDULE: Schedule = ((3, 12), (2, 6))  # refines the pose of a coarse method
 # By level: least deviation of the residuals, in deviations of the goal's grey levels.
 MIN_RESIDUAL_SCALE = (0.05, 0.1, 0.2, 0.3)
@@ -68,6 +64,10 @@ class Views:
 
     levels: list[Float[Tensor, "b 1 _ _"]]
     noise: Float[Tensor, "b 1"]
+
+    def pick(self, runs: Int64[Tensor, " r"]) -> "Views":
+        """Of these runs."""
+        return Views([rows(level, runs) for level in self.levels], rows(self.noise, runs))
 
 
 class Comparison(NamedTuple):
@@ -149,6 +149,12 @@ class Registration:
         """Keep the goals of these runs alone; one goal that serves all runs stays."""
         self.levels = [level.pick(index) for level in self.levels]
 
+    def part(self, runs: Int64[Tensor, " r"]) -> "Registration":
+        """A registration to the goals of these runs alone."""
+        own = copy(self)
+        own.levels = [level.pick(runs) for level in self.levels]
+        return own
+
     def views(self, images: Float[Tensor, "b 1 h w"]) -> Views:
         """Pictures of the camera made ready for `refine` and `compare`."""
         return Views([marked(level) for level in _pyramid(images, self.cameras)], _noise(images))
@@ -157,11 +163,10 @@ class Registration:
         """A registration to one of the goals, of pictures of its own camera, and the goal's own
         picture as its view. least_noise: deviation that its noise is taken to have at least.
         """
-        own, number = copy(self), torch.tensor([goal])
-        picked = [level.pick(number) for level in self.levels]
+        own = self.part(torch.tensor([goal]))
         own.levels = [
             replace(level, noise=level.noise.clamp(min=least_noise / 2**i))
-            for i, level in enumerate(picked)
+            for i, level in enumerate(own.levels)
         ]
         own.cameras = [level.camera for level in own.levels]
         return own, Views([level.image[:, None] for level in own.levels], own.levels[0].noise)
@@ -184,59 +189,15 @@ class Registration:
         """
         return self._refined(views, T_goal_cam, schedule, runs, blocks=False)[0]
 
-    def estimate(
+    def registered(
         self,
         views: Views,
         T_goal_cam: Float[Tensor, "r 4 4"],
         schedule: Schedule,
         runs: Int64[Tensor, " r"],
-    ) -> tuple[Float[Tensor, "r 4 4"], Evidence]:
-        """`refine`, and what the pictures of the last level say of the poses.
-
-        Views near their goals that lamps or shadows light otherwise are also registered lit as
-        these are; the surer pose counts.
-        """
-        T, found, pairs = self._refined(views, T_goal_cam, schedule, runs, blocks=True)
-        seen, (of, lit) = evidence(T, found, pairs), self._relit(views, T_goal_cam, runs)
-        if not len(of):
-            return T, seen
-        T_lit, found, pairs = self._refined(lit, T_goal_cam[of], schedule, runs[of], blocks=True)
-        seen_lit = evidence(T_lit, found, pairs)
-        apart = (
-            torch.diagonal(each.covariance, 0, 1, 2)[:, :3].sum(1)
-            for each in (seen_lit, seen.pick(of))
-        )
-        surer = torch.lt(*apart)
-        T[of[surer]] = T_lit[surer]
-        return T, seen.put(of[surer], seen_lit.pick(surer))
-
-    def _relit(
-        self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]
-    ) -> tuple[Int64[Tensor, " k"], Views]:
-        """Which of the poses are near the goal before views that are lit otherwise in one place
-        than in another; and the views, those lit as the goals.
-        """
-        level, camera = self.levels[COMPARISON_LEVEL], self.cameras[COMPARISON_LEVEL]
-        near = _shift(T_goal_cam, level.pick(runs)) < RELIT_WITHIN
-        of = (near & (level.camera == camera)).nonzero().flatten()
-        if not len(of):
-            return of, views
-        goals, small = level.pick(runs[of]), rows(views.levels[COMPARISON_LEVEL], runs[of])
-        noises = goals.noise, views.noise[runs[of]] / 2**COMPARISON_LEVEL
-        found = light(goals.image, small[:, 0], noises)
-        of, found = of[found.differs], found.pick(found.differs)
-        if not len(of):
-            return of, views
-        seen = runs[of]
-        levels = [each.index_copy(0, seen, relit(each[seen], found)) for each in views.levels]
-        noise = views.noise[seen] * found.median[:, None]
-        return of, Views(levels, views.noise.index_copy(0, seen, noise))
-
-    def compared(
-        self, views: Views, T_goal_cam: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]
     ) -> tuple[Float[Tensor, "r 4 4"], Step, Pairs]:
-        """The poses as they are, and how the pictures differ there at full size."""
-        return self._refined(views, T_goal_cam, ((2, 0), (0, 0)), runs, blocks=True)
+        """`refine`, and how the pictures differ at the last level."""
+        return self._refined(views, T_goal_cam, schedule, runs, blocks=True)
 
     def _refined(
         self,
@@ -330,15 +291,6 @@ def _resized_depth(inverse_depth: Float[Tensor, "m h w"], camera: Camera) -> Flo
 def fronto(depth: float) -> Float[Tensor, "1 4"]:
     """The plane [n, d] that faces the camera at `depth` [m]."""
     return torch.tensor([[0.0, 0.0, 1.0, depth]], dtype=torch.float64)
-
-
-def _shift(T_goal_cam: Float[Tensor, "r 4 4"], goals: Goals) -> Float[Tensor, " r"]:
-    """How far from the goals' pixels poses see what these show, at most, as a share of the
-    picture's width; less than a quarter more in the corners.
-    """
-    way = (T_goal_cam[:, :3, 3] / goals.plane[:, 3:]).norm(dim=1)
-    turn = (T_goal_cam[:, :3, :3] - torch.eye(3, dtype=T_goal_cam.dtype)).flatten(1).norm(dim=1)
-    return goals.camera.fx / goals.camera.width * (way + turn)
 
 
 def _halved(camera: Camera, times: int) -> Camera:

@@ -25,11 +25,11 @@ from deepservo.features.pairs import MIN_SHOWN, UNSEEN
 CELLS, WINDOW = 28, 3  # along each side of a picture; of a window, in cells
 MIN_SHOWN_SHARE = 0.6  # of a window's pixels
 MIN_CORRELATION = 0.8  # of the pictures in a window that counts
-MIN_VARIANCE, MIN_SNR = 1e-5, 16.0  # of a window's pixels: grey levels squared; over the noise's
+MIN_VARIANCE, MIN_SNR = 1e-5, 64.0  # of a window's pixels: grey levels squared; over the noise's
 MAX_GAIN = 10.0
 # The light is not the goal's where the logarithm of the gain varies by more from the first to the
 # last tenth of the windows that count. A gain for all alike is found by the registration itself.
-MIN_SPREAD = 0.2
+MIN_SPREAD = 0.25
 MIN_USED = 0.1  # of all windows
 FILL = 1e-3  # weight of the next larger surroundings of a window, against its own
 
@@ -79,7 +79,8 @@ def light(
     n, h, w = view.shape
     goal_noise, noise = (each.float().expand(n, 1).contiguous() for each in noises)
     goal, view, differs = goal.contiguous(), view.contiguous(), torch.empty(n, dtype=torch.bool)
-    found = Light(differs, *torch.empty(2, n, CELLS, CELLS), torch.empty(n))
+    gain, bias = torch.empty(2, n, CELLS, CELLS)
+    found = Light(differs, gain, bias, torch.empty(n))
     arguments = LightArguments(
         goals=goal.data_ptr(), views=view.data_ptr(),
         goal_step=h * w if len(goal) > 1 else 0, goal_noises=goal_noise.data_ptr(),

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
+from deepservo.features.estimation import read
 from deepservo.features.evidence import AGREES, DIFFERS, FLAT, UNKNOWN, Evidence
 from deepservo.features.pairs import Goals
 from deepservo.features.registration import Registration, Schedule, Views
@@ -149,7 +150,7 @@ def _estimated(
     if not len(T):
         nothing = torch.empty(0)
         return T, Evidence(nothing.view(0, 6, 6), nothing, nothing, NO_BLOCKS)
-    T, found = own.estimate(views, T, schedule, torch.zeros(len(T), dtype=torch.int64))
+    T, found = read(own, views, T, schedule, torch.zeros(len(T), dtype=torch.int64))
     large = (found.agree >= least) & (found.agree * found.blocks >= MIN_ALIKE)
     return T[large], found.pick(large)
 

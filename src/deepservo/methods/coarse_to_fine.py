@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo import control
+from deepservo.features.estimation import estimate
 from deepservo.features.fusion import Fused, fuse
 from deepservo.features.registration import (
     FIRST_GUESS_SCHEDULE,
@@ -80,7 +81,7 @@ class CoarseToFine(Refinement):
         self.step = 0
         nothing = Fused.nothing(torch.eye(4, dtype=torch.float64).repeat(n, 1, 1))
         self.state = {
-            **{name: values.clone() for name, values in nothing._asdict().items()},
+            **nothing._asdict(),
             "tracking": torch.zeros(n, dtype=torch.bool),
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
@@ -206,7 +207,7 @@ class CoarseToFine(Refinement):
         for part, schedule in ((near, FULL_SIZE_SCHEDULE), (~near, TRACKING_SCHEDULE)):
             if part.any():
                 of, full = runs[part], schedule is FULL_SIZE_SCHEDULE
-                seen, found = self.registration.estimate(views, T[part], schedule, of)
+                seen, found = estimate(self.registration, views, T[part], schedule, of)
                 own = state["own"][of].where(torch.tensor(full), torch.nan)
                 kept = (state[name][of] for name in FUSED[3:])
                 before = Fused(state["T_goal_cam"][of], found.covariance, own, *kept)

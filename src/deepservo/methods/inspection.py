@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo import control
 from deepservo.features.causes import Cause, cause
+from deepservo.features.estimation import estimate
+from deepservo.features.evidence import Evidence
 from deepservo.features.fusion import Fused, fuse
 from deepservo.features.goal_depth import GoalDepth
 from deepservo.features.registration import Registration, Schedule, Views
@@ -23,6 +25,7 @@ from deepservo.methods.status import Tolerance
 from deepservo.methods.verdict import MIN_AGREEING, Belief, errors
 
 INTERVAL = 5  # pictures from one that is looked at to the next
+HELD = 2 * INTERVAL  # pictures, for which holds what was seen where the next looks find nothing
 NEAR = 4.0  # tolerances from the goal, within which they are looked at
 # The pose is found from the one that the method tells, or from the last one that was found, or at
 # first from where the method's velocity has the camera be.
@@ -41,14 +44,15 @@ class Inspection:
         self.goal: tuple[Tensor, GoalDepth] | None = None
         self.registration: Registration | None = None
         self.repeats: Repeats | None = None
-        self.seen: Belief | None = None  # its misses: pictures since one was looked at
+        self.seen: Belief | None = None  # its misses: pictures since the one that it is from
+        self.seen_fused: Fused | None = None  # its poses, of all looks
         self.fused: Fused | None = None  # of methods that tell their pose
         self.views: Views | None = None  # that were compared last
 
     def start(self, goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> None:
         """Begin with these goals, NaN where nothing is seen."""
         self.goal, self.registration, self.repeats = (goal, depth), None, None
-        self.seen = self.fused = self.views = None
+        self.seen = self.seen_fused = self.fused = self.views = None
 
     def held_by(self, run: int, T_goal_cam: Float[Tensor, "4 4"]) -> Cause | None:
         """What keeps the pose of this run from being known better, by the pictures that were
@@ -68,6 +72,7 @@ class Inspection:
         index = index.cpu()
         self.seen, self.views = self.seen and self.seen.pick(index), None
         self.fused = self.fused and self.fused.pick(index)
+        self.seen_fused = self.seen_fused and self.seen_fused.pick(index)
         if self.registration is not None and self.repeats is not None:
             self.registration.select_runs(index)
             self.repeats.select_runs(index)
@@ -96,19 +101,20 @@ class Inspection:
                 T = T.where(told[:, None, None], control.pose_of_pbvs(way.double().cpu(), 1.0))
             near = belief.recognised & belief.agree.isnan() & _near(T, tolerance)
             if not near.any():
-                self.seen = self.fused = None
+                self.seen = self.seen_fused = self.fused = None
                 return belief
             moved = torch.eye(4, dtype=torch.float64).expand(len(near), 4, 4)
             if motion is not None:
                 moved = se3.exp(motion.double().cpu())
             if self.seen is None:
-                never = torch.full_like(belief.misses, INTERVAL)
+                never = torch.full_like(belief.misses, HELD)
                 self.seen = replace(Belief.nothing(len(near)), misses=never)
+                self.seen_fused = Fused.nothing(self.seen.T_goal_cam)
             else:
-                misses = torch.where(near, self.seen.misses + 1, INTERVAL)
+                misses = torch.where(near, self.seen.misses + 1, HELD)
                 T_seen = self.seen.T_goal_cam @ moved
                 self.seen = replace(self.seen, T_goal_cam=T_seen, misses=misses)
-            due = near & (self.seen.misses >= INTERVAL)
+            due = near & (self.seen.misses % INTERVAL == 0)
             if due.any():
                 self._look(images, T, due, told)
             belief = self._fuse(belief, moved, near & told)
@@ -138,20 +144,37 @@ class Inspection:
         due: Bool[Tensor, " b"],
         told: Bool[Tensor, " b"],
     ) -> None:
-        """Compare the pictures of the runs that are due with their goals'."""
+        """Compare the pictures of the runs that are due with their goals'.
+
+        Where they do not agree, what was seen before holds for a while.
+        """
         seen, registration, repeats = self.seen, self.registration, self.repeats
         assert seen is not None and registration is not None and repeats is not None
         views = self.views = registration.views(grey(images).float().cpu())
-        known = ~told & seen.T_goal_cam.isfinite().all((1, 2)) & (seen.agree > MIN_AGREEING)
-        start = seen.T_goal_cam.where(known[:, None, None], T_goal_cam)
-        for which, schedule in ((told | known, NEXT_SCHEDULE), (~told & ~known, FIRST_SCHEDULE)):
+        held = (seen.agree > MIN_AGREEING) & (seen.misses < HELD)
+        start = seen.T_goal_cam.where(held[:, None, None], T_goal_cam)
+        for which, schedule in ((told | held, NEXT_SCHEDULE), (~told & ~held, FIRST_SCHEDULE)):
             runs = (due & which).nonzero().flatten()
-            if len(runs):
-                T, found = registration.estimate(views, start[runs], schedule, runs)
-                seen.T_goal_cam[runs], seen.covariance[runs] = T, found.covariance
-                seen.agree[runs], seen.blocks[runs] = found.agree, found.blocks
-                seen.told_apart[runs] = repeats.told_apart(found.alike, runs)
-                seen.misses[runs] = 0
+            if not len(runs):
+                continue
+            T, found = estimate(registration, views, start[runs], schedule, runs)
+            agrees = found.agree > MIN_AGREEING
+            taken = agrees | ~held[runs]
+            runs, T, found = runs[taken], T[taken], found.pick(taken)
+            self._take(runs, T, found)
+            seen.told_apart[runs] = repeats.told_apart(found.alike, runs)
+
+    def _take(self, runs: Int64[Tensor, " r"], T: Float[Tensor, "r 4 4"], found: Evidence) -> None:
+        """What the last picture of these runs shows, together with those before."""
+        seen, whole = self.seen, self.seen_fused
+        assert seen is not None and whole is not None
+        here = torch.eye(4, dtype=torch.float64).expand(len(T), 4, 4)
+        before = whole.pick(runs)._replace(T_goal_cam=seen.T_goal_cam[runs])
+        fused = fuse(before, here, T, found.covariance)
+        for values, each in zip(whole[1:], fused[1:], strict=True):
+            values[runs] = each
+        seen.T_goal_cam[runs], seen.covariance[runs] = fused.T_goal_cam, fused.covariance
+        seen.agree[runs], seen.blocks[runs], seen.misses[runs] = found.agree, found.blocks, 0
 
 
 def _on_processor() -> AbstractContextManager[Any]:
@@ -175,7 +198,8 @@ def _joined(belief: Belief, seen: Belief, near: Bool[Tensor, " b"]) -> Belief:
     sure, own = (
         torch.diagonal(C, 0, 1, 2)[:, :3].sum(1) for C in (seen.covariance, belief.covariance)
     )
-    found = near & (seen.agree > MIN_AGREEING) & ~(sure >= own)
+    held = near & (seen.agree > MIN_AGREEING) & (seen.misses < HELD)
+    found = held & ~(sure >= own)
     return replace(
         belief,
         T_goal_cam=seen.T_goal_cam.where(found[:, None, None], belief.T_goal_cam),

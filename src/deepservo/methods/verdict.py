@@ -22,7 +22,9 @@ from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
 ARRIVED_PICTURES = 5  # in a row, of those that were compared
 LEAVES = 1.5  # tolerances, up to which a run that has arrived has done so: estimates fluctuate
-MIN_AGREEING, MIN_BLOCKS = 0.35, 20  # share of the textured blocks that agree, and how many they are
+# Of the textured blocks, the share that agrees at least; and how many they are. A cover may hide
+# more than half of the goal; of another scene hardly one block in twenty agrees.
+MIN_AGREEING, MIN_BLOCKS = 0.35, 20
 # Seconds without anything recognised, and pictures at least: a single bad one says nothing.
 LOST_AFTER, LOST_PICTURES = 0.8, 5
 LEAST_SEEN = 0.15  # of the goal, that a camera has in view which has not left it

@@ -14,9 +14,9 @@
 #define MIN_SHOWN_SHARE 0.6f
 #define MIN_CORRELATION 0.8f
 #define MIN_VARIANCE 1e-5f
-#define MIN_SNR 16
+#define MIN_SNR 64
 #define MAX_GAIN 10
-#define MIN_SPREAD 0.2f
+#define MIN_SPREAD 0.25f
 #define MIN_USED 0.1f
 #define FILL 1e-3f
 #define UNSEEN -1e4f
