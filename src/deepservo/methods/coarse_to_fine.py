@@ -50,7 +50,6 @@ FULL_SIZE_DISTANCE = 0.005  # share of the depth: nearer to the goal it is regis
 
 
 FUSED = Fused._fields  # of the state
-SEEN = (*FUSED[1:], "agree", "blocks", "told_apart")  # in the last picture that agreed
 
 
 class CoarseToFine(Refinement):
@@ -199,11 +198,11 @@ class CoarseToFine(Refinement):
         and what the last picture that agreed has shown holds.
         """
         state, T = self.state, predicted[runs]
-        known = {name: state[name][runs] for name in SEEN}
         depth = self.registration.plane[:, 3].expand(len(predicted))[runs]
         most = (FULL_SIZE_DISTANCE * depth).clamp(min=self.verdict.tolerance.metres)
         near = T[:, :3, 3].norm(dim=1) < most
         motion = self.motion.expand(len(predicted), 4, 4)
+        shown = []
         for part, schedule in ((near, FULL_SIZE_SCHEDULE), (~near, TRACKING_SCHEDULE)):
             if part.any():
                 of, full = runs[part], schedule is FULL_SIZE_SCHEDULE
@@ -213,14 +212,13 @@ class CoarseToFine(Refinement):
                 before = Fused(state["T_goal_cam"][of], found.covariance, own, *kept)
                 fused = fuse(before, motion[of], seen, found.covariance)
                 T[part] = fused.T_goal_cam
-                for name, values in zip(FUSED[1:], fused[1:], strict=True):
-                    state[name][of] = values
-                state["agree"][of] = found.agree if full else 0.0
-                state["blocks"][of] = found.blocks
+                values = dict(zip(FUSED[1:], fused[1:], strict=True)) | {"blocks": found.blocks}
+                values["agree"] = found.agree if full else torch.zeros_like(found.agree)
                 if full:
                     repeats = self.inspection.repeats
                     assert repeats is not None
-                    state["told_apart"][of] = repeats.told_apart(found.alike, of)
+                    values["told_apart"] = repeats.told_apart(found.alike, of)
+                shown.append((part, values))
         least = torch.where(
             state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
         )
@@ -230,8 +228,10 @@ class CoarseToFine(Refinement):
             state["surprises"][runs] = surprises.clamp(max=MAX_SURPRISES)
         state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, predicted[runs])
         state["agreement"][runs] = agreement
-        for name, values in known.items():
-            state[name][runs[~agree]] = values[~agree]
+        for part, values in shown:
+            of, agreed = runs[part & agree], agree[part]
+            for name, each in values.items():
+                state[name][of] = each[agreed]
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["tracking"][runs] = state["misses"][runs] < MAX_MISSES
 

@@ -128,7 +128,8 @@ void light_runs(const void *arguments, int64_t begin, int64_t end) {
         p->differs[run] = 0;
         if (n <= MIN_USED * GRID)
             continue;
-        const float least = of_rank(known, n, (n - 1) / 10), most = of_rank(known, n, 9 * (n - 1) / 10);
+        const float least = of_rank(known, n, (n - 1) / 10),
+                    most = of_rank(known, n, 9 * (n - 1) / 10);
         p->differs[run] = most - least > MIN_SPREAD;
         if (!p->differs[run])
             continue;
@@ -157,7 +158,8 @@ void relit_runs(const void *arguments, int64_t begin, int64_t end) {
     const int32_t w = p->w, h = p->h;
     for (int64_t run = begin; run < end; run++)
         for (int32_t y = 0; y < h; y++) {
-            const float *const gains = p->gains + run * GRID, *const biases = p->biases + run * GRID;
+            const float *const gains = p->gains + run * GRID,
+                        *const biases = p->biases + run * GRID;
             const float *restrict const view = p->views + (run * h + y) * w;
             float *restrict const out = p->relit + (run * h + y) * w;
             const float down = fmaxf(((float)y + 0.5f) * ((float)CELLS / (float)h) - 0.5f, 0);
