@@ -15,7 +15,7 @@ from deepservo.camera import Camera
 from deepservo.features.evidence import Evidence
 from deepservo.features.registration import Comparison, Registration
 from deepservo.geometry import se3
-from deepservo.methods import Controller
+from deepservo.methods import Controller, coarse_to_fine
 from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.scene import PlanarScene
 from deepservo.worlds.simulator import Simulator
@@ -72,7 +72,7 @@ def register(monkeypatch: pytest.MonkeyPatch, refine: Callable[..., torch.Tensor
         return T, Evidence(covariance, unknown, unknown, alike)
 
     monkeypatch.setattr(Registration, "refine", refine)
-    monkeypatch.setattr(Registration, "estimate", estimate)
+    monkeypatch.setattr(coarse_to_fine, "estimate", estimate)
 
 
 def agreeing(

@@ -22,7 +22,8 @@ than the other, and light, leave residuals larger than noise would: E is the sum
 what noise makes of it.
 
 The way to the goal itself is known to a share alone, and no better than LEAST_PX of motion of the
-whole picture, with L the interaction matrix of its points in pixels.
+whole picture, with L the interaction matrix of its points in pixels; by a map of depths, which has
+edges, it is known less well.
 
 From H what the noise of the gradients puts into it is taken away: along a stripe there is nothing
 else, and it tells nothing.
@@ -46,7 +47,7 @@ from deepservo.geometry import interaction, se3
 INTERPOLATION = 0.0125  # error of a grey level between pixels, over the way that the pixels moved
 MODEL = 0.04  # of the residuals that are not noise, as they move the pose
 RELATIVE = 0.15  # of the way to the goal
-LEAST_PX = 1.5e-4
+LEAST_PX, LEAST_PX_BY_DEPTH = 1.5e-4, 4e-4  # of planes; of goals with a map of depths
 # Of H, the share that is left at least where noise explains all of it.
 LEAST_INFORMATION = 0.02
 RUNS_A_THREAD = 64  # at least: one takes microseconds
@@ -161,7 +162,8 @@ def _covariance(
     moved = (xi.mT @ H @ xi).clamp(min=0)
     everywhere = INTERPOLATION**2 * moved + MODEL**2 * energy[:, None, None]
     C = inverse @ S @ inverse + everywhere * inverse + RELATIVE**2 * xi @ xi.mT
-    C = C + LEAST_PX**2 * torch.linalg.pinv(mean, hermitian=True)
+    least = LEAST_PX if pairs.goals.map is None else LEAST_PX_BY_DEPTH
+    C = C + least**2 * torch.linalg.pinv(mean, hermitian=True)
     return torch.where(known[:, None, None], C, torch.inf)
 
 

@@ -139,7 +139,7 @@ class CoarseToFine(Refinement):
         if not self.state:
             self._start(len(image))
         state, views = self.state, self.registration.views(grey(image))
-        self.inspection.views = views
+        self.inspection.views = self.inspection.now = views
         predicted = state["T_goal_cam"] @ self.motion
         before = state["surprises"].clone()
         if state["tracking"].any():

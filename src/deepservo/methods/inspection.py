@@ -48,6 +48,7 @@ class Inspection:
         self.seen_fused: Fused | None = None  # its poses, of all looks
         self.fused: Fused | None = None  # of methods that tell their pose
         self.views: Views | None = None  # that were compared last
+        self.now: Views | None = None  # of the last pictures, where the method has made them
 
     def start(self, goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> None:
         """Begin with these goals, NaN where nothing is seen."""
@@ -92,6 +93,7 @@ class Inspection:
         """
         if self.goal is None:  # of a method that needs none
             return belief
+        now, self.now = self.now, None
         with _on_processor():
             belief = belief.cpu()
             if self.registration is None:  # the camera stands still yet, and this takes time
@@ -116,7 +118,7 @@ class Inspection:
                 self.seen = replace(self.seen, T_goal_cam=T_seen, misses=misses)
             due = near & (self.seen.misses % INTERVAL == 0)
             if due.any():
-                self._look(images, T, due, told)
+                self._look(images if now is None else now, T, due, told)
             belief = self._fuse(belief, moved, near & told)
             return _joined(belief, self.seen, near)
 
@@ -139,7 +141,7 @@ class Inspection:
 
     def _look(
         self,
-        images: Float[Tensor, "b c h w"],
+        pictures: Float[Tensor, "b c h w"] | Views,
         T_goal_cam: Float[Tensor, "b 4 4"],
         due: Bool[Tensor, " b"],
         told: Bool[Tensor, " b"],
@@ -150,7 +152,9 @@ class Inspection:
         """
         seen, registration, repeats = self.seen, self.registration, self.repeats
         assert seen is not None and registration is not None and repeats is not None
-        views = self.views = registration.views(grey(images).float().cpu())
+        if isinstance(pictures, Tensor):
+            pictures = registration.views(grey(pictures).float().cpu())
+        views = self.views = pictures
         held = (seen.agree > MIN_AGREEING) & (seen.misses < HELD)
         start = seen.T_goal_cam.where(held[:, None, None], T_goal_cam)
         for which, schedule in ((told | held, NEXT_SCHEDULE), (~told & ~held, FIRST_SCHEDULE)):

@@ -8,6 +8,7 @@
 #define MODEL 0.04
 #define RELATIVE 0.15
 #define LEAST_PX 1.5e-4
+#define LEAST_PX_BY_DEPTH 4e-4
 #define LEAST_INFORMATION 0.02
 #define LEAST_STEEPNESS 0.2
 #define POINTS 12
@@ -156,6 +157,7 @@ static void covariance(const Evidence *a, int64_t run) {
                           all[63] * (goal_noise * goal_noise + view_noise * view_noise),
                  everywhere = INTERPOLATION * INTERPOLATION * fmax(moved, 0) +
                               MODEL * MODEL * fmax(energy, 0);
+    const double px = a->inverse_depths ? LEAST_PX_BY_DEPTH : LEAST_PX;
     memset(least, 0, sizeof least);
     if (inverse_root(mean, unit))
         for (int i = 0; i < 6; i++)
@@ -166,7 +168,7 @@ static void covariance(const Evidence *a, int64_t run) {
         for (int j = 0; j < 6; j++)
             out[6 * i + j] = S[i][j] / (steep * steep) + everywhere * inverse[i][j] +
                              RELATIVE * RELATIVE * xi[i] * xi[j] +
-                             LEAST_PX * LEAST_PX * least[i][j];
+                             px * px * least[i][j];
 }
 
 static void agreement(const Evidence *a, int64_t run) {
