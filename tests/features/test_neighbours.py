@@ -50,6 +50,14 @@ def test_it_is_the_same_without_a_compiler(monkeypatch):
     assert all((x == y).all() for x, y in zip(fast, neighbours.match(a, b), strict=True))
 
 
+def test_descriptors_that_are_no_numbers_do_no_harm():
+    """A detector of the user's own may answer anything: what comes back are places in the sets."""
+    a, b = descriptors("vectors", 20, 30)
+    a[3], b[4] = np.nan, np.inf
+    for i, j in (neighbours.match(a, b), neighbours.match_by_ratio(a, b)):
+        assert ((i >= 0) & (i < len(a))).all() and ((j >= 0) & (j < len(b))).all()
+
+
 @pytest.mark.parametrize(("detector", "norm"), [("sift", cv2.NORM_L2), ("orb", cv2.NORM_HAMMING)])
 def test_matches_are_mutual_nearest_neighbours(two_views, detector, norm):
     a, b = (keypoints.detect(view, detector)[1] for view in two_views)

@@ -85,7 +85,8 @@ class GoalDepth:
         """Of the goal picture's pixels, how many a camera at this pose sees, all at `number`."""
         camera, (x, y) = self.camera, self.camera.xy(torch.float64)
         points = self.number * torch.stack([x, y, torch.ones_like(x)], -1)
-        points = points[:: camera.height // GRID, :: camera.width // GRID].reshape(-1, 3)
+        down, right = (max(1, side // GRID) for side in (camera.height, camera.width))
+        points = points[::down, ::right].reshape(-1, 3)
         seen = (points - T_goal_cam[:3, 3]) @ T_goal_cam[:3, :3]
         px = camera.project(seen)
         inside = (px >= 0) & (px <= px.new_tensor([camera.width - 1, camera.height - 1]))

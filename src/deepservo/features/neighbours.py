@@ -13,7 +13,6 @@ from deepservo import native
 
 MAX_DISTANCE_RATIO = 0.85  # of the nearest descriptor's distance to the next nearest's (Lowe 2004)
 FARTHEST = torch.finfo(torch.float32).max
-MAX_BYTES = 64  # of a descriptor of bits, in C
 
 
 class Neighbours(NamedTuple):
@@ -68,7 +67,7 @@ def match_by_ratio(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def nearest(a: np.ndarray, b: np.ndarray) -> Neighbours:
     """Of descriptors (n, d) among (m, d): vectors, or bytes of bits; none of them empty."""
     lib, bits = native.library(), a.dtype == np.uint8
-    if lib is None or (bits and a.shape[1] > MAX_BYTES):
+    if lib is None:
         return nearest_reference(a, b)
     n, m = len(a), len(b)
     found = Neighbours(

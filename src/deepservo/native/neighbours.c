@@ -7,7 +7,6 @@
 #include <math.h>
 #include <stdint.h>
 
-
 typedef struct { /* `Arguments` of features/neighbours.py */
     /* squared lengths (n,), (m,) and products (n, m) of vectors; or bits (n, words), (words, m) */
     const float *lengths, *other_lengths, *products;
@@ -65,7 +64,7 @@ void neighbours(const void *arguments, int64_t begin, int64_t end) {
             least = fminf(least, row[j]);
         }
         int32_t nearest = 0;
-        while (row[nearest] != least)
+        while (nearest < m - 1 && row[nearest] != least) /* none is, of what is no number */
             nearest++;
         row[nearest] = FLT_MAX;
         float second = FLT_MAX;
