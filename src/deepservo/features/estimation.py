@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from deepservo.features.evidence import AGREES, Evidence, evidence
+from deepservo.features.evidence import AGREES, Evidence, evidence, place_variance
 from deepservo.features.pairs import UNSEEN, Goals
 from deepservo.features.registration import (
     COMPARISON_LEVEL,
@@ -25,8 +25,8 @@ from deepservo.features.relighting import light, relit
 
 # Share of the picture's width: the views of nearer poses are lit as their goals are.
 RELIT_WITHIN = 0.03
-# Of the textured blocks: where fewer agree, these are read alone, if they are enough.
 AS_IT_IS: Schedule = ((2, 0), (0, 0))  # compares without refining
+# Of the textured blocks: where fewer agree, these are read alone, if they are enough.
 MOST_AGREEING, LEAST_AGREEING = 0.8, 0.2
 
 Estimated = tuple[Float[Tensor, "r 4 4"], Evidence]
@@ -84,11 +84,7 @@ def _surer(one: Estimated, other: Estimated, of: Int64[Tensor, " k"]) -> Estimat
     are of the reading in which more agree.
     """
     (T, found), (T_other, found_other) = one, other
-    less, more = (
-        torch.diagonal(each.covariance, 0, 1, 2)[:, :3].sum(1)
-        for each in (found_other, found.pick(of))
-    )
-    surer = less < more
+    surer = place_variance(found_other.covariance) < place_variance(found.covariance[of])
     of, now = of[surer], (T_other[surer], found_other.pick(surer))
     _, blocks = _more_alike((T[of], found.pick(of)), now)
     taken = blocks._replace(covariance=now[1].covariance)
@@ -112,7 +108,8 @@ def _relit(
     another; and the views, those lit as the goals.
     """
     level = registration.levels[COMPARISON_LEVEL]
-    near = _shift(T_goal_cam, level.pick(runs)) < RELIT_WITHIN
+    here = torch.eye(4, dtype=T_goal_cam.dtype)[None]
+    near = registration.roughly_apart(T_goal_cam, here, runs) < RELIT_WITHIN
     of = (near & (level.camera == registration.cameras[COMPARISON_LEVEL])).nonzero().flatten()
     if not len(of):
         return of, views
@@ -126,15 +123,6 @@ def _relit(
     levels = [each.index_copy(0, where, relit(each[where], found)) for each in views.levels]
     noise = views.noise[where] * found.median[:, None]
     return of, Views(levels, views.noise.index_copy(0, where, noise))
-
-
-def _shift(T_goal_cam: Float[Tensor, "r 4 4"], goals: Goals) -> Float[Tensor, " r"]:
-    """How far from the goals' pixels poses see what these show, at most, as a share of the
-    picture's width; less than a quarter more in the corners.
-    """
-    way = (T_goal_cam[:, :3, 3] / goals.plane[:, 3:]).norm(dim=1)
-    turn = (T_goal_cam[:, :3, :3] - torch.eye(3, dtype=T_goal_cam.dtype)).flatten(1).norm(dim=1)
-    return goals.camera.fx / goals.camera.width * (way + turn)
 
 
 def _of_blocks(

@@ -94,6 +94,11 @@ class Evidence(NamedTuple):
         return Evidence(*(a.index_copy(0, index, b) for a, b in zip(self, other, strict=True)))
 
 
+def place_variance(covariance: Float[Tensor, "r 6 6"]) -> Float[Tensor, " r"]:
+    """How sure the place is: the mean of the squared error of the translation [m^2]."""
+    return torch.diagonal(covariance, 0, 1, 2)[:, :3].sum(1)
+
+
 def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> Evidence:
     """From the last step of a registration, with its blocks; pairs: of the runs."""
     lib = native.library() if T_goal_cam.device.type == "cpu" else None

@@ -233,6 +233,21 @@ class Registration:
         in_common = seen / shown.float().mean((1, 2)).clamp(min=1e-6)
         return Comparison(*_local_correlation(goals.image, warped, valid, noises), seen, in_common)
 
+    def roughly_apart(
+        self,
+        T_goal_cam: Float[Tensor, "r 4 4"],
+        other: Float[Tensor, "#r 4 4"],
+        runs: Int64[Tensor, " r"],
+    ) -> Float[Tensor, " r"]:
+        """The most that `apart` is of a point on the axis, without a look at any point.
+
+        One beside the axis may be up to four times as far apart.
+        """
+        camera, difference = self.cameras[0], (T_goal_cam - other)[:, :3]
+        depth = self.plane[:, 3] if len(self.plane) == 1 else self.plane[runs, 3]
+        way = difference[:, :, 3].norm(dim=1) / depth
+        return camera.fx / camera.width * (way + difference[:, :, :3].flatten(1).norm(dim=1))
+
     def apart(
         self,
         T_goal_cam: Float[Tensor, "r 4 4"],

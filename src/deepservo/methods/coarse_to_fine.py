@@ -243,11 +243,8 @@ class CoarseToFine(Refinement):
     ) -> Bool[Tensor, " r"]:
         """Which poses see the goal farther from where the motion leads than SURPRISE."""
         # Most are so near to it that no point need be looked at.
-        apart = (T_goal_cam - predicted)[:, :3]
-        camera, n = self.camera, len(self.state["tracking"])
-        depth = self.registration.plane[:, 3].expand(n)
-        way = apart[:, :, 3].norm(dim=1) / depth[runs] + apart[:, :, :3].flatten(1).norm(dim=1)
-        far = camera.fx / camera.width * way > SURPRISE / SURELY
+        rough = self.registration.roughly_apart(T_goal_cam, predicted, runs)
+        far = rough > SURPRISE / SURELY
         if far.any():
             index = far.nonzero().flatten()
             pairs = T_goal_cam[index], predicted[index], runs[index]

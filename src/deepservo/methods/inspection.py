@@ -14,7 +14,7 @@ from torch import Tensor
 from deepservo import control
 from deepservo.features.causes import Cause, cause
 from deepservo.features.estimation import estimate
-from deepservo.features.evidence import Evidence
+from deepservo.features.evidence import Evidence, place_variance
 from deepservo.features.fusion import Fused, fuse
 from deepservo.features.goal_depth import GoalDepth
 from deepservo.features.registration import Registration, Schedule, Views
@@ -64,9 +64,10 @@ class Inspection:
         with _on_processor():
             return cause(self.registration, self.views, T_goal_cam.cpu(), run)
 
-    def use(self, registration: Registration) -> None:
-        """Compare pictures by this registration to the goals."""
+    def use(self, registration: Registration) -> Registration:
+        """Compare pictures by this registration to the goals, which is answered."""
         self.registration, self.repeats = registration, Repeats.of(registration)
+        return registration
 
     def select_runs(self, index: Tensor) -> None:
         """Keep these runs alone."""
@@ -96,8 +97,8 @@ class Inspection:
         now, self.now = self.now, None
         with _on_processor():
             belief = belief.cpu()
-            if self.registration is None:  # the camera stands still yet, and this takes time
-                self.use(_registration(*self.goal))
+            # Where it is made now, the camera stands still yet: it takes time.
+            registration = self.registration or self.use(_registration(*self.goal))
             told, T = belief.T_goal_cam.isfinite().all((1, 2)), belief.T_goal_cam
             if not told.all():
                 T = T.where(told[:, None, None], control.pose_of_pbvs(way.double().cpu(), 1.0))
@@ -118,7 +119,8 @@ class Inspection:
                 self.seen = replace(self.seen, T_goal_cam=T_seen, misses=misses)
             due = near & (self.seen.misses % INTERVAL == 0)
             if due.any():
-                self._look(images if now is None else now, T, due, told)
+                self.views = now or registration.views(grey(images).float().cpu())
+                self._look(self.views, T, due, told)
             belief = self._fuse(belief, moved, near & told)
             return _joined(belief, self.seen, near)
 
@@ -141,7 +143,7 @@ class Inspection:
 
     def _look(
         self,
-        pictures: Float[Tensor, "b c h w"] | Views,
+        views: Views,
         T_goal_cam: Float[Tensor, "b 4 4"],
         due: Bool[Tensor, " b"],
         told: Bool[Tensor, " b"],
@@ -152,9 +154,6 @@ class Inspection:
         """
         seen, registration, repeats = self.seen, self.registration, self.repeats
         assert seen is not None and registration is not None and repeats is not None
-        if isinstance(pictures, Tensor):
-            pictures = registration.views(grey(pictures).float().cpu())
-        views = self.views = pictures
         held = (seen.agree > MIN_AGREEING) & (seen.misses < HELD)
         start = seen.T_goal_cam.where(held[:, None, None], T_goal_cam)
         for which, schedule in ((told | held, NEXT_SCHEDULE), (~told & ~held, FIRST_SCHEDULE)):
@@ -199,11 +198,8 @@ def _joined(belief: Belief, seen: Belief, near: Bool[Tensor, " b"]) -> Belief:
     """The belief with what was seen of runs near the goal; their poses only where pictures agree,
     and where the method's own is not surer.
     """
-    sure, own = (
-        torch.diagonal(C, 0, 1, 2)[:, :3].sum(1) for C in (seen.covariance, belief.covariance)
-    )
     held = near & (seen.agree > MIN_AGREEING) & (seen.misses < HELD)
-    found = held & ~(sure >= own)
+    found = held & ~(place_variance(seen.covariance) >= place_variance(belief.covariance))
     return replace(
         belief,
         T_goal_cam=seen.T_goal_cam.where(found[:, None, None], belief.T_goal_cam),

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "grey.h"
 #include "rank.h"
 
 /* A residual of this many standard deviations has a quarter of the full Geman-McClure weight. */
@@ -26,9 +27,6 @@
 /* The gain stays within this factor of the first one: a flat picture explains any other picture,
  * given enough gain. */
 #define MAX_GAIN_DRIFT 1.5f
-
-/* From this grey level on a sensor is saturated. */
-#define SATURATED (1 - 0.5f / 255)
 
 /* Smooth light is estimated in this many cells across the picture and as many down it. */
 #define LIGHT_CELLS 5

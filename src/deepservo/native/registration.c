@@ -17,8 +17,6 @@
 #define GRADIENT_MARGIN 3
 /* A pixel that the view covers less than this is not compared. */
 #define MIN_COVERAGE 0.999f
-/* A grey level below this stands for a pixel that shows nothing (the C knows no NaN). */
-#define MIN_SHOWN -0.01f
 /* A cost is finite when more than this share of the goal's pixels is compared. */
 #define MIN_OVERLAP 0.05
 /* The view's centre counts as no nearer to the plane than this share of the goal's distance. */

@@ -4,13 +4,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "grey.h"
 #include "rank.h"
 
 #define CELLS 28 /* along each side of a picture */
 #define GRID (CELLS * CELLS)
 #define WINDOW 3
-#define MIN_SHOWN -0.01f
-#define SATURATED (1 - 0.5f / 255)
 #define MIN_SHOWN_SHARE 0.6f
 #define MIN_CORRELATION 0.8f
 #define MIN_VARIANCE 1e-5f
@@ -19,7 +18,6 @@
 #define MIN_SPREAD 0.25f
 #define MIN_USED 0.1f
 #define FILL 1e-3f
-#define UNSEEN -1e4f
 
 typedef struct {               /* `LightArguments` of features/relighting.py */
     const float *goals, *views; /* (B, h, w), one goal for all where goal_step is 0 */
