@@ -101,3 +101,18 @@ def test_a_registration_that_comes_a_part_of_the_way_is_not_taken_for_sure():
         left = far - se3.log(found.T_goal_cam)
         deviations = float((left @ torch.linalg.pinv(found.covariance[0]) @ left.mT) / 6) ** 0.5
         assert picture < 3 or deviations < 2.5, f"{deviations} after {picture} pictures"
+
+
+def test_a_picture_that_shows_little_takes_nothing_from_those_before():
+    """Every second picture is covered for the most part."""
+    generator = torch.Generator().manual_seed(3)
+    n, C = 200, torch.diag(DEVIATION.square())[None]
+    found = unknown(n)
+    for picture in range(20):
+        times = 20.0 if picture % 2 else 1.0
+        xi = times * DEVIATION * torch.randn(n, 6, generator=generator, dtype=torch.float64)
+        found = fuse(found, STILL.expand(n, 4, 4), se3.exp(xi), times**2 * C.expand(n, 6, 6))
+    error = se3.log(found.T_goal_cam).square().mean(0).sqrt()
+    told = torch.diagonal(found.covariance, 0, 1, 2).mean(0).sqrt()
+    assert (error < DEVIATION).all()
+    assert (told > error).all() and (told < 2 * DEVIATION).all()

@@ -9,7 +9,7 @@ from deepservo.camera import Camera
 from deepservo.features.pairs import UNSEEN
 from deepservo.features.registration import SAME_PLACE_AGREEMENT, Registration, fronto, resize
 from deepservo.geometry import se3
-from deepservo.scene import sampling
+from deepservo.scene import PlanarScene, sampling
 from tilted_planes import N, lamp, plane_of, tilted_goals
 
 COARSE_TO_FINE = ((3, 12), (2, 6), (1, 4), (0, 4))
@@ -55,6 +55,23 @@ def test_brightness_and_contrast_do_not_change_the_pose(scene, paper_camera, T_g
         T, agreement = register(Registration(paper_camera, goal, fronto(0.6)), gain * images + bias)
         assert_found(T, T_goal_cam, 0.2, 0.02)
         assert (agreement > 0.97).all()
+
+
+@pytest.mark.parametrize("mm", [0.03, 0.1, 0.3])
+def test_the_last_fraction_of_a_pixel_is_seen_in_a_fine_pattern(paper_camera, mm):
+    """Between pixels such a picture is blurred by the warp, so that its cost is least where nothing
+    is warped: there a camera would rest beside its goal.
+    """
+    fine = torch.rand(1, 600, 800, generator=torch.Generator().manual_seed(0))
+    scene, ref = PlanarScene(fine), sampling.fronto_parallel(0.6)
+    # A shift and a turn that look almost alike.
+    true = se3.exp(torch.tensor([[0, mm, 0, mm / 0.6, 0, 0]], dtype=torch.float64) / 1e3)
+    found = Registration(paper_camera, scene.render(paper_camera, ref), fronto(0.6))
+    views = found.views(scene.render(paper_camera, ref @ true))
+    T = torch.eye(4, dtype=torch.float64)[None]
+    for _ in range(6):
+        T = found.refine(views, T, ((2, 0), (1, 2), (0, 1)), torch.arange(1))
+    assert 0.5 * mm < 1e3 * T[0, 1, 3] < 2 * mm
 
 
 @pytest.mark.parametrize(("what", "share"), [("goal", 0.5), ("view", 1.0)])

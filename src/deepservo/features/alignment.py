@@ -21,8 +21,11 @@ from deepservo.features.registration_step import (
 from deepservo.geometry import se3
 
 # A step is kept while it raises the cost by no more than this factor: warping blurs a little, more
-# or less with each step, and that must not reject one.
+# or less with each step, and that must not reject one. Of pictures without noise, the blur may be
+# most of the cost, which is least where nothing is warped; so a step of no more than SMALL_STEP
+# [px], over which grey levels are nearly linear, is kept whatever the cost.
 COST_TOLERANCE = 1.02
+SMALL_STEP = 0.5
 FIRST_DAMPING, MAX_DAMPING = 1e-4, 1e3  # of Levenberg-Marquardt: at the first step, and at most
 MAX_STEP = 0.2  # m, rad: largest component of a step's twist
 
@@ -82,12 +85,13 @@ def align_reference(
     goals, T, B = pairs.goals, T_goal_cam.double(), len(T_goal_cam)
     mu = torch.full((B,), max(FIRST_DAMPING, damping), dtype=torch.float64)
     cost, scale = torch.full((B,), torch.inf), 2 * pairs.floor
-    T_best = T
+    T_best, way = T, torch.zeros(B, dtype=torch.float64)
     H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
     for i in range(iterations + 1):
         seen = projections(T, goals, pairs.camera)
         found = step(pairs, seen, T[:, :3, 3], scale, gain_bias, blocks=blocks)
-        better, gain_bias = found.cost <= COST_TOLERANCE * cost, found.gain_bias
+        better = (found.cost <= COST_TOLERANCE * cost) | (way <= SMALL_STEP / goals.camera.fx)
+        gain_bias = found.gain_bias
         T_best = torch.where(better[:, None, None], T, T_best)
         if i == iterations:
             break
@@ -96,7 +100,9 @@ def align_reference(
         cost = torch.where(better, found.next_cost, cost)
         H = torch.where(better[:, None, None], found.H, H)
         g = torch.where(better[:, None], found.g, g)
-        T = se3.exp(_twist(H, g, mu)) @ T_best
+        twist = _twist(H, g, mu)
+        way = twist[:, :3].norm(dim=1) / goals.plane[:, 3] + twist[:, 3:].norm(dim=1)
+        T = se3.exp(twist) @ T_best
     return T_best, found
 
 

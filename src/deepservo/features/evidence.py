@@ -47,7 +47,7 @@ from deepservo.geometry import interaction, se3
 INTERPOLATION = 0.0125  # error of a grey level between pixels, over the way that the pixels moved
 MODEL = 0.04  # of the residuals that are not noise, as they move the pose
 RELATIVE = 0.15  # of the way to the goal
-LEAST_PX, LEAST_PX_BY_DEPTH = 1.5e-4, 4e-4  # of planes; of goals with a map of depths
+LEAST_PX, LEAST_PX_BY_DEPTH = 8e-6, 7e-4  # of planes; of goals with a map of depths
 # Of H, the share that is left at least where noise explains all of it.
 LEAST_INFORMATION = 0.02
 RUNS_A_THREAD = 64  # at least: one takes microseconds

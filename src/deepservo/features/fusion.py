@@ -8,15 +8,22 @@ last picture's own is another guess. Weighted by their covariances (Kalman 1960)
 R and P are of what pictures do not have in common. They share the goal's picture, and the errors of
 the model: how much of a picture's covariance C is its own is seen in how much the pictures differ,
 
-    share' = share + rate (d^T C^-1 d / 6 - share),   R = share C,   rate = max(RATE, 1 / pictures)
+    share' = share + rate (|z|^2 / 6 - share),   R = share C,   rate = max(RATE, 1 / pictures)
 
-and the rest of C does not shrink with more pictures. A registration that begins at the predicted
-pose may not come all the way to the picture's own. Then d has one sign picture after picture:
+with `z = L^-1 d` and `C = L L^T`. The rest does not shrink with more pictures. Were all of a
+picture's errors of that kind, the fused pose would have the covariance
 
-    lag' = lag + rate (d - lag),   P + lag lag^T for P,   covariance + LAG lag lag^T
+    A' = M M^T,   M = (1 - K) A^1/2 + K L
 
-where the lag is larger than chance would make it: `lag^T R^-1 lag / 6` is `rate / (2 - rate)` in
-the mean of errors that are independent, and here MIN_LAG times as much.
+and `A' = C` where that is surer: a picture that shows little takes nothing from those before. A
+registration that begins at the predicted pose may not come all the way to the picture's own. Then d
+has one sign picture after picture:
+
+    lag' = lag + rate (z - lag),   P + l l^T for P,   covariance + LAG l l^T
+
+with `l = L lag`, or `A^1/2 lag` where A is surer, and where the lag is larger than chance would make
+it: `|lag|^2 / (6 share)` is `rate / (2 - rate)` in the mean of errors that are independent, and
+here MIN_LAG times as much.
 """
 
 from ctypes import Structure
@@ -27,13 +34,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deepservo import native
+from deepservo.features.evidence import place_variance
 from deepservo.geometry import se3
 
 FIRST_SHARE, LEAST_SHARE, MOST_SHARE = 0.5, 0.02, 4.0
 RATE = 0.1
 LAG, MIN_LAG = 8.0, 2.5
-LEAST_COMMON = 0.05  # of C, or of R where it is more: what pictures have in common at least
-FORGOTTEN = 0.02  # of R that P grows by from picture to picture: what was seen long ago has no say
+LEAST_COMMON = 0.05  # of A, or of share A where it is more: what pictures have in common at least
+# Of share C or share A, which is less: P grows by that from picture to picture, so that what was
+# seen long ago has no say.
+FORGOTTEN = 0.02
 MOTION_ERROR = 0.1  # share of the camera's motion that may not have been done
 # Where the last picture is as many deviations from the belief, squared, it alone is believed.
 SURPRISE = 40.0
@@ -42,12 +52,13 @@ RUNS_A_THREAD = 64  # at least: one takes microseconds
 
 class Fused(NamedTuple):
     """Of R runs, float64: the pose, the covariance of its error, P (NaN where none is known yet),
-    share, lag, and the number of pictures.
+    A, share, lag [deviations], and the number of pictures.
     """
 
     T_goal_cam: Float[Tensor, "r 4 4"]
     covariance: Float[Tensor, "r 6 6"]
     own: Float[Tensor, "r 6 6"]
+    alike: Float[Tensor, "r 6 6"]
     share: Float[Tensor, " r"]
     lag: Float[Tensor, "r 6"]
     pictures: Float[Tensor, " r"]
@@ -56,9 +67,10 @@ class Fused(NamedTuple):
     def nothing(cls, T_goal_cam: Float[Tensor, "r 4 4"]) -> "Fused":
         """Before the first picture."""
         n = len(T_goal_cam)
-        C, own = torch.full((2, n, 6, 6), torch.nan, dtype=torch.float64)
+        C, own, alike = torch.full((3, n, 6, 6), torch.nan, dtype=torch.float64)
         share, pictures = torch.zeros(2, n, dtype=torch.float64)
-        return cls(T_goal_cam, C, own, share, torch.zeros(n, 6, dtype=torch.float64), pictures)
+        lag = torch.zeros(n, 6, dtype=torch.float64)
+        return cls(T_goal_cam, C, own, alike, share, lag, pictures)
 
     def pick(self, index: Tensor) -> "Fused":
         """Of these runs."""
@@ -68,7 +80,7 @@ class Fused(NamedTuple):
 class FusionArguments(Structure):
     """What `fusion_runs` of fusion.c reads and writes."""
 
-    _fields_ = native.fields("* motions seen poses covariances own shares lags pictures used")
+    _fields_ = native.fields("* motions seen poses covariances own alike shares lags pictures used")
 
 
 def fuse(
@@ -88,24 +100,29 @@ def fuse(
     if lib is None:
         return fuse_reference(before, motion, T_goal_cam, covariance)
     C = torch.where(known[:, None, None], covariance, 0.0)
-    own = torch.where(used[:, None, None], before.own, 0.0)
+    own, alike = (
+        torch.where(used[:, None, None], each, 0.0) for each in (before.own, before.alike)
+    )
     T, share, lag, pictures = (
         each.clone(memory_format=torch.contiguous_format)
         for each in (before.T_goal_cam, before.share, before.lag, before.pictures)
     )
-    found = Fused(T, C, own, share, lag, pictures)
+    found = Fused(T, C, own, alike, share, lag, pictures)
     motion, seen, flags = motion.contiguous(), T_goal_cam.contiguous(), used.to(torch.int8)
     arguments = FusionArguments(
         motions=motion.data_ptr(), seen=seen.data_ptr(), poses=T.data_ptr(),
-        covariances=C.data_ptr(), own=own.data_ptr(), shares=share.data_ptr(),
-        lags=lag.data_ptr(), pictures=pictures.data_ptr(), used=flags.data_ptr(),
+        covariances=C.data_ptr(), own=own.data_ptr(), alike=alike.data_ptr(),
+        shares=share.data_ptr(), lags=lag.data_ptr(), pictures=pictures.data_ptr(),
+        used=flags.data_ptr(),
     )  # fmt: skip
     native.run(lib.fusion_runs, arguments, len(known), RUNS_A_THREAD)
     if known.all():
         return found
     unknown = ~known[:, None, None]
     return found._replace(
-        covariance=covariance.where(unknown, C), own=own.masked_fill(unknown, torch.nan)
+        covariance=covariance.where(unknown, C),
+        own=own.masked_fill(unknown, torch.nan),
+        alike=alike.masked_fill(unknown, torch.nan),
     )
 
 
@@ -121,29 +138,38 @@ def fuse_reference(
     C = covariance.where(known[:, None, None], 0.0)
     regular = torch.linalg.cholesky_ex(C).info == 0
     used = known & regular & before.own.isfinite().all((1, 2))
+    root = torch.linalg.cholesky(C.where(regular[:, None, None], one))
     predicted = before.T_goal_cam @ motion
     d = se3.log(T_goal_cam @ se3.inverse(predicted))
-    apart = (d * torch.linalg.solve(C.where(regular[:, None, None], one), d)).sum(1) / 6
+    z = torch.linalg.solve_triangular(root, d[..., None], upper=False)[..., 0]
     pictures = torch.where(used, before.pictures + 1, 0.0)
     rate = (1 / pictures.clamp(min=1)).clamp(min=RATE)
-    share = before.share + rate * (apart.clamp(max=2 * MOST_SHARE) - before.share)
+    apart = (z.square().sum(1) / 6).clamp(max=2 * MOST_SHARE)
+    share = before.share + rate * (apart - before.share)
     share = share.where(used, FIRST_SHARE).clamp(LEAST_SHARE, MOST_SHARE)
-    lag = before.lag + rate[:, None] * (d - before.lag)
+    lag = before.lag + rate[:, None] * (z - before.lag)
     lag = lag.where(used[:, None], 0.0)
-    size = (lag * torch.linalg.solve(C.where(regular[:, None, None], one), lag)).sum(1) / 6
-    lags = size > MIN_LAG * share * rate / (2 - rate)
-    late = lag[:, :, None] * lag[:, None] * lags[:, None, None]
+    lags = lag.square().sum(1) / 6 > MIN_LAG * share * rate / (2 - rate)
+    root_before, info = torch.linalg.cholesky_ex(before.alike.where(used[:, None, None], one))
+    less_sure = used & (info == 0) & (place_variance(C) > place_variance(before.alike))
+    surer = before.alike.where(less_sure[:, None, None], C)
+    late = root_before.where(less_sure[:, None, None], root) @ lag[..., None]
+    late = late @ late.mT * lags[:, None, None]
     R = share[:, None, None] * C
     done = MOTION_ERROR * se3.log(motion)
-    P = before.own + FORGOTTEN * R + torch.diag_embed(done.square()) + late
+    grown = FORGOTTEN * share[:, None, None] * surer
+    P = before.own + grown + torch.diag_embed(done.square()) + late
     both = (P + R).where(used[:, None, None], one)
     K = torch.linalg.solve(both, P.where(used[:, None, None], one)).mT
     far = (d * torch.linalg.solve(both, d)).sum(1) >= SURPRISE
     fused = (used & ~far)[:, None, None]
     T = (se3.exp((K @ d[..., None])[..., 0]) @ predicted).where(fused, T_goal_cam)
     own = ((one - K) @ P).where(fused, R)
-    least = LEAST_COMMON * share.clamp(min=1)
-    common = torch.maximum(1 - share, least)[:, None, None]
+    mixes = less_sure[:, None, None] & fused
+    mixed = (one - K) @ root_before.where(mixes, one) + K @ root
+    alike = (mixed @ mixed.mT).where(mixes, C)
+    common = torch.maximum(1 - share, LEAST_COMMON * share.clamp(min=1))[:, None, None]
     unknown = ~known[:, None, None]
-    whole = covariance.where(unknown, own + common * C + LAG * late)
-    return Fused(T, whole, own.masked_fill(unknown, torch.nan), share, lag, pictures)
+    whole = covariance.where(unknown, own + common * alike + LAG * late)
+    own, alike = (each.masked_fill(unknown, torch.nan) for each in (own, alike))
+    return Fused(T, whole, own, alike, share, lag, pictures)

@@ -7,8 +7,8 @@
 #define INTERPOLATION 0.0125
 #define MODEL 0.04
 #define RELATIVE 0.15
-#define LEAST_PX 1.5e-4
-#define LEAST_PX_BY_DEPTH 4e-4
+#define LEAST_PX 8e-6
+#define LEAST_PX_BY_DEPTH 7e-4
 #define LEAST_INFORMATION 0.02
 #define LEAST_STEEPNESS 0.2
 #define POINTS 12

@@ -21,8 +21,8 @@ typedef struct {           /* `FusionArguments` of features/fusion.py */
     const double *seen;    /* (R, 4, 4), of the last pictures, */
     double *poses;         /* and of those before; the fused ones, out */
     double *covariances;   /* (R, 6, 6), of the last pictures; of the fused poses, out */
-    double *own, *shares;  /* (R, 6, 6) and (R), in and out, */
-    double *lags;          /* as are (R, 6) */
+    double *own, *alike;   /* (R, 6, 6), in and out, */
+    double *shares, *lags; /* as are (R) and (R, 6) */
     double *pictures;      /* and (R) */
     const int8_t *used;    /* (R), whether a picture was used before */
 } Fusing;
@@ -52,30 +52,36 @@ static void between(const double *a, const double *b, double *d) {
     twist_of(T, d);
 }
 
-/* d^T A^-1 d, from the inverse of A's root. */
-static double squared(Six root, const double *d) {
-    double total = 0;
+/* out = A d. */
+static void times(Six A, const double *d, double *out) {
     for (int i = 0; i < 6; i++) {
-        double sum = 0;
-        for (int j = 0; j <= i; j++)
-            sum += root[i][j] * d[j];
-        total += sum * sum;
+        out[i] = 0;
+        for (int j = 0; j < 6; j++)
+            out[i] += A[i][j] * d[j];
     }
+}
+
+static double squared(const double *d) {
+    double total = 0;
+    for (int i = 0; i < 6; i++)
+        total += d[i] * d[i];
     return total;
 }
 
+static double place_variance(Six C) { return C[0][0] + C[1][1] + C[2][2]; }
+
 /* T = exp(K d) predicted, own = (1 - K) P, with K = P V^T V. */
-static void update(Six P, Six V, const double *d, const double *predicted, double *T, Six own) {
-    Six PV, K, KP;
-    double step[6] = {0}, R[3][3], p[3], moved[12];
+static void update(Six P, Six V, const double *d, const double *predicted, double *T, Six own,
+                   Six K) {
+    Six PV, KP;
+    double step[6], R[3][3], p[3], moved[12];
     product(P, V, 1, PV);
     product(PV, V, 0, K);
     product(K, P, 0, KP);
+    times(K, d, step);
     for (int i = 0; i < 6; i++)
-        for (int j = 0; j < 6; j++) {
-            step[i] += K[i][j] * d[j];
+        for (int j = 0; j < 6; j++)
             own[i][j] = P[i][j] - KP[i][j];
-        }
     rigid_exp(step, R, p);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 4; j++)
@@ -83,42 +89,73 @@ static void update(Six P, Six V, const double *d, const double *predicted, doubl
     compose(moved, predicted, T);
 }
 
+/* A = M M^T, M = (1 - K) root + K L. */
+static void mix(Six root, Six K, Six L, Six A) {
+    Six KA, KL, M;
+    product(K, root, 0, KA);
+    product(K, L, 0, KL);
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            M[i][j] = root[i][j] - KA[i][j] + KL[i][j];
+    product(M, M, 1, A);
+}
+
 static void fuse(const Fusing *a, int64_t run) {
     const double *seen = a->seen + 16 * run, *motion = a->motions + 16 * run;
     double *T = a->poses + 16 * run, *covariance = a->covariances + 36 * run,
-           *kept = a->own + 36 * run, *share = a->shares + run, *lag = a->lags + 6 * run,
-           *pictures = a->pictures + run;
-    double predicted[12], d[6], done[6];
-    Six C, P, both, root, own;
+           *kept = a->own + 36 * run, *before = a->alike + 36 * run, *share = a->shares + run,
+           *lag = a->lags + 6 * run, *pictures = a->pictures + run;
+    double predicted[12], d[6], z[6], done[6], late[6];
+    Six C, P, both, L, root, root_before, own, alike, K;
     memcpy(C, covariance, sizeof C);
+    memcpy(alike, before, sizeof alike);
     compose(T, motion, predicted);
     between(seen, predicted, d);
     twist_of(motion, done);
-    const int regular = inverse_root(C, root), used = a->used[run] && regular;
+    const int used = root_of(C, L) && a->used[run];
     *pictures = used ? *pictures + 1 : 0;
-    const double apart = fmin(squared(root, d) / 6, 2 * MOST_SHARE),
-                 rate = fmax(1 / fmax(*pictures, 1), RATE),
-                 next = used ? *share + rate * (apart - *share) : FIRST_SHARE;
+    const double rate = fmax(1 / fmax(*pictures, 1), RATE);
+    double next = FIRST_SHARE;
+    if (used) {
+        inverse_of_root(L, root);
+        times(root, d, z);
+        next = *share + rate * (fmin(squared(z) / 6, 2 * MOST_SHARE) - *share);
+    }
     for (int i = 0; i < 6; i++)
-        lag[i] = used ? lag[i] + rate * (d[i] - lag[i]) : 0;
+        lag[i] = used ? lag[i] + rate * (z[i] - lag[i]) : 0;
     *share = fmin(fmax(next, LEAST_SHARE), MOST_SHARE);
-    const int lags = squared(root, lag) / 6 > MIN_LAG * *share * rate / (2 - rate);
+    const int lags = squared(lag) / 6 > MIN_LAG * *share * rate / (2 - rate);
+    const int less_sure =
+        used && place_variance(C) > place_variance(alike) && root_of(alike, root_before);
+    const double *surer = less_sure ? before : covariance;
+    times(less_sure ? root_before : L, lag, late);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++) {
             const double R = *share * C[i][j], moved = MOTION_ERROR * done[i];
-            P[i][j] = kept[6 * i + j] + FORGOTTEN * R + (i == j) * moved * moved +
-                      lags * lag[i] * lag[j];
+            P[i][j] = kept[6 * i + j] + FORGOTTEN * *share * surer[6 * i + j] +
+                      (i == j) * moved * moved + lags * late[i] * late[j];
             both[i][j] = P[i][j] + R;
             own[i][j] = R;
         }
     memcpy(T, seen, 16 * sizeof *T);
-    if (used && inverse_root(both, root) && squared(root, d) < SURPRISE)
-        update(P, root, d, predicted, T, own);
+    int fused = used && inverse_root(both, root);
+    if (fused) {
+        times(root, d, z);
+        fused = squared(z) < SURPRISE;
+    }
+    if (fused)
+        update(P, root, d, predicted, T, own, K);
+    if (fused && less_sure)
+        mix(root_before, K, L, alike);
+    else
+        memcpy(alike, C, sizeof alike);
     const double common = fmax(1 - *share, LEAST_COMMON * fmax(*share, 1));
     memcpy(kept, own, sizeof own);
+    memcpy(before, alike, sizeof alike);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++)
-            covariance[6 * i + j] = own[i][j] + common * C[i][j] + lags * LAG * lag[i] * lag[j];
+            covariance[6 * i + j] =
+                own[i][j] + common * alike[i][j] + lags * LAG * late[i] * late[j];
 }
 
 /* Runs [begin, end). arguments: a Fusing. */

@@ -23,6 +23,8 @@
 #define MIN_DISTANCE_RATIO 0.05f
 /* A step is kept up to this ratio of the costs: each warp blurs a little differently. */
 #define COST_TOLERANCE 1.02
+/* One of no more pixels is kept whatever the cost: blur may be most of it. */
+#define SMALL_STEP 0.5
 /* No component of a step's twist is larger [m, rad]. */
 #define MAX_STEP 0.2
 /* The damping of the first step is at least this. */
@@ -317,8 +319,10 @@ static void set_pose(const Aligning *a, int64_t run, const double *T) {
     }
 }
 
-/* T = exp(twist) T_best, no component of the twist larger than MAX_STEP. */
-static void take_step(const double *H, const double *g, double mu, const double *best, double *T) {
+/* T = exp(twist) T_best, no component of the twist larger than MAX_STEP. Returns the sum of the
+ * lengths of its translation, over the distance of the goal's plane, and of its turn. */
+static double take_step(const Aligning *a, int64_t run, double mu, const double *best, double *T,
+                        const double *H, const double *g) {
     double ridge[8], x[8], most = 0, longest = 0, R[3][3], p[3];
     for (int i = 0; i < 8; i++)
         most = fmax(most, H[9 * i]);
@@ -334,6 +338,9 @@ static void take_step(const double *H, const double *g, double mu, const double 
         for (int j = 0; j < 4; j++)
             T[4 * i + j] =
                 R[i][0] * best[j] + R[i][1] * best[4 + j] + R[i][2] * best[8 + j] + (j == 3) * p[i];
+    const double *n = a->normals + 3 * run, d = sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2]);
+    return d * sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2]) +
+           sqrt(x[3] * x[3] + x[4] * x[4] + x[5] * x[5]);
 }
 
 /* Runs [begin, end): Levenberg-Marquardt. arguments: an Aligning. */
@@ -343,7 +350,7 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
     const Scratch s = scratch_of(&step);
     for (int64_t run = begin; run < end; run++) {
         double *best = a->poses + 16 * run, T[12], H[64], g[8], cost = DBL_MAX,
-               mu = fmax(FIRST_DAMPING, a->damping);
+               mu = fmax(FIRST_DAMPING, a->damping), way = 0;
         const double *found_H = step.H + 64 * run, *found_g = step.g + 8 * run;
         const float *costs = step.costs + 2 * run;
         float *scale = step.scales + run;
@@ -354,7 +361,8 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
             step.first = a->step.first && i == 0;
             step.scatters = i == a->iterations ? a->step.scatters : NULL;
             step_of_run(&step, run, &s, i < a->iterations || a->step.scatters);
-            const int better = i == 0 || costs[0] <= COST_TOLERANCE * cost;
+            const int better = way <= SMALL_STEP * a->goal_camera_inv[0] ||
+                               costs[0] <= COST_TOLERANCE * cost;
             if (better)
                 memcpy(best, T, sizeof T);
             if (i == a->iterations)
@@ -367,7 +375,7 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
             } else {
                 *scale = before;
             }
-            take_step(H, g, mu, best, T);
+            way = take_step(a, run, mu, best, T, H, g);
         }
     }
     free(s.memory);

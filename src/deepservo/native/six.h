@@ -15,10 +15,9 @@ static inline void product(Six a, Six b, int transposed, Six out) {
         }
 }
 
-/* out = L^-1 of H = L L^T; 0 where H is not positive definite. */
-static inline int inverse_root(Six H, Six out) {
-    Six L = {{0}};
-    memset(out, 0, sizeof(Six));
+/* L, lower triangular, of H = L L^T; 0 where H is not positive definite. */
+static inline int root_of(Six H, Six L) {
+    memset(L, 0, sizeof(Six));
     for (int i = 0; i < 6; i++)
         for (int j = 0; j <= i; j++) {
             double s = H[i][j];
@@ -28,6 +27,12 @@ static inline int inverse_root(Six H, Six out) {
                 return 0;
             L[i][j] = i == j ? sqrt(s) : s / L[j][j];
         }
+    return 1;
+}
+
+/* out = L^-1 of a lower triangular L. */
+static inline void inverse_of_root(Six L, Six out) {
+    memset(out, 0, sizeof(Six));
     for (int j = 0; j < 6; j++)
         for (int i = j; i < 6; i++) {
             double s = i == j;
@@ -35,6 +40,16 @@ static inline int inverse_root(Six H, Six out) {
                 s -= L[i][k] * out[k][j];
             out[i][j] = s / L[i][i];
         }
+}
+
+/* out = L^-1 of H = L L^T; 0 where H is not positive definite. */
+static inline int inverse_root(Six H, Six out) {
+    Six L;
+    if (!root_of(H, L)) {
+        memset(out, 0, sizeof(Six));
+        return 0;
+    }
+    inverse_of_root(L, out);
     return 1;
 }
 
