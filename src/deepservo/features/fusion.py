@@ -21,9 +21,9 @@ has one sign picture after picture:
 
     lag' = lag + rate (z - lag),   P + l l^T for P,   covariance + LAG l l^T
 
-with `l = L lag`, or `A^1/2 lag` where A is surer, and where the lag is larger than chance would make
-it: `|lag|^2 / (6 share)` is `rate / (2 - rate)` in the mean of errors that are independent, and
-here MIN_LAG times as much.
+with `l = L lag`, or `A^1/2 lag` where A is surer. It counts where the lag is larger than chance
+would make it: `|lag|^2 / (6 share)` is `rate / (2 - rate)` in the mean of errors that are
+independent, and here MIN_LAG times as much.
 """
 
 from ctypes import Structure
