@@ -1,4 +1,4 @@
-"""The surest reading of two pictures: clean, under lamps, and with a part of them covered."""
+"""The surest reading of two pictures: clean, under lamps, covered in part, and out of focus."""
 
 import pytest
 import torch
@@ -50,9 +50,14 @@ def test_of_clean_pictures_it_is_the_plain_reading():
         (part(conditions.LIGHT, "spot light + 1"), 2, 0.5),
         (part(conditions.OCCLUSION, "50 % covered"), 2, 0.3),
         (conditions.LIT_AND_COVERED, 2, 0.5),
+        (part(conditions.BLUR, "defocus 1 px, view"), 10, 0.15),
+        (part(conditions.BLUR, "defocus 1 px, goal"), 2, 0.25),
+        (part(conditions.BLUR, "defocus 2 px, view"), 20, 0.15),
+        (part(conditions.BLUR, "defocus 2 px, goal"), 20, 0.2),
+        (part(conditions.BLUR, "defocus 4 px, view"), 5, 1.0),
     ],
 )
-def test_under_lamps_and_covers_it_is_nearer_and_surer(condition, times, mm):
+def test_under_lamps_and_covers_and_out_of_focus_it_is_nearer_and_surer(condition, times, mm):
     found, views, T = seen(condition)
     start = torch.eye(4, dtype=torch.float64).repeat(N, 1, 1)
     surest, plain = (each(found, views, start, SCHEDULE, RUNS) for each in (estimate, read))

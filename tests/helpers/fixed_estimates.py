@@ -69,7 +69,7 @@ def register(monkeypatch: pytest.MonkeyPatch, refine: Callable[..., torch.Tensor
         unknown = torch.full((len(T),), torch.nan)
         covariance = torch.full((len(T), 6, 6), torch.nan).double()
         alike = torch.zeros(len(T), 256, dtype=torch.int8)
-        return T, Evidence(covariance, unknown, unknown, alike)
+        return T, Evidence(covariance, unknown, unknown, unknown, alike)
 
     monkeypatch.setattr(Registration, "refine", refine)
     monkeypatch.setattr(coarse_to_fine, "estimate", estimate)

@@ -66,7 +66,7 @@ class EvidenceArguments(Structure):
 
     _fields_ = native.fields(
         "* H g scatters poses moments totals fits goal_noises noises planes inverse_depths",
-        "i64 depth_step", "* camera covariances agree blocks alike", "i32 w h",
+        "i64 depth_step", "* camera covariances agree blocks excess alike", "i32 w h",
     )  # fmt: skip
 
 
@@ -75,14 +75,15 @@ class Evidence(NamedTuple):
 
     covariance: of the twist to the true pose, translation [m] before rotation [rad], in the goal's
     frame; not finite where the pictures leave a direction free. agree: the share of the textured
-    blocks that agree. blocks: how many textured blocks both pictures show. alike: of each block,
-    row by row, UNKNOWN where it is not shown by both, FLAT where neither has texture there, DIFFERS
-    or AGREES.
+    blocks that agree. blocks: how many textured blocks both pictures show. excess: the weighted
+    squares of the residuals over what noise makes of them. alike: of each block, row by row,
+    UNKNOWN where it is not shown by both, FLAT where neither has texture there, DIFFERS or AGREES.
     """
 
     covariance: Float[Tensor, "r 6 6"]
     agree: Float[Tensor, " r"]
     blocks: Float[Tensor, " r"]
+    excess: Float[Tensor, " r"]
     alike: Int8[Tensor, "r k"]
 
     def pick(self, index: Tensor) -> "Evidence":
@@ -110,8 +111,7 @@ def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> E
     T, fits = T_goal_cam.double().contiguous(), found.gain_bias.contiguous()
     out = Evidence(
         torch.empty(n, 6, 6, dtype=torch.float64),
-        torch.empty(n),
-        torch.empty(n),
+        *torch.empty(3, n),
         torch.empty(n, BLOCKS**2, dtype=torch.int8),
     )
     arguments = EvidenceArguments(
@@ -125,7 +125,7 @@ def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> E
         depth_step=h * w if depths is not None and len(depths) > 1 else 0,
         camera=pairs.intrinsics.data_ptr(), covariances=out.covariance.data_ptr(),
         agree=out.agree.data_ptr(), blocks=out.blocks.data_ptr(),
-        alike=out.alike.data_ptr(), w=w, h=h,
+        excess=out.excess.data_ptr(), alike=out.alike.data_ptr(), w=w, h=h,
     )  # fmt: skip
     native.run(lib.evidence_runs, arguments, n, RUNS_A_THREAD)
     return out
@@ -135,7 +135,9 @@ def evidence_reference(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: P
     """`evidence` in plain torch."""
     assert found.blocks is not None
     C = _covariance(T_goal_cam, found, pairs)
-    return Evidence(C, *_agreement(found.blocks, (pairs.goal_noise, pairs.noise)))
+    agree, blocks, alike = _agreement(found.blocks, (pairs.goal_noise, pairs.noise))
+    excess = found.blocks.totals[:, 1] / _noise_energy(found, pairs).clamp(min=1e-12)
+    return Evidence(C, agree, blocks, excess.float(), alike)
 
 
 def _covariance(
@@ -162,14 +164,19 @@ def _covariance(
     weights = found.H[:, 7, 7].clamp(min=1e-12)
     steepness = (found.blocks.totals[:, 0] / weights).clamp(min=LEAST_STEEPNESS)
     S = S / steepness.square()[:, None, None]
-    noise = pairs.goal_noise.square() + (pairs.noise / found.gain_bias[:, :1]).square()
-    energy = (found.blocks.totals[:, 1] - weights * noise[:, 0].double()).clamp(min=0)
+    energy = (found.blocks.totals[:, 1] - _noise_energy(found, pairs)).clamp(min=0)
     moved = (xi.mT @ H @ xi).clamp(min=0)
     everywhere = INTERPOLATION**2 * moved + MODEL**2 * energy[:, None, None]
     C = inverse @ S @ inverse + everywhere * inverse + RELATIVE**2 * xi @ xi.mT
     least = LEAST_PX if pairs.goals.map is None else LEAST_PX_BY_DEPTH
     C = C + least**2 * torch.linalg.pinv(mean, hermitian=True)
     return torch.where(known[:, None, None], C, torch.inf)
+
+
+def _noise_energy(found: Step, pairs: Pairs) -> Float[Tensor, " r"]:
+    """What noise makes of the sum of `w r^2`."""
+    noise = pairs.goal_noise.square() + (pairs.noise / found.gain_bias[:, :1]).square()
+    return found.H[:, 7, 7] * noise[:, 0].double()
 
 
 def _mean_information(pairs: Pairs) -> Float[Tensor, "#r 6 6"]:

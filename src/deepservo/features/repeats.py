@@ -149,7 +149,7 @@ def _estimated(
     """The poses refined, and what the pictures say, of those from which a large part is alike."""
     if not len(T):
         nothing = torch.empty(0)
-        return T, Evidence(nothing.view(0, 6, 6), nothing, nothing, NO_BLOCKS)
+        return T, Evidence(nothing.view(0, 6, 6), *(nothing,) * 3, NO_BLOCKS)
     T, found = read(own, views, T, schedule, torch.zeros(len(T), dtype=torch.int64))
     large = (found.agree >= least) & (found.agree * found.blocks >= MIN_ALIKE)
     return T[large], found.pick(large)

@@ -31,7 +31,7 @@ typedef struct {                        /* `EvidenceArguments` of features/evide
     int64_t depth_step;
     const float *camera; /* fx, fy, cx, cy of the goal's pixels */
     double *covariances; /* (R, 6, 6) */
-    float *agree, *blocks;
+    float *agree, *blocks, *excess;
     int8_t *alike; /* (R, GRID * GRID) */
     int32_t w, h;
 } Evidence;
@@ -105,6 +105,12 @@ static void of_noise(const Evidence *a, int64_t run, Six mean, Six out) {
             out[i][j] = variance * mean[i][j];
 }
 
+/* What noise makes of the sum of w r^2. */
+static double noise_energy(const Evidence *a, int64_t run) {
+    const double goal = a->goal_noises[run], view = a->noises[run] / a->fits[3 * run];
+    return a->H[64 * run + 63] * (goal * goal + view * view);
+}
+
 static void covariance(const Evidence *a, int64_t run) {
     const double *all = a->H + 64 * run, *g_all = a->g + 8 * run, *scatter = a->scatters + 64 * run,
                  e = all[54] + 1e-12, f = all[55], g = all[63] + 1e-12, det = e * g - f * f;
@@ -151,10 +157,7 @@ static void covariance(const Evidence *a, int64_t run) {
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++)
             moved += xi[i] * H[i][j] * xi[j];
-    const double gain = a->fits[3 * run], goal_noise = a->goal_noises[run],
-                 view_noise = a->noises[run] / gain,
-                 energy = a->totals[2 * run + 1] -
-                          all[63] * (goal_noise * goal_noise + view_noise * view_noise),
+    const double energy = a->totals[2 * run + 1] - noise_energy(a, run),
                  everywhere = INTERPOLATION * INTERPOLATION * fmax(moved, 0) +
                               MODEL * MODEL * fmax(energy, 0);
     const double px = a->inverse_depths ? LEAST_PX_BY_DEPTH : LEAST_PX;
@@ -197,6 +200,7 @@ static void agreement(const Evidence *a, int64_t run) {
         textured++, agree += agrees;
         alike[block] = agrees ? AGREES : DIFFERS;
     }
+    a->excess[run] = (float)(a->totals[2 * run + 1] / fmax(noise_energy(a, run), 1e-12));
     a->agree[run] = (float)agree / (float)(textured > 1 ? textured : 1);
     a->blocks[run] = (float)textured;
 }
