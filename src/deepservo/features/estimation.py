@@ -62,8 +62,7 @@ def estimate(
         )
         best = _surer(best, found, of[known])
     if schedule[-1][0] == 0:
-        begun = T_goal_cam, best[1]
-        of, found = _as_blunt(registration, views, begun, schedule, runs)
+        of, found = _as_blunt(registration, views, (T_goal_cam, best[1]), schedule, runs)
         best = _surer(best, found, of) if len(of) else best
     return best
 

@@ -111,7 +111,9 @@ def evidence(T_goal_cam: Float[Tensor, "r 4 4"], found: Step, pairs: Pairs) -> E
     T, fits = T_goal_cam.double().contiguous(), found.gain_bias.contiguous()
     out = Evidence(
         torch.empty(n, 6, 6, dtype=torch.float64),
-        *torch.empty(3, n),
+        torch.empty(n),
+        torch.empty(n),
+        torch.empty(n),
         torch.empty(n, BLOCKS**2, dtype=torch.int8),
     )
     arguments = EvidenceArguments(
