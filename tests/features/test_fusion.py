@@ -116,3 +116,23 @@ def test_a_picture_that_shows_little_takes_nothing_from_those_before():
     told = torch.diagonal(found.covariance, 0, 1, 2).mean(0).sqrt()
     assert (error < DEVIATION).all()
     assert (told > error).all() and (told < 2 * DEVIATION).all()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
+def test_pictures_that_show_a_share_of_the_motion_may_show_a_share_of_the_way(share):
+    """As before a solid that is taken for a plane: a turn and a shift are confused."""
+    generator = torch.Generator().manual_seed(4)
+    C = torch.diag((0.2 * DEVIATION).square())[None]
+    way = torch.tensor([[10e-3, 0, 0, 0, 0.02, 0]], dtype=torch.float64)
+    T_true, motion, found = se3.exp(way), STILL, unknown(1)
+    for picture in range(60):
+        noise = 0.1 * DEVIATION * torch.randn(1, 6, generator=generator, dtype=torch.float64)
+        seen = se3.exp(share * se3.log(T_true) + noise)
+        found = fuse(found, motion, seen, C)
+        motion = se3.exp(-0.05 * se3.log(found.T_goal_cam))
+        told, true = (float(se3.log(T)[0, :3].norm()) for T in (found.T_goal_cam, T_true))
+        deviation = float(torch.diagonal(found.covariance[0])[:3].sum().sqrt())
+        assert picture < 50 or true < told + 2 * deviation, f"{true} of {told}, {deviation}"
+        T_true = T_true @ motion
+    assert (float(found.unseen) == 0) == (share == 1)
+    assert share < 1 or deviation < 0.3e-3

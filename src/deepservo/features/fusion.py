@@ -24,13 +24,26 @@ has one sign picture after picture:
 with `l = L lag`, or `A^1/2 lag` where A is surer. It counts where the lag is larger than chance
 would make it: `|lag|^2 / (6 share)` is `rate / (2 - rate)` in the mean of errors that are
 independent, and here MIN_LAG times as much.
+
+Before another scene than is assumed, such as a solid for a plane, pictures may show but a share of
+the camera's motion, and of the way to the goal. With m the motion since some picture before, n the
+way from that one's own pose, moved by m, to this one's, D the sum of their C, and u = G m, where a
+radian counts as LEVER,
+
+    unseen = -u^T n / (u^T m),   deviation = sqrt(u^T D u) / (u^T m)
+
+It is 0 where it is less than CHANCE of its deviations, and waits until the deviation is less than
+DEVIATION; then m begins anew. It falls only after a motion as long as the way that may be left. As
+much farther may the goal be, and as much less sure is it:
+
+    (covariance + (unseen log(T'))(unseen log(T'))^T) / (1 - unseen)^2
 """
 
 from ctypes import Structure
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deepservo import native
@@ -47,12 +60,15 @@ FORGOTTEN = 0.02
 MOTION_ERROR = 0.1  # share of the camera's motion that may not have been done
 # Where the last picture is as many deviations from the belief, squared, it alone is believed.
 SURPRISE = 40.0
+DEVIATION, CHANCE, MOST_UNSEEN = 0.33, 2.0, 0.95  # a share of the motion; deviations; a share
+LEVER = 0.5  # m: a turn of a radian counts as a way of so much
 RUNS_A_THREAD = 64  # at least: one takes microseconds
 
 
 class Fused(NamedTuple):
     """Of R runs, float64: the pose, the covariance of its error, P (NaN where none is known yet),
-    A, share, lag [deviations], and the number of pictures.
+    A, share, lag [deviations], the number of pictures; of the picture from which m begins its own
+    pose, the same moved by m, and C; and unseen.
     """
 
     T_goal_cam: Float[Tensor, "r 4 4"]
@@ -62,15 +78,25 @@ class Fused(NamedTuple):
     share: Float[Tensor, " r"]
     lag: Float[Tensor, "r 6"]
     pictures: Float[Tensor, " r"]
+    first: Float[Tensor, "r 4 4"]
+    first_now: Float[Tensor, "r 4 4"]
+    first_covariance: Float[Tensor, "r 6 6"]
+    unseen: Float[Tensor, " r"]
 
     @classmethod
     def nothing(cls, T_goal_cam: Float[Tensor, "r 4 4"]) -> "Fused":
         """Before the first picture."""
         n = len(T_goal_cam)
-        C, own, alike = torch.full((3, n, 6, 6), torch.nan, dtype=torch.float64)
-        share, pictures = torch.zeros(2, n, dtype=torch.float64)
+        C, own, alike, C_first = torch.full((4, n, 6, 6), torch.nan, dtype=torch.float64)
+        first, first_now = torch.eye(4, dtype=torch.float64).repeat(2, n, 1, 1)
+        share, pictures, unseen = torch.zeros(3, n, dtype=torch.float64)
         lag = torch.zeros(n, 6, dtype=torch.float64)
-        return cls(T_goal_cam, C, own, alike, share, lag, pictures)
+        begin = first, first_now, C_first, unseen
+        return cls(T_goal_cam, C, own, alike, share, lag, pictures, *begin)
+
+    def moved(self, motion: Float[Tensor, "r 4 4"]) -> "Fused":
+        """After this motion of the cameras, in which no picture was used."""
+        return self._replace(T_goal_cam=self.T_goal_cam @ motion, first_now=self.first_now @ motion)
 
     def pick(self, index: Tensor) -> "Fused":
         """Of these runs."""
@@ -80,7 +106,10 @@ class Fused(NamedTuple):
 class FusionArguments(Structure):
     """What `fusion_runs` of fusion.c reads and writes."""
 
-    _fields_ = native.fields("* motions seen poses covariances own alike shares lags pictures used")
+    _fields_ = native.fields(
+        "* motions seen poses covariances own alike shares lags pictures",
+        "* first first_now first_covariances unseen used",
+    )
 
 
 def fuse(
@@ -103,16 +132,19 @@ def fuse(
     own, alike = (
         torch.where(used[:, None, None], each, 0.0) for each in (before.own, before.alike)
     )
-    T, share, lag, pictures = (
+    T, *rest = (
         each.clone(memory_format=torch.contiguous_format)
-        for each in (before.T_goal_cam, before.share, before.lag, before.pictures)
+        for each in (before.T_goal_cam, *before[4:])
     )
-    found = Fused(T, C, own, alike, share, lag, pictures)
+    found = Fused(T, C, own, alike, *rest)
     motion, seen, flags = motion.contiguous(), T_goal_cam.contiguous(), used.to(torch.int8)
     arguments = FusionArguments(
         motions=motion.data_ptr(), seen=seen.data_ptr(), poses=T.data_ptr(),
         covariances=C.data_ptr(), own=own.data_ptr(), alike=alike.data_ptr(),
-        shares=share.data_ptr(), lags=lag.data_ptr(), pictures=pictures.data_ptr(),
+        shares=found.share.data_ptr(), lags=found.lag.data_ptr(),
+        pictures=found.pictures.data_ptr(), first=found.first.data_ptr(),
+        first_now=found.first_now.data_ptr(),
+        first_covariances=found.first_covariance.data_ptr(), unseen=found.unseen.data_ptr(),
         used=flags.data_ptr(),
     )  # fmt: skip
     native.run(lib.fusion_runs, arguments, len(known), RUNS_A_THREAD)
@@ -169,7 +201,39 @@ def fuse_reference(
     mixed = (one - K) @ root_before.where(mixes, one) + K @ root
     alike = (mixed @ mixed.mT).where(mixes, C)
     common = torch.maximum(1 - share, LEAST_COMMON * share.clamp(min=1))[:, None, None]
+    whole = own + common * alike + LAG * late
+    unseen, begins = _unseen(before.moved(motion), T_goal_cam, C, (T, whole))
+    unseen = unseen.where(begins, before.unseen).where(fused[:, 0, 0], 0.0)
+    goes_on = fused & ~begins[:, None, None]
+    first, first_now = (
+        each.where(goes_on, T_goal_cam) for each in (before.first, before.first_now @ motion)
+    )
+    C_first = before.first_covariance.where(goes_on, C)
+    hidden = (unseen[:, None] * se3.log(T))[..., None]
+    whole = (whole + hidden @ hidden.mT) / (1 - unseen)[:, None, None].square()
     unknown = ~known[:, None, None]
-    whole = covariance.where(unknown, own + common * alike + LAG * late)
+    whole = covariance.where(unknown, whole)
     own, alike = (each.masked_fill(unknown, torch.nan) for each in (own, alike))
-    return Fused(T, whole, own, alike, share, lag, pictures)
+    begin = first, first_now, C_first, unseen
+    return Fused(T, whole, own, alike, share, lag, pictures, *begin)
+
+
+def _unseen(
+    before: Fused,
+    seen: Float[Tensor, "r 4 4"],
+    C: Float[Tensor, "r 6 6"],
+    fused: tuple[Float[Tensor, "r 4 4"], Float[Tensor, "r 6 6"]],
+) -> tuple[Float[Tensor, " r"], Bool[Tensor, " r"]]:
+    """The share of the motion since the first picture that the last one does not show, and whether
+    it counts. seen, C: of the last picture; fused: of all.
+    """
+    m = se3.log(before.first_now @ se3.inverse(before.first))
+    n = se3.log(seen @ se3.inverse(before.first_now))
+    G = torch.tensor([1.0] * 3 + [LEVER**2] * 3, dtype=torch.float64)
+    moved, unseen = (m * G * m).sum(1), -(m * G * n).sum(1)
+    u, D = (G * m)[..., None], C + before.first_covariance
+    deviation = (u.mT @ D @ u).flatten().sqrt()
+    unseen = (unseen / moved).where(unseen > CHANCE * deviation, 0.0).clamp(max=MOST_UNSEEN)
+    left = ((se3.log(fused[0]).square() + torch.diagonal(fused[1], 0, 1, 2)) * G).sum(1).sqrt()
+    far = moved.sqrt() * (1 - before.unseen) >= left
+    return unseen, (deviation < DEVIATION * moved) & (far | (unseen >= before.unseen))

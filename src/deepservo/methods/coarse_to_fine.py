@@ -232,6 +232,8 @@ class CoarseToFine(Refinement):
             of, agreed = runs[part & agree], agree[part]
             for name, each in values.items():
                 state[name][of] = each[agreed]
+        missed = runs[~agree]
+        state["first_now"][missed] = state["first_now"][missed] @ motion[missed]
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["tracking"][runs] = state["misses"][runs] < MAX_MISSES
 

@@ -15,6 +15,10 @@
 #define FORGOTTEN 0.02
 #define MOTION_ERROR 0.1
 #define SURPRISE 40.0
+#define DEVIATION 0.33
+#define CHANCE 2.0
+#define LEVER 0.5
+#define MOST_UNSEEN 0.95
 
 typedef struct {           /* `FusionArguments` of features/fusion.py */
     const double *motions; /* (R, 4, 4), since the pictures before */
@@ -23,7 +27,9 @@ typedef struct {           /* `FusionArguments` of features/fusion.py */
     double *covariances;   /* (R, 6, 6), of the last pictures; of the fused poses, out */
     double *own, *alike;   /* (R, 6, 6), in and out, */
     double *shares, *lags; /* as are (R) and (R, 6) */
-    double *pictures;      /* and (R) */
+    double *pictures;      /* (R), */
+    double *first, *first_now, *first_covariances; /* (R, 4, 4) twice, (R, 6, 6) */
+    double *unseen;        /* and (R) */
     const int8_t *used;    /* (R), whether a picture was used before */
 } Fusing;
 
@@ -100,12 +106,37 @@ static void mix(Six root, Six K, Six L, Six A) {
     product(M, M, 1, A);
 }
 
+/* Whether the share of the camera's motion since the first picture counts that the last one, with
+ * the covariance C, does not show; then it is written. whole: of the fused pose. */
+static int shows(const Fusing *a, int64_t run, Six C, Six whole) {
+    const double *now = a->first_now + 16 * run, *before = a->first_covariances + 36 * run,
+                 G[6] = {1, 1, 1, LEVER * LEVER, LEVER * LEVER, LEVER * LEVER};
+    double m[6], n[6], way[6], moved = 0, hidden = 0, left = 0, variance = 0;
+    between(now, a->first + 16 * run, m);
+    between(a->seen + 16 * run, now, n);
+    twist_of(a->poses + 16 * run, way);
+    for (int i = 0; i < 6; i++) {
+        moved += G[i] * m[i] * m[i];
+        hidden -= G[i] * m[i] * n[i];
+        left += G[i] * (way[i] * way[i] + whole[i][i]);
+        for (int j = 0; j < 6; j++)
+            variance += G[i] * m[i] * (C[i][j] + before[6 * i + j]) * G[j] * m[j];
+    }
+    hidden = hidden > CHANCE * sqrt(variance) ? fmin(hidden / moved, MOST_UNSEEN) : 0;
+    const int far = sqrt(moved) * (1 - a->unseen[run]) >= sqrt(left);
+    if (!(sqrt(variance) < DEVIATION * moved) || !(far || hidden >= a->unseen[run]))
+        return 0;
+    a->unseen[run] = hidden;
+    return 1;
+}
+
 static void fuse(const Fusing *a, int64_t run) {
     const double *seen = a->seen + 16 * run, *motion = a->motions + 16 * run;
     double *T = a->poses + 16 * run, *covariance = a->covariances + 36 * run,
            *kept = a->own + 36 * run, *before = a->alike + 36 * run, *share = a->shares + run,
            *lag = a->lags + 6 * run, *pictures = a->pictures + run;
-    double predicted[12], d[6], z[6], done[6], late[6];
+    double *first_now = a->first_now + 16 * run, predicted[12], d[6], z[6], done[6], late[6], w[6],
+           moved[12];
     Six C, P, both, L, root, root_before, own, alike, K;
     memcpy(C, covariance, sizeof C);
     memcpy(alike, before, sizeof alike);
@@ -154,8 +185,23 @@ static void fuse(const Fusing *a, int64_t run) {
     memcpy(before, alike, sizeof alike);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++)
-            covariance[6 * i + j] =
-                own[i][j] + common * alike[i][j] + lags * LAG * late[i] * late[j];
+            both[i][j] = own[i][j] + common * alike[i][j] + lags * LAG * late[i] * late[j];
+    if (fused) {
+        compose(first_now, motion, moved);
+        memcpy(first_now, moved, sizeof moved);
+    } else {
+        a->unseen[run] = 0;
+    }
+    if (!fused || shows(a, run, C, both)) {
+        memcpy(first_now, seen, 16 * sizeof *seen);
+        memcpy(a->first + 16 * run, seen, 16 * sizeof *seen);
+        memcpy(a->first_covariances + 36 * run, C, sizeof C);
+    }
+    twist_of(T, w);
+    const double hidden = a->unseen[run], left = (1 - hidden) * (1 - hidden);
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            covariance[6 * i + j] = (both[i][j] + hidden * hidden * w[i] * w[j]) / left;
 }
 
 /* Runs [begin, end). arguments: a Fusing. */
