@@ -7,7 +7,7 @@ from deepservo.camera import Camera
 from deepservo.features.alignment import align, align_reference
 from deepservo.features.depth_warp import warp_by_depth, warp_by_depth_reference
 from deepservo.features.pairs import Pairs, projections
-from deepservo.features.registration import MIN_DAMPING, MIN_RESIDUAL_SCALE, Registration
+from deepservo.features.registration import MIN_RESIDUAL_SCALE, Registration
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.scene import PlanarScene, sampling, solid_kinds
@@ -57,9 +57,7 @@ def test_a_warp_in_c_is_the_warp_in_torch(level):
 def test_steps_by_depth_in_c_are_the_steps_in_torch(level):
     found, images = registration(STEPS, True)
     pairs, start = pairs_at(found, images, level), se3.exp(0.7 * TWISTS)
-    fast, slow = (
-        aligned(pairs, start, 4, MIN_DAMPING[level], None) for aligned in (align, align_reference)
-    )
+    fast, slow = (aligned(pairs, start, 4, level, None) for aligned in (align, align_reference))
     assert se3.distance(fast[0], slow[0])[0].max() < 2e-5
     assert (fast[1].gain_bias - slow[1].gain_bias).abs().max() < 1e-3
 

@@ -8,7 +8,7 @@ import torch
 from deepservo.features import registration_step
 from deepservo.features.alignment import align, align_reference
 from deepservo.features.pairs import Pairs, projections, warp
-from deepservo.features.registration import MIN_DAMPING, MIN_RESIDUAL_SCALE, Registration, fronto
+from deepservo.features.registration import MIN_RESIDUAL_SCALE, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.scene import PlanarScene, perturb, sampling
@@ -94,8 +94,7 @@ def test_steps_in_c_are_the_steps_in_torch(paper_camera, T_goal_cam, level, goal
     for iterations, goes_on in ((0, False), (3, False), (4, True)):
         gain_bias = fast[1].gain_bias if goes_on else None
         fast, slow = (
-            aligned(pairs, T, iterations, MIN_DAMPING[level], gain_bias)
-            for aligned in (align, align_reference)
+            aligned(pairs, T, iterations, level, gain_bias) for aligned in (align, align_reference)
         )
         assert (
             se3.distance(fast[0], slow[0])[0].max() < 1e-5
@@ -124,7 +123,7 @@ def test_a_step_that_raises_the_cost_is_taken_back(paper_camera):
         (MIN_RESIDUAL_SCALE[0] * goals.spread).expand(1, 1),
     )
     fast, slow = (
-        aligned(pairs, torch.eye(4, dtype=torch.float64)[None], 8, MIN_DAMPING[0], None)
+        aligned(pairs, torch.eye(4, dtype=torch.float64)[None], 8, 0, None)
         for aligned in (align, align_reference)
     )
     assert se3.distance(fast[0], slow[0])[0].max() < 1e-4

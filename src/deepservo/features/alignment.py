@@ -23,9 +23,12 @@ from deepservo.geometry import se3
 # A step is kept while it raises the cost by no more than this factor: warping blurs a little, more
 # or less with each step, and that must not reject one. Of pictures without noise, the blur may be
 # most of the cost, which is least where nothing is warped; so a step of no more than SMALL_STEP
-# [px], over which grey levels are nearly linear, is kept whatever the cost.
+# [px of full size], over which grey levels are nearly linear, is kept whatever the cost.
 COST_TOLERANCE = 1.02
 SMALL_STEP = 0.5
+# By level: least damping. A turn and a shift that look alike at a coarse level are left to the
+# finer ones.
+MIN_DAMPING = (1e-9, 1e-4, 1e-3, 1e-2)
 FIRST_DAMPING, MAX_DAMPING = 1e-4, 1e3  # of Levenberg-Marquardt: at the first step, and at most
 MAX_STEP = 0.2  # m, rad: largest component of a step's twist
 
@@ -35,7 +38,9 @@ class AlignmentArguments(Structure):
 
     _fields_ = [
         ("step", StepArguments),
-        *native.fields("* normals camera goal_camera_inv poses", "f64 damping", "i32 iterations"),
+        *native.fields(
+            "* normals camera goal_camera_inv poses", "f64 damping small", "i32 iterations"
+        ),
     ]
 
 
@@ -43,20 +48,20 @@ def align(
     pairs: Pairs,
     T_goal_cam: Float[Tensor, "b 4 4"],
     iterations: int,
-    damping: float,
+    level: int,
     gain_bias: Float[Tensor, "b 3"] | None,
     *,
     blocks: bool = False,
 ) -> tuple[Float[Tensor, "b 4 4"], Step]:
     """Refined `T_goal_cam` (float64), and what the last step found.
 
-    A step that raises the cost is taken back, and the next one is damped more. damping: the least.
-    gain_bias: gain, bias and first gain so far; None where there are none yet. blocks: whether the
-    last step sums them; its H and g are summed only then.
+    A step that raises the cost is taken back, and the next one is damped more. level: of the
+    pyramid. gain_bias: gain, bias and first gain so far; None where there are none yet. blocks:
+    whether the last step sums them; its H and g are summed only then.
     """
     lib = native.library() if T_goal_cam.device.type == "cpu" else None
     if lib is None:
-        return align_reference(pairs, T_goal_cam, iterations, damping, gain_bias, blocks=blocks)
+        return align_reference(pairs, T_goal_cam, iterations, level, gain_bias, blocks=blocks)
     B, plane = len(T_goal_cam), pairs.goals.plane
     poses = T_goal_cam.double().clone(memory_format=torch.contiguous_format)
     normals = (plane[:, :3] / plane[:, 3:]).double().expand(B, 3).contiguous()
@@ -65,8 +70,8 @@ def align(
     arguments, found = step_arguments(pairs, places, 2 * pairs.floor, gain_bias, blocks=blocks)
     alignment = AlignmentArguments(
         step=arguments, normals=normals.data_ptr(), camera=K.data_ptr(),
-        goal_camera_inv=K_inv.data_ptr(), poses=poses.data_ptr(), damping=damping,
-        iterations=iterations,
+        goal_camera_inv=K_inv.data_ptr(), poses=poses.data_ptr(), damping=MIN_DAMPING[level],
+        small=_small(pairs, level), iterations=iterations,
     )  # fmt: skip
     native.run(lib.alignment_runs, alignment, B)
     return poses, found
@@ -76,13 +81,14 @@ def align_reference(
     pairs: Pairs,
     T_goal_cam: Float[Tensor, "b 4 4"],
     iterations: int,
-    damping: float,
+    level: int,
     gain_bias: Float[Tensor, "b 3"] | None,
     *,
     blocks: bool = False,
 ) -> tuple[Float[Tensor, "b 4 4"], Step]:
     """`align` in plain torch."""
     goals, T, B = pairs.goals, T_goal_cam.double(), len(T_goal_cam)
+    damping = MIN_DAMPING[level]
     mu = torch.full((B,), max(FIRST_DAMPING, damping), dtype=torch.float64)
     cost, scale = torch.full((B,), torch.inf), 2 * pairs.floor
     T_best, way = T, torch.zeros(B, dtype=torch.float64)
@@ -90,7 +96,7 @@ def align_reference(
     for i in range(iterations + 1):
         seen = projections(T, goals, pairs.camera)
         found = step(pairs, seen, T[:, :3, 3], scale, gain_bias, blocks=blocks)
-        better = (found.cost <= COST_TOLERANCE * cost) | (way <= SMALL_STEP / goals.camera.fx)
+        better = (found.cost <= COST_TOLERANCE * cost) | (way <= _small(pairs, level))
         gain_bias = found.gain_bias
         T_best = torch.where(better[:, None, None], T, T_best)
         if i == iterations:
@@ -104,6 +110,13 @@ def align_reference(
         way = twist[:, :3].norm(dim=1) / goals.plane[:, 3] + twist[:, 3:].norm(dim=1)
         T = se3.exp(twist) @ T_best
     return T_best, found
+
+
+def _small(pairs: Pairs, level: int) -> float:
+    """SMALL_STEP as the sum of a step's way, over the distance of the goal's plane, and its turn
+    [rad].
+    """
+    return SMALL_STEP / 2**level / pairs.goals.camera.fx
 
 
 def _twist(

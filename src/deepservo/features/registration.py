@@ -53,9 +53,6 @@ Schedule = tuple[tuple[int, int], ...]
 FIRST_GUESS_SCHEDULE: Schedule = ((3, 12), (2, 6))  # refines the pose of a coarse method
 # By level: least deviation of the residuals, in deviations of the goal's grey levels.
 MIN_RESIDUAL_SCALE = (0.05, 0.1, 0.2, 0.3)
-# By level: least damping. A turn and a shift that look alike at a coarse level are left to the
-# finer ones.
-MIN_DAMPING = (1e-9, 1e-4, 1e-3, 1e-2)
 
 
 @dataclass(frozen=True)
@@ -211,7 +208,7 @@ class Registration:
         T, gain_bias = T_goal_cam.double(), None
         for i, (level, iterations) in enumerate(schedule, 1):
             pairs, last = self._pairs(views, level, runs), blocks and i == len(schedule)
-            T, found = align(pairs, T, iterations, MIN_DAMPING[level], gain_bias, blocks=last)
+            T, found = align(pairs, T, iterations, level, gain_bias, blocks=last)
             # The gain found here takes the place of the first one: by now the pictures are better
             # aligned.
             gain_bias = found.gain_bias[:, [0, 1, 0]]

@@ -23,8 +23,6 @@
 #define MIN_DISTANCE_RATIO 0.05f
 /* A step is kept up to this ratio of the costs: each warp blurs a little differently. */
 #define COST_TOLERANCE 1.02
-/* One of no more pixels is kept whatever the cost: blur may be most of it. */
-#define SMALL_STEP 0.5
 /* No component of a step's twist is larger [m, rad]. */
 #define MAX_STEP 0.2
 /* The damping of the first step is at least this. */
@@ -281,7 +279,7 @@ typedef struct {      /* `AlignmentArguments` of features/alignment.py */
     const double *normals, *camera, *goal_camera_inv; /* (R, 3), n / d of the goals' planes; K of
                                                          the views; K^-1 of the goals' pixels */
     double *poses;                                    /* (R, 4, 4), `T_goal_cam`, in and out */
-    double damping;
+    double damping, small; /* a step is kept whatever the cost if it is no longer: `take_step` */
     int32_t iterations;
 } Aligning;
 
@@ -361,8 +359,7 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
             step.first = a->step.first && i == 0;
             step.scatters = i == a->iterations ? a->step.scatters : NULL;
             step_of_run(&step, run, &s, i < a->iterations || a->step.scatters);
-            const int better = way <= SMALL_STEP * a->goal_camera_inv[0] ||
-                               costs[0] <= COST_TOLERANCE * cost;
+            const int better = way <= a->small || costs[0] <= COST_TOLERANCE * cost;
             if (better)
                 memcpy(best, T, sizeof T);
             if (i == a->iterations)
