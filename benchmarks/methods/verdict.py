@@ -9,8 +9,10 @@ killed, it goes on.
 """
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -135,9 +137,17 @@ def measured(work: list[Cell], options: Options) -> Iterator[tuple[Cell, Row]]:
 
 
 def _begin() -> None:
-    """Of a process that measures: at Ctrl-C the first process ends it."""
+    """Of a process that measures: it ends with the first one, which alone minds Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
     verdict_runs.one_thread()
+
+
+def _end_with_the_first() -> None:
+    first = multiprocessing.parent_process()
+    assert first is not None
+    first.join()
+    os._exit(1)
 
 
 def _duration(seconds: float) -> str:

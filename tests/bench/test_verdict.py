@@ -2,7 +2,15 @@
 counted is what the runs say, and what was measured is not measured again.
 """
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -233,3 +241,36 @@ def test_what_was_measured_before_it_was_stopped_is_not_measured_again(
     assert len(set(keys)) == len(keys) == len(rows)
     assert verdict.main(replace(options, n=8)) == 2, "other runs of the same sets are not mixed"
     assert "--n 7 --seed 0" in capsys.readouterr().err
+
+
+def test_a_killed_measurement_leaves_no_process_behind(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "verdict", "--sets", "near", "--n", "2000"]
+    first = subprocess.Popen(
+        [*command, "--workers", "1", "--out", str(tmp_path / "verdict.json")],
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _within(60, lambda: len(_session(first.pid)) > 2)
+        first.kill()
+        first.wait()
+        _within(60, lambda: not _session(first.pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
+
+
+def _session(leader: int) -> list[str]:
+    """The processes that this one has started, and itself, as long as they run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, _, _, session = path.read_text().rsplit(")", 1)[1].split()[:4]
+            found += [path.parent.name] if session == str(leader) and state != "Z" else []
+    return found
+
+
+def _within(seconds: float, holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.2)
