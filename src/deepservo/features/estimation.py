@@ -101,6 +101,7 @@ def _more_alike(one: Estimated, other: Estimated) -> Estimated:
 def _near(
     registration: Registration, T_goal_cam: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]
 ) -> Bool[Tensor, " r"]:
+    """Which poses see the goal within ALIKE_WITHIN of where it does itself."""
     here = torch.eye(4, dtype=T_goal_cam.dtype)[None]
     return registration.roughly_apart(T_goal_cam, here, runs) < ALIKE_WITHIN
 

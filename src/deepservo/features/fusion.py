@@ -171,7 +171,8 @@ def fuse_reference(
     regular = torch.linalg.cholesky_ex(C).info == 0
     used = known & regular & before.own.isfinite().all((1, 2))
     root = torch.linalg.cholesky(C.where(regular[:, None, None], one))
-    predicted = before.T_goal_cam @ motion
+    moved = before.moved(motion)
+    predicted = moved.T_goal_cam
     d = se3.log(T_goal_cam @ se3.inverse(predicted))
     z = torch.linalg.solve_triangular(root, d[..., None], upper=False)[..., 0]
     pictures = torch.where(used, before.pictures + 1, 0.0)
@@ -202,13 +203,11 @@ def fuse_reference(
     alike = (mixed @ mixed.mT).where(mixes, C)
     common = torch.maximum(1 - share, LEAST_COMMON * share.clamp(min=1))[:, None, None]
     whole = own + common * alike + LAG * late
-    unseen, begins = _unseen(before.moved(motion), T_goal_cam, C, (T, whole))
+    unseen, begins = _unseen(moved, T_goal_cam, C, (T, whole))
     unseen = unseen.where(begins, before.unseen).where(fused[:, 0, 0], 0.0)
     goes_on = fused & ~begins[:, None, None]
-    first, first_now = (
-        each.where(goes_on, T_goal_cam) for each in (before.first, before.first_now @ motion)
-    )
-    C_first = before.first_covariance.where(goes_on, C)
+    first, first_now = (each.where(goes_on, T_goal_cam) for each in (moved.first, moved.first_now))
+    C_first = moved.first_covariance.where(goes_on, C)
     hidden = (unseen[:, None] * se3.log(T))[..., None]
     whole = (whole + hidden @ hidden.mT) / (1 - unseen)[:, None, None].square()
     unknown = ~known[:, None, None]
