@@ -27,14 +27,15 @@ independent, and here MIN_LAG times as much.
 
 Before another scene than is assumed, such as a solid for a plane, pictures may show but a share of
 the camera's motion, and of the way to the goal. With m the motion since some picture before, n the
-way from that one's own pose, moved by m, to this one's, D the sum of their C, and u = G m, where a
-radian counts as LEVER,
+way from the pose at that one, moved by m, to this one's own, D the sum of their C, and u = G m,
+where a radian counts as LEVER,
 
     unseen = -u^T n / (u^T m),   deviation = sqrt(u^T D u) / (u^T m)
 
 It is 0 where it is less than CHANCE of its deviations, and waits until the deviation is less than
-DEVIATION; then m begins anew. It falls only after a motion as long as the way that may be left. As
-much farther may the goal be, and as much less sure is it:
+DEVIATION; then m begins anew. Of two pictures in a row the less counts, since one may be off by
+more than its deviations. It falls only after a motion as long as the way that may be left. As much
+farther may the goal be, and as much less sure is it:
 
     (covariance + (unseen log(T'))(unseen log(T'))^T) / (1 - unseen)^2
 """
@@ -60,15 +61,17 @@ FORGOTTEN = 0.02
 MOTION_ERROR = 0.1  # share of the camera's motion that may not have been done
 # Where the last picture is as many deviations from the belief, squared, it alone is believed.
 SURPRISE = 40.0
-DEVIATION, CHANCE, MOST_UNSEEN = 0.33, 2.0, 0.95  # a share of the motion; deviations; a share
+DEVIATION, CHANCE, MOST_UNSEEN = 0.16, 3.0, 0.95  # a share of the motion; deviations; a share
+NONE = -1.0  # of a share that is not known yet
 LEVER = 0.5  # m: a turn of a radian counts as a way of so much
 RUNS_A_THREAD = 64  # at least: one takes microseconds
 
 
 class Fused(NamedTuple):
     """Of R runs, float64: the pose, the covariance of its error, P (NaN where none is known yet),
-    A, share, lag [deviations], the number of pictures; of the picture from which m begins its own
-    pose, the same moved by m, and C; and unseen.
+    A, share, lag [deviations], the number of pictures; of the picture from which m begins the
+    pose, the same moved by m, and C; unseen by the last picture (NONE where it tells none), and as
+    it counts.
     """
 
     T_goal_cam: Float[Tensor, "r 4 4"]
@@ -81,6 +84,7 @@ class Fused(NamedTuple):
     first: Float[Tensor, "r 4 4"]
     first_now: Float[Tensor, "r 4 4"]
     first_covariance: Float[Tensor, "r 6 6"]
+    last_unseen: Float[Tensor, " r"]
     unseen: Float[Tensor, " r"]
 
     @classmethod
@@ -90,8 +94,9 @@ class Fused(NamedTuple):
         C, own, alike, C_first = torch.full((4, n, 6, 6), torch.nan, dtype=torch.float64)
         first, first_now = torch.eye(4, dtype=torch.float64).repeat(2, n, 1, 1)
         share, pictures, unseen = torch.zeros(3, n, dtype=torch.float64)
+        last_unseen = torch.full((n,), NONE, dtype=torch.float64)
         lag = torch.zeros(n, 6, dtype=torch.float64)
-        begin = first, first_now, C_first, unseen
+        begin = first, first_now, C_first, last_unseen, unseen
         return cls(T_goal_cam, C, own, alike, share, lag, pictures, *begin)
 
     def moved(self, motion: Float[Tensor, "r 4 4"]) -> "Fused":
@@ -108,7 +113,7 @@ class FusionArguments(Structure):
 
     _fields_ = native.fields(
         "* motions seen poses covariances own alike shares lags pictures",
-        "* first first_now first_covariances unseen used",
+        "* first first_now first_covariances last_unseen unseen used",
     )
 
 
@@ -144,7 +149,8 @@ def fuse(
         shares=found.share.data_ptr(), lags=found.lag.data_ptr(),
         pictures=found.pictures.data_ptr(), first=found.first.data_ptr(),
         first_now=found.first_now.data_ptr(),
-        first_covariances=found.first_covariance.data_ptr(), unseen=found.unseen.data_ptr(),
+        first_covariances=found.first_covariance.data_ptr(),
+        last_unseen=found.last_unseen.data_ptr(), unseen=found.unseen.data_ptr(),
         used=flags.data_ptr(),
     )  # fmt: skip
     native.run(lib.fusion_runs, arguments, len(known), RUNS_A_THREAD)
@@ -203,17 +209,19 @@ def fuse_reference(
     alike = (mixed @ mixed.mT).where(mixes, C)
     common = torch.maximum(1 - share, LEAST_COMMON * share.clamp(min=1))[:, None, None]
     whole = own + common * alike + LAG * late
-    unseen, begins = _unseen(moved, T_goal_cam, C, (T, whole))
-    unseen = unseen.where(begins, before.unseen).where(fused[:, 0, 0], 0.0)
+    *shares, begins = _unseen(moved, T_goal_cam, C, (T, whole))
+    last, unseen = (
+        each.where(fused[:, 0, 0], none) for each, none in zip(shares, (NONE, 0.0), strict=True)
+    )
     goes_on = fused & ~begins[:, None, None]
-    first, first_now = (each.where(goes_on, T_goal_cam) for each in (moved.first, moved.first_now))
+    first, first_now = (each.where(goes_on, T) for each in (moved.first, moved.first_now))
     C_first = moved.first_covariance.where(goes_on, C)
     hidden = (unseen[:, None] * se3.log(T))[..., None]
     whole = (whole + hidden @ hidden.mT) / (1 - unseen)[:, None, None].square()
     unknown = ~known[:, None, None]
     whole = covariance.where(unknown, whole)
     own, alike = (each.masked_fill(unknown, torch.nan) for each in (own, alike))
-    begin = first, first_now, C_first, unseen
+    begin = first, first_now, C_first, last, unseen
     return Fused(T, whole, own, alike, share, lag, pictures, *begin)
 
 
@@ -222,9 +230,9 @@ def _unseen(
     seen: Float[Tensor, "r 4 4"],
     C: Float[Tensor, "r 6 6"],
     fused: tuple[Float[Tensor, "r 4 4"], Float[Tensor, "r 6 6"]],
-) -> tuple[Float[Tensor, " r"], Bool[Tensor, " r"]]:
-    """The share of the motion since the first picture that the last one does not show, and whether
-    it counts. seen, C: of the last picture; fused: of all.
+) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"], Bool[Tensor, " r"]]:
+    """The share of the motion since the first picture that the last one does not show, the share
+    that counts, and whether m begins anew. seen, C: of the last picture; fused: of all.
     """
     m = se3.log(before.first_now @ se3.inverse(before.first))
     n = se3.log(seen @ se3.inverse(before.first_now))
@@ -235,4 +243,8 @@ def _unseen(
     unseen = (unseen / moved).where(unseen > CHANCE * deviation, 0.0).clamp(max=MOST_UNSEEN)
     left = ((se3.log(fused[0]).square() + torch.diagonal(fused[1], 0, 1, 2)) * G).sum(1).sqrt()
     far = moved.sqrt() * (1 - before.unseen) >= left
-    return unseen, (deviation < DEVIATION * moved) & (far | (unseen >= before.unseen))
+    ready = (deviation < DEVIATION * moved) & (far | (unseen >= before.unseen))
+    begins = ready & (before.last_unseen >= 0)
+    least = torch.minimum(unseen, before.last_unseen)
+    last = unseen.where(ready & ~begins, NONE)
+    return last, least.where(begins, before.unseen), begins

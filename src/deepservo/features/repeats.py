@@ -40,7 +40,10 @@ MIN_GROUP = 2
 BY_CHANCE = 2  # odd blocks that are alike at a pose that is not like them
 # Of the blocks that tell the goal's pose, how many must agree, and their share of those shown.
 MIN_TELLING, MIN_TELLING_SHARE = 6, 0.6
+RATE = 0.1  # of a picture in the means of such counts
 NO_BLOCKS = torch.zeros(0, BLOCKS**2, dtype=torch.int8)
+
+Told = Float[Tensor, "r 2 k"]
 
 
 @dataclass
@@ -83,23 +86,32 @@ class Repeats:
             self.T_goal_cam, self.telling = self.T_goal_cam[index], self.telling[index]
             self.kept = self.kept[index]
 
-    def told_apart(
-        self, alike: Int8[Tensor, "r n"], runs: Int64[Tensor, " r"]
-    ) -> Bool[Tensor, " r"]:
-        """Which pictures can have been taken from none of the other poses.
+    def none_told(self, n: int) -> Told:
+        """Of n runs, before their first pictures."""
+        return torch.full((n, 2, self.kept.shape[1]), torch.nan)
+
+    def told(
+        self, alike: Int8[Tensor, "r n"], runs: Int64[Tensor, " r"], before: Told
+    ) -> tuple[Told, Bool[Tensor, " r"]]:
+        """How many of the telling blocks agree, and are shown, in the mean of the pictures so far,
+        and which runs' pictures can so have been taken from none of the other poses.
 
         alike: of the blocks, as in `Evidence`, of pictures registered near the goal's own pose, at
-        full size. runs: their numbers.
+        full size. runs: their numbers. before: the means of these runs without these pictures, NaN
+        where they are the first. (What covers one picture's telling blocks leaves others'.)
         """
         if not self.kept.shape[1]:
-            return torch.ones(len(runs), dtype=torch.bool)
+            return before, torch.ones(len(runs), dtype=torch.bool)
         goals = runs if len(self.kept) > 1 else torch.zeros_like(runs)
         telling, kept = self.telling[goals], self.kept[goals]
         compared = (telling & (alike != UNKNOWN)[:, None]).sum(2)
         # Where the other pose shows texture and the goal none, none must be seen.
         agree = (telling & ((alike == AGREES) | (alike == FLAT))[:, None]).sum(2)
-        told = (agree >= MIN_TELLING) & (agree >= MIN_TELLING_SHARE * compared)
-        return (told | ~kept).all(1)
+        now = torch.stack([agree, compared], 1).float()
+        told = torch.where(before.isnan(), now, before + RATE * (now - before))
+        agree, compared = told.unbind(1)
+        apart = (agree >= MIN_TELLING) & (agree >= MIN_TELLING_SHARE * compared)
+        return told, (apart | ~kept).all(1)
 
 
 def _of_goal(own: Registration, views: Views) -> tuple[Float[Tensor, "k 4 4"], Bool[Tensor, "k n"]]:

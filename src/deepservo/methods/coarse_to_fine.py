@@ -77,7 +77,8 @@ class CoarseToFine(Refinement):
         self.inspection.use(self.registration)
 
     def _start(self, n: int) -> None:
-        self.step = 0
+        self.step, repeats = 0, self.inspection.repeats
+        assert repeats is not None
         nothing = Fused.nothing(torch.eye(4, dtype=torch.float64).repeat(n, 1, 1))
         self.state = {
             **nothing._asdict(),
@@ -88,6 +89,7 @@ class CoarseToFine(Refinement):
             "was_tracked": torch.zeros(n, dtype=torch.bool),
             "agree": torch.full((n,), torch.nan),
             "blocks": torch.full((n,), torch.nan),
+            "told": repeats.none_told(n),
             "told_apart": torch.ones(n, dtype=torch.bool),
             "depth_found": torch.zeros(n, dtype=torch.bool),
             "surprises": torch.zeros(n, dtype=torch.int64),
@@ -136,9 +138,10 @@ class CoarseToFine(Refinement):
         ]
 
     def _velocity(self, image: Tensor) -> Tensor:
+        views = self.registration.views(grey(image))
         if not self.state:
             self._start(len(image))
-        state, views = self.state, self.registration.views(grey(image))
+        state = self.state
         self.inspection.views = self.inspection.now = views
         predicted = state["T_goal_cam"] @ self.motion
         before = state["surprises"].clone()
@@ -217,7 +220,9 @@ class CoarseToFine(Refinement):
                 if full:
                     repeats = self.inspection.repeats
                     assert repeats is not None
-                    values["told_apart"] = repeats.told_apart(found.alike, of)
+                    values["told"], values["told_apart"] = repeats.told(
+                        found.alike, of, state["told"][of]
+                    )
                 shown.append((part, values))
         least = torch.where(
             state["keypoints_confirm"][runs], AGREEMENT_IF_CONFIRMED, AGREEMENT_TO_KEEP_TRACKING
@@ -279,6 +284,7 @@ class CoarseToFine(Refinement):
         runs = runs[taken]
         state["T_goal_cam"][runs], state["agreement"][runs] = T[taken], agreement[taken]
         state["tracking"][runs], state["misses"][runs] = agree[taken], 0
+        state["told"][runs] = torch.nan
         state["keypoints_confirm"][runs] = consistency[taken] > 0
 
     def _registered(

@@ -46,6 +46,7 @@ class Inspection:
         self.repeats: Repeats | None = None
         self.seen: Belief | None = None  # its misses: pictures since the one that it is from
         self.seen_fused: Fused | None = None  # its poses, of all looks
+        self.told = torch.empty(0)  # `Repeats.told` of all looks
         self.fused: Fused | None = None  # of methods that tell their pose
         self.views: Views | None = None  # that were compared last
         self.now: Views | None = None  # of the last pictures, where the method has made them
@@ -72,7 +73,9 @@ class Inspection:
     def select_runs(self, index: Tensor) -> None:
         """Keep these runs alone."""
         index = index.cpu()
-        self.seen, self.views = self.seen and self.seen.pick(index), None
+        if self.seen is not None:
+            self.seen, self.told = self.seen.pick(index), self.told[index]
+        self.views = None
         self.fused = self.fused and self.fused.pick(index)
         self.seen_fused = self.seen_fused and self.seen_fused.pick(index)
         if self.registration is not None and self.repeats is not None:
@@ -113,6 +116,8 @@ class Inspection:
                 never = torch.full_like(belief.misses, HELD)
                 self.seen = replace(Belief.nothing(len(near)), misses=never)
                 self.seen_fused = Fused.nothing(self.seen.T_goal_cam)
+                assert self.repeats is not None
+                self.told = self.repeats.none_told(len(near))
             else:
                 misses = torch.where(near, self.seen.misses + 1, HELD)
                 T_seen = self.seen.T_goal_cam @ moved
@@ -165,7 +170,8 @@ class Inspection:
             taken = agrees | ~held[runs]
             runs, T, found = runs[taken], T[taken], found.pick(taken)
             self._take(runs, T, found)
-            seen.told_apart[runs] = repeats.told_apart(found.alike, runs)
+            before = self.told[runs].where(held[runs, None, None], torch.nan)
+            self.told[runs], seen.told_apart[runs] = repeats.told(found.alike, runs, before)
 
     def _take(self, runs: Int64[Tensor, " r"], T: Float[Tensor, "r 4 4"], found: Evidence) -> None:
         """What the last picture of these runs shows, together with those before."""

@@ -15,8 +15,9 @@
 #define FORGOTTEN 0.02
 #define MOTION_ERROR 0.1
 #define SURPRISE 40.0
-#define DEVIATION 0.33
-#define CHANCE 2.0
+#define DEVIATION 0.16
+#define CHANCE 3.0
+#define NONE -1.0
 #define LEVER 0.5
 #define MOST_UNSEEN 0.95
 
@@ -29,7 +30,7 @@ typedef struct {           /* `FusionArguments` of features/fusion.py */
     double *shares, *lags; /* as are (R) and (R, 6) */
     double *pictures;      /* (R), */
     double *first, *first_now, *first_covariances; /* (R, 4, 4) twice, (R, 6, 6) */
-    double *unseen;        /* and (R) */
+    double *last_unseen, *unseen; /* and (R) */
     const int8_t *used;    /* (R), whether a picture was used before */
 } Fusing;
 
@@ -106,8 +107,8 @@ static void mix(Six root, Six K, Six L, Six A) {
     product(M, M, 1, A);
 }
 
-/* Whether the share of the camera's motion since the first picture counts that the last one, with
- * the covariance C, does not show; then it is written. whole: of the fused pose. */
+/* Whether the motion since the first picture begins anew: the share of it that the last picture,
+ * with the covariance C, does not show is then written. whole: of the fused pose. */
 static int shows(const Fusing *a, int64_t run, Six C, Six whole) {
     const double *now = a->first_now + 16 * run, *before = a->first_covariances + 36 * run,
                  G[6] = {1, 1, 1, LEVER * LEVER, LEVER * LEVER, LEVER * LEVER};
@@ -124,9 +125,14 @@ static int shows(const Fusing *a, int64_t run, Six C, Six whole) {
     }
     hidden = hidden > CHANCE * sqrt(variance) ? fmin(hidden / moved, MOST_UNSEEN) : 0;
     const int far = sqrt(moved) * (1 - a->unseen[run]) >= sqrt(left);
-    if (!(sqrt(variance) < DEVIATION * moved) || !(far || hidden >= a->unseen[run]))
+    double *last = a->last_unseen + run;
+    const int ready = sqrt(variance) < DEVIATION * moved && (far || hidden >= a->unseen[run]);
+    if (!ready || *last < 0) {
+        *last = ready ? hidden : NONE;
         return 0;
-    a->unseen[run] = hidden;
+    }
+    a->unseen[run] = fmin(hidden, *last);
+    *last = NONE;
     return 1;
 }
 
@@ -191,10 +197,11 @@ static void fuse(const Fusing *a, int64_t run) {
         memcpy(first_now, moved, sizeof moved);
     } else {
         a->unseen[run] = 0;
+        a->last_unseen[run] = NONE;
     }
     if (!fused || shows(a, run, C, both)) {
-        memcpy(first_now, seen, 16 * sizeof *seen);
-        memcpy(a->first + 16 * run, seen, 16 * sizeof *seen);
+        memcpy(first_now, T, 16 * sizeof *T);
+        memcpy(a->first + 16 * run, T, 16 * sizeof *T);
         memcpy(a->first_covariances + 36 * run, C, sizeof C);
     }
     twist_of(T, w);
