@@ -1,6 +1,6 @@
 """What is known of how far a goal's scene is, as the methods use it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
+from deepservo.features.registration import resize
 from deepservo.features.unseen_pixels import continued
 from deepservo.images.depth import Depth, as_depth
 
@@ -37,6 +38,14 @@ class GoalDepth:
         if isinstance(depth, GoalDepth):
             return depth
         return cls(camera, *as_depth(depth, camera, what))
+
+    def seen_by(self, camera: Camera) -> "GoalDepth":
+        """The same of pictures reduced to the size of `camera`."""
+        if camera == self.camera:
+            return self
+        if self.Z is None:
+            return replace(self, camera=camera)
+        return GoalDepth(camera, self.metres, 1 / resize((1 / self.Z)[:, None], camera)[:, 0])
 
     @property
     def number(self) -> float:

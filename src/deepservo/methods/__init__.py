@@ -25,9 +25,10 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError, unknown
 from deepservo.features.detectors import Detector, Learned, sift
 from deepservo.features.drawn import Shape
+from deepservo.features.goal_depth import GoalDepth
 from deepservo.images.depth import Depth
 from deepservo.methods.aevs import AutoEncoderServo
-from deepservo.methods.auto import AutoServo
+from deepservo.methods.auto import AutoServo, reduced
 from deepservo.methods.base import Controller, SingleController
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.cnn_vs import PoseServo
@@ -126,6 +127,13 @@ def _pairs(servo: type[PairServo]) -> Callable[..., Controller]:
     return made
 
 
+def _auto(camera: Camera, depth: Depth = None, model: Any = None) -> Controller:
+    """The way to the goal is found in reduced pictures, whatever the camera's size."""
+    known, small = GoalDepth.of(depth, camera), reduced(camera)
+    coarse = _pairs(AutoServo)(small, known.seen_by(small), model)
+    return CoarseToFine(coarse, known, camera=camera)
+
+
 def _features(detector: Detector | None) -> Callable[..., Controller]:
     def made(camera: Camera, depth: Depth = None, model: Any = None) -> Controller:
         net = getattr(model, "net", None)
@@ -174,9 +182,7 @@ METHODS = _Methods(
         "dfbvs": _features(None),
         "dfbvs-sift": _features(sift),
         "photometric": lambda camera, depth=None: CoarseToFine(ZeroVelocity(camera), depth),
-        "auto": lambda camera, depth=None, model=None: CoarseToFine(
-            _pairs(AutoServo)(camera, depth, model)
-        ),
+        "auto": _auto,
     }
 )
 REFINEMENTS: dict[str, Callable[..., Controller]] = {

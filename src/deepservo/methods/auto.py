@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.features import keypoints
 from deepservo.features.two_views import Matched
@@ -17,6 +18,7 @@ from deepservo.features.unseen_pixels import continued
 from deepservo.methods.cnn_pair import PairServo
 from deepservo.methods.keypoint import RELIABLE_MATCHES
 
+MOST_PIXELS = 130_000  # of the pictures in which the way to the goal is found
 MIN_TEXTURE = 1 / 255  # least deviation of a goal's grey levels
 NOTHING, SIFT, CELLS, FINE = range(4)  # how a picture is matched; FINE: SIFT at twice the size
 
@@ -128,6 +130,13 @@ def _words(chosen: int, agree: list[int]) -> str:
         if chosen == CELLS
         else f"by SIFT at twice the size: {fine} matches agree{why}"
     )
+
+
+def reduced(camera: Camera) -> Camera:
+    """The camera of pictures that are halved until they have no more than MOST_PIXELS."""
+    while camera.width * camera.height > MOST_PIXELS:
+        camera = camera.resize(camera.width // 2, camera.height // 2)
+    return camera
 
 
 def check_texture(goal: Tensor) -> None:

@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo import control
+from deepservo.camera import Camera
 from deepservo.features.estimation import estimate
 from deepservo.features.fusion import Fused, fuse
+from deepservo.features.goal_depth import Known
 from deepservo.features.registration import (
     FIRST_GUESS_SCHEDULE,
     MIN_OVERLAP,
@@ -20,8 +22,8 @@ from deepservo.features.registration import (
     Registration,
     Schedule,
     Views,
+    resize,
 )
-from deepservo.images.depth import Depth
 from deepservo.images.pictures import grey
 from deepservo.methods.base import Controller, Reference
 from deepservo.methods.refinement import (
@@ -61,12 +63,18 @@ class CoarseToFine(Refinement):
     map is given. Raises InputError where depth is none.
     """
 
-    def __init__(self, coarse: Controller, depth: Depth = None, gain: float = 0.1) -> None:
-        super().__init__(coarse, depth, gain)
+    def __init__(
+        self,
+        coarse: Controller,
+        depth: Known = None,
+        gain: float = 0.1,
+        camera: Camera | None = None,
+    ) -> None:
+        super().__init__(coarse, depth, gain, camera)
         self.colour = coarse.colour
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.coarse.set_goal(goal)
+        self.coarse.set_goal(resize(goal, self.coarse.camera))
         known = self.goal_depth
         reference = self.coarse.reference_goal(goal) if known.Z is None else None
         if reference is None:
@@ -155,7 +163,8 @@ class CoarseToFine(Refinement):
         v_coarse = torch.zeros(len(image), 6, dtype=torch.float64)
         if reviewed.any():
             runs = reviewed.nonzero().flatten()
-            v_coarse[runs] = self.coarse.velocity_of(image[runs], runs, len(image))
+            reduced = resize(image[runs], self.coarse.camera)
+            v_coarse[runs] = self.coarse.velocity_of(reduced, runs, len(image))
             self._take_depths(runs, len(image))
             self._acquire(views, control.pose_of_pbvs(v_coarse[runs], self.coarse.gain), runs)
         self._recognise(reviewed)
