@@ -136,3 +136,17 @@ def test_pictures_that_show_a_share_of_the_motion_may_show_a_share_of_the_way(sh
         T_true = T_true @ motion
     assert (float(found.unseen) == 0) == (share == 1)
     assert share < 1 or deviation < 0.3e-3
+
+
+@pytest.mark.parametrize("fuse", [fuse, fuse_reference])
+def test_no_variance_is_negative(fuse):
+    """Also where pictures tell ten thousand times more than those before."""
+    generator, n = torch.Generator().manual_seed(0), 4000
+    found = unknown(n)
+    for picture in range(12):
+        V = torch.linalg.qr(torch.randn(n, 6, 6, generator=generator, dtype=torch.float64)).Q
+        exponent = 8 * torch.rand(n, 1, 6, generator=generator, dtype=torch.float64) - 7
+        deviation = 10 ** (exponent - 4 * (picture > 3))
+        T = se3.exp(1e-6 * torch.randn(n, 6, generator=generator, dtype=torch.float64))
+        found = fuse(found, STILL.expand(n, 4, 4), T, V * deviation.square() @ V.mT)
+        assert torch.diagonal(found.covariance, 0, 1, 2).min() > 0

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 CELLS = 12  # along each side of a picture
 LEAST_STEEPNESS = 0.2
+LEAST_EIGENVALUE = 1e-10  # of normal equations whose diagonal is 1: rounding is 1e-16
 MIN_CELLS = 7  # with residuals: of fewer, as many numbers explain nearly all
 
 
@@ -45,11 +46,19 @@ def covariance(
     if used < MIN_CELLS:
         return unknown
     H, whole = weighted.reshape(-1, 6).T @ J.reshape(-1, 6), g.sum(0)
-    try:
-        inverse = np.linalg.inv(H)
-    except np.linalg.LinAlgError:
-        return unknown
+    inverse = inverse_of(H)
     # Six numbers were fitted to the residuals, which are that much smaller than the errors.
     S = g.T @ g * (used / (used - 6)) + np.outer(whole, whole)
-    C = inverse @ S @ inverse / steepness**2
-    return C if np.isfinite(C).all() else unknown
+    return unknown if inverse is None else inverse @ S @ inverse / steepness**2
+
+
+def inverse_of(H: Float[np.ndarray, "6 6"]) -> Float[np.ndarray, "6 6"] | None:
+    """Of normal equations, positive; None where they leave a direction free, but for rounding."""
+    scale = np.sqrt(np.diag(H))
+    if not np.isfinite(H).all() or scale.min() <= 0:
+        return None
+    values, vectors = np.linalg.eigh(H / np.outer(scale, scale))
+    if values[0] < LEAST_EIGENVALUE:
+        return None
+    root = vectors / np.sqrt(values) / scale[:, None]
+    return root @ root.T

@@ -194,8 +194,7 @@ def fuse_reference(
     surer = before.alike.where(less_sure[:, None, None], C)
     late = root_before.where(less_sure[:, None, None], root) @ lag[..., None]
     late = late @ late.mT * lags[:, None, None]
-    R = share[:, None, None] * C
-    done = MOTION_ERROR * se3.log(motion)
+    R, done = share[:, None, None] * C, MOTION_ERROR * se3.log(motion)
     grown = FORGOTTEN * share[:, None, None] * surer
     P = before.own + grown + torch.diag_embed(done.square()) + late
     both = (P + R).where(used[:, None, None], one)
@@ -203,9 +202,11 @@ def fuse_reference(
     far = (d * torch.linalg.solve(both, d)).sum(1) >= SURPRISE
     fused = (used & ~far)[:, None, None]
     T = (se3.exp((K @ d[..., None])[..., 0]) @ predicted).where(fused, T_goal_cam)
-    own = ((one - K) @ P).where(fused, R)
+    stays, shown = one - K, K @ root
+    # (1 - K) P, which rounding leaves negative in that form where P is far larger than R.
+    own = (stays @ P @ stays.mT + share[:, None, None] * shown @ shown.mT).where(fused, R)
     mixes = less_sure[:, None, None] & fused
-    mixed = (one - K) @ root_before.where(mixes, one) + K @ root
+    mixed = stays @ root_before.where(mixes, one) + shown
     alike = (mixed @ mixed.mT).where(mixes, C)
     common = torch.maximum(1 - share, LEAST_COMMON * share.clamp(min=1))[:, None, None]
     whole = own + common * alike + LAG * late

@@ -63,11 +63,8 @@ class Measured:
         px = self.view.goal * [camera.fx, camera.fy] + [camera.cx, camera.cy]
         cell = clustered.cells(px, camera.width, camera.height)
         C = clustered.covariance(J, r, np.ones(len(r)), cell)
-        if not np.isfinite(C).all():
-            return C
-        return C + (alike_px / camera.fx) ** 2 * len(r) * np.linalg.inv(
-            J.reshape(-1, 6).T @ J.reshape(-1, 6)
-        )
+        inverse = clustered.inverse_of(J.reshape(-1, 6).T @ J.reshape(-1, 6))
+        return C if inverse is None else C + (alike_px / camera.fx) ** 2 * len(r) * inverse
 
 
 PlanePose = Callable[[Matched], Float[np.ndarray, "4 4"]]

@@ -77,18 +77,13 @@ static double squared(const double *d) {
 
 static double place_variance(Six C) { return C[0][0] + C[1][1] + C[2][2]; }
 
-/* T = exp(K d) predicted, own = (1 - K) P, with K = P V^T V. */
-static void update(Six P, Six V, const double *d, const double *predicted, double *T, Six own,
-                   Six K) {
-    Six PV, KP;
+/* T = exp(K d) predicted, with K = P V^T V. */
+static void move(Six P, Six V, const double *d, const double *predicted, double *T, Six K) {
+    Six PV;
     double step[6], R[3][3], p[3], moved[12];
     product(P, V, 1, PV);
     product(PV, V, 0, K);
-    product(K, P, 0, KP);
     times(K, d, step);
-    for (int i = 0; i < 6; i++)
-        for (int j = 0; j < 6; j++)
-            own[i][j] = P[i][j] - KP[i][j];
     rigid_exp(step, R, p);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 4; j++)
@@ -96,14 +91,29 @@ static void update(Six P, Six V, const double *d, const double *predicted, doubl
     compose(moved, predicted, T);
 }
 
-/* A = M M^T, M = (1 - K) root + K L. */
-static void mix(Six root, Six K, Six L, Six A) {
-    Six KA, KL, M;
-    product(K, root, 0, KA);
-    product(K, L, 0, KL);
+/* stays = 1 - K, shown = K L, own = stays P stays^T + share shown shown^T. (Rounding leaves
+ * `stays P` negative where P is far larger.) */
+static void weigh(Six P, Six K, Six L, double share, Six stays, Six shown, Six own) {
+    Six SP, S;
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++)
-            M[i][j] = root[i][j] - KA[i][j] + KL[i][j];
+            stays[i][j] = (i == j) - K[i][j];
+    product(K, L, 0, shown);
+    product(stays, P, 0, SP);
+    product(SP, stays, 1, own);
+    product(shown, shown, 1, S);
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            own[i][j] += share * S[i][j];
+}
+
+/* A = M M^T, M = stays root + shown. */
+static void mix(Six root, Six stays, Six shown, Six A) {
+    Six M;
+    product(stays, root, 0, M);
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            M[i][j] += shown[i][j];
     product(M, M, 1, A);
 }
 
@@ -143,7 +153,7 @@ static void fuse(const Fusing *a, int64_t run) {
            *lag = a->lags + 6 * run, *pictures = a->pictures + run;
     double *first_now = a->first_now + 16 * run, predicted[12], d[6], z[6], done[6], late[6], w[6],
            moved[12];
-    Six C, P, both, L, root, root_before, own, alike, K;
+    Six C, P, both, L, root, root_before, own, alike, K, stays, shown;
     memcpy(C, covariance, sizeof C);
     memcpy(alike, before, sizeof alike);
     compose(T, motion, predicted);
@@ -180,10 +190,12 @@ static void fuse(const Fusing *a, int64_t run) {
         times(root, d, z);
         fused = squared(z) < SURPRISE;
     }
-    if (fused)
-        update(P, root, d, predicted, T, own, K);
+    if (fused) {
+        move(P, root, d, predicted, T, K);
+        weigh(P, K, L, *share, stays, shown, own);
+    }
     if (fused && less_sure)
-        mix(root_before, K, L, alike);
+        mix(root_before, stays, shown, alike);
     else
         memcpy(alike, C, sizeof alike);
     const double common = fmax(1 - *share, LEAST_COMMON * fmax(*share, 1));
