@@ -27,6 +27,7 @@ from deepservo.methods import (
     plug_in,
     trained_as,
 )
+from deepservo.methods.auto import AutoServo
 from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.methods.model_based import EdgeServo
 from deepservo.scene import PlanarScene
@@ -59,8 +60,16 @@ def test_a_name_is_parsed_once(name: str, parts: Name) -> None:
 def test_every_coarse_method_takes_every_refinement(name: str, scene: PlanarScene) -> None:
     controller = build(name, CAMERA, 0.6, model_of(name, scene))
     coarse, refinement = name.split("+")
-    assert isinstance(controller, {"dvs": CoarseToFine, "edges": EdgeServo}[refinement])
-    assert type(controller.coarse) is type(build(coarse, CAMERA, 0.6, model_of(coarse, scene)))
+    assert isinstance(controller, EdgeServo if refinement == "edges" else CoarseToFine)
+    last = controller.coarse.witnesses[-1]
+    assert type(last) is type(build(coarse, CAMERA, 0.6, model_of(coarse, scene)))
+
+
+def test_auto_asks_the_model_that_it_is_given(scene: PlanarScene) -> None:
+    for method in ("cnn", "siamese-se3"):
+        controller = build("auto", CAMERA, 0.6, model_of(method, scene))
+        kinds = [type(each) for each in controller.coarse.witnesses]
+        assert kinds == [AutoServo, type(build(method, CAMERA, 0.6, model_of(method, scene)))]
 
 
 def test_all_names_are_composed() -> None:

@@ -34,6 +34,7 @@ REFINEMENT_LINES = {
     "+dvs": "behind the name of any other method but pbvs: near the goal, photometric registration "
     "takes over",
     "+edges": "behind the same names: near the goal, the edges of a goal with depth take over",
+    "+auto": "behind the same names: auto, which asks this method where its own ways fail",
 }
 SET_LINES = {
     "lookat": "AEVS's cameras that look at the goal's middle",

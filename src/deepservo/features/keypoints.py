@@ -56,7 +56,8 @@ def detect_fine(image: Float[Tensor, "h w"]) -> Features:
     doubled = torch.nn.functional.interpolate(
         image[None, None], (2 * h, 2 * w), mode="bicubic", align_corners=False
     )[0, 0]
-    points, descriptors = detect(doubled, nfeatures=FINE_COUNT)
+    # Of equally good ones OpenCV keeps more.
+    points, descriptors = (each[:FINE_COUNT] for each in detect(doubled, nfeatures=FINE_COUNT))
     total = np.maximum(descriptors.sum(1, keepdims=True), 1e-9)
     return (points + 0.5) / 2 - 0.5, np.sqrt(descriptors / total)
 

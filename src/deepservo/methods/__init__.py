@@ -2,7 +2,8 @@
 
 A name is `coarse[-k][+refinement]`. coarse: a method of METHODS. k: a number, for those that have
 one (`dct-20`: coefficients, `mlvs-50`: neighbours). refinement: one of REFINEMENTS, which takes
-over near the goal: `dvs` refines on grey levels, `edges` on the edges of a goal with depth.
+over near the goal: `dvs` refines on grey levels, `edges` on the edges of a goal with depth, and
+`auto` as `dvs` does, with its own ways to the goal beside the coarse one.
 
 A new method is one file and one line here, or is outside of this package: an entry point of the
 group `deepservo.methods`, or `mine.py:Mine` where `servo` and `bench` take a name. It is called
@@ -41,6 +42,7 @@ from deepservo.methods.model_based import EdgeServo
 from deepservo.methods.particle import ParticleServo
 from deepservo.methods.siamese_se3 import SiameseServo
 from deepservo.methods.true_pose import TruePose
+from deepservo.methods.witnesses import Witnesses
 from deepservo.models.any_scene_model import KEYPOINTS, shipped
 from deepservo.nets import NETS
 from deepservo.nets.keypoint import KeypointNet
@@ -128,10 +130,16 @@ def _pairs(servo: type[PairServo]) -> Callable[..., Controller]:
 
 
 def _auto(camera: Camera, depth: Depth = None, model: Any = None) -> Controller:
-    """The way to the goal is found in reduced pictures, whatever the camera's size."""
-    known, small = GoalDepth.of(depth, camera), reduced(camera)
-    coarse = _pairs(AutoServo)(small, known.seen_by(small), model)
-    return CoarseToFine(coarse, known, camera=camera)
+    if getattr(model, "method", None) in NETS:
+        return build(f"{model.method}+auto", camera, depth, model)
+    return _with_auto(GoalDepth.of(depth, camera), model=model)
+
+
+def _with_auto(depth: GoalDepth, *others: Controller, model: Any = None) -> Controller:
+    """The way is found in reduced pictures, whatever the camera's size, or by the others."""
+    small = reduced(depth.camera)
+    matches = _pairs(AutoServo)(small, depth.seen_by(small), model)
+    return CoarseToFine(Witnesses(depth.camera, depth, (matches, *others)))
 
 
 def _features(detector: Detector | None) -> Callable[..., Controller]:
@@ -188,6 +196,9 @@ METHODS = _Methods(
 REFINEMENTS: dict[str, Callable[..., Controller]] = {
     "dvs": lambda coarse, depth, shape: CoarseToFine(coarse, depth),
     "edges": lambda coarse, depth, shape: EdgeServo(coarse, depth, shape=shape),
+    "auto": lambda coarse, depth, shape: _with_auto(
+        coarse.goal_depth if depth is None else GoalDepth.of(depth, coarse.camera), coarse
+    ),
 }
 REFINED = {
     "auto": "refines on grey levels already",

@@ -165,5 +165,6 @@ class AutoEncoderServo(Located):
         T, agreement = self.registered(image, self.predict(image))
         v_pose = control.pbvs(se3.inverse(self.state["T_world_goal"]) @ T, self.gain)
         v_law = self.gain / self.law.gain * self.law._velocity(image)
-        recognised = (agreement > SAME_PLACE_AGREEMENT) & self.state["found"]
+        self.state["sure"] = agreement > SAME_PLACE_AGREEMENT
+        recognised = self.state["sure"] & self.state["found"]
         return torch.where(recognised[:, None], v_pose, v_law)

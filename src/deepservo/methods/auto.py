@@ -15,7 +15,7 @@ from deepservo.errors import InputError
 from deepservo.features import keypoints
 from deepservo.features.two_views import Matched
 from deepservo.features.unseen_pixels import continued
-from deepservo.methods.cnn_pair import PairServo
+from deepservo.methods.cnn_pair import Described, PairServo
 from deepservo.methods.keypoint import RELIABLE_MATCHES
 
 MOST_PIXELS = 130_000  # of the pictures in which the way to the goal is found
@@ -46,11 +46,11 @@ class AutoServo(PairServo):
         check_texture(goal)
         super()._set_goal(goal)
         self.goals = [keypoints.detect(picture[0]) for picture in goal]
-        self.fine_goals = [keypoints.detect_fine(picture[0]) for picture in goal]
+        self.fine_goals = Described(goal, lambda picture: keypoints.detect_fine(picture[0]))
         self._reset(len(goal))
 
     def _points_of_goal(self, goal: int) -> int:
-        return self._first_point(FINE, goal) + len(self.fine_goals[goal][0])
+        return self._first_point(FINE, goal) + keypoints.FINE_COUNT
 
     def _first_point(self, way: int, goal: int) -> int:
         """The number of the first of the goal's points that are matched in this way."""
@@ -96,7 +96,7 @@ class AutoServo(PairServo):
         jobs = keypoints.start_matches(image[runs], goals, [explain[i] for i in runs], "fine")
         return [job.result() for job in jobs]
 
-    def _of(self, goals: list[Any], runs: list[int], n: int) -> list[Any]:
+    def _of(self, goals: list[Any] | Described, runs: list[int], n: int) -> list[Any]:
         """The goals of these of n runs."""
         index = self.state["goal"].expand(n).tolist()
         return [goals[index[i]] for i in runs]

@@ -216,6 +216,20 @@ class Controller(Searching):
                 self.state[name][index] = values
         return v_cam
 
+    @property
+    def witnesses(self) -> "tuple[Controller, ...]":
+        """The methods that may know the way, in the order in which a refinement asks them."""
+        return (self,)
+
+    def velocity_by(
+        self, witness: "Controller", image: Tensor, index: Tensor, n: int
+    ) -> Float[Tensor, "k 6"]:
+        """`velocity_of` by one of the `witnesses`."""
+        return self.velocity_of(image, index, n)
+
+    def choose(self, number: Int[Tensor, " k"], index: Tensor, n: int) -> None:
+        """Say which of the `witnesses` has told the way in the runs `index` (k,) among n."""
+
     def reference_goal(self, goal: Float[Tensor, "g 1 h w"]) -> Reference | None:
         """The goals as the method knows them; None where it has no model of the scene."""
         return None

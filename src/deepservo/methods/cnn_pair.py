@@ -3,6 +3,9 @@
 The pose between two pictures is found, and PBVS steers.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -19,6 +22,18 @@ from deepservo.nets.pair import PairNet
 SAME_PICTURE = 0.5 / 255  # mean difference in grey levels under which two pictures are the same
 
 
+class Described:
+    """What is matched of each goal's picture, found where it is needed first: it takes time."""
+
+    def __init__(self, pictures: Float[Tensor, "g 1 h w"], describe: Callable[..., Any]) -> None:
+        self.pictures, self.describe, self.found = pictures, describe, dict[int, Any]()
+
+    def __getitem__(self, goal: int) -> Any:
+        if goal not in self.found:
+            self.found[goal] = self.describe(self.pictures[goal])
+        return self.found[goal]
+
+
 class PairServo(HomographyServo):
     """Servoing on cells matched by a trained PairNet, in the place of SIFT's keypoints.
 
@@ -33,7 +48,7 @@ class PairServo(HomographyServo):
         self.cells = Cells(net, camera)
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.cell_goals = [self.cells.goal(picture) for picture in goal]
+        self.cell_goals = Described(goal, self.cells.goal)
         self.state, self.pictures, self.poses = self._first_state(len(goal)), goal, []
 
     def _agreeing_matches(self, n: int) -> Tensor:

@@ -11,10 +11,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo import control
-from deepservo.camera import Camera
 from deepservo.features.estimation import estimate
 from deepservo.features.fusion import Fused, fuse
-from deepservo.features.goal_depth import Known
 from deepservo.features.registration import (
     FIRST_GUESS_SCHEDULE,
     MIN_OVERLAP,
@@ -22,8 +20,8 @@ from deepservo.features.registration import (
     Registration,
     Schedule,
     Views,
-    resize,
 )
+from deepservo.images.depth import Depth
 from deepservo.images.pictures import grey
 from deepservo.methods.base import Controller, Reference
 from deepservo.methods.refinement import (
@@ -63,18 +61,12 @@ class CoarseToFine(Refinement):
     map is given. Raises InputError where depth is none.
     """
 
-    def __init__(
-        self,
-        coarse: Controller,
-        depth: Known = None,
-        gain: float = 0.1,
-        camera: Camera | None = None,
-    ) -> None:
-        super().__init__(coarse, depth, gain, camera)
+    def __init__(self, coarse: Controller, depth: Depth = None, gain: float = 0.1) -> None:
+        super().__init__(coarse, depth, gain)
         self.colour = coarse.colour
 
     def _set_goal(self, goal: Tensor) -> None:
-        self.coarse.set_goal(resize(goal, self.coarse.camera))
+        self.coarse.set_goal(goal)
         known = self.goal_depth
         reference = self.coarse.reference_goal(goal) if known.Z is None else None
         if reference is None:
@@ -163,14 +155,41 @@ class CoarseToFine(Refinement):
         v_coarse = torch.zeros(len(image), 6, dtype=torch.float64)
         if reviewed.any():
             runs = reviewed.nonzero().flatten()
-            reduced = resize(image[runs], self.coarse.camera)
-            v_coarse[runs] = self.coarse.velocity_of(reduced, runs, len(image))
-            self._take_depths(runs, len(image))
-            self._acquire(views, control.pose_of_pbvs(v_coarse[runs], self.coarse.gain), runs)
+            v_coarse[runs] = self._asked(views, image, runs)
         self._recognise(reviewed)
         return torch.where(
             state["tracking"][:, None], control.pbvs(state["T_goal_cam"], self.gain), v_coarse
         )
+
+    def _asked(
+        self, views: Views, image: Tensor, runs: Int64[Tensor, " r"]
+    ) -> Float[Tensor, "r 6"]:
+        """The coarse method's velocities of these runs.
+
+        Of several methods each is asked where those before are not sure of a pose, and the pictures
+        do not agree at theirs. In each run the surest one is believed, and of equally sure ones the
+        one at whose pose the pictures agree most.
+        """
+        coarse, n, left = self.coarse, len(image), torch.arange(len(runs))
+        v_coarse = torch.zeros(len(runs), 6, dtype=torch.float64)
+        most, chosen = torch.full((len(runs),), -torch.inf), torch.zeros_like(runs)
+        for k, witness in enumerate(coarse.witnesses):
+            of = runs[left]
+            told = coarse.velocity_by(witness, image[of], of, n)
+            if k == 0:
+                self._take_depths(of, n)
+            believed = self._acquire(views, control.pose_of_pbvs(told, coarse.gain), of)
+            belief = witness.belief(n)
+            sure = belief.recognised[of] & belief.sure[of]
+            believed = believed + sure.float() + belief.recognised[of].float()
+            better = believed > most[left]
+            v_coarse[left[better]], most[left[better]] = told[better], believed[better]
+            chosen[left[better]] = k
+            left = left[~sure & ~self.state["tracking"][of]]
+            if not len(left):
+                break
+        coarse.choose(chosen, runs, n)
+        return v_coarse
 
     def _recognise(self, reviewed: Bool[Tensor, " b"]) -> None:
         """Which runs' pictures show the goal: those that are tracked, and the others by the coarse
@@ -181,7 +200,8 @@ class CoarseToFine(Refinement):
         state, recognised = self.state, self.state["recognised"]
         if reviewed.any():
             coarse, alike = self.coarse.belief(len(reviewed)), state["agreement"]
-            doubtful = state["was_tracked"] & (alike <= AGREEMENT_IF_CONFIRMED) & ~coarse.sure
+            matched = coarse.T_goal_cam.isfinite().all((1, 2)) & ~coarse.sure
+            doubtful = state["was_tracked"] & (alike <= AGREEMENT_IF_CONFIRMED) & matched
             recognised = torch.where(reviewed, coarse.recognised & ~doubtful, recognised)
         state["recognised"] = recognised | state["tracking"]
         state["was_tracked"] = state["was_tracked"] | state["tracking"]
@@ -269,8 +289,8 @@ class CoarseToFine(Refinement):
 
     def _acquire(
         self, views: Views, guess: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]
-    ) -> None:
-        """Register runs from the coarse method's poses, and track those that agree.
+    ) -> Float[Tensor, " r"]:
+        """Register runs from the coarse method's poses, and track those that agree; the agreements.
 
         A run that is tracked already goes over to a pose that agrees more. Where the coarse
         method's keypoints reject its pose, it stays tracked only if the pictures agree by more than
@@ -295,6 +315,7 @@ class CoarseToFine(Refinement):
         state["tracking"][runs], state["misses"][runs] = agree[taken], 0
         state["told"][runs] = torch.nan
         state["keypoints_confirm"][runs] = consistency[taken] > 0
+        return agreement
 
     def _registered(
         self, views: Views, guess: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]

@@ -4,6 +4,7 @@ The goal's pose is searched for in the scene's picture.
 """
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from deepservo.features.registration import (
 )
 from deepservo.geometry import se3
 from deepservo.methods.base import Controller, Reference
+from deepservo.methods.verdict import Belief
 from deepservo.scene import Scene, SolidScene, taught
 from deepservo.scene.sampling import about, fronto_parallel
 
@@ -96,7 +98,8 @@ class Located(Controller):
         if self.map is None:
             return T
         registered, agreement = self.registered(images, T)
-        return torch.where((agreement > SAME_PLACE_AGREEMENT)[:, None, None], registered, T)
+        self.state["sure"] = agreement > SAME_PLACE_AGREEMENT
+        return torch.where(self.state["sure"][:, None, None], registered, T)
 
     def registered(
         self,
@@ -153,6 +156,14 @@ class Located(Controller):
         return torch.where(
             found & (unlike | goal.isnan()) & (coverage > 0.999)[:, None], learned, goal
         )
+
+    def belief(self, n: int) -> Belief:
+        """Whether both the goal and the last view were found in the learned picture."""
+        belief = super().belief(n)
+        if self.map is None:
+            return belief
+        sure = self.state.get("sure", torch.zeros(1, dtype=torch.bool))
+        return replace(belief, sure=sure.expand(n) & self.state["found"].expand(n))
 
     def words(self, n: int) -> list[str]:
         """Whether the goal was found in the learned picture, and what is unusual about it."""

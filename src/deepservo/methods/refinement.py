@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepservo.camera import Camera
 from deepservo.errors import check_positive
 from deepservo.features.goal_depth import GoalDepth, Known
 from deepservo.methods.base import Controller
@@ -18,26 +17,23 @@ class Refinement(Controller):
     """A method that takes over from a `coarse` one, run by run.
 
     Where `state["tracking"]` is set its own pose steers. depth: of the goal's scene, for both; None
-    where it is the coarse method's. camera: of the pictures, where `coarse` sees them reduced to
-    the size of its own.
+    where it is the coarse method's.
     """
 
     uses_motion = True
 
-    def __init__(
-        self, coarse: Controller, depth: Known, gain: float, camera: Camera | None = None
-    ) -> None:
+    def __init__(self, coarse: Controller, depth: Known, gain: float) -> None:
         self.coarse, self.own_gain = coarse, gain
-        super().__init__(camera or coarse.camera, coarse.goal_depth if depth is None else depth)
+        super().__init__(coarse.camera, coarse.goal_depth if depth is None else depth)
 
     @property
     def goal_depth(self) -> GoalDepth:  # type: ignore[override]
         """What is known of the goal's depth, by both methods."""
-        return self.known_depth
+        return self.coarse.goal_depth
 
     @goal_depth.setter
     def goal_depth(self, value: GoalDepth) -> None:
-        self.known_depth, self.coarse.goal_depth = value, value.seen_by(self.coarse.camera)
+        self.coarse.goal_depth = value
 
     def _follow(self, n: int, v_done: Float[Tensor, "b 6"] | None) -> None:
         super()._follow(n, v_done)
