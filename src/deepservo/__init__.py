@@ -59,10 +59,10 @@ def load(
     """The controller of a model file, or of weights that ship by their name: "cnn-pair",
     "keypoints".
 
-    The model of one scene holds its camera and distance; `method` is the learned one with the
-    photometric refinement when not given. A network for any scene needs `camera`, and takes `depth`
-    of the goal's scene, of whatever is known of it; `method` is `auto`, or `dfbvs+edges` with
-    keypoints, when not given.
+    The model of one scene holds its camera and distance; `method` is `auto`, which asks the learned
+    one where its own ways fail, when not given. A network for any scene needs `camera`, and takes
+    `depth` of the goal's scene, of whatever is known of it; `method` is `auto`, or `dfbvs+edges`
+    with keypoints, when not given.
 
     Raises InputError when the file is not a whole model of deepservo's, or the camera is missing or
     not the model's.
@@ -78,7 +78,7 @@ def load(
                 f"{path}: has its own camera and distance; leave them away, or learn the scene "
                 "again with yours"
             )
-        return build(method or f"{model.method}+dvs", model.camera, model.distance, model)
+        return build(method or f"{model.method}+auto", model.camera, model.distance, model)
     if camera is None:
         raise InputError(
             f"{path}: was learned for any camera; give yours, as in load({str(path)!r}, "

@@ -73,12 +73,12 @@ def test_servo_from_sampled_starts(
     args = ["servo", str(files / "model.safetensors"), "--starts", "3", "--seed", "4"]
     assert main([*args, "--out", str(tmp_path / "a")]) == 0
     said = capsys.readouterr().out
-    assert "cnn+dvs" in said
+    assert "cnn+auto" in said
     assert "lookat-rz" in said
     assert "…" not in said, "nothing in the table is cut off"
     row = row_of(tmp_path / "a")
     assert (row["method"], row["set"], row["scene"], row["n"], row["seed"]) == (
-        "cnn+dvs",
+        "cnn+auto",
         "lookat-rz",
         "picture.png",
         3,
@@ -295,7 +295,7 @@ def test_demo(files: Path, tmp_path: Path) -> None:
     assert main(args) == 0
     row = row_of(tmp_path)
     assert (row["method"], row["set"], row["n"], row["scene"]) == (
-        "cnn+dvs",
+        "cnn+auto",
         "lookat-rz",
         2,
         "picture",

@@ -19,4 +19,4 @@ def test_an_old_model_file_gives_the_same_velocities() -> None:
     controller.set_goal(goal)
     v_cam = controller.velocity(goal.flip(-1))[0]
     assert v_cam[3:].tolist() == pytest.approx([-0.012367, -0.019072, 0.19165], rel=1e-3)
-    assert type(deepservo.load(OLD).coarse) is type(controller), "with the refinement, as before"
+    assert type(deepservo.load(OLD).coarse.witnesses[-1]) is type(controller)

@@ -46,6 +46,6 @@ class Demo:
         training = Training(self.minutes, seed=self.seed, resume=None)
         with training_bar(f"learning {name}") as show:
             model = learn(setup, self.out / "model.safetensors", training, show=show)
-        method = f"{model.method}+dvs"
+        method = f"{model.method}+auto"
         controller = build(method, model.camera, model.distance, model)
         carry_out(controller, Trial(method, setup, starts), self.out, model.training)

@@ -38,8 +38,8 @@ class Servo:
 
     #: A model file that `deepservo learn` wrote.
     model: FirstPath = None
-    #: Any method by name (see deepservo list), or mine.py:Mine; when not given, the model's own
-    #: with the photometric refinement, or auto without a model.
+    #: Any method by name (see deepservo list), or mine.py:Mine; when not given, auto, which asks
+    #: the model's own where its other ways fail.
     method: OptionalText = None
     #: The picture on the plane: another than the one learned.
     image: OptionalPath = None
@@ -110,7 +110,7 @@ class Servo:
         check_folder(self.out, OUTPUTS)
         check_seed(self.seed)
         learned = known if isinstance(known, Model) else None
-        method = plug_in(self.method or (f"{learned.method}+dvs" if learned else "auto"))
+        method = plug_in(self.method or (f"{learned.method}+auto" if learned else "auto"))
         starts = self._starts(setup, method)
         controller = build(method, known.camera, self._told(known), known)
         controller.tolerance, controller.search = self._tolerance(), self.search

@@ -34,11 +34,11 @@ def blur_between(
     """
     normal, right = torch.zeros(len(view), 3, 3), torch.zeros(len(view), 3)
     used = torch.zeros(len(view), dtype=torch.int64)
-    for axis, (a, b) in enumerate(((goal, view), (goal.mT, view.mT))):
-        f = torch.fft.rfftfreq(a.shape[-1])
+    for axis in (0, 1):
+        f = torch.fft.rfftfreq(view.shape[2 - axis])
         counts, pure = (f > LEAST_FREQUENCY) & (f < MOST_FREQUENCY), []
-        for pictures, noise in zip((a, b), noises, strict=True):
-            power, of_noise = _power(pictures, noise)
+        for pictures, noise in zip((goal, view), noises, strict=True):
+            power, of_noise = _power(pictures, noise, axis)
             pure.append((power - of_noise).clamp(min=1e-12))
             counts = counts & (pure[-1] > MIN_SNR * of_noise)
         log_ratio = (pure[1] / pure[0]).log()
@@ -72,25 +72,37 @@ def noise_left(deviations: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
 
 
 def _power(
-    pictures: Float[Tensor, "b h w"], noise: Float[Tensor, "b 1"]
+    pictures: Float[Tensor, "b h w"], noise: Float[Tensor, "b 1"], axis: int
 ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b 1"]]:
-    """The mean power of rows at the frequencies of `torch.fft.rfftfreq`, and that of their noise.
+    """The mean power of rows (axis 0) or columns (1), at the frequencies of `torch.fft.rfftfreq`,
+    and that of their noise.
 
     A row is the mean of a few, so that hardly any blur along columns is in its power. It fades out
     to the first and the last of its pixels that are seen.
     """
-    thick = max(1, pictures.shape[1] // LINES)
-    groups = pictures[:, : pictures.shape[1] // thick * thick].unflatten(1, (-1, thick))
-    seen = (groups.amin(2) > MIN_SHOWN).float()
+    thick = max(1, pictures.shape[1 + axis] // LINES)
+    rows, shown = _in_groups(pictures, axis, thick), pictures > MIN_SHOWN
+    seen = torch.ones_like(rows)
+    if not shown.all():
+        seen = (_in_groups(shown.float(), axis, thick) > 1 - 1e-3).float()
     first = seen.argmax(-1, keepdim=True)
     last = seen.shape[-1] - 1 - seen.flip(-1).argmax(-1, keepdim=True)
     at = (torch.arange(seen.shape[-1]) - first + 0.5) / (last - first + 1)
     window = seen * (math.pi * at.clamp(0, 1)).sin().square()
-    rows = groups.mean(2)
     mean = (rows * window).sum(-1, keepdim=True) / window.sum(-1, keepdim=True).clamp(min=1e-6)
     power = torch.fft.rfft((rows - mean) * window).abs().square().sum(1)
     total = window.square().sum((1, 2)).clamp(min=1e-6)[:, None]
     return power / total, noise.square() / thick
+
+
+def _in_groups(pictures: Float[Tensor, "b h w"], axis: int, thick: int) -> Float[Tensor, "b n m"]:
+    """Means of so many rows each (axis 0) or columns (1), as rows; the rest has no part."""
+    n = pictures.shape[1 + axis] // thick
+    if axis == 0:
+        return pictures[:, : n * thick].unflatten(1, (n, thick)).mean(2)
+    # One product is faster than means over neighbours in a row.
+    means = torch.eye(n).repeat_interleave(thick, 1) / thick
+    return means @ pictures[:, :, : n * thick].mT
 
 
 def _gaussians(deviations: Float[Tensor, " b"]) -> Float[Tensor, "b t"]:

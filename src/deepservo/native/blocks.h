@@ -48,13 +48,13 @@ static inline void end_block_row(Blocks *b) {
     memset(b->columns, 0, (8 + MOMENTS) * b->w * sizeof *b->columns);
 }
 
-/* Adds row y, from `margin` pixels inside. J: nine rows of columns, the last of them the residual.
- * root: of the weights, for pixels that have any. */
-static inline void add_row(Blocks *b, int32_t y, int32_t margin, const float *J,
+/* Adds row y, from `margin` pixels inside. J: nine rows of `wide` pixels, the last of them the
+ * residual. root: of the weights, for pixels that have any. */
+static inline void add_row(Blocks *b, int32_t y, int32_t margin, const float *J, int32_t wide,
                            const float *weight, const float *root, const float *goal,
                            const float *view, const float *valid) {
     const int32_t w = b->w, row = y * GRID / b->h, end = w - margin;
-    const float *r = J + 8 * w;
+    const float *r = J + 8 * wide;
     float *const sums = b->columns;
     float steep = 0, energy = 0;
     if (row != b->row)
@@ -64,7 +64,7 @@ static inline void add_row(Blocks *b, int32_t y, int32_t margin, const float *J,
         steep += weight[x] * (4 * root[x] - 3), energy += weight[x] * r[x] * r[x];
     b->totals[0] += steep, b->totals[1] += energy;
     for (int i = 0; i < 8; i++) {
-        const float *column = J + i * w;
+        const float *column = J + i * wide;
         float *sum = sums + i * w;
 #pragma omp simd
         for (int32_t x = margin; x < end; x++)

@@ -10,6 +10,7 @@
 #include "blocks.h"
 #include "depth_warp.h"
 #include "gradient.h"
+#include "products.h"
 #include "rigid.h"
 #include "sampler.h"
 
@@ -200,9 +201,11 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
     const float *plane = a->planes + 3 * run, *c = a->centres + 3 * run, *fit = a->fits + 3 * run;
     const float inv_gain = 1 / fit[0], bias = fit[1], k = 1 / (ROBUST_SCALE * a->scales[run]),
                 share = ratio / (ratio + fit[0] * fit[0]), rest = (1 - share) * inv_gain;
-    double *H = a->H + 64 * run, *g = a->g + 8 * run, sums[44] = {0};
-    float J[9][w]; /* six columns of L; then I, 1 and the residual */
-    float weight[w], root[w], inverse_depth[w];
+    double *H = a->H + 64 * run, *g = a->g + 8 * run, sums[72] = {0};
+    const int32_t wide = (w + LANES - 1) / LANES * LANES;
+    float J[9][wide]; /* six columns of L; then I, 1 and the residual */
+    float weight[wide], root[w], inverse_depth[w];
+    memset(J, 0, sizeof J), memset(weight, 0, sizeof weight);
     float columns[a->scatters ? (8 + MOMENTS) * w : 1];
     Blocks blocks;
     if (a->scatters)
@@ -228,29 +231,20 @@ static __attribute__((noinline)) void normal_equations(const Registering *a, int
             J[5][x] = (xn * q1 - yn * q0) * Z;
             J[6][x] = share * goal[at + x] + rest * (*v - bias), J[7][x] = 1, J[8][x] = r;
         }
-        for (int i = 0, m = 0; i < 8; i++)
-            for (int j = i; j < 9; j++, m++) {
-                float sum = 0;
-#pragma omp simd reduction(+ : sum)
-                for (int32_t x = GRADIENT_MARGIN; x < w - GRADIENT_MARGIN; x++)
-                    sum += weight[x] * J[i][x] * J[j][x];
-                sums[m] += sum;
-            }
+        add_products(wide, J[0], weight, sums);
         if (a->scatters)
-            add_row(&blocks, y, GRADIENT_MARGIN, J[0], weight, root, goal + at, s->warped + at,
-                    s->valid + at);
+            add_row(&blocks, y, GRADIENT_MARGIN, J[0], wide, weight, root, goal + at,
+                    s->warped + at, s->valid + at);
     }
     if (a->scatters) {
         end_block_row(&blocks);
         memcpy(a->totals + 2 * run, blocks.totals, sizeof blocks.totals);
     }
-    for (int i = 0, m = 0; i < 8; i++)
-        for (int j = i; j < 9; j++, m++) {
-            if (j == 8)
-                g[i] = sums[m];
-            else
-                H[8 * i + j] = H[8 * j + i] = sums[m];
-        }
+    for (int i = 0; i < 8; i++) {
+        g[i] = sums[9 * i + 8];
+        for (int j = i; j < 8; j++)
+            H[8 * i + j] = H[8 * j + i] = sums[9 * i + j];
+    }
 }
 
 /* equations: whether they are wanted. */
