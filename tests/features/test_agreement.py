@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepservo.features import registration
+from deepservo.features.agreement import compare, compare_reference, local_correlation
 from deepservo.features.registration import (
     FIRST_GUESS_SCHEDULE,
     SAME_PLACE_AGREEMENT,
@@ -63,11 +63,35 @@ def test_the_agreement_is_that_of_its_plain_twin(noise, hidden):
     valid = (torch.rand(1, 26, 35, generator=g) > 0.1).float()
     valid[:, {"nothing": 26, "a third": 17, "almost all": 7}[hidden] :] = 0
     noises = torch.tensor([[0.7 * noise]]), torch.tensor([[noise]])
-    found = registration._local_correlation(goal, seen, valid, noises)
+    found = local_correlation(goal, seen, valid, noises)
     slowly = agreement_slowly(
         *(x[0].double().numpy() for x in (goal, seen, valid)), (0.7 * noise, noise)
     )
     assert [float(x) for x in found] == pytest.approx(slowly, abs=2e-4)
+
+
+@pytest.mark.parametrize("depth", ["a plane", "a map"])
+@pytest.mark.parametrize("goals", [1, 5])
+def test_in_c_is_in_torch(paper_camera, depth, goals):
+    """Also where a part of the goal or of the view is not seen, and where nothing is in common."""
+    generator, scene = torch.Generator().manual_seed(3), PlanarScene(bundled("coffee"), 0.8)
+    T = 0.05 * torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    T[4, :3] = torch.tensor([3.0, 0.0, 0.0])
+    T, ref = se3.exp(T), sampling.fronto_parallel(0.6)
+    goal = scene.render(paper_camera, ref).repeat(goals, 1, 1, 1)
+    goal[..., :40, 30:90] = torch.nan
+    views = scene.render(paper_camera, ref @ T) + 0.02 * torch.randn(
+        5, 1, 1, 1, generator=generator
+    )
+    views[1, :, 100:, :70] = torch.nan
+    found = Registration(paper_camera, goal, fronto(0.6).expand(goals, 4))
+    if depth == "a map":
+        shape = (goals, paper_camera.height, paper_camera.width)
+        Z = 0.5 + 0.2 * torch.rand(shape, generator=generator)
+        found.set_depth((1 / Z).masked_fill(Z > 0.68, 0))
+    pairs = found._pairs(found.views(views), 2, torch.arange(5))
+    for one, other in zip(compare(pairs, T), compare_reference(pairs, T), strict=True):
+        assert torch.allclose(one, other, atol=2e-4), (one, other)
 
 
 def test_two_different_scenes_do_not_agree(paper_camera, texture, T_goal_cam):

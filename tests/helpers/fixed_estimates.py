@@ -12,8 +12,9 @@ from closed_loop import (
 )
 from deepservo import control
 from deepservo.camera import Camera
+from deepservo.features.agreement import Comparison
 from deepservo.features.evidence import Evidence
-from deepservo.features.registration import Comparison, Registration
+from deepservo.features.registration import Registration
 from deepservo.geometry import se3
 from deepservo.methods import Controller, coarse_to_fine
 from deepservo.methods.coarse_to_fine import CoarseToFine

@@ -12,7 +12,8 @@ from closed_loop import (
     offset_from,
 )
 from deepservo import control
-from deepservo.features.registration import Comparison, Registration
+from deepservo.features.agreement import Comparison
+from deepservo.features.registration import Registration
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods.coarse_to_fine import CoarseToFine

@@ -10,7 +10,8 @@ from conftest import noise_texture
 
 from deepservo.camera import Camera
 from deepservo.evaluation import metrics
-from deepservo.features.registration import Comparison, Registration
+from deepservo.features.agreement import Comparison
+from deepservo.features.registration import Registration
 from deepservo.geometry import se3
 from deepservo.geometry.pnp import plane_points
 from deepservo.methods import bank

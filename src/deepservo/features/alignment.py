@@ -4,6 +4,7 @@ On a CPU the work is done by `registration.c`; `align_reference` is the same ari
 """
 
 from ctypes import Structure
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -62,6 +63,23 @@ def align(
     lib = native.library() if T_goal_cam.device.type == "cpu" else None
     if lib is None:
         return align_reference(pairs, T_goal_cam, iterations, level, gain_bias, blocks=blocks)
+    alignment, (poses, found, *_) = alignment_arguments(pairs, T_goal_cam, gain_bias, blocks=blocks)
+    alignment.damping, alignment.iterations = MIN_DAMPING[level], iterations
+    alignment.small = _small(pairs, level)
+    native.run(lib.alignment_runs, alignment, len(poses))
+    return poses, found
+
+
+def alignment_arguments(
+    pairs: Pairs,
+    T_goal_cam: Float[Tensor, "b 4 4"],
+    gain_bias: Float[Tensor, "b 3"] | None = None,
+    *,
+    blocks: bool = False,
+) -> tuple[AlignmentArguments, tuple[Any, ...]]:
+    """What the C code reads of pairs at these poses; and what that points into, which must outlive
+    it: a copy of the poses and the Step that will be written, among others.
+    """
     B, plane = len(T_goal_cam), pairs.goals.plane
     poses = T_goal_cam.double().clone(memory_format=torch.contiguous_format)
     normals = (plane[:, :3] / plane[:, 3:]).double().expand(B, 3).contiguous()
@@ -70,11 +88,9 @@ def align(
     arguments, found = step_arguments(pairs, places, 2 * pairs.floor, gain_bias, blocks=blocks)
     alignment = AlignmentArguments(
         step=arguments, normals=normals.data_ptr(), camera=K.data_ptr(),
-        goal_camera_inv=K_inv.data_ptr(), poses=poses.data_ptr(), damping=MIN_DAMPING[level],
-        small=_small(pairs, level), iterations=iterations,
+        goal_camera_inv=K_inv.data_ptr(), poses=poses.data_ptr(),
     )  # fmt: skip
-    native.run(lib.alignment_runs, alignment, B)
-    return poses, found
+    return alignment, (poses, found, normals, places, K, K_inv)
 
 
 def align_reference(

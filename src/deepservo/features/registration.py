@@ -19,15 +19,15 @@ import itertools
 import math
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deepservo.camera import Camera
+from deepservo.features.agreement import Comparison, compare
 from deepservo.features.alignment import align
-from deepservo.features.pairs import Goals, Pairs, marked, projections, rows, warp
+from deepservo.features.pairs import Goals, Pairs, marked, rows
 from deepservo.features.registration_step import Step
 from deepservo.features.robust import MEDIAN_SAMPLES
 from deepservo.features.unseen_pixels import has_unseen
@@ -40,12 +40,6 @@ MIN_OVERLAP = 0.2
 # Pyramid level at which pictures are compared: fine enough to tell places apart, and coarse enough
 # for noise to average out.
 COMPARISON_LEVEL = 2
-WINDOW_SIDE = 7  # px of that level: side of the windows whose correlation is taken
-# A window is flat whose variance is not well over this share of the picture's variance plus this
-# multiple of its noise's.
-FLAT_VARIANCE_SHARE = 0.01
-FLAT_NOISE_FACTOR = 4
-MIN_WINDOW_SHARE = 0.6  # share of a window's pixels that must be seen
 MIN_SEEN_PART = 0.5  # of a pixel of a smaller picture, for it to count as seen
 LEVELS = 4  # of the pyramid: full size, then halved each time
 Schedule = tuple[tuple[int, int], ...]
@@ -65,20 +59,6 @@ class Views:
     def pick(self, runs: Int64[Tensor, " r"]) -> "Views":
         """Of these runs."""
         return Views([rows(level, runs) for level in self.levels], rows(self.noise, runs))
-
-
-class Comparison(NamedTuple):
-    """How well views, warped to their goals, agree with them.
-
-    agreement: mean local correlation, up to 1. attainable: what the view's noise leaves of it at
-    the right pose. seen: share of the goal's pixels that the view shows; in_common: of those that
-    show something.
-    """
-
-    agreement: Float[Tensor, " r"]
-    attainable: Float[Tensor, " r"]
-    seen: Float[Tensor, " r"]
-    in_common: Float[Tensor, " r"]
 
 
 def resize(images: Float[Tensor, "b c h w"], camera: Camera) -> Float[Tensor, "b c h2 w2"]:
@@ -222,13 +202,7 @@ class Registration:
         level: int = COMPARISON_LEVEL,
     ) -> Comparison:
         """How well the views, warped by these poses, agree with the goals."""
-        goals = self.levels[level].pick(runs)
-        at, shown = projections(T_goal_cam, goals, self.cameras[level]), goals.shown()
-        warped, valid = warp(rows(views.levels[level], runs), at, goals, shown)
-        noises = (goals.noise, views.noise[runs] / 2**level)
-        seen = valid.mean((1, 2))
-        in_common = seen / shown.float().mean((1, 2)).clamp(min=1e-6)
-        return Comparison(*_local_correlation(goals.image, warped, valid, noises), seen, in_common)
+        return compare(self._pairs(views, level, runs), T_goal_cam)
 
     def roughly_apart(
         self,
@@ -319,42 +293,3 @@ def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:
     bent = bent[..., :-2:apart] - 2 * bent[..., 1:-1:apart] + bent[..., 2::apart]
     rough = bent.abs().flatten(1) / 6
     return 1.4826 * rough.nanmedian(1, keepdim=True).values.clamp(min=1e-4)
-
-
-def _local_correlation(
-    goal: Float[Tensor, "#b h w"],
-    warped: Float[Tensor, "b h w"],
-    valid: Float[Tensor, "b h w"],
-    noises: tuple[Float[Tensor, "#b 1"], Float[Tensor, "b 1"]],
-) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """Mean correlation of the two pictures over small windows, and what noise leaves of it.
-
-    The mean is weighted by how little flat the less flat window of the two is. The second number is
-    the correlation between the second picture and its own truth without noise. noises: deviations
-    of the pictures' noise. A cover changes its own windows only. (One correlation of the whole
-    pictures would match any two that are bright on the same side.)
-    """
-
-    def flat(values: Tensor, noise: Tensor) -> Tensor:
-        centre = values.sum((1, 2), keepdim=True) / total
-        variance = values.square().sum((1, 2), keepdim=True) / total - centre.square()
-        return (
-            FLAT_VARIANCE_SHARE * variance.clamp(min=1e-9)
-            + FLAT_NOISE_FACTOR * noise.square()[:, :, None]
-        )
-
-    total = valid.sum((1, 2), keepdim=True).clamp(min=1)
-    a, b = goal * valid, warped * valid
-    share, *means = torch.nn.functional.avg_pool2d(
-        torch.stack([valid, a, b, a * a, b * b, a * b]), WINDOW_SIDE, WINDOW_SIDE // 2
-    )
-    used, share = (share > MIN_WINDOW_SHARE).float(), share.clamp(min=1e-6)
-    mean_a, mean_b, aa, bb, ab = (mean / share for mean in means)
-    aa, bb, ab = aa - mean_a.square(), bb - mean_b.square(), ab - mean_a * mean_b
-    flat_a, flat_b = flat(a, noises[0]), flat(b, noises[1])
-    aa, bb = aa.clamp(min=0), bb.clamp(min=0)
-    rho = ab / ((aa + flat_a) * (bb + flat_b)).sqrt()
-    weight = used * torch.maximum(aa / (aa + flat_a), bb / (bb + flat_b))
-    clean = ((bb - noises[1].square()[:, :, None]).clamp(min=0) / (bb + flat_b)).sqrt()
-    counted = weight.sum((1, 2)).clamp(min=1)
-    return (rho * used).sum((1, 2)) / counted, (clean * weight).sum((1, 2)) / counted

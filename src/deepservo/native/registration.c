@@ -5,8 +5,7 @@
  * `align_reference` in features/alignment.py, the slow plain twins. A run's pictures stay in the
  * cache from the warp to the last sum; sums are float along a row and double over the rows.
  */
-#include "lighting.h"
-
+#include "agreement.h"
 #include "blocks.h"
 #include "depth_warp.h"
 #include "gradient.h"
@@ -24,11 +23,9 @@
 #define MIN_DISTANCE_RATIO 0.05f
 /* A step is kept up to this ratio of the costs: each warp blurs a little differently. */
 #define COST_TOLERANCE 1.02
-/* No component of a step's twist is larger [m, rad]. */
-#define MAX_STEP 0.2
-/* The damping of the first step is at least this. */
+#define MAX_STEP 0.2 /* no component of a step's twist is larger [m, rad] */
+/* The damping of the first step is at least the first, that of all at most the second. */
 #define FIRST_DAMPING 1e-4
-/* The damping is at most this. */
 #define MAX_DAMPING 1e3
 
 typedef struct {                              /* `StepArguments` of features/registration_step.py */
@@ -368,6 +365,36 @@ void alignment_runs(const void *arguments, int64_t begin, int64_t end) {
             }
             way = take_step(a, run, mu, best, T, H, g);
         }
+    }
+    free(s.memory);
+}
+
+typedef struct { /* `ComparisonArguments` of features/agreement.py */
+    Aligning at;  /* no pose of which is changed */
+    float *found; /* (R, 4): a `Comparison` */
+} Comparing;
+
+/* Runs [begin, end): how well the views agree with the goals. arguments: a Comparing. */
+void comparison_runs(const void *arguments, int64_t begin, int64_t end) {
+    const Comparing *const a = arguments;
+    const Registering *const r = &a->at.step;
+    const Scratch s = scratch_of(r);
+    for (int64_t run = begin; run < end; run++) {
+        const float *goal = r->goal_image + run * r->goal_step;
+        const Pictures pictures = {goal, s.warped, s.valid, r->w, r->h};
+        const double noises[2] = {r->goal_noises[run], r->noises[run]}, size = r->w * r->h;
+        float *found = a->found + 4 * run, iz[r->w];
+        double seen = 0, shown = 0;
+        set_pose(&a->at, run, a->at.poses + 16 * run);
+        warp(r, run, goal, &s);
+        local_correlation(&pictures, noises, s.residual, found);
+        for (int32_t y = 0; y < r->h; y++) {
+            const float *level = goal + y * r->w, *valid = s.valid + y * r->w;
+            row_inverse_depth(r, run, y, iz);
+            for (int32_t x = 0; x < r->w; x++)
+                seen += valid[x], shown += iz[x] > 0 && level[x] >= MIN_SHOWN;
+        }
+        found[2] = (float)(seen / size), found[3] = (float)(seen / fmax(shown, 1e-6 * size));
     }
     free(s.memory);
 }
