@@ -179,6 +179,8 @@ class CoarseToFine(Refinement):
             if k == 0:
                 self._take_depths(of, n)
             believed = self._acquire(views, control.pose_of_pbvs(told, coarse.gain), of)
+            if len(coarse.witnesses) == 1:
+                return told
             belief = witness.belief(n)
             sure = belief.recognised[of] & belief.sure[of]
             believed = believed + sure.float() + belief.recognised[of].float()
