@@ -150,3 +150,22 @@ def test_no_variance_is_negative(fuse):
         T = se3.exp(1e-6 * torch.randn(n, 6, generator=generator, dtype=torch.float64))
         found = fuse(found, STILL.expand(n, 4, 4), T, V * deviation.square() @ V.mT)
         assert torch.diagonal(found.covariance, 0, 1, 2).min() > 0
+
+
+@pytest.mark.parametrize("held", [1, 3])
+@pytest.mark.parametrize("size", [1.0, 1.5])
+def test_errors_that_hold_for_a_few_pictures_hide_no_motion(held, size):
+    """As of covers and lamps: errors as large as they are told, or half as large again."""
+    generator, n = torch.Generator().manual_seed(4), 200
+    C = torch.diag((0.2 * DEVIATION).square()).expand(n, 6, 6)
+    way = torch.tensor([10e-3, 0, 0, 0, 0.02, 0], dtype=torch.float64)
+    T_true, motion, found = se3.exp(way.expand(n, 6)), STILL.expand(n, 4, 4), unknown(n)
+    hidden = torch.zeros(n, dtype=torch.bool)
+    for picture in range(120):
+        if picture % held == 0:
+            noise = torch.randn(n, 6, generator=generator, dtype=torch.float64)
+        found = fuse(found, motion, se3.exp(0.2 * size * DEVIATION * noise) @ T_true, C)
+        hidden |= found.unseen > 0
+        motion = se3.exp(-0.05 * se3.log(found.T_goal_cam))
+        T_true = T_true @ motion
+    assert hidden.float().mean() < 0.01

@@ -27,7 +27,7 @@ independent, and here MIN_LAG times as much.
 
 Before another scene than is assumed, such as a solid for a plane, pictures may show but a share of
 the camera's motion, and of the way to the goal. With m the motion since some picture before, n the
-way from the pose at that one, moved by m, to this one's own, D the sum of their C, and u = G m,
+way from the pose at that one, moved by m, to this one's own, D the sum of their R, and u = G m,
 where a radian counts as LEVER,
 
     unseen = -u^T n / (u^T m),   deviation = sqrt(u^T D u) / (u^T m)
@@ -210,7 +210,7 @@ def fuse_reference(
     alike = (mixed @ mixed.mT).where(mixes, C)
     common = torch.maximum(1 - share, LEAST_COMMON * share.clamp(min=1))[:, None, None]
     whole = own + common * alike + LAG * late
-    *shares, begins = _unseen(moved, T_goal_cam, C, (T, whole))
+    *shares, begins = _unseen(moved._replace(share=share), T_goal_cam, C, (T, whole))
     last, unseen = (
         each.where(fused[:, 0, 0], none) for each, none in zip(shares, (NONE, 0.0), strict=True)
     )
@@ -239,7 +239,8 @@ def _unseen(
     n = se3.log(seen @ se3.inverse(before.first_now))
     G = torch.tensor([1.0] * 3 + [LEVER**2] * 3, dtype=torch.float64)
     moved, unseen = (m * G * m).sum(1), -(m * G * n).sum(1)
-    u, D = (G * m)[..., None], C + before.first_covariance
+    u = (G * m)[..., None]
+    D = before.share[:, None, None] * (C + before.first_covariance)
     deviation = (u.mT @ D @ u).flatten().sqrt()
     unseen = (unseen / moved).where(unseen > CHANCE * deviation, 0.0).clamp(max=MOST_UNSEEN)
     left = ((se3.log(fused[0]).square() + torch.diagonal(fused[1], 0, 1, 2)) * G).sum(1).sqrt()

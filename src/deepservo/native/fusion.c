@@ -133,6 +133,7 @@ static int shows(const Fusing *a, int64_t run, Six C, Six whole) {
         for (int j = 0; j < 6; j++)
             variance += G[i] * m[i] * (C[i][j] + before[6 * i + j]) * G[j] * m[j];
     }
+    variance *= a->shares[run];
     hidden = hidden > CHANCE * sqrt(variance) ? fmin(hidden / moved, MOST_UNSEEN) : 0;
     const int far = sqrt(moved) * (1 - a->unseen[run]) >= sqrt(left);
     double *last = a->last_unseen + run;
