@@ -32,27 +32,22 @@ static inline void add_to_columns(const Pictures *p, int32_t y, float *columns) 
     }
 }
 
-/* Writes the mean correlation, and what noise leaves of it. columns: memory for WINDOW_SUMS rows.
- * noises: deviations, the goal's first. */
-static inline void local_correlation(const Pictures *p, const double *noises, float *columns,
-                                     float *out) {
+/* Writes the mean correlation, and what noise leaves of it. noises: deviations, the goal's, the
+ * view's. */
+static inline void local_correlation(const Pictures *p, const double *noises, float *out) {
     const int32_t w = p->w, h = p->h;
+    float columns[WINDOW_SUMS * w];
     double whole[WINDOW_SUMS] = {0}, agreed = 0, attainable = 0, counted = 0;
-    for (int32_t y = 0; y < h; y++) {
-        memset(columns, 0, WINDOW_SUMS * w * sizeof *columns);
+    memset(columns, 0, sizeof columns);
+    for (int32_t y = 0; y < h; y++)
         add_to_columns(p, y, columns);
-        for (int i = 0; i < 5; i++) {
-            float sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int32_t x = 0; x < w; x++)
-                sum += columns[i * w + x];
-            whole[i] += sum;
-        }
-    }
+    for (int i = 0; i < 5; i++)
+        for (int32_t x = 0; x < w; x++)
+            whole[i] += columns[i * w + x];
     const double flat_a = flat(whole[0], whole[1], whole[3], noises[0]),
                  flat_b = flat(whole[0], whole[2], whole[4], noises[1]);
     for (int32_t top = 0; top + WINDOW_SIDE <= h; top += WINDOW_STEP) {
-        memset(columns, 0, WINDOW_SUMS * w * sizeof *columns);
+        memset(columns, 0, sizeof columns);
         for (int32_t y = top; y < top + WINDOW_SIDE; y++)
             add_to_columns(p, y, columns);
         for (int32_t left = 0; left + WINDOW_SIDE <= w; left += WINDOW_STEP) {

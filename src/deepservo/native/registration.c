@@ -387,7 +387,7 @@ void comparison_runs(const void *arguments, int64_t begin, int64_t end) {
         double seen = 0, shown = 0;
         set_pose(&a->at, run, a->at.poses + 16 * run);
         warp(r, run, goal, &s);
-        local_correlation(&pictures, noises, s.residual, found);
+        local_correlation(&pictures, noises, found);
         for (int32_t y = 0; y < r->h; y++) {
             const float *level = goal + y * r->w, *valid = s.valid + y * r->w;
             row_inverse_depth(r, run, y, iz);
