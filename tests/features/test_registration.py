@@ -7,7 +7,8 @@ import torch
 
 from deepservo.camera import Camera
 from deepservo.features.pairs import UNSEEN
-from deepservo.features.registration import SAME_PLACE_AGREEMENT, Registration, fronto, resize
+from deepservo.features.pyramid import resize
+from deepservo.features.registration import SAME_PLACE_AGREEMENT, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.scene import PlanarScene, sampling
 from tilted_planes import N, lamp, plane_of, tilted_goals

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from deepservo.features import registration_step
+from deepservo.features import alignment, registration_step
 from deepservo.features.alignment import align, align_reference
 from deepservo.features.pairs import Pairs, projections, warp
 from deepservo.features.registration import MIN_RESIDUAL_SCALE, Registration, fronto
@@ -101,6 +101,33 @@ def test_steps_in_c_are_the_steps_in_torch(paper_camera, T_goal_cam, level, goal
             and (fast[1].gain_bias - slow[1].gain_bias).abs().max() < 1e-3
         )
         T = fast[0]
+
+
+def test_a_tiny_step_is_the_last(paper_camera, monkeypatch):
+    """Runs that begin within TINY_STEP of a pixel are done after one look; the others go on."""
+    scene, ref = PlanarScene(bundled("coffee"), 0.8), sampling.fronto_parallel(0.6)
+    px = torch.tensor([0.02, 0.04, 0.5, 3.0])[:, None] * 0.6 / paper_camera.fx
+    T = se3.exp(px.double() * torch.tensor([1.0, 0, 0, 0, 0, 0], dtype=torch.float64))
+    found, runs = Registration(paper_camera, scene.render(paper_camera, ref), fronto(0.6)), len(T)
+    views = found.views(scene.render(paper_camera, ref @ T))
+    pairs, here = found._pairs(views, 0, torch.arange(runs)), torch.eye(4).repeat(runs, 1, 1)
+    fast, slow = (
+        aligned(pairs, here.double(), 6, 0, None, blocks=True)
+        for aligned in (align, align_reference)
+    )
+    assert se3.distance(fast[0], slow[0])[0].max() < 1e-6
+    for name in ("H", "g", "gain_bias", "next_cost"):
+        one, other = getattr(fast[1], name), getattr(slow[1], name)
+        assert (one - other).abs().max() <= 2e-3 * other.abs().max(), name
+    for one, other in zip(fast[1].blocks, slow[1].blocks, strict=True):
+        assert torch.allclose(one, other, rtol=0.02, atol=0.01 * float(other.abs().amax()))
+    assert (fast[1].g == 0).all(1).tolist() == [True] * runs
+    monkeypatch.setattr(alignment, "TINY_STEP", 0.0)
+    end, _ = align(pairs, here.double(), 12, 0, None)
+    assert se3.distance(fast[0], end)[0].max() < 0.01 * 0.6 / paper_camera.fx
+    _, first = align(pairs, here.double(), 0, 0, None, blocks=True)
+    same = [torch.equal(one, other) for one, other in zip(fast[1].H, first.H, strict=True)]
+    assert same == [True, True, False, False], "what the first look found, of the near ones"
 
 
 def test_a_step_that_raises_the_cost_is_taken_back(paper_camera):

@@ -73,6 +73,27 @@ def test_exp_is_exact_to_rounding_on_both_sides_of_where_its_series_end(angle, d
     assert (se3.exp(twist) - torch.linalg.matrix_exp(hat4(twist.double()))).abs().max() < tolerance
 
 
+@given(shapes, angles, seeds)
+def test_motions_in_c_are_those_in_torch(shape, angle, seed):
+    twist = random_twist(shape, angle, seed)
+    T, slow = se3.exp(twist), se3.exp_reference(twist)
+    assert T.shape == slow.shape and (T - slow).abs().max() < 1e-14
+    w, slow_w = se3.so3_log(T[..., :3, :3]), se3.so3_log_reference(T[..., :3, :3])
+    assert w.shape == slow_w.shape
+    turn = (w - slow_w).norm(dim=-1)
+    if angle < math.pi - 5e-7:  # at pi the axis has either sign
+        assert (turn <= 1e-14 * (1 + angle)).all()
+
+
+def test_motions_of_many_runs_have_gradients_where_wanted_and_may_be_none():
+    twists = random_twist((5000,), 0.7, 1)
+    assert (se3.exp(twists) - se3.exp_reference(twists)).abs().max() < 1e-14
+    assert se3.exp(twists[:0]).shape == (0, 4, 4)
+    wanted = twists[:3].clone().requires_grad_()
+    se3.so3_log(se3.exp(wanted)[:, :3, :3]).sum().backward()
+    assert wanted.grad is not None and wanted.grad[:, 3:].abs().min() > 0
+
+
 @given(shapes, angles, seeds, dtypes)
 def test_so3_exp_is_a_rotation_by_the_angle_about_the_axis(shape, angle, seed, dtype):
     w, tolerance = random_twist(shape, angle, seed, dtype)[..., 3:], TOLERANCE[dtype]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from deepservo.camera import Camera
-from deepservo.features.registration import FIRST_GUESS_SCHEDULE, Registration, fronto, resize
+from deepservo.features.pyramid import resize
+from deepservo.features.registration import FIRST_GUESS_SCHEDULE, Registration, fronto
 from deepservo.geometry import se3
 from deepservo.methods.base import Reference
 from deepservo.methods.cnn_vs import PoseServo

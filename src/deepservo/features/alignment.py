@@ -4,10 +4,11 @@ On a CPU the work is done by `registration.c`; `align_reference` is the same ari
 """
 
 from ctypes import Structure
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deepservo import native
@@ -27,6 +28,9 @@ from deepservo.geometry import se3
 # [px of full size], over which grey levels are nearly linear, is kept whatever the cost.
 COST_TOLERANCE = 1.02
 SMALL_STEP = 0.5
+# A step of no more than this [px of full size] is taken, and is the last: what the pictures say at
+# its end is what they said before it, but for g, which is 0 there.
+TINY_STEP = 0.07
 # By level: least damping. A turn and a shift that look alike at a coarse level are left to the
 # finer ones.
 MIN_DAMPING = (1e-9, 1e-4, 1e-3, 1e-2)
@@ -40,7 +44,7 @@ class AlignmentArguments(Structure):
     _fields_ = [
         ("step", StepArguments),
         *native.fields(
-            "* normals camera goal_camera_inv poses", "f64 damping small", "i32 iterations"
+            "* normals camera goal_camera_inv poses", "f64 damping small tiny", "i32 iterations"
         ),
     ]
 
@@ -65,7 +69,7 @@ def align(
         return align_reference(pairs, T_goal_cam, iterations, level, gain_bias, blocks=blocks)
     alignment, (poses, found, *_) = alignment_arguments(pairs, T_goal_cam, gain_bias, blocks=blocks)
     alignment.damping, alignment.iterations = MIN_DAMPING[level], iterations
-    alignment.small = _small(pairs, level)
+    alignment.small, alignment.tiny = (_way(pairs, level, px) for px in (SMALL_STEP, TINY_STEP))
     native.run(lib.alignment_runs, alignment, len(poses))
     return poses, found
 
@@ -107,12 +111,15 @@ def align_reference(
     damping = MIN_DAMPING[level]
     mu = torch.full((B,), max(FIRST_DAMPING, damping), dtype=torch.float64)
     cost, scale = torch.full((B,), torch.inf), 2 * pairs.floor
-    T_best, way = T, torch.zeros(B, dtype=torch.float64)
+    small, tiny = (_way(pairs, level, px) for px in (SMALL_STEP, TINY_STEP))
+    T_best, way, done = T, torch.zeros(B, dtype=torch.float64), torch.zeros(B, dtype=torch.bool)
     H, g = torch.zeros(B, 8, 8, dtype=torch.float64), torch.zeros(B, 8, dtype=torch.float64)
+    found: Step | None = None
     for i in range(iterations + 1):
         seen = projections(T, goals, pairs.camera)
-        found = step(pairs, seen, T[:, :3, 3], scale, gain_bias, blocks=blocks)
-        better = (found.cost <= COST_TOLERANCE * cost) | (way <= _small(pairs, level))
+        now = step(pairs, seen, T[:, :3, 3], scale, gain_bias, blocks=blocks)
+        found = now if found is None else _chosen(done, found, now)
+        better = ((found.cost <= COST_TOLERANCE * cost) | (way <= small)) & ~done
         gain_bias = found.gain_bias
         T_best = torch.where(better[:, None, None], T, T_best)
         if i == iterations:
@@ -125,14 +132,31 @@ def align_reference(
         twist = _twist(H, g, mu)
         way = twist[:, :3].norm(dim=1) / goals.plane[:, 3] + twist[:, 3:].norm(dim=1)
         T = se3.exp(twist) @ T_best
+        last = better & (way <= tiny)
+        T_best = torch.where(last[:, None, None], T, T_best)
+        found = replace(found, g=found.g.masked_fill(last[:, None], 0.0))
+        done = done | last
+    assert found is not None
     return T_best, found
 
 
-def _small(pairs: Pairs, level: int) -> float:
-    """SMALL_STEP as the sum of a step's way, over the distance of the goal's plane, and its turn
-    [rad].
+def _way(pairs: Pairs, level: int, px: float) -> float:
+    """So many pixels of full size, as the sum of a step's way, over the distance of the goal's
+    plane, and its turn [rad].
     """
-    return SMALL_STEP / 2**level / pairs.goals.camera.fx
+    return px / 2**level / pairs.goals.camera.fx
+
+
+def _chosen(which: Bool[Tensor, " b"], one: Any, other: Any) -> Any:
+    """What one step has found of these runs, and another of the others."""
+    if isinstance(one, Tensor):
+        return torch.where(which.view(-1, *[1] * (one.ndim - 1)), one, other)
+    if one is None:
+        return None
+    if isinstance(one, Step):
+        parts = {f.name: (getattr(one, f.name), getattr(other, f.name)) for f in fields(Step)}
+        return Step(**{name: _chosen(which, *pair) for name, pair in parts.items()})
+    return type(one)(*(_chosen(which, *pair) for pair in zip(one, other, strict=True)))
 
 
 def _twist(

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo.camera import Camera
-from deepservo.features.registration import resize
+from deepservo.features.pyramid import resize
 from deepservo.features.two_views import Candidates, Explain, Matched
 from deepservo.features.unseen_pixels import continued
 from deepservo.nets.pair import CELL, PairNet, cell_centres

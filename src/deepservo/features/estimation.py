@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo.features.evidence import AGREES, Evidence, evidence, place_variance
-from deepservo.features.pairs import UNSEEN, Goals
+from deepservo.features.pairs import UNSEEN, Goals, rows
 from deepservo.features.registration import (
     COMPARISON_LEVEL,
     Registration,
@@ -120,12 +120,13 @@ def _relit(
     of = (near & (level.camera == registration.cameras[COMPARISON_LEVEL])).nonzero().flatten()
     if not len(of):
         return of, views
-    goals, seen = level.pick(runs[of]), views.pick(runs[of])
-    noises = goals.noise, seen.noise / 2**COMPARISON_LEVEL
-    found = light(goals.image, seen.levels[COMPARISON_LEVEL][:, 0], noises)
+    where = runs[of]
+    goals, seen = level.pick(where), rows(views.levels[COMPARISON_LEVEL], where)[:, 0]
+    noises = goals.noise, views.noise[where] / 2**COMPARISON_LEVEL
+    found = light(goals.image, seen, noises)
+    if not found.differs.any():
+        return of[:0], views
     of, found = of[found.differs], found.pick(found.differs)
-    if not len(of):
-        return of, views
     where = runs[of]
     levels = [each.index_copy(0, where, relit(each[where], found)) for each in views.levels]
     noise = views.noise[where] * found.median[:, None]

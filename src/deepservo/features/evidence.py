@@ -29,6 +29,7 @@ From H what the noise of the gradients puts into it is taken away: along a strip
 else, and it tells nothing.
 """
 
+from collections.abc import Sequence
 from ctypes import Structure
 from typing import NamedTuple
 
@@ -89,6 +90,11 @@ class Evidence(NamedTuple):
     def pick(self, index: Tensor) -> "Evidence":
         """Of these pairs."""
         return Evidence(*(each[index] for each in self))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Evidence]") -> "Evidence":
+        """Of the pairs of all of these, in order."""
+        return cls(*map(torch.cat, zip(*parts, strict=True)))
 
     def put(self, index: Tensor, other: "Evidence") -> "Evidence":
         """With these pairs' from another one."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.features.registration import resize
+from deepservo.features.pyramid import resize
 from deepservo.features.unseen_pixels import continued
 from deepservo.images.depth import Depth, as_depth
 

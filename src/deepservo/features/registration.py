@@ -15,8 +15,6 @@ solves with makes every step wrong, along the axis most of all.) Weights are Gem
 what covers a part of either picture has hardly any weight.
 """
 
-import itertools
-import math
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -27,10 +25,9 @@ from torch import Tensor
 from deepservo.camera import Camera
 from deepservo.features.agreement import Comparison, compare
 from deepservo.features.alignment import align
-from deepservo.features.pairs import Goals, Pairs, marked, rows
+from deepservo.features.pairs import Goals, Pairs, rows
+from deepservo.features.pyramid import noise_reference, pyramid, resize
 from deepservo.features.registration_step import Step
-from deepservo.features.robust import MEDIAN_SAMPLES
-from deepservo.features.unseen_pixels import has_unseen
 from deepservo.geometry import se3
 
 # Two pictures show the same place where, at a quarter of their size, their agreement is above this
@@ -40,7 +37,6 @@ MIN_OVERLAP = 0.2
 # Pyramid level at which pictures are compared: fine enough to tell places apart, and coarse enough
 # for noise to average out.
 COMPARISON_LEVEL = 2
-MIN_SEEN_PART = 0.5  # of a pixel of a smaller picture, for it to count as seen
 LEVELS = 4  # of the pyramid: full size, then halved each time
 Schedule = tuple[tuple[int, int], ...]
 """Pairs of a pyramid level (0: full size) and how many iterations are done there, in order."""
@@ -61,21 +57,6 @@ class Views:
         return Views([rows(level, runs) for level in self.levels], rows(self.noise, runs))
 
 
-def resize(images: Float[Tensor, "b c h w"], camera: Camera) -> Float[Tensor, "b c h2 w2"]:
-    """The pictures resized (area) to the size of `camera`; the same tensor where they have it.
-
-    A pixel is the mean of its seen part, and unseen where that is less than MIN_SEEN_PART.
-    """
-    size = (camera.height, camera.width)
-    if images.shape[-2:] == size:
-        return images
-    if not has_unseen(images):
-        return torch.nn.functional.interpolate(images, size, mode="area")
-    seen = torch.nn.functional.interpolate((~images.isnan()).to(images.dtype), size, mode="area")
-    total = torch.nn.functional.interpolate(images.nan_to_num(0.0), size, mode="area")
-    return torch.where(seen < MIN_SEEN_PART, torch.nan, total / seen)
-
-
 class Registration:
     """Registers pictures of one camera to G goals (1 for all runs, or one each).
 
@@ -92,7 +73,7 @@ class Registration:
         plane: Float[Tensor, "g 4"],
         goal_camera: Camera | None = None,
     ) -> None:
-        plane, noise = plane.double(), _noise(goal)
+        plane, noise = plane.double(), noise_reference(goal)
         self.cameras = [_halved(camera, i) for i in range(LEVELS)]
         goal_cameras = [_halved(goal_camera or camera, i) for i in range(LEVELS)]
         self.levels = [
@@ -134,7 +115,7 @@ class Registration:
 
     def views(self, images: Float[Tensor, "b 1 h w"]) -> Views:
         """Pictures of the camera made ready for `refine` and `compare`."""
-        return Views([marked(level) for level in _pyramid(images, self.cameras)], _noise(images))
+        return Views(*pyramid(images, self.cameras))
 
     def of_goal(self, goal: int, least_noise: float) -> tuple["Registration", Views]:
         """A registration to one of the goals, of pictures of its own camera, and the goal's own
@@ -249,25 +230,6 @@ class Registration:
         return Pairs.of(images, self.cameras[level], noise, goals, floor)
 
 
-def _pyramid(
-    images: Float[Tensor, "b 1 h w"], cameras: list[Camera]
-) -> list[Float[Tensor, "b 1 _ _"]]:
-    """The pictures `resize`d to the size of each camera, in the order of falling size.
-
-    As long as sides are exactly halved, and all pixels are seen, means of four pixels of the
-    picture before are the same, at a fifth of the time.
-    """
-    levels, halves = [resize(images, cameras[0])], not has_unseen(images)
-    for larger, camera in itertools.pairwise(cameras):
-        halves &= (larger.width, larger.height) == (2 * camera.width, 2 * camera.height)
-        if halves:
-            summed = levels[-1][..., ::2, :] + levels[-1][..., 1::2, :]
-            levels.append((summed[..., ::2] + summed[..., 1::2]) / 4)
-        else:
-            levels.append(resize(images, camera))
-    return levels
-
-
 def _resized_depth(inverse_depth: Float[Tensor, "m h w"], camera: Camera) -> Float[Tensor, "m _ _"]:
     """The maps in the size of `camera`; 0 is where nothing is known, and has no part in a mean."""
     known = torch.where(inverse_depth > 0, inverse_depth.float(), torch.nan)
@@ -281,15 +243,3 @@ def fronto(depth: float) -> Float[Tensor, "1 4"]:
 
 def _halved(camera: Camera, times: int) -> Camera:
     return camera.resize(camera.width >> times, camera.height >> times)
-
-
-def _noise(images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1"]:
-    """Deviation of each picture's noise.
-
-    It is the median of what a plane through 3 x 3 pixels does not explain (after Immerkaer 1996).
-    """
-    apart = max(1, math.isqrt(images[0].numel() // MEDIAN_SAMPLES))
-    bent = images[..., :-2:apart, :] - 2 * images[..., 1:-1:apart, :] + images[..., 2::apart, :]
-    bent = bent[..., :-2:apart] - 2 * bent[..., 1:-1:apart] + bent[..., 2::apart]
-    rough = bent.abs().flatten(1) / 6
-    return 1.4826 * rough.nanmedian(1, keepdim=True).values.clamp(min=1e-4)

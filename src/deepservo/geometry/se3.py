@@ -5,9 +5,36 @@
 finite gradients at theta = 0 and pi.
 """
 
+from ctypes import CDLL, Structure
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from deepservo import native
+
+RUNS_A_THREAD = 2000  # at least: one takes a tenth of a microsecond
+
+
+class MotionArguments(Structure):
+    """What `exp_runs` and `so3_log_runs` of motions.c read and write."""
+
+    _fields_ = native.fields("* of found")
+
+
+def _library(values: Tensor) -> CDLL | None:
+    """The C, for values of which no gradient is wanted."""
+    plain = values.device.type == "cpu" and values.dtype == torch.float64
+    return native.library() if plain and not values.requires_grad else None
+
+
+def _found(work: object, values: Tensor, *size: int, of: int) -> Tensor:
+    """What the C makes of values (*batch, ..); the last `of` dimensions are one motion's."""
+    batch, values = values.shape[: values.ndim - of], values.contiguous()
+    found = values.new_empty(*batch, *size)
+    arguments = MotionArguments(of=values.data_ptr(), found=found.data_ptr())
+    native.run(work, arguments, batch.numel(), RUNS_A_THREAD)
+    return found
 
 
 def hat(w: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
@@ -70,6 +97,12 @@ def _quaternion(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
 
 def so3_log(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
     """Rotation vector theta u [rad], theta in [0, pi], of a rotation matrix."""
+    lib = _library(R)
+    return so3_log_reference(R) if lib is None else _found(lib.so3_log_runs, R, 3, of=2)
+
+
+def so3_log_reference(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """`so3_log` in plain torch."""
     q = _quaternion(R)
     w, xyz = q[..., 0], q[..., 1:]
     n2 = (xyz * xyz).sum(-1)
@@ -97,6 +130,12 @@ def exp(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
 
     `T_world_cam @ exp(v_cam * dt)` moves the camera.
     """
+    lib = _library(twist)
+    return exp_reference(twist) if lib is None else _found(lib.exp_runs, twist, 4, 4, of=1)
+
+
+def exp_reference(twist: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
+    """`exp` in plain torch."""
     v, w = twist[..., :3], twist[..., 3:]
     a, b, c = (factor[..., None, None] for factor in _series((w * w).sum(-1)))
     k = hat(w)

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from deepservo import control
-from deepservo.features.estimation import estimate
+from deepservo.features.estimation import Estimated, estimate
+from deepservo.features.evidence import Evidence
 from deepservo.features.fusion import Fused, fuse
 from deepservo.features.registration import (
     FIRST_GUESS_SCHEDULE,
@@ -40,6 +41,9 @@ AGREEMENT_NOT_REVIEWED = 0.8  # above this agreement no better pose is looked fo
 NEAR_GUESS_SCHEDULE: Schedule = ((2, 8),)
 TRACKING_SCHEDULE: Schedule = ((2, 3), (1, 3))
 FULL_SIZE_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
+# Where the picture before was seen within so many pixels of its prediction, it begins at full size.
+STEADY_SCHEDULE: Schedule = ((2, 0), (0, 1))
+STEADY_PX = 0.1
 # Share of the picture's width: where a registered pose sees the goal farther from where the
 # camera's motion leads it, the scene is another than is assumed, or the motion than is known: so
 # many times in a run the coarse method is asked which.
@@ -83,6 +87,7 @@ class CoarseToFine(Refinement):
         self.state = {
             **nothing._asdict(),
             "tracking": torch.zeros(n, dtype=torch.bool),
+            "steady": torch.zeros(n, dtype=torch.bool),
             "misses": torch.zeros(n, dtype=torch.int64),
             "agreement": torch.zeros(n),
             "recognised": torch.zeros(n, dtype=torch.bool),
@@ -237,10 +242,10 @@ class CoarseToFine(Refinement):
         near = T[:, :3, 3].norm(dim=1) < most
         motion = self.motion.expand(len(predicted), 4, 4)
         shown = []
-        for part, schedule in ((near, FULL_SIZE_SCHEDULE), (~near, TRACKING_SCHEDULE)):
+        for part, full in ((near, True), (~near, False)):
             if part.any():
-                of, full = runs[part], schedule is FULL_SIZE_SCHEDULE
-                seen, found = estimate(self.registration, views, T[part], schedule, of)
+                of = runs[part]
+                seen, found = self._seen(views, T[part], of, full=full)
                 own = state["own"][of].where(torch.tensor(full), torch.nan)
                 kept = (state[name][of] for name in FUSED[3:])
                 before = Fused(state["T_goal_cam"][of], found.covariance, own, *kept)
@@ -265,13 +270,43 @@ class CoarseToFine(Refinement):
         state["T_goal_cam"][runs] = torch.where(agree[:, None, None], T, predicted[runs])
         state["agreement"][runs] = agreement
         for part, values in shown:
-            of, agreed = runs[part & agree], agree[part]
+            agreed = agree[part]
+            of, every = runs[part & agree], bool(agreed.all())
             for name, each in values.items():
-                state[name][of] = each[agreed]
+                last, now = state[name], each if every else each[agreed]
+                now = now.to(last.dtype)
+                # What is new for all runs needs no copy by index, which takes five times as long.
+                state[name] = now if len(of) == len(last) else last.index_copy(0, of, now)
         missed = runs[~agree]
         state["first_now"][missed] = state["first_now"][missed] @ motion[missed]
         state["misses"][runs] = torch.where(agree, 0, state["misses"][runs] + 1)
         state["tracking"][runs] = state["misses"][runs] < MAX_MISSES
+
+    def _seen(
+        self,
+        views: Views,
+        predicted: Float[Tensor, "r 4 4"],
+        runs: Int64[Tensor, " r"],
+        *,
+        full: bool,
+    ) -> Estimated:
+        """What the pictures say of the pose. full: whether they are compared at full size."""
+        if not full:
+            return estimate(self.registration, views, predicted, TRACKING_SCHEDULE, runs)
+        steady, parts = self.state["steady"], []
+        for was_steady, schedule in ((True, STEADY_SCHEDULE), (False, FULL_SIZE_SCHEDULE)):
+            part = (steady[runs] == was_steady).nonzero().flatten()
+            if len(part):
+                of = runs[part]
+                T, found = estimate(self.registration, views, predicted[part], schedule, of)
+                rough = self.registration.roughly_apart(T, predicted[part], of)
+                steady[of] = rough < STEADY_PX / self.camera.width
+                # Where the prediction was bad, it begins anew, coarse to fine.
+                kept = steady[of] if was_steady else torch.ones_like(steady[of])
+                parts.append((part[kept], T[kept], found.pick(kept)))
+        order = torch.cat([part for part, *_ in parts]).argsort()
+        T = torch.cat([T for _, T, _ in parts])[order]
+        return T, Evidence.joined([found for *_, found in parts]).pick(order)
 
     def _surprised(
         self,

@@ -12,7 +12,8 @@ from torch import Tensor
 from deepservo import control
 from deepservo.camera import Camera
 from deepservo.features.pairs import homographies
-from deepservo.features.registration import fronto, resize
+from deepservo.features.pyramid import resize
+from deepservo.features.registration import fronto
 from deepservo.features.unseen_pixels import continued
 from deepservo.geometry import se3
 from deepservo.images.depth import Depth

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.features.goal_depth import GoalDepth, Known
-from deepservo.features.registration import resize
+from deepservo.features.pyramid import resize
 from deepservo.images.pictures import grey
 from deepservo.methods.base import Controller, Reference
 from deepservo.methods.verdict import Belief
