@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from benchmarks.methods.verdict_scenes import tiled
 from deepservo.features.estimation import estimate
 from deepservo.features.registration import Registration, fronto
-from deepservo.features.repeats import Repeats
+from deepservo.features.repeats import MIN_TELLING, Repeats
 from deepservo.features.self_likeness import likeliest_plane
 from deepservo.geometry import se3
 from deepservo.images.pictures import OFFERED, bundled
@@ -173,6 +174,19 @@ def test_pictures_without_repetition_are_told_at_the_goal(paper_camera, name):
     assert scene.told(repeats, scene.view())[0].all()
     # A cup's rim, a clock's face and a wall's bricks are alike in parts.
     assert name in ("coffee", "clock", "brick") or not repeats.kept.any()
+
+
+def test_turned_tiles_that_differ_make_no_tile_the_only_one(paper_camera):
+    """Seen upside down some tiles of the moon are a little alike. That the others differ does not
+    make the tiles at the rim of the picture, which few shifts show, unlike all others.
+    """
+    turn = se3.exp(torch.tensor([[0.01, -0.01, 0, -0.057, 0.046, 0]], dtype=torch.float64))
+    pose, scene = sampling.fronto_parallel(0.57) @ turn, tiled(bundled("moon"))
+    registration = Registration(paper_camera, scene.render(paper_camera, pose), fronto(0.6))
+    repeats = Repeats.of(registration)
+    shifts = se3.so3_log(repeats.T_goal_cam[0, :, :3, :3]).norm(dim=1) < 0.1
+    assert shifts.sum() > 6
+    assert (repeats.telling[0][shifts].sum(1) < MIN_TELLING).all()
 
 
 def tilted(degrees):

@@ -12,6 +12,7 @@ from closed_loop import (
 )
 from deepservo import control
 from deepservo.camera import Camera
+from deepservo.features import near_goal
 from deepservo.features.agreement import Comparison
 from deepservo.features.evidence import Evidence
 from deepservo.features.registration import Registration
@@ -73,7 +74,8 @@ def register(monkeypatch: pytest.MonkeyPatch, refine: Callable[..., torch.Tensor
         return T, Evidence(covariance, unknown, unknown, unknown, alike)
 
     monkeypatch.setattr(Registration, "refine", refine)
-    monkeypatch.setattr(coarse_to_fine, "estimate", estimate)
+    for module in (coarse_to_fine, near_goal):
+        monkeypatch.setattr(module, "estimate", estimate)
 
 
 def agreeing(

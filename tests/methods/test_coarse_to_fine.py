@@ -12,19 +12,11 @@ from closed_loop import (
     offset_from,
 )
 from deepservo import control
-from deepservo.camera import PAPER_CAMERA
 from deepservo.features.agreement import Comparison
-from deepservo.features.estimation import estimate
 from deepservo.features.registration import Registration
 from deepservo.geometry import se3
-from deepservo.images.pictures import bundled
 from deepservo.loop import servo
-from deepservo.methods import build, coarse_to_fine
-from deepservo.methods.coarse_to_fine import (
-    FULL_SIZE_SCHEDULE,
-    STEADY_SCHEDULE,
-    CoarseToFine,
-)
+from deepservo.methods.coarse_to_fine import CoarseToFine
 from deepservo.methods.refinement import MAX_MISSES
 from deepservo.scene import PlanarScene, sampling
 from deepservo.worlds.simulator import Simulator
@@ -252,36 +244,3 @@ def test_a_refinement_follows_the_coarse_methods_pose_consistency(
     assert (trajectory.refining[10:] == believed).all()
     converged = se3.distance(T_goal, trajectory.Ts_world_cam[-1])[0] < 0.01
     assert converged.all() if guide is Consistent else registers == "faintly" or not converged.any()
-
-
-def test_a_pose_that_was_predicted_well_begins_at_full_size_and_a_knock_begins_anew(monkeypatch):
-    """The camera stands for some pictures; then somebody knocks at it."""
-    camera, ref = PAPER_CAMERA, sampling.fronto_parallel(0.6)
-    scene = PlanarScene(bundled("coffee"), 0.8)
-    controller = build("photometric", camera, 0.6)
-    controller.set_goal(scene.render(camera, ref))
-    schedules = []
-
-    def seen(registration, views, T, schedule, runs):
-        schedules.append((schedule, len(runs)))
-        return estimate(registration, views, T, schedule, runs)
-
-    monkeypatch.setattr(coarse_to_fine, "estimate", seen)
-    still = torch.zeros(2, 6, dtype=torch.float64)
-    T = se3.exp(
-        torch.tensor([[5e-4, 0, 0, 0, 0, 1e-3], [0, 5e-4, 0, 0, 0, 0]], dtype=torch.float64)
-    )
-    for _ in range(4):
-        controller.velocity(scene.render(camera, ref @ T), still)
-    assert schedules[-1] == (STEADY_SCHEDULE, 2)
-    schedules.clear()
-    T = T @ se3.exp(torch.tensor([[2e-3, -1e-3, 0, 0, 0, 4e-3], [0] * 6], dtype=torch.float64))
-    views = controller.registration.views(scene.render(camera, ref @ T))
-    begun, both = controller.state["T_goal_cam"], torch.arange(2)
-    found, evidence = controller._seen(views, begun, both, full=True)
-    assert schedules == [(STEADY_SCHEDULE, 2), (FULL_SIZE_SCHEDULE, 1)]
-    assert controller.state["steady"].tolist() == [False, True]
-    for run, schedule in ((0, FULL_SIZE_SCHEDULE), (1, STEADY_SCHEDULE)):
-        own = estimate(controller.registration, views, begun[[run]], schedule, both[[run]])
-        assert torch.equal(found[run], own[0][0])
-        assert torch.equal(evidence.covariance[run], own[1].covariance[0])

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from deepservo import control
 from deepservo.features.estimation import Estimated, estimate
-from deepservo.features.evidence import Evidence
 from deepservo.features.fusion import Fused, fuse
+from deepservo.features.near_goal import near_goal
 from deepservo.features.registration import (
     FIRST_GUESS_SCHEDULE,
     MIN_OVERLAP,
@@ -40,10 +40,6 @@ AGREEMENT_NOT_REVIEWED = 0.8  # above this agreement no better pose is looked fo
 # a picture is covered.
 NEAR_GUESS_SCHEDULE: Schedule = ((2, 8),)
 TRACKING_SCHEDULE: Schedule = ((2, 3), (1, 3))
-FULL_SIZE_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
-# Where the picture before was seen within so many pixels of its prediction, it begins at full size.
-STEADY_SCHEDULE: Schedule = ((2, 0), (0, 1))
-STEADY_PX = 0.1
 # Share of the picture's width: where a registered pose sees the goal farther from where the
 # camera's motion leads it, the scene is another than is assumed, or the motion than is known: so
 # many times in a run the coarse method is asked which.
@@ -293,20 +289,19 @@ class CoarseToFine(Refinement):
         """What the pictures say of the pose. full: whether they are compared at full size."""
         if not full:
             return estimate(self.registration, views, predicted, TRACKING_SCHEDULE, runs)
-        steady, parts = self.state["steady"], []
-        for was_steady, schedule in ((True, STEADY_SCHEDULE), (False, FULL_SIZE_SCHEDULE)):
-            part = (steady[runs] == was_steady).nonzero().flatten()
-            if len(part):
-                of = runs[part]
-                T, found = estimate(self.registration, views, predicted[part], schedule, of)
-                rough = self.registration.roughly_apart(T, predicted[part], of)
-                steady[of] = rough < STEADY_PX / self.camera.width
-                # Where the prediction was bad, it begins anew, coarse to fine.
-                kept = steady[of] if was_steady else torch.ones_like(steady[of])
-                parts.append((part[kept], T[kept], found.pick(kept)))
-        order = torch.cat([part for part, *_ in parts]).argsort()
-        T = torch.cat([T for _, T, _ in parts])[order]
-        return T, Evidence.joined([found for *_, found in parts]).pick(order)
+        state, arrives = self.state, self.verdict.next_arrives
+        found, steady, others = near_goal(
+            self.registration,
+            views,
+            predicted,
+            runs,
+            steady=state["steady"][runs],
+            thorough=torch.tensor(arrives)[runs] if arrives else torch.zeros_like(runs) > 0,
+        )
+        state["steady"][runs] = steady
+        # What the pictures before have said is forgotten: each was left halfway.
+        state["own"][runs[others]] = torch.nan
+        return found
 
     def _surprised(
         self,

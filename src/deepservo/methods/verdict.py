@@ -261,6 +261,11 @@ class Verdict:
         return [0 < run.within < ARRIVED_PICTURES for run in self.runs]
 
     @property
+    def next_arrives(self) -> list[bool]:
+        """Which runs will have arrived if the next picture shows what the last ones did."""
+        return [run.within == ARRIVED_PICTURES - 1 for run in self.runs]
+
+    @property
     def lost(self) -> list[bool]:
         """Which runs are lost."""
         return [run.lost for run in self.runs]
