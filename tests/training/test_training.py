@@ -17,7 +17,7 @@ from deepservo.models.checkpoint import load
 from deepservo.models.scene_model import load_model
 from deepservo.nets.pose import PoseNet
 from deepservo.scene.build import Setup, make_scene
-from deepservo.training import learn, rehearsal, train
+from deepservo.training import exam, learn, rehearsal, train
 from deepservo.training.plan import Plan, Training
 from deepservo.training.progress import Checkpoint, peek
 from deepservo.training.tasks.pose import PoseTask
@@ -113,6 +113,7 @@ def test_minutes_are_timed_once(
 ) -> None:
     timed: list[float] = []
     monkeypatch.setattr(learn, "steps_in", lambda minutes, *_: timed.append(minutes) or 5)
+    monkeypatch.setattr(exam, "home", lambda *_: 0)
     out, partial = tmp_path / "m.safetensors", tmp_path / "m.safetensors.partial"
     args = learn_args(files, out, "--minutes", "2")
     with pytest.MonkeyPatch.context() as patch:
@@ -142,9 +143,10 @@ def test_demo_goes_on_where_it_was_stopped(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruptible: None
 ) -> None:
     monkeypatch.setattr(learn, "steps_in", lambda *_: 4)
+    monkeypatch.setattr(exam, "home", lambda *_: 0)
     monkeypatch.setattr("deepservo.cli.servo.carry_out", lambda *_: None)
     out = tmp_path / "demo"
-    args = ["demo", "--image", str(files / "picture.png"), "--out", str(out)]
+    args = ["demo", "--image", str(files / "picture.png"), "--out", str(out), "--minutes", "1"]
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(1, patch)
         assert main(args) == 2

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepservo.cli.options import OptionalPath
+from deepservo.cli.options import OptionalNumber, OptionalPath
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Demo:
     out: Path = Path("demo")
     #: A picture of your own instead of the bundled one.
     image: OptionalPath = None
-    #: Training time on this machine.
-    minutes: float = 4.5
+    #: The most minutes that the training takes; until the scene is learned when not given.
+    minutes: OptionalNumber = None
     #: How many simulated cameras.
     starts: int = 100
     #: Of the training and of the starts.

@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepservo.cli.options import (
     FirstPath,
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from deepservo.scene.build import Setup
 
 DISTANCE = 0.6  # m, to the plane, where nobody says it
+
+
+def _in_words(training: dict[str, Any]) -> str:
+    """How long it took, and of an exam how many of its runs came home."""
+    from deepservo.evaluation.metrics import wilson
+
+    took = f"in {training['steps']} steps, {training['seconds']:.0f} s"
+    if not (exams := training.get("exams")):
+        return took
+    home, runs = exams[-1][1], training["exam runs"]
+    low, high = wilson(home, runs)
+    interval = f"{100 * low:.0f} to {100 * high:.0f} %"
+    return f"{took}; {home} of {runs} runs of its own came home ({interval})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +64,8 @@ class Learn:
     method: str = "cnn"
     #: cpu: minutes on two cores; paper: as published, for a GPU.
     preset: str = "cpu"
-    #: Training time on this machine; with neither this nor --steps, 4.5 for cnn, 10 for mlvs, 20
-    #: for siamese-*; aevs: 1000 steps.
+    #: Training time on this machine; of cnn the most that it takes. With neither this nor --steps,
+    #: cnn: until the scene is learned; mlvs: 10; siamese-*: 20; aevs: 1000 steps.
     minutes: OptionalNumber = None
     #: Training steps, exactly.
     steps: OptionalCount = None
@@ -81,8 +94,7 @@ class Learn:
         model = self._any_scene() if self.method in KINDS else self._one_scene()
         if distributed.first():
             name = f" {self.image.name}" if self.image and self.method not in KINDS else ""
-            steps, seconds = model.training["steps"], model.training["seconds"]
-            console.print(f"{self.out}: learned{name} in {steps} steps, {seconds:.0f} s")
+            console.print(f"{self.out}: learned{name} {_in_words(model.training)}")
         distributed.release()
 
     def _one_scene(self) -> "Model":

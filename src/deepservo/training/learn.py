@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deepservo.models.weights import load_backbone
 from deepservo.scene import PlanarScene, Scene, taught
 from deepservo.scene.build import Setup, check_distance
 from deepservo.system import distributed
+from deepservo.training import exam
 from deepservo.training.plan import Plan, Training, planned, with_batch
 from deepservo.training.presets import PRESETS, Preset, preset_of
 from deepservo.training.progress import Progress
@@ -51,13 +53,15 @@ def learn(
     """Train a method for a scene before a camera, on torch's default device, and write the model to
     `out`. A checkpoint stands beside it until then.
 
-    Minutes become steps once, by timing; these are recorded, and the same call again, or one that
-    resumes, takes the recorded number. With neither minutes nor steps it takes as long as the
-    preset says. `show` is called with the progress after each step.
+    Steps are exact. Otherwise a method that has exams learns until more training brings no more
+    runs home, and minutes are the most that it may take. They become steps once, by timing; these
+    are recorded, and the same call again, or one that resumes, takes the recorded number. `show` is
+    called with the progress after each step.
     Raises InputError for options that the preset does not have, for a checkpoint made with other
     settings, and when another kind of file stands at `out`.
     """
     preset = preset_of(options.method, options.preset)
+    examined = training.steps is None and preset.exam_every
     training = training.lasting(preset.minutes, preset.steps)
     check_distance(setup.distance)
     device = torch.get_default_device()
@@ -71,22 +75,19 @@ def learn(
         net = _net(preset, task, options).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept = preset.kept(net)
     settings = _settings(setup, options, training, kept, task.batch)
+    if examined:
+        settings["exam every"] = examined
     plan = planned(
         out, settings, training, lambda: steps_in(training.minutes or 0, net, task, training.seed)
     )
     task = preset.scheduled(task, plan.steps * distributed.rank()[1])
+    if examined:
+        taken = partial(exam.home, setup, options.method, kept)
+        plan = replace(plan, exam=exam.Exam(examined, taken))
     progress = train(net, task, plan, show)
 
-    def finishing(step: int, steps: int) -> None:
-        show(replace(progress, step=step, steps=steps, doing="rehearsing: "))
-
-    trained = time.perf_counter()
-    try:
-        facts = preset.finish(kept, task, plan.steps, finishing)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{plan.checkpoint.path} keeps the training") from None
-    progress.seconds += time.perf_counter() - trained
-    record = {**_record(progress, plan, training), "method": options.method, **facts}
+    facts = _finish(preset, kept, task, (progress, plan), show)
+    record = {**_record(progress, training), "method": options.method, **facts}
     record |= {"batch": task.batch, "parameters": sum(p.numel() for p in kept.parameters())}
     record |= {"picture": setup.picture, "settings": settings}
     if options.others:
@@ -99,6 +100,28 @@ def learn(
     return model
 
 
+def _finish(
+    preset: Preset,
+    kept: Any,
+    task: Any,
+    of: tuple[Progress, Plan],
+    show: Callable[[Progress], None],
+) -> dict[str, Any]:
+    """What the preset changes after the training, which is timed with it, and records of that."""
+    progress, plan = of
+
+    def finishing(step: int, steps: int) -> None:
+        show(replace(progress, step=step, steps=steps, doing="rehearsing: "))
+
+    trained = time.perf_counter()
+    try:
+        facts = preset.finish(kept, task, progress.step, finishing)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{plan.checkpoint.path} keeps the training") from None
+    progress.seconds += time.perf_counter() - trained
+    return facts
+
+
 def _model(setup: Setup, method: str, net: nn.Module, training: dict[str, Any]) -> Model:
     return Model(
         **{f.name: getattr(setup, f.name) for f in fields(Setup)},
@@ -109,10 +132,11 @@ def _model(setup: Setup, method: str, net: nn.Module, training: dict[str, Any]) 
     )
 
 
-def _record(progress: Progress, plan: Plan, training: Training) -> dict[str, Any]:
+def _record(progress: Progress, training: Training) -> dict[str, Any]:
     """How long the training took, and how its loss fell."""
     return {
-        "steps": plan.steps,
+        "steps": progress.step,
+        **exam.said(progress.exams),
         "seconds": round(progress.seconds, 1),
         "minutes": training.minutes,
         "seed": training.seed,

@@ -12,6 +12,7 @@ import torch
 from deepservo.errors import InputError
 from deepservo.models import checkpoint
 from deepservo.system import distributed, files
+from deepservo.training.exam import Exam
 from deepservo.training.progress import Checkpoint, partial_of, peek
 
 MAX_HALVINGS = 5  # of the batch, where memory is short
@@ -49,12 +50,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `train` does: so many steps, from the beginning or on from the checkpoint."""
+    """What `train` does: so many steps, from the beginning or on from the checkpoint; where there
+    is an exam, no more than it takes to pass.
+    """
 
     steps: int
     seed: int
     checkpoint: Checkpoint
     resume: bool = False
+    exam: Exam | None = None
 
 
 def planned(

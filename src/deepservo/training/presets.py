@@ -45,7 +45,9 @@ class Preset:
     minutes: float | None = None
     """On two cores, where the caller asks for no other length."""
     steps: int | None = None
-    """In place of minutes."""
+    """In place of minutes; where there are exams, at most."""
+    exam_every: int | None = None
+    """Steps from one exam to the next; None where there are none."""
     backbone: str | None = None
     """Where the caller asks for no other."""
     losses: tuple[str, ...] = ()
@@ -94,7 +96,7 @@ SMALL_ENCODER = Shape(18, 16, 32, 64, smooth=True, linear=True)
 STRAIGHT_TASK = partial(AutoEncoderTask, batch=96, perturb=False, straightness=10, rate=3e-3)
 PRESETS: Mapping[tuple[str, str], Preset] = MappingProxyType(
     {
-        ("cnn", "cpu"): Preset(lambda task: PoseNet(), PoseTask, minutes=4.5),
+        ("cnn", "cpu"): Preset(lambda task: PoseNet(), PoseTask, steps=5000, exam_every=500),
         ("cnn", "paper"): Preset(
             lambda task, backbone: RegressionNet(backbone),
             RegressionTask,

@@ -19,6 +19,8 @@ class Progress:
     steps: int
     seconds: float
     loss: list[tuple[int, float]] = field(default_factory=list)
+    exams: list[tuple[int, int]] = field(default_factory=list)
+    """Of each, the step and how many runs came home."""
     doing: str = ""
 
 
@@ -40,6 +42,7 @@ class Checkpoint:
             "steps": progress.steps,
             "seconds": progress.seconds,
             "loss": progress.loss,
+            "exams": progress.exams,
         }
         checkpoint.save(self.path, tensors, {"partial": self.settings, "progress": where})
 
@@ -66,7 +69,8 @@ class Checkpoint:
         try:
             where = found["progress"]
             loss = [(int(step), float(value)) for step, value in where["loss"]]
-            return Progress(int(where["step"]), steps, float(where["seconds"]), loss)
+            exams = [(int(step), int(home)) for step, home in where["exams"]]
+            return Progress(int(where["step"]), steps, float(where["seconds"]), loss, exams)
         except (KeyError, TypeError, ValueError) as error:
             raise _garbled(self.path, error) from None
 

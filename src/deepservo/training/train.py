@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from deepservo.errors import InputError
 from deepservo.system import distributed
+from deepservo.training.exam import Exam
 from deepservo.training.plan import Plan
 from deepservo.training.progress import Progress
 from deepservo.training.tasks.task import Task
@@ -36,22 +38,29 @@ TIMED_STEPS, TIMING_SHARE = 30, 0.2
 
 
 class Optimization:
-    """A network, its optimizer, and the task that it learns in a given number of steps."""
+    """A network, its optimizer, and the task that it learns in a given number of steps: in rounds
+    of `every` steps, where that is not None.
+    """
 
-    def __init__(self, net: nn.Module, task: Task, seed: int, steps: int) -> None:
+    def __init__(
+        self, net: nn.Module, task: Task, seed: int, steps: int, every: int | None = None
+    ) -> None:
         self.net = net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(net.parameters(), weight_decay=WEIGHT_DECAY)
-        self.task, self.seed, self.steps = task, seed, steps
+        self.task, self.seed, self.steps, self.every = task, seed, steps, every or steps
 
     def advance(self, step: int, stop: bool = False) -> tuple[Tensor, bool]:
-        """One step, at the learning rate of a cosine schedule after a linear warm-up.
+        """One step, at the learning rate of a cosine schedule after a linear warm-up, in each round
+        anew (Loshchilov & Hutter 2017).
 
         Each of several processes learns from a batch of its own, and the gradient is the mean of
         theirs. Returns the loss, and whether to stop, which all processes must do after the same
         step.
         """
-        warm = min(1.0, (step + 1) / min(WARMUP_STEPS, max(1, self.steps // 5)))
-        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        begin = step // self.every * self.every
+        length, at = min(self.every, self.steps - begin), step - begin
+        warm = min(1.0, (at + 1) / min(WARMUP_STEPS, max(1, length // 5)))
+        cosine = 0.5 * (1 + math.cos(math.pi * at / length))
         for group in self.optimizer.param_groups:
             group["lr"] = self.task.rate * warm * cosine + 1e-6
         number, processes = distributed.rank()
@@ -131,23 +140,31 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 def train(net: nn.Module, task: Task, plan: Plan, show: Callable[[Progress], None]) -> Progress:
     """Train `net` in place as planned, keeping the plan's checkpoint until the caller removes it.
 
-    `show` is called every step. Ctrl-C ends the step, keeps a checkpoint of it and raises
+    It ends before the plan's steps where its exam has had enough. `show` is called every step, of
+    the training and of an exam's runs. Ctrl-C ends the step, keeps a checkpoint of it and raises
     KeyboardInterrupt. Raises InputError when a checkpoint to go on from has other settings, and
     when the loss diverges: is no longer finite, or DIVERGENCE_RATIO times what it was at first. Of
     several processes the first keeps checkpoints.
     """
-    optimization, partial = Optimization(net, task, plan.seed, plan.steps), plan.checkpoint.path
+    exam, partial = plan.exam, plan.checkpoint.path
+    every = None if exam is None else exam.every
+    optimization = Optimization(net, task, plan.seed, plan.steps, every)
     with deferred_interrupt() as interrupted:
         progress = optimization.begin(plan)
         before, start, kept = progress.seconds, time.perf_counter(), time.perf_counter()
-        every = max(1, plan.steps // 200)
-        while progress.step < plan.steps:
+        often = max(1, plan.steps // 200)
+        while True:
+            if exam and exam.due(progress.step, plan.steps, progress.exams):
+                _examine(exam, net, optimization, progress, (plan, interrupted, show))
+                progress.seconds = before + time.perf_counter() - start
+            if progress.step == plan.steps or (exam and exam.enough(progress.exams)):
+                break
             loss, stop = optimization.advance(progress.step, interrupted())
             now = time.perf_counter()
             stop = stop or (interrupted() and distributed.rank()[1] == 1)
             keep = stop or now - kept > CHECKPOINT_S
             progress.step += 1
-            recorded = progress.step % every == 0 or progress.step == plan.steps
+            recorded = progress.step % often == 0 or progress.step == plan.steps
             # Reading the loss from a GPU at each step would leave it idle until the next step is
             # sent; but no checkpoint is kept of a loss that was not checked.
             if recorded or keep or loss.device.type == "cpu":
@@ -155,7 +172,7 @@ def train(net: nn.Module, task: Task, plan: Plan, show: Callable[[Progress], Non
             if recorded:
                 progress.loss.append((progress.step, float(f"{loss.item():.4g}")))
             progress.seconds = before + now - start
-            show(progress)
+            show(progress if exam is None else exam.shown(progress))
             if distributed.first() and keep:
                 plan.checkpoint.keep(net, optimization.optimizer, progress)
                 kept = now
@@ -163,6 +180,30 @@ def train(net: nn.Module, task: Task, plan: Plan, show: Callable[[Progress], Non
                 raise KeyboardInterrupt(f"{partial} keeps step {progress.step} of {plan.steps}")
     net.eval()
     return progress
+
+
+def _examine(
+    exam: Exam,
+    net: nn.Module,
+    optimization: Optimization,
+    progress: Progress,
+    of: tuple[Plan, Callable[[], bool], Callable[[Progress], None]],
+) -> None:
+    """Take an exam, after a checkpoint from which it can be taken again, and record it."""
+    plan, interrupted, show = of
+    if distributed.first():
+        plan.checkpoint.keep(net, optimization.optimizer, progress)
+
+    def runs(step: int) -> None:
+        show(replace(progress, doing=f"exam, step {step} of its runs; after "))
+        if interrupted() and distributed.rank()[1] == 1:
+            where = f"step {progress.step} of {plan.steps}"
+            raise KeyboardInterrupt(f"{plan.checkpoint.path} keeps {where}")
+
+    net.eval()
+    home = distributed.decided(lambda: exam.taken(runs))
+    net.train()
+    progress.exams.append((progress.step, home))
 
 
 def _check(loss: float, progress: Progress, partial: Path) -> None:
