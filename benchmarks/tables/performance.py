@@ -1,5 +1,7 @@
 """The tables of docs/performance.md and docs/bench.md: speed, and ViSP's figures beside ours."""
 
+from functools import partial
+
 from benchmarks.common.rows import Row
 from benchmarks.tables.measured import columns, measured
 from deepservo.bench.tables import figure, table
@@ -41,6 +43,26 @@ def speed_growth(rows: list[Row]) -> str:
             "peak MB": lambda r: f"{r['peak_mb']:.0f}",
         },
     )
+
+
+def training_step(rows: list[Row]) -> str:
+    """A line a method: how long a step takes, and the shares of that time."""
+    parts = ("drawing", "perturbing", "optimizer")
+    return columns(
+        rows,
+        1,
+        {
+            "method": lambda r: f"`{r['method']}`",
+            "pictures a step": lambda r: str(r["batch"]),
+            "ms a step": lambda r: f"{r['ms']:.0f}",
+            **{f"{part} %": partial(_percent, part) for part in parts},
+            "network, forward and back %": lambda r: f"{100 - 100 * sum(r[k] for k in parts):.1f}",
+        },
+    )
+
+
+def _percent(part: str, row: Row) -> str:
+    return f"{100 * row[part]:.1f}"
 
 
 def gpu(rows: list[Row]) -> str:
