@@ -17,7 +17,8 @@ from deepservo.training.progress import Progress
 from deepservo.training.tasks.task import generator, perturbed
 from deepservo.worlds.simulator import Simulator
 
-RUNS, MAX_STEPS, SEED = 32, 120, 2
+RUNS, SEED = 32, 2
+GAIN, MAX_STEPS = 0.3, 40  # a large one: of the way to the goal, 1e-5 is left
 MAX_SIDE_PX = 256  # of the longer side: runs through a larger camera would outlast the training
 HOME = 0.02  # of the distance, and as many radians, from the goal at the end of a run
 BETTER = 2  # runs that an exam must bring home beyond the best one before: fewer may be chance
@@ -68,6 +69,7 @@ def home(setup: Setup, method: str, net: torch.nn.Module, show: Callable[[int], 
         )
         goal = perturbed(taught.shown(setup.scene, camera, Ts_goal), g)
         controller = build(f"{method}+dvs", camera, distance, model)
+        controller.gain = GAIN
         controller.set_goal(goal)
 
         def progress(step: int, active: int) -> None:
