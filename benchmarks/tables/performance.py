@@ -65,6 +65,23 @@ def _percent(part: str, row: Row) -> str:
     return f"{100 * row[part]:.1f}"
 
 
+def control_step(rows: list[Row]) -> str:
+    """A line a size and kind of step."""
+    return columns(
+        rows,
+        2,
+        {
+            "camera": lambda r: f"{r['width']} x {r['height']}",
+            "what": lambda r: r["what"],
+            "steps": lambda r: str(r["n"]),
+            "ms, median": lambda r: f"{r['ms']:.1f}",
+            "99 of 100 under": lambda r: f"{r['ms_p99']:.0f}",
+            "beside": lambda r: f"{r['beside']}, {r['beside_ms']:.1f} ms",
+            "ratio": lambda r: f"**{r['ratio']:.1f}**",
+        },
+    )
+
+
 def gpu(rows: list[Row]) -> str:
     """A line a method and number of runs: steps of all runs a second beside the floors, and how
     long one call takes.

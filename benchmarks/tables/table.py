@@ -75,6 +75,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "visp": ("visp", performance.visp),
     "mutants": ("mutants", mutants),
     "speed": ("speed", performance.speed),
+    "control-step": ("control-step", performance.control_step),
     "training-step": ("training-step", performance.training_step),
     "speed-growth": ("speed", performance.speed_growth),
 }

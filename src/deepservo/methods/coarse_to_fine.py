@@ -352,16 +352,17 @@ class CoarseToFine(Refinement):
     def _registered(
         self, views: Views, guess: Float[Tensor, "r 4 4"], runs: Int64[Tensor, " r"]
     ) -> Float[Tensor, "r 4 4"]:
-        """The guesses refined in two ways, as far ones and as near ones: whichever agrees more."""
-        far, near = (
-            self.registration.refine(views, guess, schedule, runs)
-            for schedule in (FIRST_GUESS_SCHEDULE, NEAR_GUESS_SCHEDULE)
-        )
-        better = (
-            self.registration.compare(views, near, runs).agreement
-            > self.registration.compare(views, far, runs).agreement
-        )
-        return torch.where(better[:, None, None], near, far)
+        """The guesses refined as far ones; and where the pictures agree little there, as near ones
+        too: whichever agrees more.
+        """
+        T = self.registration.refine(views, guess, FIRST_GUESS_SCHEDULE, runs)
+        agreement = self.registration.compare(views, T, runs).agreement
+        if len(of := (agreement < AGREEMENT_NOT_REVIEWED).nonzero().flatten()):
+            near = self.registration.refine(views, guess[of], NEAR_GUESS_SCHEDULE, runs[of])
+            found = self.registration.compare(views, near, runs[of]).agreement
+            better = of[found > agreement[of]]
+            T[better] = near[found > agreement[of]]
+        return T
 
     def _agree(
         self,
