@@ -30,7 +30,7 @@ KEPT_SCHEDULE: Schedule = ((2, 0), (1, 0))
 # Of the textured blocks that both poses show, the share that is alike, and how many.
 MIN_ALIKE_SHARE, MIN_ALIKE = 1 / 3, 20
 SOME_ALIKE_SHARE = 0.2  # the same where the plane may be another
-MOSTLY_ALIKE = 2 / 3  # of a pose that says which blocks are alike nowhere else
+MOSTLY_ALIKE = 2 / 3  # of those that say first which blocks are alike at hardly any other
 SHIFT_ANGLE = math.radians(20)  # below it a pose is a shift, above it a turn
 MIN_APART = 0.02  # of the depth, or rad: between two poses
 KEPT = 48  # of each goal: those that are hardest to tell from its own
@@ -131,10 +131,12 @@ def _of_goal(own: Registration, views: Views) -> tuple[Float[Tensor, "k 4 4"], B
     T = _distinct(torch.cat([T, se3.inverse(T)]), float(own.plane[0, 3]))
     T, found = _estimated(own, views, T, KEPT_SCHEDULE)
     agrees, differs = found.alike == AGREES, found.alike == DIFFERS
-    # Odd blocks are alike nowhere else where most are. From a pose of which those in sight are not
-    # alike, those out of sight are not alike either.
-    sure = found.agree >= MOSTLY_ALIKE
-    odd = differs[sure].sum(0) > agrees[sure].sum(0)
+    # Odd blocks are alike at hardly any pose. Where there are poses from which most are alike,
+    # these decide: what is a little alike upside down says nothing of tiles. From a pose of which
+    # those in sight are not alike, those out of sight are not alike either.
+    mostly = found.agree >= MOSTLY_ALIKE
+    deciding = mostly if mostly.any() else ~mostly
+    odd = differs[deciding].sum(0) > agrees[deciding].sum(0)
     unlike = (odd & agrees).sum(1) <= (odd & differs).sum(1).clamp(min=BY_CHANCE)
     telling = _grouped(differs) | (odd & (found.alike == UNKNOWN) & unlike[:, None])
     hardest = (telling.sum(1) - agrees.sum(1) / BLOCKS**2).argsort()[:KEPT]
