@@ -61,7 +61,11 @@ def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("learn a.png --ouput m", "learn has no option --ouput; did you mean --out?"),
         ("info m --zzzzzz", "info has no option --zzzzzz; see deepservo info --help"),
         ("servo --starts=x", "--starts: 'x' is not a whole number; see deepservo servo --help"),
-        ("servo --distance far", "--distance takes FLOAT, not 'far'; see deepservo servo --help"),
+        ("servo --distance far", "--distance: 'far' is not a number; see deepservo servo --help"),
+        (
+            "learn a.png --out m --steps x",
+            "--steps: 'x' is not a whole number; see deepservo learn",
+        ),
         ("demo --minutes 1m", "--minutes: '1m' is not a number; see deepservo demo --help"),
         ("bench --compare a b c", "--compare takes PATH PATH, not 'a', 'b', 'c'; see"),
         ("servo --out", "--out needs a value; see deepservo servo --help"),

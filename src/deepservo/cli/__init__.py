@@ -51,12 +51,13 @@ PLAINER = (  # what the parser says, and what is said of it
         r"^Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)$",
         r"\1: \2 is not a whole number",
     ),
-    (r"^Error parsing (\S+): could not convert string to float: (.*)$", r"\1: \2 is not a number"),
     (
         r"^Error parsing (\S+): no type matching \{None\}\|\{?([^}]*?)\}? could be instantiated "
         r"from \[(.*)\]$",
         r"\1 takes \2, not \3",
     ),
+    (r"^(\S+) takes FLOAT, not (.*)$", r"\1: \2 is not a number"),
+    (r"^(\S+) takes INT, not (.*)$", r"\1: \2 is not a whole number"),
     (r"^Missing value for argument '(.*)'\. Expected .*$", r"\1 needs a value"),
     (r"^Missing from deepservo (\S+): ", r"\1 needs "),
     (r"\. \(required\)$", ""),
