@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmarks.common.rows import Row, write
 from benchmarks.common.timing import milliseconds
 from deepservo.camera import PAPER_CAMERA, Camera
+from deepservo.features import keypoints
 from deepservo.geometry import se3
 from deepservo.images.pictures import OFFERED, bundled
 from deepservo.methods import Controller, build
@@ -33,7 +34,7 @@ def sift(view: Tensor) -> float:
     """Milliseconds that OpenCV's SIFT takes for the view at 320 x 240, as `auto` asks for it."""
     grey = (view[0, 0] * 255).round().byte().numpy()
     small = cv2.resize(grey, (320, 240), interpolation=cv2.INTER_AREA)
-    finder = cv2.SIFT_create(nfeatures=1000, contrastThreshold=0.01)  # type: ignore[attr-defined]
+    finder = cv2.SIFT_create(**keypoints.SIFT)  # type: ignore[attr-defined]
     return milliseconds(partial(finder.detectAndCompute, small, None))
 
 

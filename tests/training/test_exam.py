@@ -28,8 +28,8 @@ def exams(monkeypatch: pytest.MonkeyPatch, results: list[int | type], most: int 
     """
     told: list[int] = []
 
-    def home(setup, method, net, show) -> int:
-        assert not net.training
+    def home(model, show) -> int:
+        assert not model.net.training
         show(7)
         told.append(7)
         result = results.pop(0)
@@ -126,7 +126,7 @@ def test_runs_come_home_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exam, "build", refinement)
     setup = Setup(PlanarScene(bundled("coffee"), 0.8), PAPER_CAMERA, 0.6, "coffee")
     net, before, steps = PoseNet().train(), torch.get_rng_state(), []
-    assert exam.home(setup, "cnn", net, steps.append) == 3
+    assert exam.home(learn._model(setup, "cnn", net, {}), steps.append) == 3
     assert asked == [("cnn+dvs", False)]
     assert steps and net.training and torch.equal(torch.get_rng_state(), before)
 

@@ -17,6 +17,7 @@ from deepservo.features.estimation import estimate
 from deepservo.features.evidence import Evidence, place_variance
 from deepservo.features.fusion import Fused, fuse
 from deepservo.features.goal_depth import GoalDepth
+from deepservo.features.near_goal import FULL_SIZE_SCHEDULE
 from deepservo.features.registration import Registration, Schedule, Views
 from deepservo.features.repeats import Repeats
 from deepservo.geometry import se3
@@ -30,7 +31,6 @@ NEAR = 4.0  # tolerances from the goal, within which they are looked at
 # The pose is found from the one that the method tells, or from the last one that was found, or at
 # first from where the method's velocity has the camera be.
 FIRST_SCHEDULE: Schedule = ((2, 8), (1, 3), (0, 2))
-NEXT_SCHEDULE: Schedule = ((2, 0), (1, 2), (0, 1))
 
 
 class Inspection:
@@ -161,7 +161,7 @@ class Inspection:
         assert seen is not None and registration is not None and repeats is not None
         held = (seen.agree > MIN_AGREEING) & (seen.misses < HELD)
         start = seen.T_goal_cam.where(held[:, None, None], T_goal_cam)
-        for which, schedule in ((told | held, NEXT_SCHEDULE), (~told & ~held, FIRST_SCHEDULE)):
+        for which, schedule in ((told | held, FULL_SIZE_SCHEDULE), (~told & ~held, FIRST_SCHEDULE)):
             runs = (due & which).nonzero().flatten()
             if not len(runs):
                 continue

@@ -2,17 +2,18 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods import build
 from deepservo.models.scene_model import Model
 from deepservo.scene import sampling, taught
-from deepservo.scene.build import Setup
 from deepservo.training.progress import Progress
 from deepservo.training.tasks.task import generator, perturbed
 from deepservo.worlds.simulator import Simulator
@@ -52,32 +53,37 @@ class Exam:
         return replace(progress, steps=steps, doing=f"{last}next exam: ")
 
 
-def home(setup: Setup, method: str, net: torch.nn.Module, show: Callable[[int], None]) -> int:
+def home(model: Model, show: Callable[[int], None]) -> int:
     """How many of RUNS come home, from the starts of `lookat-rz` to perturbed pictures of the goal.
 
     The network steers, and the photometric refinement the last part of the way. show: called with
     the step.
     """
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-        net = copy.deepcopy(net).cpu().eval()
-        known = {f.name: getattr(setup, f.name) for f in fields(Setup)}
-        model = Model(**known, method=method, net=net, training={})
-        g, camera, distance = generator(SEED, 0), setup.camera.within(MAX_SIDE_PX), setup.distance
+        model = replace(model, net=copy.deepcopy(model.net).cpu().eval())
+        g, camera, distance = generator(SEED, 0), model.camera.within(MAX_SIDE_PX), model.distance
         Ts_cam, Ts_goal = sampling.lookat_rz(RUNS, g, distance)
         Ts_cam = taught.with_room(
-            setup.scene, distance, Ts_cam, lambda n: sampling.lookat_rz(n, g, distance)[0]
+            model.scene, distance, Ts_cam, lambda n: sampling.lookat_rz(n, g, distance)[0]
         )
-        goal = perturbed(taught.shown(setup.scene, camera, Ts_goal), g)
-        controller = build(f"{method}+dvs", camera, distance, model)
+        goal = perturbed(taught.shown(model.scene, camera, Ts_goal), g)
+        controller = build(f"{model.method}+dvs", camera, distance, model)
         controller.gain = GAIN
         controller.set_goal(goal)
 
         def progress(step: int, active: int) -> None:
             show(step)
 
-        world = Simulator(setup.scene, camera, Ts_cam)
+        world = Simulator(model.scene, camera, Ts_cam)
         ended = servo(world, controller, goal, MAX_STEPS, progress=progress).Ts_world_cam[-1]
-    metres, radians = se3.distance(Ts_goal, ended)
+    return count_home(ended, Ts_goal, distance)
+
+
+def count_home(
+    Ts_world_cam: Float[Tensor, "b 4 4"], Ts_goal: Float[Tensor, "b 4 4"], distance: float
+) -> int:
+    """How many poses are within HOME of their goals. distance: of the scene [m]."""
+    metres, radians = se3.distance(Ts_goal, Ts_world_cam)
     return int(((metres < HOME * distance) & (radians < HOME)).sum())
 
 

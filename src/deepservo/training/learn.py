@@ -82,7 +82,7 @@ def learn(
     )
     task = preset.scheduled(task, plan.steps * distributed.rank()[1])
     if examined:
-        taken = partial(exam.home, setup, options.method, kept)
+        taken = partial(exam.home, _model(setup, options.method, kept, {}))
         plan = replace(plan, exam=exam.Exam(examined, taken))
     progress = train(net, task, plan, show)
 

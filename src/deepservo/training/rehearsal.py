@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepservo.geometry import se3
 from deepservo.loop import servo
 from deepservo.methods.aevs import latent_servo
 from deepservo.nets.resnet import Encoder
 from deepservo.scene import sampling, taught
+from deepservo.training.exam import MAX_SIDE_PX, count_home
 from deepservo.training.tasks.latent import AutoEncoderTask
 from deepservo.training.tasks.task import generator
 from deepservo.worlds.simulator import Simulator
@@ -26,8 +26,6 @@ from deepservo.worlds.simulator import Simulator
 # Of the inverse covariance of z: no change, or each direction divided by the root of its deviation.
 POWERS = (0.0, 0.25)
 RUNS, MAX_STEPS, SEED = 24, 150, 1  # runs of each set, steps of a run
-MAX_SIDE_PX = 256  # of the longer side: runs through a larger camera outlast the training
-CONVERGED = 0.02  # of the distance, and as many radians, from the goal at the end of a run
 MIN_DEVIATION = 1e-5  # of a direction of z, as a share of the greatest
 
 
@@ -88,5 +86,4 @@ def converged_runs(
     ended = servo(
         Simulator(task.scene, camera, Ts_cam), law, goal, steps, progress=progress
     ).Ts_world_cam[-1]
-    metres, radians = se3.distance(Ts_goal, ended)
-    return int(((metres < CONVERGED * distance) & (radians < CONVERGED)).sum())
+    return count_home(ended, Ts_goal, distance)
