@@ -69,37 +69,20 @@ def rendering_like_visp(repeats: int, program: Path, folder: Path) -> dict[str, 
     )
 
 
-class TimedSimulator(Simulator):
-    """Counts for how long it has drawn [s]."""
-
-    drawing = 0.0
-
-    def observe(self) -> torch.Tensor:
-        """The scene rendered."""
-        begin = time.perf_counter()
-        image = super().observe()
-        self.drawing += time.perf_counter() - begin
-        return image
-
-
-def dvs_rate(camera: Camera, batch: int, steps: int, antialias: bool) -> tuple[float, float, float]:
+def dvs_rate(camera: Camera, batch: int, steps: int, antialias: bool) -> tuple[float, float]:
     """Steps of all runs a second of DVS in simulation, at the goal's L as ViSP's example has it;
-    the shares of that time that the law and drawing take.
+    and the share of that time that drawing, law and status take.
     """
     scene = PlanarScene(bundled("coffee"), 0.8, antialias=antialias)
     controller = PhotometricServo(camera, 0.6, interaction="goal", gain=0.1)
     goal = scene.render(camera, sampling.fronto_parallel(0.6))
     Ts, _ = sampling.lookat(batch, torch.Generator().manual_seed(0))
     controller.set_goal(goal)
-    world = TimedSimulator(scene, camera, Ts)
+    world = Simulator(scene, camera, Ts)
     begin = time.perf_counter()
     trajectory = servo(world, controller, goal, steps)
     took = time.perf_counter() - begin
-    return (
-        float(trajectory.steps.sum()) / took,
-        float(trajectory.step_ms.sum()) / 1e3 / took,
-        world.drawing / took,
-    )
+    return float(trajectory.steps.sum()) / took, float(trajectory.step_ms.sum()) / 1e3 / took
 
 
 def visp_rate(program: Path, folder: Path) -> tuple[float, float]:
@@ -161,9 +144,9 @@ def growth(
     for value, (camera, batch) in sizes.items():
         results_file.reset_peak()
         found = [dvs_rate(camera, batch, max(3, 1000 // batch), True) for _ in range(repeats)]
-        steps, law, drawing = (statistics.median(column) for column in zip(*found, strict=True))
+        steps, law = (statistics.median(column) for column in zip(*found, strict=True))
         row: Row = {"what": f"DVS steps, {name}: {value}", "against": f"{name}: {reference}"}
-        row |= {"ours": steps, "law": law, "drawing": drawing, "peak_mb": results_file.peak_mb()}
+        row |= {"ours": steps, "law": law, "peak_mb": results_file.peak_mb()}
         rows.append(row)
     base = rows[list(sizes).index(reference)]["ours"]
     return [{**row, "ratio": row["ours"] / base} for row in rows]

@@ -21,6 +21,7 @@ from deepservo import moved
 from deepservo.errors import check_positive
 from deepservo.features.causes import Cause
 from deepservo.images.pictures import as_images
+from deepservo.images.undrawn import Undrawn
 from deepservo.methods.base import Controller
 from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
@@ -145,7 +146,7 @@ def servo(
     """
     check_positive("the time from one picture to the next", dt, "of seconds")
     max_steps, controller.dt = max_steps or controller.max_steps, dt
-    image, v_done = _seen(world, controller), None
+    image, v_done = _seen(world, controller, goal), None
     log = _Log(_poses(world, len(image)), max_steps, dt, controller.tolerance)
     for step in range(max_steps):
         start = time.perf_counter()
@@ -168,7 +169,7 @@ def servo(
             controller.select_runs(index)
         if progress:
             progress(step + 1, len(log.active_runs))
-        image = _seen(world, controller)
+        image = _seen(world, controller, log.of_active(goal))
     return log.trajectory()
 
 
@@ -267,10 +268,20 @@ class _Log:
         )
 
 
-def _seen(world: World, controller: Controller) -> Float[Tensor, "b c h w"]:
+def _seen(
+    world: World, controller: Controller, goals: Float[Tensor, "#b c h w"]
+) -> Float[Tensor, "b c h w"] | Undrawn:
     """What the world's cameras see; bytes, as a camera's driver gives them, made grey levels.
     InputError where it is no picture.
+
+    It is not drawn where neither the world nor the controller needs that.
     """
+    if controller.measures_undrawn:
+        # A world that observes in a way of its own has to draw.
+        kind = next(each for each in type(world).__mro__ if "observe" in vars(each))
+        undrawn = vars(kind).get("undrawn")
+        if undrawn is not None and (images := undrawn(world, goals)) is not None:
+            return images
     image: object = world.observe()
     if isinstance(image, Tensor) and image.is_floating_point():
         return image  # which the controller looks at itself
@@ -296,9 +307,11 @@ def _at_rest(moves: Float[Tensor, "s b 6"]) -> tuple[Bool[Tensor, " b"], Bool[Te
 
 
 def _difference(
-    images: Float[Tensor, "b c h w"], goals: Float[Tensor, "#b c h w"]
+    images: Float[Tensor, "b c h w"] | Undrawn, goals: Float[Tensor, "#b c h w"]
 ) -> Float[Tensor, " b"]:
     """Root mean square difference of grey levels where both pictures show something."""
+    if isinstance(images, Undrawn):
+        return images.error
     # A few pictures at a time stay in the processor's cache.
     there = goals.expand(len(images), -1, -1, -1)
     parts = [

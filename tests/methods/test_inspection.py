@@ -87,6 +87,23 @@ def test_another_scene_at_the_goal_is_no_arrival(scene):
     assert controller.status[0].phase is not Phase.ARRIVED
 
 
+def test_views_that_show_nothing_of_the_goal_are_glanced_at(scene, monkeypatch):
+    """Registration takes many times as long, and DVS moves as slowly far from the goal as near."""
+    goal = sampling.fronto_parallel(0.6)
+    controller = Blind(PAPER_CAMERA, 0.6)
+    controller.set_goal(scene.render(PAPER_CAMERA, goal))
+    turned = torch.tensor([[0.1, 0, 0, 0, 0, 1.5], [0, 0.15, 0, 0, 0, 3]], dtype=torch.float64)
+    far = goal @ se3.exp(turned)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("registered, though the pictures have nothing in common")
+
+    monkeypatch.setattr("deepservo.methods.inspection.estimate", refuse)
+    for _ in range(6):
+        controller.velocity(scene.render(PAPER_CAMERA, far))
+    assert not any(status.phase is Phase.ARRIVED for status in controller.status)
+
+
 def test_the_place_beside_a_tile_is_no_arrival():
     generator = torch.Generator().manual_seed(0)
     tile = torch.nn.functional.avg_pool2d(torch.rand(1, 160, 160, generator=generator), 5)

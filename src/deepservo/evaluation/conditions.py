@@ -20,6 +20,7 @@ from deepservo.evaluation import known_depth
 from deepservo.evaluation.known_depth import KnownDepth, OfMedian
 from deepservo.geometry import se3
 from deepservo.images.depth import Depth
+from deepservo.images.undrawn import Undrawn
 from deepservo.scene import PlanarScene, Scene, SolidScene, perturb, solid_kinds
 from deepservo.scene.relief import ReliefScene
 from deepservo.worlds.simulator import Simulator, without_lost
@@ -233,6 +234,11 @@ class HardSimulator(Simulator):
             image = changed(image, condition.view, self.seed, self.runs, self.step)
         self.step += 1
         return without_lost(image)
+
+    def undrawn(self, goals: Float[Tensor, "#b c h w"]) -> Undrawn | None:
+        """As of a `Simulator`, where nothing disturbs the pictures."""
+        changes = self.condition.view or self.condition.motion or self.condition.size
+        return None if changes else super().undrawn(goals)
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
         """Move, and remember how: the next exposure is blurred along it."""

@@ -11,6 +11,8 @@ from deepservo import native
 from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import interaction
+from deepservo.images import sampler
+from deepservo.images.undrawn import STRIDE, Undrawn
 
 # Taps of derivatives: ViSP's, which smooths, and one that is exact to the fourth order.
 SMOOTH_DERIVATIVE = torch.tensor([-112.0, -913.0, -2047.0, 0.0, 2047.0, 913.0, 112.0]) / 8418.0
@@ -120,6 +122,16 @@ class Arguments(Structure):
     )
 
 
+class UndrawnArguments(Structure):
+    """What `undrawn_luminance_runs` of luminance.c reads and writes."""
+
+    _fields_ = [
+        ("luminance", Arguments),
+        ("sampling", sampler.Arguments),
+        *native.fields("* compared", "i64 compared_step", "* errors some", "i32 stride"),
+    ]
+
+
 class NormalEquations:
     """`H = L^T L` and `g = L^T e` of the luminance, e = s - s_goal, for one depth Z [m].
 
@@ -139,24 +151,41 @@ class NormalEquations:
         ]
 
     def __call__(
-        self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
+        self,
+        images: Float[Tensor, "b 1 h w"] | Undrawn,
+        goals: Float[Tensor, "#b 1 h w"],
+        where: Where,
     ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
-        """H and g, float64, with L of the current picture, of the goal's, or their mean (ESM)."""
-        lib = native.library() if images.device.type == "cpu" else None
+        """H and g, float64, with L of the current picture, of the goal's, or their mean (ESM).
+
+        Undrawn pictures are drawn one after the other.
+        """
+        on_cpu = isinstance(images, Undrawn) or images.device.type == "cpu"
+        lib = native.library() if on_cpu else None
         if lib is None:
+            assert isinstance(images, Tensor), "undrawn pictures are made where there is C alone"
             return self._equations(self.moments(images, goals, where))
-        B, (h, w) = len(images), images.shape[-2:]
-        images, goals = images.float().contiguous(), goals.float().contiguous()
-        border = self.features.border
-        moments = torch.empty(B, self.of_moments.shape[0], dtype=torch.float64)
-        of_current, of_goal = SHARES[where]
-        arguments = Arguments(
-            images=images.data_ptr(), goals=goals.data_ptr(),
-            goal_step=h * w if len(goals) > 1 else 0, current_share=of_current, goal_share=of_goal,
-            camera=self.intrinsics.data_ptr(), w=w, h=h, border=border, moments=moments.data_ptr(),
-        )  # fmt: skip
-        native.run(lib.luminance_runs, arguments, B)
+        goals = goals.float().contiguous()
+        moments = torch.empty(len(images), self.of_moments.shape[0], dtype=torch.float64)
+        arguments = self._arguments(goals, where, moments)
+        if isinstance(images, Undrawn):
+            _draw(images, arguments)
+        else:
+            images = images.float().contiguous()
+            arguments.images = images.data_ptr()
+            native.run(lib.luminance_runs, arguments, len(images))
         return self._equations(moments)
+
+    def _arguments(
+        self, goals: Float[Tensor, "g 1 h w"], where: Where, moments: Float[Tensor, "b 58"]
+    ) -> Arguments:
+        """All but the pictures."""
+        (h, w), (of_current, of_goal) = goals.shape[-2:], SHARES[where]
+        return Arguments(
+            goals=goals.data_ptr(), goal_step=h * w if len(goals) > 1 else 0,
+            current_share=of_current, goal_share=of_goal, camera=self.intrinsics.data_ptr(),
+            w=w, h=h, border=self.features.border, moments=moments.data_ptr(),
+        )  # fmt: skip
 
     def moments(
         self, images: Float[Tensor, "b 1 h w"], goals: Float[Tensor, "#b 1 h w"], where: Where
@@ -182,6 +211,23 @@ class NormalEquations:
     ) -> tuple[Float[Tensor, "b 6 6"], Float[Tensor, "b 6"]]:
         both = (moments @ self.of_moments.to(moments.device)).view(len(moments), 6, 7)
         return both[..., :6], both[..., 6]
+
+
+def _draw(images: Undrawn, luminance: Arguments) -> None:
+    """Draw them for these moments, and fill what `Undrawn` leaves to be filled."""
+    lib, (h, w), B = native.library(), images.size, len(images)
+    assert lib is not None
+    sampling, kept = sampler.sampling(images.pyramid, images.Hs, images.background, images.size)
+    compared = images.goals.contiguous()
+    images.some = torch.empty(B, -(-h // STRIDE) * -(-w // STRIDE))
+    images.error = torch.empty(B)
+    arguments = UndrawnArguments(
+        luminance=luminance, sampling=sampling, compared=compared.data_ptr(),
+        compared_step=h * w if len(compared) > 1 else 0, errors=images.error.data_ptr(),
+        some=images.some.data_ptr(), stride=STRIDE,
+    )  # fmt: skip
+    native.run(lib.undrawn_luminance_runs, arguments, B)
+    del kept  # what the arguments point into
 
 
 # How many powers of x and of y there are of gx gx, gx gy, gy gy, gx e, gy e.

@@ -177,8 +177,24 @@ def _in_c(
     """`Write` in C."""
     lib = native.library()
     assert lib is not None
-    B, C, h, w = image.shape
-    flat, stride = pyramid.flat, pyramid.flat.shape[2]
+    B, _, h, w = image.shape
+    arguments, kept = sampling(pyramid, Hs, background, (h, w))
+    arguments.out = image.data_ptr()
+    arguments.inside = None if coverage is None else coverage.data_ptr()
+    native.run(lib.sample_rows, arguments, B * h, least=max(1, 20_000 // w))
+    del kept  # what the arguments point into
+
+
+def sampling(
+    pyramid: Pyramid,
+    Hs: Float[Tensor, "b 3 3"],
+    background: Float[Tensor, "b c"] | None,
+    size: tuple[int, int],
+) -> tuple[Arguments, tuple[Tensor, ...]]:
+    """The arguments of `sample_rows` but for where it writes to, and the tensors that have to be
+    kept for them.
+    """
+    flat, (C, stride) = pyramid.flat, pyramid.flat.shape[1:]
     dets = torch.linalg.det(Hs.double()).abs().float().contiguous()
     homographies = Hs.float().contiguous()
     arguments = Arguments(
@@ -186,10 +202,10 @@ def _in_c(
         offsets=pyramid.offsets.data_ptr(), levels=pyramid.levels, padded_w=pyramid.padded[1],
         padded_h=pyramid.padded[0], texture_w=pyramid.size[1], texture_h=pyramid.size[0],
         homographies=homographies.data_ptr(), dets=dets.data_ptr(),
-        background=None if background is None else background.data_ptr(), out=image.data_ptr(),
-        inside=None if coverage is None else coverage.data_ptr(), channels=C, h=h, w=w,
+        background=None if background is None else background.data_ptr(),
+        channels=C, h=size[0], w=size[1],
     )  # fmt: skip
-    native.run(lib.sample_rows, arguments, B * h, least=max(1, 20_000 // w))
+    return arguments, (dets, homographies)
 
 
 def sample_reference(

@@ -20,6 +20,7 @@ from deepservo.features.causes import Cause
 from deepservo.features.goal_depth import GoalDepth, Known
 from deepservo.geometry import se3
 from deepservo.images.pictures import as_images
+from deepservo.images.undrawn import Undrawn
 from deepservo.methods.inspection import Inspection
 from deepservo.methods.search import Law, Searching
 from deepservo.methods.status import Status, Tolerance
@@ -62,6 +63,8 @@ class Controller(Searching):
     """Steps a run may take by the published rules (benchmarks)."""
     looks: bool = True
     """Whether it steers by what pictures show: then it commands zero where they show nothing."""
+    measures_undrawn: bool = False
+    """Whether pictures may be `Undrawn`: grey ones without unseen pixels."""
     uses_motion: bool = False
     """Whether the method needs `motion` and `T_start_cam`."""
 
@@ -106,7 +109,11 @@ class Controller(Searching):
         InputError before `set_goal`, where the method needs it; for a picture that does not fit the
         camera or the number of goals; and where the gain is no positive number.
         """
-        images = as_images(image, self.camera, "the camera's picture", self.colour)
+        images: Tensor | Undrawn
+        if isinstance(image, Undrawn):
+            images = image
+        else:
+            images = as_images(image, self.camera, "the camera's picture", self.colour)
         if self.goal_count not in (0, 1, len(images)):
             raise InputError(
                 f"there are {self.goal_count} goals for {len(images)} pictures; give one goal for "
@@ -166,8 +173,10 @@ class Controller(Searching):
             self.motion = se3.exp(v_done.double() * self.dt)
             self.T_start_cam = self.T_start_cam @ self.motion
 
-    def _answer(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 6"]:
+    def _answer(self, images: Float[Tensor, "b c h w"] | Undrawn) -> Float[Tensor, "b 6"]:
         try:
+            if isinstance(images, Undrawn):
+                return self._velocity_of_undrawn(images)
             return self._velocity(images)
         except (AttributeError, KeyError) as error:
             # What _set_goal would have remembered is missing; a method that needs no goal goes on.
@@ -273,6 +282,9 @@ class Controller(Searching):
         raise NotImplementedError
 
     def _velocity(self, image: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _velocity_of_undrawn(self, images: Undrawn) -> Tensor:
         raise NotImplementedError
 
 

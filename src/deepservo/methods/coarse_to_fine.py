@@ -143,7 +143,7 @@ class CoarseToFine(Refinement):
         if not self.state:
             self._start(len(image))
         state = self.state
-        self.inspection.views = self.inspection.now = views
+        self.inspection.now = views
         predicted = state["T_goal_cam"] @ self.motion
         before = state["surprises"].clone()
         if state["tracking"].any():

@@ -17,6 +17,7 @@ from deepservo.features.luminance import SHARES, Luminance, NormalEquations, Whe
 from deepservo.features.projection import Projection, dct_basis, pca_basis
 from deepservo.features.unseen_pixels import completed, continued, has_unseen
 from deepservo.images.depth import Depth
+from deepservo.images.undrawn import Undrawn
 from deepservo.methods.base import Controller
 from deepservo.scene import PlanarScene
 from deepservo.scene.sampling import workspace
@@ -87,7 +88,9 @@ class FeatureServo(Controller):
         if self.goal_has_unseen or has_unseen(image):
             image, goal = completed(image, self.state["goal"])
             self.state |= self._measure_goal(goal)
-        H, g = self._normal_equations(image)
+        return self._law(*self._normal_equations(image))
+
+    def _law(self, H: Float[Tensor, "b 6 6"], g: Float[Tensor, "b 6"]) -> Float[Tensor, "b 6"]:
         self.step += 1
         if self.damping is None:
             return control.gauss_newton(H, g, self.gain)
@@ -135,6 +138,10 @@ class PhotometricServo(FeatureServo):
         )
         self.luminance = features
 
+    def _set_goal(self, goal: Tensor) -> None:
+        super()._set_goal(goal)
+        self.measures_undrawn = self.goal_depth.Z is None and not self.goal_has_unseen
+
     def _measure_goal(self, goal: Tensor) -> dict[str, Tensor]:
         if self.goal_depth.Z is not None:
             return super()._measure_goal(goal)
@@ -145,6 +152,9 @@ class PhotometricServo(FeatureServo):
         if self.goal_depth.Z is not None:
             return super()._normal_equations(image)
         return self.equations(image, self.state["shown"], self.interaction)
+
+    def _velocity_of_undrawn(self, images: Undrawn) -> Tensor:
+        return self._law(*self.equations(images, self.state["shown"], self.interaction))
 
 
 def dct_servo(camera: Camera, depth: Depth = None, k: int = 32, border: int = 10) -> FeatureServo:

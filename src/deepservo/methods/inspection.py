@@ -4,7 +4,7 @@ It takes time, so it is done near the goal alone, and in one picture of several.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from deepservo.features.registration import Registration, Schedule, Views
 from deepservo.features.repeats import Repeats
 from deepservo.geometry import se3
 from deepservo.images.pictures import grey
+from deepservo.images.undrawn import Undrawn
 from deepservo.methods.status import Tolerance
 from deepservo.methods.verdict import MIN_AGREEING, Belief, errors
 
@@ -31,6 +32,10 @@ NEAR = 4.0  # tolerances from the goal, within which they are looked at
 # The pose is found from the one that the method tells, or from the last one that was found, or at
 # first from where the method's velocity has the camera be.
 FIRST_SCHEDULE: Schedule = ((2, 8), (1, 3), (0, 2))
+# A method's velocity may be small far from the goal, as photometric ones are. So pictures have to
+# agree a little first, as `Registration.compare` has it: within NEAR they do by 0.3 to 0.9, half
+# covered by 0.15 to 0.5, and elsewhere by 0.03 in the median, and in one of 100 by more than this.
+LEAST_AGREEMENT = 0.12
 
 
 class Inspection:
@@ -48,22 +53,23 @@ class Inspection:
         self.seen_fused: Fused | None = None  # its poses, of all looks
         self.told = torch.empty(0)  # `Repeats.told` of all looks
         self.fused: Fused | None = None  # of methods that tell their pose
-        self.views: Views | None = None  # that were compared last
-        self.now: Views | None = None  # of the last pictures, where the method has made them
+        self.now: Views | None = None  # of the next pictures, where the method has made them
+        self.last: _Pictures | None = None
 
     def start(self, goal: Float[Tensor, "g c h w"], depth: GoalDepth) -> None:
         """Begin with these goals, NaN where nothing is seen."""
         self.goal, self.registration, self.repeats = (goal, depth), None, None
-        self.seen = self.seen_fused = self.fused = self.views = None
+        self.seen = self.seen_fused = self.fused = self.last = None
 
     def held_by(self, run: int, T_goal_cam: Float[Tensor, "4 4"]) -> Cause | None:
-        """What keeps the pose of this run from being known better, by the pictures that were
-        compared last; None where none were.
+        """What keeps the pose of this run from being known better, by its last picture; None where
+        there is none.
         """
-        if self.views is None or self.registration is None:
+        if self.last is None or self.registration is None:
             return None
         with _on_processor():
-            return cause(self.registration, self.views, T_goal_cam.cpu(), run)
+            part, views = self.last.of(torch.tensor([run]), self.registration)
+            return cause(part, views, T_goal_cam.cpu(), 0)
 
     def use(self, registration: Registration) -> Registration:
         """Compare pictures by this registration to the goals, which is answered."""
@@ -75,7 +81,7 @@ class Inspection:
         index = index.cpu()
         if self.seen is not None:
             self.seen, self.told = self.seen.pick(index), self.told[index]
-        self.views = None
+        self.last = None
         self.fused = self.fused and self.fused.pick(index)
         self.seen_fused = self.seen_fused and self.seen_fused.pick(index)
         if self.registration is not None and self.repeats is not None:
@@ -85,7 +91,7 @@ class Inspection:
     def completed(
         self,
         belief: Belief,
-        images: Float[Tensor, "b c h w"],
+        images: Float[Tensor, "b c h w"] | Undrawn,
         way: Float[Tensor, "b 6"],
         motion: Float[Tensor, "b 6"] | None,
         tolerance: Tolerance,
@@ -97,11 +103,11 @@ class Inspection:
         """
         if self.goal is None:  # of a method that needs none
             return belief
-        now, self.now = self.now, None
+        self.last, self.now = _Pictures(images, self.now), None
         with _on_processor():
             belief = belief.cpu()
-            # Where it is made now, the camera stands still yet: it takes time.
-            registration = self.registration or self.use(_registration(*self.goal))
+            if self.registration is None:  # the camera stands still yet: it takes time
+                self.use(_registration(*self.goal))
             told, T = belief.T_goal_cam.isfinite().all((1, 2)), belief.T_goal_cam
             if not told.all():
                 T = T.where(told[:, None, None], control.pose_of_pbvs(way.double().cpu(), 1.0))
@@ -124,8 +130,7 @@ class Inspection:
                 self.seen = replace(self.seen, T_goal_cam=T_seen, misses=misses)
             due = near & (self.seen.misses % INTERVAL == 0)
             if due.any():
-                self.views = now or registration.views(grey(images).float().cpu())
-                self._look(self.views, T, due, told)
+                self._look(due.nonzero().flatten(), T, told)
             belief = self._fuse(belief, moved, near & told)
             return _joined(belief, self.seen, near)
 
@@ -148,29 +153,38 @@ class Inspection:
 
     def _look(
         self,
-        views: Views,
+        due: Int64[Tensor, " d"],
         T_goal_cam: Float[Tensor, "b 4 4"],
-        due: Bool[Tensor, " b"],
         told: Bool[Tensor, " b"],
     ) -> None:
         """Compare the pictures of the runs that are due with their goals'.
 
         Where they do not agree, what was seen before holds for a while.
         """
-        seen, registration, repeats = self.seen, self.registration, self.repeats
-        assert seen is not None and registration is not None and repeats is not None
-        held = (seen.agree > MIN_AGREEING) & (seen.misses < HELD)
-        start = seen.T_goal_cam.where(held[:, None, None], T_goal_cam)
-        for which, schedule in ((told | held, FULL_SIZE_SCHEDULE), (~told & ~held, FIRST_SCHEDULE)):
-            runs = (due & which).nonzero().flatten()
-            if not len(runs):
+        seen, repeats, last = self.seen, self.repeats, self.last
+        assert seen is not None and repeats is not None and last is not None
+        assert self.registration is not None
+        registration, views = last.of(due, self.registration)
+        held = ((seen.agree > MIN_AGREEING) & (seen.misses < HELD))[due]
+        start = seen.T_goal_cam[due].where(held[:, None, None], T_goal_cam[due])
+        known, unknown = told[due] | held, (~told[due] & ~held).nonzero().flatten()
+        if len(unknown):
+            glance = registration.compare(views, start[unknown], unknown)
+            alike = glance.agreement > LEAST_AGREEMENT
+            elsewhere, unknown = due[unknown[~alike]], unknown[alike]
+            seen.agree[elsewhere] = seen.blocks[elsewhere] = 0.0
+            seen.misses[elsewhere] = 0
+        for which, schedule in (
+            (known.nonzero().flatten(), FULL_SIZE_SCHEDULE),
+            (unknown, FIRST_SCHEDULE),
+        ):
+            if not len(which):
                 continue
-            T, found = estimate(registration, views, start[runs], schedule, runs)
-            agrees = found.agree > MIN_AGREEING
-            taken = agrees | ~held[runs]
-            runs, T, found = runs[taken], T[taken], found.pick(taken)
+            T, found = estimate(registration, views, start[which], schedule, which)
+            taken = (found.agree > MIN_AGREEING) | ~held[which]
+            T, found, runs = T[taken], found.pick(taken), due[which[taken]]
             self._take(runs, T, found)
-            before = self.told[runs].where(held[runs, None, None], torch.nan)
+            before = self.told[runs].where(held[which[taken], None, None], torch.nan)
             self.told[runs], seen.told_apart[runs] = repeats.told(found.alike, runs, before)
 
     def _take(self, runs: Int64[Tensor, " r"], T: Float[Tensor, "r 4 4"], found: Evidence) -> None:
@@ -184,6 +198,24 @@ class Inspection:
             values[runs] = each
         seen.T_goal_cam[runs], seen.covariance[runs] = fused.T_goal_cam, fused.covariance
         seen.agree[runs], seen.blocks[runs], seen.misses[runs] = found.agree, found.blocks, 0
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Of all runs, and what a method has made of them, where it has."""
+
+    images: Float[Tensor, "b c h w"] | Undrawn
+    views: Views | None
+
+    def of(
+        self, runs: Int64[Tensor, " r"], registration: Registration
+    ) -> tuple[Registration, Views]:
+        """The registration to the goals of these runs alone, and the views of these."""
+        if self.views is not None:
+            return registration.part(runs), self.views.pick(runs)
+        there = runs if isinstance(self.images, Undrawn) else runs.to(self.images.device)
+        images = grey(self.images[there]).float().cpu()
+        return registration.part(runs), registration.views(images)
 
 
 def _on_processor() -> AbstractContextManager[Any]:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deepservo.features.goal_depth import GoalDepth
+from deepservo.images.undrawn import Undrawn, some_pixels
 from deepservo.methods.search import Search
 from deepservo.methods.status import Phase, Reason, Status, Tolerance
 
@@ -31,10 +32,10 @@ LEAST_SEEN = 0.15  # of the goal, that a camera has in view which has not left i
 PATIENCE = 10.0  # time constants of the law, `1 / gain`
 NEARER = 0.99  # of the least distance so far: a new least
 SCALE_DEVIATION = 0.5
+USUAL = Tolerance()
 UNSURE = 2.0  # deviations, by which the estimated distance may be too large
 # A camera is frozen that gives one picture so often in a row while it moves by more [m, rad].
 FROZEN_PICTURES, FROZEN_MOVE = 3, 1e-5
-STRIDE = 8  # px, from one pixel that is looked at to the next
 LEAST_CONTRAST = 4 / 255  # of the grey levels of a picture that shows nothing
 
 
@@ -152,7 +153,7 @@ class Verdict:
     @property
     def tolerance(self) -> Tolerance:
         """How near to the goal a run has to come."""
-        return self.asked or Tolerance()
+        return self.asked or USUAL
 
     def start(self) -> None:
         """Forget all runs."""
@@ -166,13 +167,16 @@ class Verdict:
         self.belief = self.belief and self.belief.pick(index)
 
     def look(
-        self, images: Float[Tensor, "b c h w"], v_last: Float[Tensor, "b 6"] | None, dt: float
+        self,
+        images: Float[Tensor, "b c h w"] | Undrawn,
+        v_last: Float[Tensor, "b 6"] | None,
+        dt: float,
     ) -> None:
         """Whether the pictures can be used: they show something, and are new. v_last: the twists
         since the pictures before.
         """
         self._begin(len(images))
-        some = images[..., ::STRIDE, ::STRIDE].flatten(1).cpu()
+        some = images.some if isinstance(images, Undrawn) else some_pixels(images).cpu()
         for i, (run, contrast) in enumerate(zip(self.runs, contrasts(some), strict=True)):
             run.blank, pixels = contrast < LEAST_CONTRAST, some[i].numpy().tobytes()
             same, run.pixels = pixels == run.pixels, pixels

@@ -5,7 +5,10 @@
  * < POWERS_X and m < POWERS_Y: 58 of them. `NormalEquations` in features/luminance.py has the
  * polynomials, and the slow plain twin. Sums are float along a row and double over the rows.
  */
+#include <math.h>
+
 #include "gradient.h"
+#include "sampler.h"
 
 /* The number of sums x^k y^m: over the five products, POWERS_X times POWERS_Y. */
 #define MOMENTS 58
@@ -65,4 +68,45 @@ void luminance_runs(const void *arguments, int64_t begin, int64_t end) {
         }
     }
     free(mixed);
+}
+
+typedef struct {           /* `UndrawnArguments` of features/luminance.py */
+    Luminance luminance;   /* its images are the ones that are drawn here */
+    Sampling sampling;     /* of one channel, without where it writes to */
+    const float *compared; /* what errors are told of: (R, h, w), or one (compared_step 0) */
+    int64_t compared_step;
+    float *errors, *some; /* (R): root mean square; (R, rows, columns): each `stride`-th pixel */
+    int32_t stride;
+} Undrawn;
+
+/* Runs [begin, end), each drawn into the cache and read there. arguments: an Undrawn. */
+void undrawn_luminance_runs(const void *arguments, int64_t begin, int64_t end) {
+    const Undrawn *const a = arguments;
+    const int32_t w = a->luminance.w, h = a->luminance.h, stride = a->stride;
+    const int64_t kept = (int64_t)((h + stride - 1) / stride) * ((w + stride - 1) / stride);
+    float *const image = working_memory((int64_t)w * h);
+    for (int64_t run = begin; run < end; run++) {
+        Sampling view = a->sampling;
+        view.textures += run * view.texture_step, view.homographies += 9 * run, view.dets += run;
+        view.out = image;
+        sample_rows(&view, 0, h);
+        Luminance one = a->luminance;
+        one.images = image, one.goals += run * one.goal_step, one.moments += MOMENTS * run;
+        luminance_runs(&one, 0, 1);
+        const float *there = a->compared + run * a->compared_step;
+        float *some = a->some + run * kept;
+        double squares = 0;
+        for (int32_t row = 0; row < h; row++) {
+            const float *here = image + row * w, *goal = there + row * w;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int32_t i = 0; i < w; i++)
+                sum += (here[i] - goal[i]) * (here[i] - goal[i]);
+            squares += sum;
+            for (int32_t i = 0; i < w && row % stride == 0; i += stride)
+                *some++ = here[i];
+        }
+        a->errors[run] = (float)sqrt(squares / ((double)w * h));
+    }
+    free(image);
 }

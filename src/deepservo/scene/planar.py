@@ -11,6 +11,7 @@ from deepservo.camera import Camera
 from deepservo.errors import InputError
 from deepservo.geometry import se3
 from deepservo.images.sampler import Pyramid, build_pyramid, sample, sample_covered
+from deepservo.images.undrawn import Undrawn, can_wait
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,17 @@ class PlanarScene:
             (camera.height, camera.width),
             self._around(background),
         )
+
+    def undrawn(
+        self, camera: Camera, T_world_cam: Float[Tensor, "b 4 4"], goals: Float[Tensor, "#b c h w"]
+    ) -> Undrawn | None:
+        """What `render` would draw, for whom sums over it are enough; None where it has to be
+        drawn. goals: as of `Undrawn`.
+        """
+        if not can_wait(self.pyramid, goals):
+            return None
+        Hs, size = self.homography(camera, T_world_cam), (camera.height, camera.width)
+        return Undrawn(self.pyramid, Hs, size, self._around(None), goals)
 
     def _around(self, background: Tensor | None) -> Float[Tensor, "b c"]:
         """The colours beside the picture."""

@@ -8,7 +8,8 @@ from deepservo.camera import Camera
 from deepservo.features.unseen_pixels import has_unseen
 from deepservo.geometry import se3
 from deepservo.images.pictures import MIN_SEEN_SHARE
-from deepservo.scene import Scene
+from deepservo.images.undrawn import Undrawn
+from deepservo.scene import PlanarScene, Scene
 
 
 class Simulator:
@@ -20,6 +21,14 @@ class Simulator:
     def observe(self) -> Float[Tensor, "b c h w"]:
         """The scene rendered from the cameras' poses, in [0, 1]."""
         return without_lost(self.scene.render(self.camera, self.T_world_cam))
+
+    def undrawn(self, goals: Float[Tensor, "#b c h w"]) -> Undrawn | None:
+        """What `observe` would draw, for whom sums over it are enough; None where it has to be
+        drawn. goals: as of `Undrawn`.
+        """
+        if not isinstance(self.scene, PlanarScene):
+            return None
+        return self.scene.undrawn(self.camera, self.T_world_cam, goals)
 
     def apply(self, v_cam: Float[Tensor, "b 6"], dt: float) -> None:
         """Move by these twists [m/s, rad/s], each in its camera's frame, for dt seconds."""
