@@ -18,6 +18,7 @@ from deepservo.camera import PAPER_CAMERA
 from deepservo.evaluation.conditions import BLUR, PLAIN, Condition
 from deepservo.evaluation.sets import SETS
 from deepservo.features import keypoints
+from deepservo.features.sift import sift_reference
 from deepservo.geometry import se3
 from deepservo.methods import build
 from deepservo.scene import sampling
@@ -77,5 +78,7 @@ def main(out: Path = Path("results/steps.json")) -> None:
                 times.setdefault(what, []).extend(took)
     rows = [latency(what, took) for what, took in sorted(times.items()) if len(took) > 2]
     picture = scene_of("coffee").render(PAPER_CAMERA, sampling.fronto_parallel(0.6))[0, 0]
-    alone = [milliseconds(lambda: keypoints.detect(picture)) for _ in range(2 * STARTS)]
+    levels = (255 * picture).round().byte().numpy()
+    opencvs = partial(sift_reference, levels, **keypoints.SIFT)
+    alone = [milliseconds(opencvs) for _ in range(2 * STARTS)]
     write(out, [*rows, latency("for scale: OpenCV's SIFT of one picture, alone", alone)])

@@ -1,5 +1,5 @@
-"""How long `auto` takes for one camera: to take the goal, for a step far from it, with nothing in
-common with it, and near it.
+"""How long `auto` takes for one camera at 30 pictures a second: to take the goal, for a step far
+from it, with nothing in common with it, and near it.
 
 Beside it are OpenCV's SIFT of the same view at 320 x 240, and near the goal a step of `dvs`.
 
@@ -7,6 +7,7 @@ Beside it are OpenCV's SIFT of the same view at 320 x 240, and near the goal a s
 """
 
 import statistics
+import time
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from benchmarks.common.rows import Row, write
 from benchmarks.common.timing import milliseconds
 from deepservo.camera import PAPER_CAMERA, Camera
 from deepservo.features import keypoints
+from deepservo.features.sift import sift_reference
 from deepservo.geometry import se3
 from deepservo.images.pictures import OFFERED, bundled
 from deepservo.methods import Controller, build
@@ -27,20 +29,38 @@ SIZES = ((640, 480), (1280, 960))
 STARTS = 8  # of each picture
 NEAR = torch.tensor([1e-3, -1e-3, 1e-3, 1e-3, 1e-3, 5e-3], dtype=torch.float64)  # m, rad
 SETTLING, REFINING = 60, 20  # steps near the goal: before they are timed, and timed
-FEW = 3  # pictures with nothing in common, in a row
+PERIOD = 1 / 30  # s, from one picture to the next
+FEW = 12  # pictures in a row, before the refinement takes over, or with nothing in common
 
 
 def sift(view: Tensor) -> float:
     """Milliseconds that OpenCV's SIFT takes for the view at 320 x 240, as `auto` asks for it."""
     grey = (view[0, 0] * 255).round().byte().numpy()
     small = cv2.resize(grey, (320, 240), interpolation=cv2.INTER_AREA)
-    finder = cv2.SIFT_create(**keypoints.SIFT)  # type: ignore[attr-defined]
-    return milliseconds(partial(finder.detectAndCompute, small, None))
+    return milliseconds(partial(sift_reference, small, **keypoints.SIFT))
 
 
 def timed(controller: Controller, view: Tensor) -> float:
     """Milliseconds of one step."""
     return milliseconds(partial(controller.velocity, view))
+
+
+def far(controller: Controller, scene: PlanarScene, T: Tensor) -> tuple[list[float], list[float]]:
+    """Milliseconds of the steps before the refinement steers, at the rate of a camera, and of SIFT
+    for the first view.
+    """
+    ours, first = [], scene.render(controller.camera, T)
+    controller.scale_gain(PERIOD)
+    controller.dt = PERIOD
+    while len(ours) < FEW:
+        begin = time.perf_counter()
+        ours.append(timed(controller, scene.render(controller.camera, T)))
+        if controller.is_refining(1).all():
+            break
+        assert controller.v_last is not None
+        T = T @ se3.exp(controller.v_last * PERIOD)
+        time.sleep(max(0.0, begin + PERIOD - time.perf_counter()))
+    return ours, [sift(first)] * len(ours)
 
 
 def refining(camera: Camera, scene: PlanarScene, T_goal: Tensor) -> tuple[list[float], list[float]]:
@@ -76,14 +96,12 @@ def measured(camera: Camera) -> list[Row]:
         goal = scene.render(camera, T_goal)
         generator = torch.Generator().manual_seed(0)
         for T in sampling.lookat_rz(STARTS, generator)[0][:, None]:
-            view, auto = scene.render(camera, T), build("auto", camera, 0.6)
+            auto = build("auto", camera, 0.6)
             add("set_goal", [milliseconds(partial(auto.set_goal, goal))], [sift(goal)])
-            add("coarse", [timed(auto, view)], [sift(view)])
+            add("coarse", *far(auto, scene, T))
         if name != "page":
-            view = other.render(camera, T_goal)
             auto.set_goal(goal)
-            for _ in range(FEW):
-                add("nothing in common", [timed(auto, view)], [sift(view)])
+            add("nothing in common", *far(auto, other, T_goal))
         add("refining", *refining(camera, scene, T_goal))
         print(camera.width, camera.height, name, flush=True)
     return [row(camera, what, *times) for what, times in found.items()]

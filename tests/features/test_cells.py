@@ -3,7 +3,6 @@ them.
 """
 
 import math
-from concurrent.futures import Future
 
 import cv2
 import numpy as np
@@ -12,9 +11,8 @@ import torch
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.features import keypoints
 from deepservo.features.cells import Cells
-from deepservo.features.two_views import Candidates, Explain, Matched, homography, pose_of_matches
+from deepservo.features.two_views import Candidates, homography, pose_of_matches
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.loop import servo
@@ -167,38 +165,33 @@ def test_autos_velocity_is_zero_before_another_scene(paper_camera, coffee):
     assert all("nothing in common with the goal" in words for words in method.words(4))
 
 
-def test_auto_begins_with_the_finer_sift_where_that_was_what_helped(
+def test_auto_goes_on_with_the_finer_sift_where_that_was_what_helped(
     paper_camera, coffee, monkeypatch
 ):
     auto, tried, T_goal = AutoServo(paper_camera, shipped()), [], sampling.fronto_parallel(0.6)
     auto.set_goal(coffee.render(paper_camera, T_goal))
-
-    def start_matches(
-        images: torch.Tensor,
-        goals: list[keypoints.Features],
-        explain: list[Explain],
-        detector: str = "sift",
-    ) -> list[Future[Matched | None]]:
-        if len(images):
-            tried.append((detector, len(images)))
-        found = [Future() for _ in images]
-        for each, image in zip(found, images, strict=True):
-            each.set_result(
-                Matched(square, square, np.arange(16), H=np.eye(3))
-                if detector == "fine" and image.max() > 0
-                else None
-            )
-        return found
-
     square = 50.0 + 30 * np.stack(np.meshgrid(range(4), range(4)), 2).reshape(16, 2)
-    monkeypatch.setattr(keypoints, "start_matches", start_matches)
+
+    def cells(image: torch.Tensor, *_: object) -> tuple[bool, None, list[Candidates]]:
+        tried.append(("cells", float(image.max())))
+        return False, None, [Candidates.of(square[:0], square[:0])]
+
+    def fine(image: torch.Tensor, *_: object) -> Candidates:
+        tried.append(("fine", float(image.max())))
+        return (
+            Candidates.of(square, square) if image.max() > 0 else Candidates.of(*[square[:0]] * 2)
+        )
+
+    monkeypatch.setattr(auto, "_cells_beside", cells)
+    monkeypatch.setattr(auto, "_fine_beside", fine)
     images = torch.tensor([0.0, 0.5])[:, None, None, None].expand(2, 1, 224, 224)
     auto.velocity(images)
-    assert tried == [("sift", 2), ("fine", 2)], "the network finds nothing in a blank picture"
+    assert sorted(tried) == [("cells", 0.0), ("cells", 0.5), ("fine", 0.0), ("fine", 0.5)]
     tried.clear()
     auto.velocity(images)
-    assert tried == [("fine", 1), ("sift", 1), ("fine", 1)]
-    assert auto.words(2)[1] == "by SIFT at twice the size: 16 matches agree"
+    assert sorted(tried) == [("cells", 0.0), ("fine", 0.0), ("fine", 0.5)]
+    assert auto.words(2)[1].startswith("by SIFT at twice the size: 16 matches agree")
+    assert "nothing in common" in auto.words(2)[0]
 
 
 def test_auto_refuses_a_goal_without_texture(paper_camera):

@@ -38,7 +38,7 @@ def planes(
 
 def test_nothing_to_match():
     none = keypoints.detect(torch.full((64, 64), 0.5))
-    assert len(none[0]) == 0 and none[1].shape == (0, 1)
+    assert len(none[0]) == 0 and none[1].shape == (0, 128)
     assert homography(Candidates.of(np.zeros((3, 2)), np.zeros((3, 2)))) is None
 
 
@@ -81,10 +81,10 @@ def test_small_overlaps_are_matched_at_twice_the_size():
     (part,) = (part for part in SETS["hard-overlap"] if part.label.startswith("5"))
     Ts, T_goal = part.draw(8, torch.Generator().manual_seed(0), 0.6, PAPER_CAMERA)
     goal, images = scene.render(PAPER_CAMERA, T_goal[:1])[0, 0], scene.render(PAPER_CAMERA, Ts)
-    right = {}
+    right, fine = {}, keypoints.detect_fine(goal)
     for detector, found in (
         ("sift", planes(images, keypoints.detect(goal))),
-        ("fine", planes(images, keypoints.detect_fine(goal), "fine")),
+        ("fine", [homography(keypoints.fine_candidates(fine, each)) for each in images]),
     ):
         poses = [
             None if each is None else torch.from_numpy(pose_of_matches(each, PAPER_CAMERA, 0.6))

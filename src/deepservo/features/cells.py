@@ -104,7 +104,6 @@ class Cells:
         unseen = resize(images, self.small).isnan().float()
         return torch.nn.functional.max_pool2d(unseen, CELL).flatten(1) == 0
 
-    @torch.no_grad()
     def match(
         self,
         goal: CellGoal,
@@ -112,21 +111,34 @@ class Cells:
         explain: Explain,
         seen: Bool[Tensor, " q"] | None = None,
     ) -> Matched | None:
-        """The matches that agree, of the likeliest roll with most of them.
+        """The matches that agree, of the likeliest roll with most of them; the arguments as of
+        `likely`. explain: decides which agree. None where fewer than MIN_INLIERS agree.
+        """
+        return self.agreeing(self.likely(goal, view, seen), explain)
 
-        view: from `describe`. explain: decides which agree. seen: which of its cells may match.
-        None where fewer than MIN_INLIERS agree. Their `index` counts the cells of all rolls.
+    def agreeing(self, likely: list[Candidates], explain: Explain) -> Matched | None:
+        """Of the likely matches of each roll those that agree, where most of them do."""
+        most = INLIER_DISTANCE * CELL * float(self.enlarged.max())
+        found = [explain(each, most, MIN_INLIERS) for each in likely]
+        return max(found, key=lambda matched: 0 if matched is None else len(matched.goal_px))
+
+    @torch.no_grad()
+    def likely(
+        self, goal: CellGoal, view: Float[Tensor, "n q"], seen: Bool[Tensor, " q"] | None = None
+    ) -> list[Candidates]:
+        """The likely matches of the likeliest rolls. Their `index` counts the cells of all rolls.
+
+        view: from `describe`. seen: which of its cells may match.
         """
         logits = self.net.similar(goal.descriptors, view)
         logits[..., :-1].masked_fill_(~goal.within[:, None], -torch.inf)
         p = logits.softmax(-1)[..., :-1]
         best, which = p.max(-1)
         best = best if seen is None else best * seen
-        found = [
-            explain(*self._likely(goal.px[r], p[r], best[r], which[r], r))
+        return [
+            self._likely(goal.px[r], p[r], best[r], which[r], r)
             for r in best.sum(1).topk(MATCHED_ROLLS).indices.tolist()
         ]
-        return max(found, key=lambda matched: 0 if matched is None else len(matched.goal_px))
 
     def _likely(
         self,
@@ -135,8 +147,8 @@ class Cells:
         best: Float[Tensor, " q"],
         which: Int64[Tensor, " q"],
         roll: int,
-    ) -> tuple[Candidates, float, int]:
-        """The likely matches of one roll, how far off they may be [px], and how many must agree.
+    ) -> Candidates:
+        """The likely matches of one roll.
 
         px: the goal's cells. p: probability of each for each cell of the view. best, which: the
         largest one, and whose. A match is put at the mean of the cells about the likeliest,
@@ -151,12 +163,11 @@ class Cells:
         weights = p.gather(1, about).double() * near
         at = (weights[..., None] * px[about]).sum(1) / weights.sum(1, keepdim=True).clamp(min=1e-9)
         likely = best > MIN_PROBABILITY
-        candidates = Candidates(
+        return Candidates(
             at[likely].numpy(),
             self._full(self.centres)[likely].numpy(),
             (roll * n * n + which[likely]).numpy(),
         )
-        return candidates, INLIER_DISTANCE * CELL * float(self.enlarged.max()), MIN_INLIERS
 
     def _full(self, px: Tensor) -> Tensor:
         """Pixels of the resized picture as pixels of the camera's."""

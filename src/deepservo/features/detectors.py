@@ -14,6 +14,7 @@ from torch import Tensor
 from deepservo.errors import InputError
 from deepservo.features import keypoints
 from deepservo.features.keypoints import Features
+from deepservo.features.sift import OPENCV_SHIFT, sift_reference
 from deepservo.nets.keypoint import KeypointNet
 from deepservo.nets.pair import CELL
 from deepservo.nets.resnet import folded
@@ -30,8 +31,16 @@ class Detector(Protocol):
 
 
 def sift(image: Float[Tensor, "h w"]) -> Features:
-    """The MAX_POINTS strongest keypoints of SIFT."""
-    return keypoints.detect(image, "sift", nfeatures=MAX_POINTS)
+    """The MAX_POINTS strongest keypoints of OpenCV's SIFT, in its order and where it puts them.
+
+    What is measured of DFBVS is measured with these. Before solids whose depth is not known the
+    order of its keypoints decides which of its first views are misunderstood.
+    """
+    contrast = keypoints.SIFT["contrast"]
+    points, descriptions = keypoints.found_by(
+        lambda levels: sift_reference(levels, MAX_POINTS, contrast), image
+    )
+    return points + OPENCV_SHIFT, descriptions
 
 
 def orb(image: Float[Tensor, "h w"]) -> Features:

@@ -1,7 +1,7 @@
 """The pose of one run's camera from its matches, by whatever is known of the goal's depth."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,11 +38,19 @@ EXPECTED_ERROR = 3.0  # px, from a match's place by the structure, for it to agr
 
 @dataclass(frozen=True)
 class Measured:
-    """The pose of a picture, and the matches that it is from; rho: of their points [1/m]."""
+    """The pose of a picture, and the matches that it is from; rho: of their points [1/m]. since:
+    the camera's motion from there.
+    """
 
     T_goal_cam: Float[np.ndarray, "4 4"]
     rho: Float[np.ndarray, " n"]
     view: View
+    since: Float[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
+
+    @property
+    def T_goal_now(self) -> Float[np.ndarray, "4 4"]:
+        """The camera's pose now."""
+        return self.T_goal_cam @ self.since
 
     def covariance(self, camera: Camera, alike_px: float) -> Float[np.ndarray, "6 6"]:
         """Of the twist xi to the true pose, `T_true = exp(xi) T_goal_cam`, translation [m] before

@@ -5,48 +5,64 @@ scene.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from deepservo.camera import Camera
 from deepservo.errors import InputError
-from deepservo.features import keypoints
-from deepservo.features.two_views import Matched
+from deepservo.features import keypoints, two_views
+from deepservo.features.late_pose import LatePose
+from deepservo.features.two_views import MAX_ERROR, MIN_INLIERS, Candidates, Explain, Matched
 from deepservo.features.unseen_pixels import continued
 from deepservo.methods.cnn_pair import Described, PairServo
 from deepservo.methods.keypoint import RELIABLE_MATCHES
+from deepservo.methods.late_ways import Begun, Late, begin, pictures
 
 MOST_PIXELS = 130_000  # of the pictures in which the way to the goal is found
 MIN_TEXTURE = 1 / 255  # least deviation of a goal's grey levels
 NOTHING, SIFT, CELLS, FINE = range(4)  # how a picture is matched; FINE: SIFT at twice the size
+# Seconds, after which a late way answers; and how many more where it has to look at the goal first.
+AFTER, DESCRIBING = {CELLS: 1 / 30, FINE: 0.1}, {CELLS: 0.1, FINE: 1 / 15}
 
 
 class AutoServo(PairServo):
     """Servoing on SIFT's matches, or on cells matched by a PairNet.
 
-    Cells are matched where fewer than RELIABLE_MATCHES of SIFT's agree; where those fail too, SIFT
-    at twice the size; else the velocity is zero. `set_goal` raises InputError where the goal
-    picture has nearly no texture.
+    Where fewer than RELIABLE_MATCHES of SIFT's agree, a solid is looked for that explains them, and
+    cells are matched; where that fails too, SIFT at twice the size; else the velocity is zero.
+    These are late ways (`late_ways`), but for cells that were matched in the picture before too.
+    `set_goal` raises InputError where the goal picture has nearly no texture.
     """
+
+    pose_type = LatePose
+    late: list[Late]  # of each run
+    goal_of: list[int]  # the number of each run's goal
+    described: dict[tuple[int, int], int]  # by way and goal: the picture by which it is looked at
 
     def words(self, n: int) -> list[str]:
         """By what each run's last picture was matched, and how many matches agreed."""
         chosen = self.state["chosen"].expand(n).tolist()
         agree = self.state["agree"].expand(n, -1).tolist()
-        return [_words(*each) for each in zip(chosen, agree, strict=True)]
+        failed = [late.failed for late in self.late] or [True] * n
+        return [_words(*each) for each in zip(chosen, agree, failed, strict=True)]
 
     def _agreeing_matches(self, n: int) -> Tensor:
         chosen, agree = self.state["chosen"].expand(n), self.state["agree"].expand(n, -1)
         exact = agree.gather(1, chosen[:, None])[:, 0]
         return torch.where(chosen == CELLS, 1, exact * (chosen != NOTHING))
 
+    def select_runs(self, index: Tensor) -> None:
+        """Keep these runs alone, and what goes on for them."""
+        super().select_runs(index)
+        self.late = [self.late[i] for i in index.tolist()] if self.late else []
+
     def _set_goal(self, goal: Tensor) -> None:
         check_texture(goal)
         super()._set_goal(goal)
         self.goals = [keypoints.detect(picture[0]) for picture in goal]
         self.fine_goals = Described(goal, lambda picture: keypoints.detect_fine(picture[0]))
+        self.late, self.described = [], {}
         self._reset(len(goal))
 
     def _points_of_goal(self, goal: int) -> int:
@@ -57,71 +73,141 @@ class AutoServo(PairServo):
         sift = len(self.goals[goal][0])
         return {SIFT: 0, CELLS: sift, FINE: sift + self.cells.count}[way]
 
+    def _begin(self, n: int) -> None:
+        super()._begin(n)
+        self.late = self.late or [Late(CELLS) for _ in range(n)]
+
     def _reset(self, n: int) -> None:
         """Begin a step: nothing is chosen, and -1 matches agree: no way was tried yet."""
         self.state |= {"chosen": torch.zeros(n, dtype=torch.int64), "agree": torch.full((n, 4), -1)}
 
     def _match(self, image: Tensor) -> list[Matched | None]:
         n = len(image)
-        last = self.state["chosen"].expand(n).tolist()
+        self.goal_of = self.state["goal"].expand(n).tolist()
+        again = [i for i, way in enumerate(self.state["chosen"].expand(n).tolist()) if way == CELLS]
         found: list[Matched | None] = [None] * n
         self._reset(n)
-        # FINE is first where it was needed at the last step: the other ways would fail again.
-        fine = [i for i in range(n) if last[i] == FINE]
-        failed = self._record(FINE, fine, self._match_by(FINE, image, fine), found)
-        rest = [i for i in range(n) if i in failed or i not in fine]
-        explain = self._explain()
         pending = keypoints.start_matches(
-            image[rest], self._of(self.goals, rest, n), [explain[i] for i in rest]
+            image,
+            [self.goals[k] for k in self.goal_of],
+            [self._explained(SIFT, i) for i in range(n)],
         )
         # While SIFT runs, the network does too where it was needed at the last step.
-        again = [i for i in rest if last[i] == CELLS]
-        cells = dict(zip(again, self._match_by(CELLS, image, again), strict=True))
-        failed = self._record(SIFT, rest, [each.result() for each in pending], found)
-        late = [i for i in failed if i not in cells]
-        cells |= dict(zip(late, self._match_by(CELLS, image, late), strict=True))
-        failed = self._record(CELLS, failed, [cells[i] for i in failed], found)
-        late = [i for i in failed if i not in fine]
-        self._record(FINE, late, self._match_by(FINE, image, late), found)
+        cells = dict(
+            zip(again, self._likely(image[again], [self.goal_of[i] for i in again]), strict=True)
+        )
+        for i, job in enumerate(pending):
+            self._record(SIFT, i, job.result(), found)
+            if self.state["agree"][i, SIFT] >= RELIABLE_MATCHES:
+                continue
+            if i in cells:
+                matched = self.cells.agreeing(cells[i], self._explained(CELLS, i))
+                self._record(CELLS, i, matched, found)
+                self.late[i].next_way = FINE if matched is None else CELLS
+            if self.state["chosen"][i] != CELLS:
+                self._ask_late(image[i], i, found)
         return found
 
-    def _match_by(self, way: int, image: Tensor, runs: list[int]) -> list[Matched | None]:
-        """Match the pictures of these runs in one way, CELLS or FINE."""
-        if not runs:
-            return []
-        if way == CELLS:
-            goals = self._of(list(range(len(self.goals))), runs, len(image))
-            return self._match_cells(image[runs], goals, runs)
-        goals, explain = self._of(self.fine_goals, runs, len(image)), self._explain()
-        jobs = keypoints.start_matches(image[runs], goals, [explain[i] for i in runs], "fine")
-        return [job.result() for job in jobs]
+    def _ask_late(self, image: Tensor, i: int, found: list[Matched | None]) -> None:
+        """Take what the late ways of a run answer with this picture, and begin them."""
+        late, now = self.late[i], self.picture_number
+        for _ in AFTER:  # at most once each
+            late.forget(now)
+            begun = late.begun = late.begun or self._begun(image, i)
+            if now < begun.due:
+                if (matched := late.kept(now, FINE)) is not None:
+                    self._record(FINE, i, matched, found)
+                return
+            way, matched = self._answer_of(begun, i)
+            self._record(way, i, matched, found)
+            late.take(begun, matched)
+            if matched is not None:
+                late.next_way, late.failed = begun.way, False
+                return
+            late.next_way = FINE if begun.way == CELLS else CELLS
+            late.failed |= begun.way == FINE
 
-    def _of(self, goals: list[Any] | Described, runs: list[int], n: int) -> list[Any]:
-        """The goals of these of n runs."""
-        index = self.state["goal"].expand(n).tolist()
-        return [goals[index[i]] for i in runs]
+    def _begun(self, image: Tensor, i: int) -> Begun:
+        """The next way of a run, begun with this picture."""
+        pose, now, goal = self.poses[i], self.picture_number, self.goal_of[i]
+        assert isinstance(pose, LatePose)
+        way = self.late[i].next_way
+        job = begin(
+            self._fine_beside if way == FINE else self._cells_beside, image, goal, pose.unexplained
+        )
+        described = now + pictures(DESCRIBING[way], self.dt)
+        begins = max(now, self.described.setdefault((way, goal), described))
+        return Begun(way, job, now, pose.T_start_cam, begins + pictures(AFTER[way], self.dt))
+
+    def _answer_of(self, begun: Begun, i: int) -> tuple[int, Matched | None]:
+        """What a way has found for a run, and which of the goal's points it is of."""
+        told, pose = begun.job.result(), self.poses[i]
+        assert isinstance(pose, LatePose)
+        explained = self._explained(begun.way, i)
+        with pose.at(begun.T_start_cam):
+            if begun.way == FINE:
+                return FINE, explained(told, MAX_ERROR, MIN_INLIERS)
+            looked, solid, likely = told
+            if looked:
+                pose.solid(solid)
+            if solid is not None:
+                return SIFT, solid
+            return CELLS, self.cells.agreeing(likely, explained)
+
+    def _cells_beside(
+        self, image: Tensor, goal: int, unexplained: Candidates | None
+    ) -> tuple[bool, Matched | None, list[Candidates]]:
+        """Whether a solid was looked for, the solid, and the likely matches of cells."""
+        solid = None if unexplained is None else two_views.rigid(unexplained, self.camera)
+        likely = [] if solid is not None else self._likely(image[None], [goal])[0]
+        return unexplained is not None, solid, likely
+
+    def _fine_beside(self, image: Tensor, goal: int, _: Candidates | None) -> Candidates:
+        return keypoints.fine_candidates(self.fine_goals[goal], image)
+
+    def _pose(self, i: int, found: Matched) -> tuple[Tensor, Tensor]:
+        late, pose = self.late[i], self.poses[i]
+        if late.last is None or late.matched is not found:
+            return super()._pose(i, found)
+        assert isinstance(pose, LatePose)
+        with pose.at(late.last.T_start_cam):
+            return super()._pose(i, found)
+
+    def _motion_since(self, i: int) -> Tensor:
+        measured = self.poses[i].measured
+        assert measured is not None
+        return torch.from_numpy(measured.since)
+
+    def _explained(self, way: int, i: int) -> Explain:
+        """What decides which matches of one way agree, by their numbers among all ways' points."""
+        pose, first = self.poses[i], self._first_point(way, self.goal_of[i])
+
+        def explain(candidates: Candidates, max_error: float, least: int) -> Matched | None:
+            numbered = replace(candidates, index=candidates.index + first)
+            return pose.explain(numbered, max_error, least)
+
+        return explain
 
     def _record(
-        self, way: int, runs: list[int], matched: list[Matched | None], found: list[Matched | None]
-    ) -> list[int]:
-        """Put the matches of these runs into `found`, and return the runs with too few of them."""
-        for i, each in zip(runs, matched, strict=True):
-            self.state["agree"][i, way] = 0 if each is None else len(each.goal_px)
-            if each is not None:
-                first = self._first_point(way, int(self.state["goal"].expand(len(found))[i]))
-                found[i] = replace(each, index=each.index + first)
-                self.state["chosen"][i] = way
-        least = RELIABLE_MATCHES if way == SIFT else 1
-        return [i for i in runs if self.state["agree"][i, way] < least]
+        self, way: int, i: int, matched: Matched | None, found: list[Matched | None]
+    ) -> None:
+        """Put the matches of a run, of this way, into `found`."""
+        self.state["agree"][i, way] = 0 if matched is None else len(matched.goal_px)
+        if matched is not None:
+            found[i], self.state["chosen"][i] = matched, way
 
 
-def _words(chosen: int, agree: list[int]) -> str:
-    """A run's status; agree: how many matches agreed in each way, -1 where it was not tried."""
+def _words(chosen: int, agree: list[int], failed: bool) -> str:
+    """A run's status; agree: how many matches agreed in each way, -1 where it was not tried.
+    failed: whether all ways have.
+    """
     _, sift, cells, fine = agree
-    if chosen == NOTHING:
+    if chosen == NOTHING and failed:
         return (
             "nothing in common with the goal: neither SIFT's matches nor the network's cells agree"
         )
+    if chosen == NOTHING:
+        return "too few of SIFT's matches agree; slower ways are tried"
     why = f", where {sift or 'none'} of SIFT's did" if 0 <= sift < RELIABLE_MATCHES else ""
     if chosen == SIFT:
         return f"by SIFT: {sift} matches agree"

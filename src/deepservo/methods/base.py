@@ -78,6 +78,7 @@ class Controller(Searching):
         # `uses_motion`; and the twists answered for the last picture.
         self.motion = torch.eye(4, dtype=torch.float64)[None]
         self.T_start_cam: Tensor | None = None
+        self.picture_number = 0  # since set_goal, where `uses_motion`
         self.v_last: Tensor | None = None
 
     @torch.no_grad()
@@ -89,7 +90,7 @@ class Controller(Searching):
         or the depth is none of this camera's or of another number of goals.
         """
         self.state, goal = {}, as_images(image, self.camera, "the goal picture", self.colour)
-        self.T_start_cam = self.v_last = None
+        self.T_start_cam, self.v_last, self.picture_number = None, None, 0
         self.verdict.start()
         if depth is not None:
             self.goal_depth = GoalDepth.of(depth, self.camera, "the goal's depth")
@@ -166,6 +167,7 @@ class Controller(Searching):
         """Keep what the cameras have done since their last and since their first picture."""
         if not self.uses_motion:
             return
+        self.picture_number += 1
         v_done = self.v_last if v_done is None else v_done
         if v_done is None or self.T_start_cam is None:
             self.motion = self.T_start_cam = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)

@@ -3,6 +3,7 @@
 The pose between two pictures is found, and PBVS steers.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from deepservo.camera import Camera
 from deepservo.features import two_views
 from deepservo.features.cells import Cells
 from deepservo.features.goal_depth import Known
-from deepservo.features.two_views import Matched
+from deepservo.features.two_views import Candidates, Matched
 from deepservo.methods.keypoint import HomographyServo
 from deepservo.nets.pair import PairNet
 
@@ -27,11 +28,13 @@ class Described:
 
     def __init__(self, pictures: Float[Tensor, "g 1 h w"], describe: Callable[..., Any]) -> None:
         self.pictures, self.describe, self.found = pictures, describe, dict[int, Any]()
+        self.lock = threading.Lock()  # several ways may need it at once
 
     def __getitem__(self, goal: int) -> Any:
-        if goal not in self.found:
-            self.found[goal] = self.describe(self.pictures[goal])
-        return self.found[goal]
+        with self.lock:
+            if goal not in self.found:
+                self.found[goal] = self.describe(self.pictures[goal])
+            return self.found[goal]
 
 
 class PairServo(HomographyServo):
@@ -74,10 +77,19 @@ class PairServo(HomographyServo):
         self, images: Tensor, goals: list[int], runs: list[int]
     ) -> list[Matched | None]:
         """Match each picture, of the run of that number, with the goal of that number."""
+        return [
+            self.cells.agreeing(each, self.poses[i].explain)
+            for i, each in zip(runs, self._likely(images, goals), strict=True)
+        ]
+
+    def _likely(self, images: Tensor, goals: list[int]) -> list[list[Candidates]]:
+        """The likely matches of each picture with the goal of that number."""
+        if not len(images):
+            return []
         described, seen = self.cells.describe(images), self.cells.seen(images)
         return [
-            self.cells.match(self.cell_goals[k], d, self.poses[i].explain, shown)
-            for k, i, d, shown in zip(goals, runs, described, seen, strict=True)
+            self.cells.likely(self.cell_goals[k], d, shown)
+            for k, d, shown in zip(goals, described, seen, strict=True)
         ]
 
     def _plane_pose(self, found: Matched) -> Float[np.ndarray, "4 4"]:

@@ -51,7 +51,7 @@ class MatchServo(Controller):
         agree, belief = self._agreeing_matches(n), Belief.nothing(n)
         for i, pose in enumerate(self.poses):
             if pose.measured is not None:
-                belief.T_goal_cam[i] = torch.from_numpy(pose.measured.T_goal_cam)
+                belief.T_goal_cam[i] = torch.from_numpy(pose.measured.T_goal_now)
                 alike_px = self.alike_px if pose.exact else CELLS_ALIKE_PX
                 C = pose.measured.covariance(self.camera, alike_px)
                 belief.covariance[i] = torch.from_numpy(C)
@@ -166,16 +166,21 @@ class HomographyServo(MatchServo):
             if found is None:
                 continue
             T_goal_cam, rho = self._pose(i, found)
-            T[i] = T_goal_cam
+            T[i] = T_goal_cam @ self._motion_since(i)
             goal_px = torch.from_numpy(found.goal_px).double()
             cam_px = torch.from_numpy(found.cam_px).double()
-            at = self._seen_at(T_goal_cam[None], goal_px[None], rho[None])[0]
-            error = float((at - cam_px).norm(dim=1).median())
+            poses = torch.stack([T_goal_cam, T[i]])
+            then, at = self._seen_at(poses, goal_px.expand(2, -1, -1), rho.expand(2, -1))
+            error = float((then - cam_px).norm(dim=1).median())
             if len(at) >= RELIABLE_MATCHES and error < CONSISTENT_ERROR:
                 some = torch.linspace(0, len(at) - 1, KEPT_MATCHES).long()
                 kept[i] = torch.cat([goal_px[some], at[some], rho[some, None]], 1)
         self.state["kept"] = kept
         return control.pbvs(T, self.gain)
+
+    def _motion_since(self, i: int) -> Float[Tensor, "4 4"]:
+        """Of the camera of run i since the picture that its matches are of: none."""
+        return torch.eye(4, dtype=torch.float64)
 
     def _first_state(self, goals: int) -> dict[str, Tensor]:
         return super()._first_state(goals) | {

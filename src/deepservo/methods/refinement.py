@@ -37,7 +37,7 @@ class Refinement(Controller):
 
     def _follow(self, n: int, v_done: Float[Tensor, "b 6"] | None) -> None:
         super()._follow(n, v_done)
-        self.coarse.T_start_cam = self.T_start_cam
+        self.coarse.T_start_cam, self.coarse.picture_number = self.T_start_cam, self.picture_number
 
     @property
     def gain(self) -> float:  # type: ignore[override]

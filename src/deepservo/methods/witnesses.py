@@ -56,6 +56,7 @@ class Witnesses(Controller):
     ) -> Float[Tensor, "k 6"]:
         """`velocity_of` by this one of them, at this controller's gain."""
         witness.dt, witness.T_start_cam = self.dt, self.T_start_cam
+        witness.picture_number = self.picture_number
         v_cam = witness.velocity_of(_seen_by(witness, image), index, n)
         return v_cam * (self.gain / witness.gain)
 

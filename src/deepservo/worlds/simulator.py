@@ -26,7 +26,7 @@ class Simulator:
         """What `observe` would draw, for whom sums over it are enough; None where it has to be
         drawn. goals: as of `Undrawn`.
         """
-        if not isinstance(self.scene, PlanarScene):
+        if type(self.scene) is not PlanarScene:  # others draw in ways of their own
             return None
         return self.scene.undrawn(self.camera, self.T_world_cam, goals)
 
