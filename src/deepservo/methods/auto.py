@@ -96,6 +96,7 @@ class AutoServo(PairServo):
         cells = dict(
             zip(again, self._likely(image[again], [self.goal_of[i] for i in again]), strict=True)
         )
+        left = []
         for i, job in enumerate(pending):
             self._record(SIFT, i, job.result(), found)
             if self.state["agree"][i, SIFT] >= RELIABLE_MATCHES:
@@ -105,27 +106,34 @@ class AutoServo(PairServo):
                 self._record(CELLS, i, matched, found)
                 self.late[i].next_way = FINE if matched is None else CELLS
             if self.state["chosen"][i] != CELLS:
-                self._ask_late(image[i], i, found)
+                left.append(i)
+        for _ in AFTER:  # each late way at most once
+            for i in left:
+                self.late[i].forget(self.picture_number)
+                self.late[i].begun = self.late[i].begun or self._begun(image[i], i)
+            left = [i for i in left if self._goes_on(i, found)]
         return found
 
-    def _ask_late(self, image: Tensor, i: int, found: list[Matched | None]) -> None:
-        """Take what the late ways of a run answer with this picture, and begin them."""
+    def _goes_on(self, i: int, found: list[Matched | None]) -> bool:
+        """Take what has begun for a run, where it answers with this picture: whether the next way
+        is to begin, since it found nothing.
+        """
         late, now = self.late[i], self.picture_number
-        for _ in AFTER:  # at most once each
-            late.forget(now)
-            begun = late.begun = late.begun or self._begun(image, i)
-            if now < begun.due:
-                if (matched := late.kept(now, FINE)) is not None:
-                    self._record(FINE, i, matched, found)
-                return
-            way, matched = self._answer_of(begun, i)
-            self._record(way, i, matched, found)
-            late.take(begun, matched)
-            if matched is not None:
-                late.next_way, late.failed = begun.way, False
-                return
-            late.next_way = FINE if begun.way == CELLS else CELLS
-            late.failed |= begun.way == FINE
+        begun = late.begun
+        assert begun is not None
+        if now < begun.due:
+            if (matched := late.kept(now, FINE)) is not None:
+                self._record(FINE, i, matched, found)
+            return False
+        way, matched = self._answer_of(begun, i)
+        self._record(way, i, matched, found)
+        late.take(begun, matched)
+        if matched is not None:
+            late.next_way, late.failed = begun.way, False
+            return False
+        late.next_way = FINE if begun.way == CELLS else CELLS
+        late.failed |= begun.way == FINE
+        return True
 
     def _begun(self, image: Tensor, i: int) -> Begun:
         """The next way of a run, begun with this picture."""
