@@ -1,14 +1,16 @@
 """Ways to the goal that take longer than a picture lasts go on beside the loop."""
 
 import threading
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 import torch
 
 from deepservo.camera import Camera
+from deepservo.features import keypoints
 from deepservo.features.late_pose import LatePose
-from deepservo.features.two_views import Candidates
+from deepservo.features.two_views import Candidates, Matched
 from deepservo.geometry import se3
 from deepservo.images.pictures import bundled
 from deepservo.methods.auto import AutoServo
@@ -84,6 +86,30 @@ def test_a_picture_does_not_wait_for_the_late_ways(paper_camera, coffee, monkeyp
     go_on.set()
     moving(controller, coffee, 1)
     assert len(begun) == 1 and controller.late[0].begun.way != controller.late[0].last.way
+
+
+def test_few_matches_are_followed_only_where_all_else_has_failed(paper_camera, coffee, monkeypatch):
+    """Eight that agree may be of a wrong pose, which would lead the camera away meanwhile."""
+    controller = auto_before(coffee, paper_camera, DT)
+    square = 60.0 + 30 * np.stack(np.meshgrid(range(4), range(2)), 2).reshape(8, 2)
+    eight = Matched(
+        square, square + 20, np.arange(8), H=np.array([[1, 0, 20], [0, 1, 20], [0, 0, 1]])
+    )
+
+    def start_matches(*_: object) -> list[Future[Matched]]:
+        found = Future()
+        found.set_result(eight)
+        return [found]
+
+    none = Candidates.of(*np.zeros((2, 0, 2)))
+    monkeypatch.setattr(keypoints, "start_matches", start_matches)
+    monkeypatch.setattr(controller, "_cells_beside", lambda *_: (False, None, [none]))
+    monkeypatch.setattr(controller, "_fine_beside", lambda *_: none)
+    view, moved = coffee.render(paper_camera, FAR), []
+    for _ in range(12):
+        moved.append(bool((controller.velocity(view) != 0).any()))
+    ways = 1 + 3 + 3 + 2  # pictures until the network, and then SIFT at twice the size, answer
+    assert moved == [False] * ways + [True] * (12 - ways)
 
 
 def test_what_goes_on_for_a_run_stays_with_it(paper_camera, coffee):

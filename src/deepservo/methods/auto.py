@@ -124,6 +124,8 @@ class AutoServo(PairServo):
         if now < begun.due:
             if (matched := late.kept(now, FINE)) is not None:
                 self._record(FINE, i, matched, found)
+            elif not late.failed:  # a few of SIFT's matches are followed where nothing else is left
+                found[i], self.state["chosen"][i] = None, NOTHING
             return False
         way, matched = self._answer_of(begun, i)
         self._record(way, i, matched, found)
