@@ -49,9 +49,8 @@ def rolled(degrees: float) -> torch.Tensor:
 def test_matched_cells_are_where_the_pixels_are(net, scene, camera, degrees):
     cells, goal = Cells(net, camera), sampling.fronto_parallel(0.6)
     view = scene.render(camera, goal @ rolled(degrees))
-    found = cells.match(
-        cells.goal(scene.render(camera, goal)[0]), cells.describe(view)[0], homography
-    )
+    likely = cells.likely(cells.goal(scene.render(camera, goal)[0]), cells.describe(view)[0])
+    found = cells.agreeing(likely, homography)
     assert len(found.goal_px) > 50
     rays = (
         torch.cat([torch.from_numpy(found.cam_px), torch.ones(len(found.cam_px), 1)], 1)

@@ -104,20 +104,11 @@ class Cells:
         unseen = resize(images, self.small).isnan().float()
         return torch.nn.functional.max_pool2d(unseen, CELL).flatten(1) == 0
 
-    def match(
-        self,
-        goal: CellGoal,
-        view: Float[Tensor, "n q"],
-        explain: Explain,
-        seen: Bool[Tensor, " q"] | None = None,
-    ) -> Matched | None:
-        """The matches that agree, of the likeliest roll with most of them; the arguments as of
-        `likely`. explain: decides which agree. None where fewer than MIN_INLIERS agree.
-        """
-        return self.agreeing(self.likely(goal, view, seen), explain)
-
     def agreeing(self, likely: list[Candidates], explain: Explain) -> Matched | None:
-        """Of the likely matches of each roll those that agree, where most of them do."""
+        """Of the likely matches of each roll those that agree, of the roll with most of them.
+
+        explain: decides which agree. None where fewer than MIN_INLIERS agree.
+        """
         most = INLIER_DISTANCE * CELL * float(self.enlarged.max())
         found = [explain(each, most, MIN_INLIERS) for each in likely]
         return max(found, key=lambda matched: 0 if matched is None else len(matched.goal_px))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from deepservo.features import two_views
-from deepservo.features.match_pose import MAX_WAIT, MatchPose, Measured
+from deepservo.features.match_pose import MatchPose, Measured
 from deepservo.features.two_views import MAX_TELLING_ERROR, Candidates, Matched
 
 
@@ -58,16 +58,9 @@ class LatePose(MatchPose):
             candidates, self.camera, max_error, min_inliers, always=False
         )
         if found is not None:
-            self.failures = self.waits = 0
+            self.looked(found)
         elif exact and self.waits == 0:
             self.unexplained = candidates
         elif exact:
             self.waits -= 1
         return found
-
-    def solid(self, found: Matched | None) -> None:
-        """Whether one was found to explain the matches: where none was, the next is looked for the
-        more rarely.
-        """
-        self.failures = 0 if found is not None else self.failures + 1
-        self.waits = 0 if found is not None else min(2**self.failures, MAX_WAIT)

@@ -270,14 +270,16 @@ class MatchPose:
         found = two_views.plane_or_solid(
             candidates, self.camera, max_error, min_inliers, always=look
         )
-        if found is not None:
-            self.failures = self.waits = 0
-        elif look:
-            self.failures += 1
-            self.waits = min(2**self.failures, MAX_WAIT)
+        if found is not None or look:
+            self.looked(found)
         else:
             self.waits -= 1
         return found
+
+    def looked(self, found: Matched | None) -> None:
+        """A plane or a solid was looked for: where none was found, the next is the more rarely."""
+        self.failures = self.failures + 1 if found is None else 0
+        self.waits = min(2**self.failures, MAX_WAIT) if found is None else 0
 
     def _expected(self, candidates: Candidates, max_error: float, min_inliers: int) -> Matched:
         """The matches that are where the structure has them.

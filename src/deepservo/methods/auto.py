@@ -159,7 +159,7 @@ class AutoServo(PairServo):
                 return FINE, explained(told, MAX_ERROR, MIN_INLIERS)
             looked, solid, likely = told
             if looked:
-                pose.solid(solid)
+                pose.looked(solid)
             if solid is not None:
                 return SIFT, solid
             return CELLS, self.cells.agreeing(likely, explained)

@@ -68,19 +68,13 @@ class PairServo(HomographyServo):
         return v_cam
 
     def _match(self, image: Tensor) -> list[Matched | None]:
-        index = self.state["goal"].expand(len(image)).tolist()
-        found = self._match_cells(image, index, list(range(len(image))))
+        likely = self._likely(image, self.state["goal"].expand(len(image)).tolist())
+        found = [
+            self.cells.agreeing(each, pose.explain)
+            for each, pose in zip(likely, self.poses, strict=True)
+        ]
         self.state["inliers"] = torch.tensor([0 if f is None else len(f.goal_px) for f in found])
         return found
-
-    def _match_cells(
-        self, images: Tensor, goals: list[int], runs: list[int]
-    ) -> list[Matched | None]:
-        """Match each picture, of the run of that number, with the goal of that number."""
-        return [
-            self.cells.agreeing(each, self.poses[i].explain)
-            for i, each in zip(runs, self._likely(images, goals), strict=True)
-        ]
 
     def _likely(self, images: Tensor, goals: list[int]) -> list[list[Candidates]]:
         """The likely matches of each picture with the goal of that number."""

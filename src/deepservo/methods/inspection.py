@@ -71,10 +71,9 @@ class Inspection:
             part, views = self.last.of(torch.tensor([run]), self.registration)
             return cause(part, views, T_goal_cam.cpu(), 0)
 
-    def use(self, registration: Registration) -> Registration:
-        """Compare pictures by this registration to the goals, which is answered."""
+    def use(self, registration: Registration) -> None:
+        """Compare pictures by this registration to the goals."""
         self.registration, self.repeats = registration, Repeats.of(registration)
-        return registration
 
     def select_runs(self, index: Tensor) -> None:
         """Keep these runs alone."""
